@@ -1,0 +1,46 @@
+# Every target does all of its own set-up: needed are only Python 3.11+, Rust and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+
+.PHONY: demo test lint bench wheel clean
+
+demo: $(VENV)/.built
+	$(BIN)/oxisock demo
+
+test: $(VENV)/.built
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.built
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict python
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo test --locked --no-default-features
+
+bench: $(VENV)/.built
+	$(BIN)/oxisock bench
+
+# Builds the wheel, installs it into a clean environment and runs the suite from there.
+wheel: $(VENV)/.built
+	rm -rf dist .venv-wheel
+	$(BIN)/maturin build --release --locked --out dist
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
+	.venv-wheel/bin/python -m pytest
+	@ls -l dist
+
+clean:
+	rm -rf $(VENV) .venv-wheel dist target
+
+$(VENV)/.tools: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "maturin>=1.9.4,<2"
+	touch $@
+
+$(VENV)/.built: $(VENV)/.tools $(SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked --extras test,dev
+	touch $@

@@ -1,0 +1,8 @@
+"""``python -m oxisock`` is the command ``oxisock``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

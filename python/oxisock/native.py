@@ -1,0 +1,16 @@
+"""The faces bound to the native engine: Rust, written to be fast."""
+
+from __future__ import annotations
+
+from .engines import Impl as _Impl
+
+try:
+    from . import _native  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
+    ) from error
+
+impl: _Impl = "native"
+
+__all__ = ["impl"]

@@ -1,0 +1,82 @@
+"""The values that oxisock gives back, shared by all concepts."""
+
+from __future__ import annotations
+
+import base64
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class Peer(NamedTuple):
+    """The other end of a connection or datagram; equal to a plain ``(host, port)``."""
+
+    host: str
+    port: int
+
+
+class PortState(StrEnum):
+    """What a probe says of a port; each value is also its plain lower-case string."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FILTERED = "filtered"
+    ERROR = "error"
+
+
+class PortResult(NamedTuple):
+    """What is known of one port of one address; immutable.
+
+    ``host`` is the target as given (the address itself for networks and ranges) and ``address`` what was probed.
+    ``reason`` is "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable",
+    "proto-unreachable", "self-connect" or "local-error: ERRNO_NAME". ``rtt`` is the round trip in seconds, never
+    None for an open port; ``service`` the usual service of that port number, or None; ``banner`` what the port
+    said first, or None.
+    """
+
+    host: str
+    address: str
+    port: int
+    state: PortState
+    reason: str
+    rtt: float | None = None
+    service: str | None = None
+    banner: bytes | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port accepted a connection."""
+        return self.state is PortState.OPEN
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields as JSON-ready values: the state as a string, the banner in base64."""
+        fields = self._asdict()
+        fields["state"] = str(self.state)
+        if self.banner is not None:
+            fields["banner"] = base64.b64encode(self.banner).decode("ascii")
+        return fields
+
+
+class Progress(NamedTuple):
+    """How far a scan is: ports decided, ports in all, ports open, seconds so far, ports decided per second."""
+
+    done: int
+    total: int
+    open: int
+    elapsed: float
+    rate: float
+
+
+class ScanStats(NamedTuple):
+    """What a scan cost.
+
+    ``probes`` sent in all, ``retries`` among them, ``drops`` (probes known to have been lost, because a repeat was
+    answered), ``local_errors`` (probes put back because of a fault on this machine), ``elapsed`` seconds, and ``rate``
+    in ports decided per second.
+    """
+
+    probes: int = 0
+    retries: int = 0
+    drops: int = 0
+    local_errors: int = 0
+    elapsed: float = 0.0
+    rate: float = 0.0

@@ -1,0 +1,3 @@
+//! Everything that does not know Python: machines (decisions) and drivers (sockets).
+
+pub mod errors;

@@ -1,0 +1,13 @@
+//! oxisock's native engine: a core that knows no Python, and the bindings above it.
+
+pub mod core;
+#[cfg(feature = "python")]
+mod py;
+
+/// The extension module: a table of contents.
+#[cfg(feature = "python")]
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,29 @@
+//! The one conversion from the core's error to a Python exception, keeping errno.
+
+use pyo3::PyErr;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+
+use crate::core::errors::Error;
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            // OSError(errno, text) lets CPython pick ConnectionRefusedError and its siblings.
+            Error::Io(error) => match error.raw_os_error() {
+                Some(code) => PyOSError::new_err((code, error_text(&error))),
+                None => PyOSError::new_err(error.to_string()),
+            },
+            Error::Value(text) => PyValueError::new_err(text),
+            Error::State(text) => PyRuntimeError::new_err(text),
+        }
+    }
+}
+
+/// The system's words without the "(os error N)" that Rust appends: they are Python's `strerror`.
+fn error_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

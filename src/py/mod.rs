@@ -1,0 +1,3 @@
+//! The bindings: thin, by concept, with no socket of their own.
+
+pub mod errors;

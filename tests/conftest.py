@@ -1,0 +1,77 @@
+"""Fixtures for all tests: both engines, Hypothesis profiles, and a watch for leaks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import oxisock.native
+import oxisock.pure
+
+# Derandomized: the same examples everywhere, so a run cannot fail by chance.
+_COMMON = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=40, **_COMMON)
+settings.register_profile("thorough", max_examples=200, **_COMMON)
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
+
+ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
+
+
+@pytest.fixture(params=sorted(ENGINES), scope="session")
+def impl(request: pytest.FixtureRequest) -> ModuleType:
+    """The face bound to one engine: every test of behaviour runs on both."""
+    return ENGINES[request.param]
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> bool:
+    """Wait for a condition with a generous deadline; say whether it came true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def descriptors() -> set[str]:
+    """Name the open descriptors of this process by number and target."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except OSError:  # the one that iterdir itself had open
+            continue
+    return found
+
+
+def native_threads() -> int:
+    """Count the threads of this process, those of Rust included."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fail any test that leaves a descriptor or a thread behind."""
+    if not Path("/proc/self/fd").exists():
+        yield
+        return
+    gc.collect()
+    before_descriptors, before_threads, before_names = descriptors(), native_threads(), set(threading.enumerate())
+    yield
+
+    def clean() -> bool:
+        gc.collect()
+        return descriptors() <= before_descriptors and native_threads() <= before_threads
+
+    if not wait_until(clean, 5.0):
+        left = sorted(descriptors() - before_descriptors)
+        threads = sorted(t.name for t in set(threading.enumerate()) - before_names)
+        pytest.fail(f"left open: {left}; threads {before_threads} -> {native_threads()}, of Python: {threads}")

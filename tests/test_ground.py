@@ -1,0 +1,62 @@
+"""The ground: choosing an engine, importing quickly, the same surface everywhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import oxisock
+
+
+def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env}, timeout=60
+    )
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("", "native"), ("native", "native"), ("pure", "pure")])
+def test_environment_selects_the_engine(choice: str, expected: str) -> None:
+    done = run("import oxisock; print(oxisock.impl)", OXISOCK_IMPL=choice)
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
+
+
+def test_an_unknown_engine_is_an_import_error_that_says_why() -> None:
+    done = run("import oxisock", OXISOCK_IMPL="rust")
+    assert done.returncode == 1
+    assert "ImportError: OXISOCK_IMPL='rust' names no engine: expected 'native' or 'pure'" in done.stderr
+
+
+def test_a_native_engine_that_is_missing_is_an_import_error_that_says_why() -> None:
+    code = "import sys; sys.modules['oxisock._native'] = None; import oxisock"
+    done = run(code, OXISOCK_IMPL="native")
+    assert "ImportError: the native engine of oxisock cannot be loaded" in done.stderr
+    assert "OXISOCK_IMPL=pure" in done.stderr
+
+
+def test_the_version_is_that_of_the_crate() -> None:
+    from importlib.metadata import version
+
+    from oxisock import _native
+
+    assert oxisock.__version__ == _native.VERSION == version("oxisock")
+
+
+def test_importing_is_lean() -> None:
+    code = (
+        "import sys, threading; before = set(sys.modules); import oxisock; after = set(sys.modules) - before;"
+        "slow = {'logging', 'ipaddress', 'concurrent.futures', 'asyncio', 'hypothesis', 'rich', 'argparse', 'json'};"
+        "print(sorted(slow & after), threading.active_count())"
+    )
+    assert run(code).stdout.strip() == "[] 1"
+
+
+def test_both_engines_offer_the_whole_public_surface() -> None:
+    from oxisock import native, pure
+
+    assert sorted(pure.__all__) == sorted(native.__all__)
+    assert all(hasattr(oxisock, name) for name in oxisock.__all__)
+    assert set(pure.__all__) <= set(oxisock.__all__)
