@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .engines import selected as _selected
-from .types import Peer, PortResult, PortState, Progress, ScanStats
+from .types import Peer, PortResult, PortState, Progress, ScanStats, ServerStats, StopReport
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
@@ -28,4 +28,6 @@ __all__ = [
     "PortState",
     "Progress",
     "ScanStats",
+    "ServerStats",
+    "StopReport",
 ]
