@@ -93,7 +93,7 @@ def address_of(sock: socket.socket) -> Peer:
 
 def is_loopback(host: str) -> bool:
     """Say whether an address in text form can be reached from this machine only."""
-    return host.startswith("127.") or host == "::1" or host.startswith("::ffff:127.")
+    return host.startswith(("127.", "::ffff:127.")) or host == "::1"
 
 
 def warn_unless_loopback(kind: str, address: Peer) -> None:
