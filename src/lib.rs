@@ -10,4 +10,8 @@ mod py;
 mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    // TCP servers
+    #[pymodule_export]
+    use super::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
 }

@@ -13,15 +13,19 @@ from .types import Peer, PortResult, PortState, Progress, ScanStats, ServerStats
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
-    from .pure import impl
+    from .pure import EchoServer, Faults, MessageServer, impl
 else:
-    from .native import impl
+    from .native import EchoServer, Faults, MessageServer, impl
 
 __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
     "impl",
+    # TCP servers
+    "EchoServer",
+    "Faults",
+    "MessageServer",
     # values
     "Peer",
     "PortResult",

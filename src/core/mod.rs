@@ -1,3 +1,7 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
 
 pub mod errors;
+
+pub mod echo;
+pub mod messages;
+pub mod reactor;

@@ -1,0 +1,230 @@
+//! The native message loop: hands what comes in to the thread that turns it, and sends what that thread answers.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mio::{Events, Poll};
+
+use super::reactor::control::Control;
+use super::reactor::links::{Link, Links};
+use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
+
+/// An arena larger than this is given back after its batch.
+const KEPT_ARENA: usize = 4 << 20;
+
+/// What came in on a connection.
+#[derive(Debug)]
+pub enum Input {
+    /// Bytes: from here to there in the batch's arena.
+    Bytes(usize, usize),
+    /// The end.
+    End,
+    /// Nothing new, but there is room for answers that had to wait.
+    Relief,
+}
+
+/// One connection's part of a batch.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The connection.
+    pub token: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// How many bytes of answers there is room for.
+    pub room: usize,
+    /// What came in.
+    pub input: Input,
+}
+
+/// What came in on all connections.
+#[derive(Default)]
+pub struct Batch {
+    /// By connection, each at most once.
+    pub deliveries: Vec<Delivery>,
+    /// Where their bytes are.
+    pub arena: Vec<u8>,
+}
+
+/// What becomes of a connection with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// All is answered.
+    Answered,
+    /// The rest waits until there is room.
+    Held,
+    /// All is answered and the connection is to close.
+    Finish,
+}
+
+/// The service: collects what came in, one delivery of each connection at a time.
+#[derive(Default)]
+struct Messages {
+    batch: Batch,
+    gone: Vec<u64>,
+}
+
+impl Messages {
+    fn deliver(&mut self, links: &mut Links<()>, key: usize, input: Input, now: u64) {
+        let room = links.room_for_answers(key);
+        if let Some(link) = links.get_mut(key) {
+            link.machine.deliver(now);
+            self.batch.deliveries.push(Delivery {
+                token: link.token,
+                peer: link.peer,
+                room,
+                input,
+            });
+        }
+    }
+}
+
+impl Service for Messages {
+    type State = ();
+
+    fn received(&mut self, links: &mut Links<()>, key: usize, data: &[u8], now: u64) {
+        let start = self.batch.arena.len();
+        self.batch.arena.extend_from_slice(data);
+        self.deliver(links, key, Input::Bytes(start, start + data.len()), now);
+    }
+
+    fn ended(&mut self, links: &mut Links<()>, key: usize, now: u64) {
+        self.deliver(links, key, Input::End, now);
+        if let Some(link) = links.get_mut(key) {
+            link.machine.ended(now);
+        }
+    }
+
+    fn relieved(&mut self, links: &mut Links<()>, key: usize, now: u64) {
+        self.deliver(links, key, Input::Relief, now);
+    }
+
+    fn closed(&mut self, link: Link<()>) {
+        self.gone.push(link.token);
+    }
+}
+
+/// The loop of a message server. One thread turns it at a time; the rest may be called from any thread.
+pub struct MessageReactor {
+    /// What the reactor shares with who watches it.
+    pub control: Arc<Control>,
+    core: Mutex<Reactor<Messages>>,
+    poll: Mutex<(Poll, Events)>,
+}
+
+impl MessageReactor {
+    /// The loop on the listening descriptor `listener`, which is taken over.
+    pub fn new(listener: i32, plan: Plan) -> io::Result<Self> {
+        let door = adopt_listener(listener);
+        let poll = Poll::new()?;
+        let control = Arc::new(Control::new(vec![mailbox(&poll)?], listener));
+        let registry = poll.registry().try_clone()?;
+        let reactor = Reactor::new(
+            registry,
+            Arc::clone(&control),
+            0,
+            Some(door),
+            plan,
+            None,
+            Messages::default(),
+        )?;
+        Ok(Self {
+            control,
+            core: Mutex::new(reactor),
+            poll: Mutex::new((poll, Events::with_capacity(EVENTS))),
+        })
+    }
+
+    /// Wait for input and give it; `None` when the server has ended.
+    pub fn turn(&self) -> io::Result<Option<Batch>> {
+        let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+        let (poll, events) = &mut *poll;
+        loop {
+            let timeout = {
+                let mut core = self.core();
+                let timeout = core.prepare();
+                if !core.service.batch.deliveries.is_empty() {
+                    core.sleeping_until = 0;
+                    return Ok(Some(mem::take(&mut core.service.batch)));
+                }
+                match timeout {
+                    None => return Ok(None),
+                    Some(timeout) => timeout,
+                }
+            };
+            match poll.poll(events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let mut core = self.core();
+            core.process(events);
+            if !core.service.batch.deliveries.is_empty() {
+                return Ok(Some(mem::take(&mut core.service.batch)));
+            }
+        }
+    }
+
+    /// Give a batch's memory back for the next one.
+    pub fn recycle(&self, mut batch: Batch) {
+        batch.deliveries.clear();
+        batch.arena.clear();
+        batch.arena.shrink_to(KEPT_ARENA);
+        let mut core = self.core();
+        let next = &mut core.service.batch;
+        if next.deliveries.is_empty() && next.arena.is_empty() {
+            *next = batch;
+        }
+    }
+
+    /// Queue answers: what is sent, to how many messages, and what is to become of the connection.
+    pub fn answer<'a>(&self, answers: impl Iterator<Item = (u64, &'a [u8], u64, Action)>) {
+        let mut core = self.core();
+        let now = self.control.now();
+        let mut handled = 0;
+        for (token, output, messages, action) in answers {
+            handled += messages;
+            let links = &mut core.links;
+            let Some(key) = links.key_of(token) else {
+                // Once more: the answer may have left something to forget.
+                core.service.gone.push(token);
+                continue;
+            };
+            links.queue(key, output, now);
+            if let Some(link) = links.get_mut(key) {
+                if action == Action::Held {
+                    link.machine.active(now);
+                    link.held = true;
+                } else {
+                    if action == Action::Finish {
+                        link.machine.finish(now);
+                    }
+                    link.machine.answered(messages, now);
+                }
+            }
+        }
+        self.control.counters.messages.fetch_add(handled, Relaxed);
+    }
+
+    /// Send what was queued while another thread turns.
+    pub fn send(&self) {
+        let mut core = self.core();
+        let now = self.control.now();
+        core.settle_touched(now);
+        if core.must_wake() || !core.service.batch.deliveries.is_empty() {
+            core.wake();
+        }
+    }
+
+    /// The tokens of the connections that closed since the last call.
+    #[must_use]
+    pub fn take_closed(&self) -> Vec<u64> {
+        mem::take(&mut self.core().service.gone)
+    }
+
+    fn core(&self) -> MutexGuard<'_, Reactor<Messages>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
