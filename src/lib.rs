@@ -10,4 +10,7 @@ mod py;
 mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    use crate::py::scan::{ScanEngine, ScanRun, start_scan};
 }

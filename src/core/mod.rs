@@ -1,3 +1,5 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
 
 pub mod errors;
+pub mod net;
+pub mod scan;
