@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .engines import selected as _selected
-from .types import Peer, PortResult, PortState, Progress, ScanStats
+from .report import PortChange, ReportDiff, ScanReport
+from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
@@ -26,6 +27,11 @@ __all__ = [
     "Peer",
     "PortResult",
     "PortState",
+    "ProbeEvent",
     "Progress",
     "ScanStats",
+    # reports
+    "PortChange",
+    "ReportDiff",
+    "ScanReport",
 ]
