@@ -53,7 +53,9 @@ def test_an_iterator_of_ports(impl: ModuleType) -> None:
 
 
 def test_all_ports(impl: ModuleType) -> None:
-    assert impl.parse_ports("-") == tuple(range(1, 65536)) == impl.parse_ports("1-65535") == impl.parse_ports("top:65535")
+    assert (
+        impl.parse_ports("-") == tuple(range(1, 65536)) == impl.parse_ports("1-65535") == impl.parse_ports("top:65535")
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,9 @@ def test_a_bad_spec_is_quoted_with_its_position(
         impl.parse_ports(spec)
 
 
-@pytest.mark.parametrize("spec", [True, False, 80.0, None, b"80", bytearray(b"80"), object(), ["80"], [80, True], [1.0]])
+@pytest.mark.parametrize(
+    "spec", [True, False, 80.0, None, b"80", bytearray(b"80"), object(), ["80"], [80, True], [1.0]]
+)
 def test_wrong_types(impl: ModuleType, spec: object) -> None:
     with pytest.raises(TypeError, match="^ports: .*expected"):
         impl.parse_ports(spec)

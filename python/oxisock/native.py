@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .engines import Impl as _Impl
+from .errors import ScanInterrupted
+from .scan import Scanner as _Scanner
+from .scan_run import Scan
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
 
 try:
-    from . import _native  # noqa: F401
+    from . import _native
 except ImportError as error:
     raise ImportError(
         f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
@@ -16,8 +19,25 @@ except ImportError as error:
 
 impl: _Impl = "native"
 
+_scanner: _Scanner = _Scanner(impl, _native)
+check_host = _scanner.check_host
+scan = _scanner.scan
+scan_host = _scanner.scan_host
+scan_iter = _scanner.scan_iter
+scan_port = _scanner.scan_port
+wait_for_port = _scanner.wait_for_port
+
 __all__ = [
     "impl",
+    # scanning
+    "Scan",
+    "ScanInterrupted",
+    "check_host",
+    "scan",
+    "scan_host",
+    "scan_iter",
+    "scan_port",
+    "wait_for_port",
     # targets, ports and services
     "Targets",
     "parse_ports",

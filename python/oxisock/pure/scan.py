@@ -151,9 +151,10 @@ class PureScanRun:
         while sent < _BATCH and (order := self._engine.next(self._now())) is not None:
             self._send(order)
             sent += 1
+        self._collect()
         now = self._now()
         wake = [until, now + 50_000_000]
-        if sent == _BATCH or self._ready:
+        if sent == _BATCH or self._ready or self._finished():
             wake.append(now)
         if (engine_wakeup := self._engine.wakeup(now)) is not None:
             wake.append(engine_wakeup)

@@ -27,8 +27,8 @@ from ..engines import (
     Tally,
     TraceEvent,
 )
+from .host_state import LEVELS, MAX_REPEATS, MS, SECOND, SMALL_WINDOW, Host, Probe, level
 from .permutation import GROUP, Order
-from .scan_host import LEVELS, MAX_REPEATS, MS, SECOND, SMALL_WINDOW, Host, Probe, level
 
 _TRANSIENT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EADDRINUSE}
@@ -167,7 +167,8 @@ class ScanEngine:
 
     def tally(self) -> Tally:
         """Give the totals so far."""
-        return Tally(*self._counts, self._sent, self._retries, self._drops, self._local_errors)
+        opened, closed, filtered, error = self._counts
+        return Tally(opened, closed, filtered, error, self._sent, self._retries, self._drops, self._local_errors)
 
     # --- choosing
 
@@ -246,9 +247,7 @@ class ScanEngine:
         while queue and queue[0] not in self._probes:
             queue.popleft()
         queue.append(token)
-        if host.armed < 0:
-            self._arm(host)
-        elif now + self._timeout(host, level(probe.repeat)) < host.armed:
+        if host.armed < 0 or now + self._timeout(host, level(probe.repeat)) < host.armed:
             self._arm(host)
         self._trace(now, host, probe.port, probe.repeat, SENT)
         return ProbeOrder(token, host.index, probe.port, probe.repeat)

@@ -113,7 +113,9 @@ impl Worker {
             return; // every answer came at once: there is nothing to wait for
         }
         let now = self.now();
-        let mut wake = if sent == BATCH { now } else { now + SLICE };
+        self.found.extend(self.engine.take_outcomes());
+        let busy = sent == BATCH || !self.found.is_empty() || self.engine.finished();
+        let mut wake = if busy { now } else { now + SLICE };
         wake = self.engine.wakeup(now).map_or(wake, |time| time.min(wake));
         for (_, reading) in &self.reading {
             wake = wake.min(reading.deadline);
