@@ -110,14 +110,23 @@ class Targets:
                     if key not in keys:
                         self._spelled[key] = part
                         keys.add(key, key)
-        for first, last in excluded:
-            keys.remove(first, last)
+        self._remove(keys)
         self._spelled = {key: text for key, text in self._spelled.items() if key in keys}
         self.names = tuple(names.values())
         self.ranges = tuple(key_range(first, last) for first, last in keys)
         sizes = (last - first + 1 for _, first, last, _ in self.ranges)
         self._starts = list(itertools.accumulate(sizes, initial=0))
         self.count = self._starts[-1] + len(self.names)
+
+    def _remove(self, keys: RangeSet) -> None:
+        """Take the excluded addresses out; those given without a zone are excluded in every zone."""
+        zones = {key_range(first, first).scope_id for first in keys.firsts} - {0}
+        for start, end in self._excluded:
+            keys.remove(start, end)
+            version, first, last, scope_id = key_range(start, end)
+            if version == 6 and not scope_id:
+                for zone in zones:
+                    keys.remove(make_key(6, first, zone), make_key(6, last, zone))
 
     @property
     def excluded_names(self) -> tuple[str, ...]:
