@@ -135,7 +135,7 @@ def test_exclude_is_read_like_the_ports() -> None:
     assert list(port_array("20-25", [20, 21])) == [22, 23, 24, 25]
     assert list(port_array([20, 80], "http")) == [20]
     assert list(port_array(20, 80)) == [20]
-    for nothing in ((), "", " ", []):
+    for nothing in ((), "", " ", set[int]()):
         assert list(port_array("20-21", nothing)) == [20, 21]
     with pytest.raises(ValueError, match=r"^exclude_ports: '-' leaves none of the ports '22'"):
         port_array("22", "-")

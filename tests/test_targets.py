@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -418,8 +419,52 @@ def test_a_range_set_is_a_set(steps: list[tuple[bool, int, int]]) -> None:
             ranges.add(first, first + more)
             model |= set(range(first, first + more + 1))
         else:
-            ranges.remove(first, first + more)
+            ranges.subtract(RangeSet([(first, first + more)]))
             model -= set(range(first, first + more + 1))
         assert [n for first, last in ranges for n in range(first, last + 1)] == sorted(model)
         assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(ranges))
         assert all((n in ranges) == (n in model) for n in range(80))
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9)).map(lambda pair: (pair[0], sum(pair))), max_size=90)
+
+
+@given(PAIRS, PAIRS)
+def test_range_sets_are_joined_and_subtracted_as_sets(
+    left: list[tuple[int, int]], right: list[tuple[int, int]]
+) -> None:
+    def members(pairs: Iterable[tuple[int, int]]) -> set[int]:
+        return {n for first, last in pairs for n in range(first, last + 1)}
+
+    joined, less = RangeSet(left), RangeSet(left)
+    assert members(joined) == members(left)
+    joined.update(RangeSet(right))
+    less.subtract(RangeSet(right))
+    assert members(joined) == members(left) | members(right)
+    assert members(less) == members(left) - members(right)
+    for ranges in (joined, less):
+        assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(ranges))
+
+
+LITERALS = st.integers(0, 6).flatmap(
+    lambda n: st.sampled_from([f"2001:db8::{n}", f"2001:DB8::{n}", f"[2001:db8::{n}]", f"2001:db8:0::{n}"])
+)
+GIVEN = st.one_of(
+    LITERALS,
+    st.tuples(st.integers(0, 6), st.integers(125, 128)).map(lambda pair: f"2001:db8::{pair[0]}/{pair[1]}"),
+    st.tuples(st.integers(0, 3), st.integers(3, 6)).map(lambda pair: f"2001:db8::{pair[0]}-2001:DB8::{pair[1]}"),
+    st.sampled_from(["a", "b"]),
+)
+
+
+@given(st.lists(GIVEN, min_size=1, max_size=10))
+def test_the_first_spelling_is_the_first_mention(parts: list[str]) -> None:
+    found = {"a": ["2001:db8::2", "2001:db8::4"], "b": ["2001:db8::1"]}
+    expected: dict[str, str] = {}
+    for part in parts:
+        held = found.get(part) or list(parse_targets(part))
+        for address in held:
+            literal = part not in found and "/" not in part and "-" not in part
+            expected.setdefault(address, part if literal or part in found else address)
+    resolved = parse_targets(parts).resolved(found)
+    assert {resolved.address(n): resolved.host(n) for n in range(resolved.count)} == expected
