@@ -264,6 +264,7 @@ def test_names_are_replaced_by_their_addresses_under_their_first_spelling() -> N
         ("::1", "::1"),
     ]
     assert resolved.names == ()
+    assert list(parse_targets(resolved, exclude="10.0.0.5-7")) == ["10.0.0.1", "::1"]
     assert targets.names == ("b", "a", "c", "gone"), "the original is as it was"
     assert parse_targets("a", exclude="never").resolved({"a": ["::1"], "never": ["::1"]}).count == 0
 

@@ -112,7 +112,7 @@ class Targets:
     address, and names without regard to case. ``len()`` raises OverflowError where ``count`` does not fit.
     """
 
-    __slots__ = ("_excluded", "_excluded_names", "_parts", "_spelled", "_starts", "count", "names", "ranges")
+    __slots__ = ("_excluded", "_excluded_names", "_found", "_parts", "_spelled", "_starts", "count", "names", "ranges")
 
     ranges: tuple[AddressRange, ...]
     """The addresses, sorted and merged."""
@@ -132,6 +132,7 @@ class Targets:
         self._parts = tuple(parts)
         self._excluded = excluded
         self._excluded_names = tuple(excluded_names)
+        self._found = found
         banned = {name.lower() for name in self._excluded_names}
         keys, names = RangeSet(), dict[str, str]()
         self._spelled: dict[int, str] = {}
@@ -174,7 +175,8 @@ class Targets:
 
     def excluding(self, excluded: RangeSet, excluded_names: Iterable[str]) -> Targets:
         """Give these targets with more exclusions."""
-        return Targets(self._parts, RangeSet([*self._excluded, *excluded]), (*self._excluded_names, *excluded_names))
+        names = (*self._excluded_names, *excluded_names)
+        return Targets(self._parts, RangeSet([*self._excluded, *excluded]), names, self._found)
 
     def resolved(self, found: Mapping[str, Iterable[str]]) -> Targets:
         """Give these targets with the addresses of ``found`` in the place of names; names not in it are left out.
@@ -219,9 +221,10 @@ class Targets:
         if not isinstance(item, str):
             return False
         try:
-            version, value, _, scope_id = key_range(*[parse_address(item)] * 2)
+            key = parse_address(item)
         except ValueError:
             return item.lower() in map(str.lower, self.names)
+        version, value, _, scope_id = key_range(key, key)
         at = bisect_right(self.ranges, (version, scope_id, value), key=lambda r: (r.version, r.scope_id, r.first)) - 1
         return at >= 0 and (held := self.ranges[at])[::3] == (version, scope_id) and value <= held.last
 
