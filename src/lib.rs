@@ -11,7 +11,15 @@ mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    #[pymodule_export]
+    use crate::py::scan::{ScanEngine, ScanRun, start_scan};
+    // framing
+    #[pymodule_export]
+    use crate::py::framing::{
+        Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
+        varint_framer,
+    };
     // TCP servers
     #[pymodule_export]
-    use super::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
+    use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
 }

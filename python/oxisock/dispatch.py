@@ -19,12 +19,28 @@ from .types import ServerStats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import Item, MessageReactor, Reply
+    from .engines import Framer, Item, MessageReactor, Reply
+    from .framing import Codec, StreamDecoder
     from .types import Peer
 
 _PATIENCE = 0.01  # of a follower with a leader in handlers
 _FLUSH_AFTER = 0.001  # answers wait at most about this long for those that are made after them
 _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
+
+
+class UserFramer:
+    """A user's own codec in the shape of an engine's framer."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def encode_many(self, payloads: list[bytes]) -> bytes:
+        """Frame payloads one after the other."""
+        return b"".join([self._codec.encode(payload) for payload in payloads])
+
+    def decoder(self, skip: bool) -> StreamDecoder:
+        """Begin a stream."""
+        return self._codec.decoder()
 
 
 class _Session:
@@ -44,13 +60,13 @@ class Dispatcher:
     def __init__(
         self,
         reactor: MessageReactor,
-        codec: Any,
+        framer: Framer | UserFramer,
         handler: Callable[..., Any],
         batch: bool,
         dispatchers: int,
     ) -> None:
         self._reactor = reactor
-        self._codec = codec
+        self._framer = framer
         self._handler = handler
         self._batch = batch
         self._dispatchers = dispatchers
@@ -140,7 +156,7 @@ class Dispatcher:
                 self._alarm.set()
                 return False
             work.extend(items)
-            if self._sessions or not reactor.framed:
+            if not reactor.framed:
                 for token in reactor.take_closed():
                     self._sessions.pop(token, None)
 
@@ -270,13 +286,16 @@ class Dispatcher:
         token, _, given, _, error = item
         session = self._sessions.get(token)
         if self._reactor.framed:
+            if given is None:  # it is gone
+                self._sessions.pop(token, None)
+                return [], None
             assert isinstance(given, list)
             if session is not None:  # what was held comes back now
                 del self._sessions[token]
                 return session.held, session.error
             return given, error
         if session is None:
-            session = self._sessions[token] = _Session(self._codec.decoder())
+            session = self._sessions[token] = _Session(self._framer.decoder(False))
         held, session.held = session.held, []
         error, session.error = session.error, None
         if held or given == b"":
@@ -300,10 +319,10 @@ class Dispatcher:
         output = b""
         if payloads:
             try:
-                output = _encode_many(self._codec, payloads)
+                output = self._framer.encode_many(payloads)
             except Exception as raised:
                 # An answer that the codec refuses is the handler's fault; those before it are good.
-                output, failure = _encode_some(self._codec, payloads), failure or raised
+                output, failure = _encode_some(self._framer, payloads), failure or raised
         action = ANSWERED
         if failure is not None:
             action = FINISH
@@ -322,20 +341,12 @@ class Dispatcher:
         self._outbox.append((token, output, handled, action))
 
 
-def _encode_many(codec: Any, payloads: list[bytes]) -> bytes:
-    many = getattr(codec, "encode_many", None)
-    if many is not None:
-        encoded: bytes = many(payloads)
-        return encoded
-    return b"".join([codec.encode(payload) for payload in payloads])
-
-
-def _encode_some(codec: Any, payloads: list[bytes]) -> bytes:
+def _encode_some(framer: Framer | UserFramer, payloads: list[bytes]) -> bytes:
     """Encode the payloads up to the first that the codec refuses."""
     parts: list[bytes] = []
     for payload in payloads:
         try:
-            parts.append(codec.encode(payload))
+            parts.append(framer.encode_many([payload]))
         except Exception:
             break
     return b"".join(parts)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from . import servers as _servers
 from .engines import Impl as _Impl
+from .errors import ScanInterrupted
+from .scan import Scanner as _Scanner
+from .scan_run import Scan
 from .servers import Faults
+from .services import service_name
+from .specs import parse_ports, parse_targets
+from .targets import Targets
 
 try:
     from . import _native
@@ -14,6 +20,14 @@ except ImportError as error:
     ) from error
 
 impl: _Impl = "native"
+
+_scanner: _Scanner = _Scanner(impl, _native)
+check_host = _scanner.check_host
+scan = _scanner.scan
+scan_host = _scanner.scan_host
+scan_iter = _scanner.scan_iter
+scan_port = _scanner.scan_port
+wait_for_port = _scanner.wait_for_port
 
 
 # --- TCP servers ---------------------------------------------------------------------------------------------------
@@ -29,10 +43,25 @@ class MessageServer(_servers.MessageServer):
     __doc__ = _servers.MessageServer.__doc__
     impl = "native"
     _engine = _native
+    _framing = _native
 
 
 __all__ = [
     "impl",
+    # scanning
+    "Scan",
+    "ScanInterrupted",
+    "check_host",
+    "scan",
+    "scan_host",
+    "scan_iter",
+    "scan_port",
+    "wait_for_port",
+    # targets, ports and services
+    "Targets",
+    "parse_ports",
+    "parse_targets",
+    "service_name",
     # TCP servers
     "EchoServer",
     "Faults",

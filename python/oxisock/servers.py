@@ -7,15 +7,16 @@ import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import binding
-from .dispatch import Dispatcher
+from .dispatch import Dispatcher, UserFramer
 from .engines import NEVER, FaultPlan, ServerPlan
+from .framing import MIB, Codec, StreamCodec
 from .lifecycle import Server
 from .types import Peer, ServerStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import EchoRun, ServersModule
+    from .engines import EchoRun, Framer, FramingModule, ServersModule
 
 
 class Faults(NamedTuple):
@@ -143,6 +144,8 @@ class EchoServer(StreamServer):
 class MessageServer(StreamServer):
     """Calls a handler for every message, and sends what it returns."""
 
+    _framing: FramingModule
+
     def __init__(
         self,
         handler: Callable[..., Any],
@@ -150,7 +153,7 @@ class MessageServer(StreamServer):
         port: int = 0,
         *,
         sock: socket.socket | None = None,
-        codec: Any = None,
+        codec: Codec | None = None,
         batch: bool = False,
         dispatchers: int = 1,
         **limits: Any,
@@ -168,19 +171,23 @@ class MessageServer(StreamServer):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         super().__init__(host, port, sock, limits)
         self._handler = handler
-        self._codec = self._default_codec() if codec is None else codec
-        if not callable(getattr(self._codec, "decoder", None)) or not callable(getattr(self._codec, "encode", None)):
+        if codec is None:
+            self._framer: Framer | None = self._framing.lines_framer(False, True, MIB)
+        elif isinstance(codec, StreamCodec):
+            self._framer = codec._framer_of(self._framing)
+        elif callable(getattr(codec, "decoder", None)) and callable(getattr(codec, "encode", None)):
+            self._framer = None
+        else:
             raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
+        self._codec = codec
         self._batch = bool(batch)
         self._dispatchers = positive("dispatchers", dispatchers)
 
-    def _default_codec(self) -> Any:
-        raise NotImplementedError
-
     def _launch(self) -> tuple[Dispatcher, Peer]:
         listener, address = self._listen()
-        reactor = self._engine.message_reactor(listener.detach(), self._limits.plan, self._codec)
-        return Dispatcher(reactor, self._codec, self._handler, self._batch, self._dispatchers), address
+        reactor = self._engine.message_reactor(listener.detach(), self._limits.plan, self._framer)
+        framer = self._framer or UserFramer(self._codec)
+        return Dispatcher(reactor, framer, self._handler, self._batch, self._dispatchers), address
 
 
 class _EchoRunning:

@@ -64,43 +64,23 @@ pub struct EchoRun {
 
 impl EchoRun {
     /// Begin to echo on the listening descriptor `listener`, which is taken over, with `workers` threads.
-    pub fn start(
-        listener: i32,
-        plan: Plan,
-        workers: usize,
-        faults: Option<Faults>,
-    ) -> io::Result<Self> {
+    pub fn start(listener: i32, plan: Plan, workers: usize, faults: Option<Faults>) -> io::Result<Self> {
         let mut door = Some(adopt_listener(listener));
-        let polls: Vec<Poll> = (0..workers)
-            .map(|_| Poll::new())
-            .collect::<io::Result<_>>()?;
+        let polls: Vec<Poll> = (0..workers).map(|_| Poll::new()).collect::<io::Result<_>>()?;
         let mailboxes = polls.iter().map(mailbox).collect::<io::Result<_>>()?;
         let control = Arc::new(Control::new(mailboxes, listener));
         let alive = Arc::new(Alive::default());
-        let run = Self {
-            control: Arc::clone(&control),
-            alive: Arc::clone(&alive),
-        };
+        let run = Self { control: Arc::clone(&control), alive: Arc::clone(&alive) };
         for (index, poll) in polls.into_iter().enumerate() {
             let registry = poll.registry().try_clone()?;
             let door = door.take();
-            let reactor = Reactor::new(
-                registry,
-                Arc::clone(&control),
-                index,
-                door,
-                plan,
-                faults,
-                Echo,
-            )?;
+            let reactor = Reactor::new(registry, Arc::clone(&control), index, door, plan, faults, Echo)?;
             *alive.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let leaving = Leaving(Arc::clone(&alive));
-            thread::Builder::new()
-                .name(format!("oxisock-echo-{index}"))
-                .spawn(move || {
-                    let _leaving = leaving;
-                    turn(poll, reactor);
-                })?;
+            thread::Builder::new().name(format!("oxisock-echo-{index}")).spawn(move || {
+                let _leaving = leaving;
+                turn(poll, reactor);
+            })?;
         }
         Ok(run)
     }
@@ -109,21 +89,13 @@ impl EchoRun {
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut count = self
-            .alive
-            .count
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut count = self.alive.count.lock().unwrap_or_else(PoisonError::into_inner);
         while *count > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            (count, _) = self
-                .alive
-                .changed
-                .wait_timeout(count, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            (count, _) = self.alive.changed.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner);
         }
         true
     }

@@ -3,31 +3,43 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::{Events, Poll};
 
+use super::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
 use super::reactor::control::Control;
 use super::reactor::links::{Link, Links};
 use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
 
 /// An arena larger than this is given back after its batch.
 const KEPT_ARENA: usize = 4 << 20;
+const KEPT_SPANS: usize = 64 << 10;
 
 /// What came in on a connection.
-#[derive(Debug)]
 pub enum Input {
     /// Bytes: from here to there in the batch's arena.
     Bytes(usize, usize),
-    /// The end.
+    /// The end of them.
     End,
     /// Nothing new, but there is room for answers that had to wait.
     Relief,
+    /// Messages.
+    Messages {
+        /// The one that had begun in an earlier chunk, and where in these bytes it stands.
+        first: Option<(Vec<u8>, Span)>,
+        /// The others: from here to there in the batch's spans.
+        spans: Range<usize>,
+        /// What ends them.
+        error: Option<FrameError>,
+    },
+    /// The connection is gone, and with it whatever was kept for it.
+    Gone,
 }
 
 /// One connection's part of a batch.
-#[derive(Debug)]
 pub struct Delivery {
     /// The connection.
     pub token: u64,
@@ -46,6 +58,8 @@ pub struct Batch {
     pub deliveries: Vec<Delivery>,
     /// Where their bytes are.
     pub arena: Vec<u8>,
+    /// Where in the arena their messages are.
+    pub spans: Vec<Span>,
 }
 
 /// What becomes of a connection with its answer.
@@ -59,50 +73,114 @@ pub enum Action {
     Finish,
 }
 
+/// What is kept for a connection: where its stream is, once something came in.
+type State = Option<Box<Decoder>>;
+
 /// The service: collects what came in, one delivery of each connection at a time.
-#[derive(Default)]
 struct Messages {
+    // Without one, whoever turns does the framing.
+    codec: Option<Codec>,
     batch: Batch,
     gone: Vec<u64>,
+    // Scratch space.
+    frames: Frames,
 }
 
 impl Messages {
-    fn deliver(&mut self, links: &mut Links<()>, key: usize, input: Input, now: u64) {
+    fn deliver(&mut self, links: &mut Links<State>, key: usize, input: Input, now: u64) {
         let room = links.room_for_answers(key);
         if let Some(link) = links.get_mut(key) {
             link.machine.deliver(now);
-            self.batch.deliveries.push(Delivery {
-                token: link.token,
-                peer: link.peer,
-                room,
-                input,
-            });
+            let (token, peer) = (link.token, link.peer);
+            self.batch.deliveries.push(Delivery { token, peer, room, input });
         }
+    }
+
+    /// Cut a chunk into messages, and keep a copy of those: the chunk's buffer serves other connections next.
+    fn cut(&mut self, links: &mut Links<State>, key: usize, data: &[u8], codec: &Codec, now: u64) {
+        let Some(link) = links.get_mut(key) else {
+            return;
+        };
+        let decoder = link.state.get_or_insert_with(|| Box::new(Decoder::new(Arc::clone(codec), false)));
+        let error = match decoder.feed(data, &mut self.frames) {
+            Ok(()) => None,
+            Err(FeedError::Frame(error)) => Some(error),
+            // Nothing is read after the end.
+            Err(FeedError::Ended) => return,
+        };
+        let first = self.frames.first.take();
+        if first.is_none() && self.frames.spans.is_empty() && error.is_none() {
+            return;
+        }
+        link.machine.active(now);
+        let batch = &mut self.batch;
+        let begin = batch.spans.len();
+        if let (Some(low), Some(high)) = (self.frames.spans.first(), self.frames.spans.last()) {
+            let (low, base) = (low.start, batch.arena.len());
+            batch.arena.extend_from_slice(&data[low..high.end]);
+            let moved = self.frames.spans.iter().map(|s| Span { start: s.start - low + base, end: s.end - low + base });
+            batch.spans.extend(moved);
+        }
+        self.frames.spans.clear();
+        let spans = begin..self.batch.spans.len();
+        self.deliver(links, key, Input::Messages { first, spans, error }, now);
+    }
+
+    fn finish(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        let last = links.get_mut(key).and_then(|link| link.state.as_mut()).map(|decoder| decoder.eof());
+        let (first, error) = match last {
+            Some(Ok(Some(frame))) => {
+                let end = frame.len();
+                (Some((frame, Span { start: 0, end })), None)
+            }
+            Some(Err(FeedError::Frame(error))) => (None, Some(error)),
+            _ => return,
+        };
+        let at = self.batch.spans.len();
+        self.deliver(links, key, Input::Messages { first, spans: at..at, error }, now);
     }
 }
 
 impl Service for Messages {
-    type State = ();
+    type State = State;
 
-    fn received(&mut self, links: &mut Links<()>, key: usize, data: &[u8], now: u64) {
-        let start = self.batch.arena.len();
-        self.batch.arena.extend_from_slice(data);
-        self.deliver(links, key, Input::Bytes(start, start + data.len()), now);
+    fn received(&mut self, links: &mut Links<State>, key: usize, data: &[u8], now: u64) {
+        if let Some(codec) = self.codec.clone() {
+            self.cut(links, key, data, &codec, now);
+        } else {
+            let start = self.batch.arena.len();
+            self.batch.arena.extend_from_slice(data);
+            self.deliver(links, key, Input::Bytes(start, start + data.len()), now);
+        }
     }
 
-    fn ended(&mut self, links: &mut Links<()>, key: usize, now: u64) {
-        self.deliver(links, key, Input::End, now);
+    fn ended(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        if self.codec.is_some() {
+            self.finish(links, key, now);
+        } else {
+            self.deliver(links, key, Input::End, now);
+        }
         if let Some(link) = links.get_mut(key) {
             link.machine.ended(now);
         }
     }
 
-    fn relieved(&mut self, links: &mut Links<()>, key: usize, now: u64) {
+    fn relieved(&mut self, links: &mut Links<State>, key: usize, now: u64) {
         self.deliver(links, key, Input::Relief, now);
     }
 
-    fn closed(&mut self, link: Link<()>) {
-        self.gone.push(link.token);
+    fn closed(&mut self, link: Link<State>) {
+        if self.codec.is_none() {
+            self.gone.push(link.token);
+        } else if link.held {
+            self.forget(link.token, link.peer);
+        }
+    }
+}
+
+impl Messages {
+    fn forget(&mut self, token: u64, peer: SocketAddr) {
+        self.batch.deliveries.push(Delivery { token, peer, room: 0, input: Input::Gone });
     }
 }
 
@@ -116,25 +194,14 @@ pub struct MessageReactor {
 
 impl MessageReactor {
     /// The loop on the listening descriptor `listener`, which is taken over.
-    pub fn new(listener: i32, plan: Plan) -> io::Result<Self> {
+    pub fn new(listener: i32, plan: Plan, codec: Option<Codec>) -> io::Result<Self> {
         let door = adopt_listener(listener);
         let poll = Poll::new()?;
         let control = Arc::new(Control::new(vec![mailbox(&poll)?], listener));
         let registry = poll.registry().try_clone()?;
-        let reactor = Reactor::new(
-            registry,
-            Arc::clone(&control),
-            0,
-            Some(door),
-            plan,
-            None,
-            Messages::default(),
-        )?;
-        Ok(Self {
-            control,
-            core: Mutex::new(reactor),
-            poll: Mutex::new((poll, Events::with_capacity(EVENTS))),
-        })
+        let service = Messages { codec, batch: Batch::default(), gone: Vec::new(), frames: Frames::default() };
+        let reactor = Reactor::new(registry, Arc::clone(&control), 0, Some(door), plan, None, service)?;
+        Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new((poll, Events::with_capacity(EVENTS))) })
     }
 
     /// Wait for input and give it; `None` when the server has ended.
@@ -172,9 +239,11 @@ impl MessageReactor {
         batch.deliveries.clear();
         batch.arena.clear();
         batch.arena.shrink_to(KEPT_ARENA);
+        batch.spans.clear();
+        batch.spans.shrink_to(KEPT_SPANS);
         let mut core = self.core();
         let next = &mut core.service.batch;
-        if next.deliveries.is_empty() && next.arena.is_empty() {
+        if next.deliveries.is_empty() {
             *next = batch;
         }
     }
@@ -188,8 +257,13 @@ impl MessageReactor {
             handled += messages;
             let links = &mut core.links;
             let Some(key) = links.key_of(token) else {
-                // Once more: the answer may have left something to forget.
-                core.service.gone.push(token);
+                // It closed meanwhile, and the answer may have left something to forget.
+                if core.service.codec.is_none() {
+                    core.service.gone.push(token);
+                } else if action == Action::Held {
+                    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+                    core.service.forget(token, nowhere);
+                }
                 continue;
             };
             links.queue(key, output, now);

@@ -1,5 +1,7 @@
 //! The TCP servers and the connection machine, for Python.
 
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
@@ -7,13 +9,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
+use super::buffer::{bytes_of, list_of};
+use super::framing::{Framer, frame_error};
 use crate::core::echo;
 use crate::core::errors::Error;
-use crate::core::messages::{self, Action, Batch, Input};
+use crate::core::messages::{self, Action, Batch, Delivery, Input};
 use crate::core::reactor::Plan;
 use crate::core::reactor::connection::{self as machine, Closed, Faults, Limits};
 
-/// Python's ServerPlan.
+/// Python's `ServerPlan`.
 #[derive(FromPyObject)]
 pub struct ServerPlan {
     max_connections: u64,
@@ -39,7 +43,7 @@ impl ServerPlan {
     }
 }
 
-/// Python's FaultPlan.
+/// Python's `FaultPlan`.
 #[derive(FromPyObject)]
 pub struct FaultPlan {
     cut: usize,
@@ -51,13 +55,7 @@ pub struct FaultPlan {
 
 impl FaultPlan {
     fn faults(&self) -> Faults {
-        Faults {
-            cut: self.cut,
-            delay: self.delay,
-            reset_after: self.reset_after,
-            drop: self.drop,
-            seed: self.seed,
-        }
+        Faults { cut: self.cut, delay: self.delay, reset_after: self.reset_after, drop: self.drop, seed: self.seed }
     }
 }
 
@@ -78,9 +76,8 @@ impl EchoRun {
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         // In slices, so that Ctrl-C is seen.
         let slice = Duration::from_millis(50);
-        let deadline = Duration::try_from_secs_f64(timeout.max(0.0))
-            .ok()
-            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline =
+            Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
             if py.detach(|| self.run.wait(left.min(slice))) {
@@ -98,7 +95,7 @@ impl EchoRun {
         self.run.control.outcome()
     }
 
-    /// Give the fields of ServerStats.
+    /// Give the fields of `ServerStats`.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.run.control.counters())
     }
@@ -116,12 +113,7 @@ impl EchoRun {
 
 /// Begin to echo on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn start_echo(
-    listener: i32,
-    plan: ServerPlan,
-    workers: usize,
-    faults: Option<FaultPlan>,
-) -> PyResult<EchoRun> {
+pub fn start_echo(listener: i32, plan: ServerPlan, workers: usize, faults: Option<FaultPlan>) -> PyResult<EchoRun> {
     let faults = faults.map(|plan| plan.faults());
     let run = echo::EchoRun::start(listener, plan.plan(), workers, faults).map_err(Error::Io)?;
     Ok(EchoRun { run })
@@ -131,6 +123,11 @@ pub fn start_echo(
 #[pyclass(frozen, module = "oxisock._native")]
 pub struct MessageReactor {
     reactor: messages::MessageReactor,
+    /// Whether items hold messages, rather than bytes.
+    #[pyo3(get)]
+    framed: bool,
+    // By place in the reactor: the connection's token, and its peer as Python knows it.
+    peers: Mutex<Vec<Option<(u64, Py<PyAny>)>>>,
 }
 
 type Answers<'py> = Vec<(u64, Bound<'py, PyBytes>, u64, u8)>;
@@ -138,41 +135,79 @@ type Answers<'py> = Vec<(u64, Bound<'py, PyBytes>, u64, u8)>;
 impl MessageReactor {
     fn queue(&self, replies: &Bound<'_, PyList>) -> PyResult<()> {
         let answers: Answers<'_> = replies.extract()?;
-        // Nobody holds the lock for longer than a few system calls, and never while attached.
-        self.reactor
-            .answer(answers.iter().map(|(token, output, messages, action)| {
-                let action = match action {
-                    0 => Action::Answered,
-                    1 => Action::Held,
-                    _ => Action::Finish,
-                };
-                (*token, output.as_bytes(), *messages, action)
-            }));
+        // Nobody holds the reactor's lock for longer than a few system calls, and never to attach.
+        self.reactor.answer(answers.iter().map(|(token, output, messages, action)| {
+            let action = match action {
+                0 => Action::Answered,
+                1 => Action::Held,
+                _ => Action::Finish,
+            };
+            (*token, output.as_bytes(), *messages, action)
+        }));
         Ok(())
+    }
+
+    fn items<'py>(&self, py: Python<'py>, batch: &mut Batch) -> PyResult<Bound<'py, PyList>> {
+        let items = PyList::empty(py);
+        for delivery in batch.deliveries.drain(..) {
+            let Delivery { token, peer, room, input } = delivery;
+            let mut trouble = None;
+            let input = match input {
+                Input::Bytes(start, end) => Some(bytes_of(py, &batch.arena[start..end])?.into_any()),
+                Input::Relief if !self.framed => Some(bytes_of(py, b"")?.into_any()),
+                Input::Relief => Some(PyList::empty(py).into_any()),
+                Input::End | Input::Gone => None,
+                Input::Messages { first, spans, error } => {
+                    trouble = error.map(|error| frame_error(py, error, PyList::empty(py)).into_value(py));
+                    let first = first.as_ref().map(|(held, span)| &held[span.start..span.end]);
+                    let size = spans.len() + usize::from(first.is_some());
+                    let rest = batch.spans[spans].iter().map(|span| &batch.arena[span.start..span.end]);
+                    Some(list_of(py, size, first.into_iter().chain(rest))?.into_any())
+                }
+            };
+            let peer = self.peer(py, token, peer)?;
+            items.append((token, peer, input, room, trouble))?;
+        }
+        Ok(items)
+    }
+
+    /// The peer as a Python object, made once for each connection.
+    fn peer<'py>(&self, py: Python<'py>, token: u64, address: SocketAddr) -> PyResult<Bound<'py, PyAny>> {
+        static PEER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let place = (token & 0xffff_ffff) as usize;
+        {
+            let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(Some((known, peer))) = peers.get(place)
+                && *known == token
+            {
+                return Ok(peer.bind(py).clone());
+            }
+        }
+        let kind = PEER.import(py, "oxisock.types", "Peer")?;
+        let peer = kind.call1((address.ip().to_string(), address.port()))?;
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() <= place {
+            peers.resize_with(place + 1, || None);
+        }
+        let before = peers[place].replace((token, peer.clone().unbind()));
+        // Not under the lock: dropping an object may run Python.
+        drop(peers);
+        drop(before);
+        Ok(peer)
     }
 }
 
 #[pymethods]
 impl MessageReactor {
-    /// Whether items hold messages, rather than bytes.
-    #[getter]
-    fn framed(&self) -> bool {
-        false
-    }
-
     /// Send the replies and wait for input; None when the server has ended.
-    fn turn<'py>(
-        &self,
-        py: Python<'py>,
-        replies: &Bound<'py, PyList>,
-    ) -> PyResult<Option<Bound<'py, PyList>>> {
+    fn turn<'py>(&self, py: Python<'py>, replies: &Bound<'py, PyList>) -> PyResult<Option<Bound<'py, PyList>>> {
         if !replies.is_empty() {
             self.queue(replies)?;
         }
-        let Some(batch) = py.detach(|| self.reactor.turn()).map_err(Error::Io)? else {
+        let Some(mut batch) = py.detach(|| self.reactor.turn()).map_err(Error::Io)? else {
             return Ok(None);
         };
-        let items = items(py, &batch)?;
+        let items = self.items(py, &mut batch)?;
         self.reactor.recycle(batch);
         Ok(Some(items))
     }
@@ -207,7 +242,7 @@ impl MessageReactor {
         self.reactor.control.outcome()
     }
 
-    /// Give the fields of ServerStats.
+    /// Give the fields of `ServerStats`.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.reactor.control.counters())
     }
@@ -223,33 +258,13 @@ impl MessageReactor {
     }
 }
 
-fn items<'py>(py: Python<'py>, batch: &Batch) -> PyResult<Bound<'py, PyList>> {
-    static PEER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let peer_type = PEER.import(py, "oxisock.types", "Peer")?;
-    let items = PyList::empty(py);
-    for delivery in &batch.deliveries {
-        let address = delivery.peer;
-        let peer = peer_type.call1((address.ip().to_string(), address.port()))?;
-        let input = match delivery.input {
-            Input::Bytes(start, end) => Some(PyBytes::new(py, &batch.arena[start..end])),
-            Input::End => None,
-            Input::Relief => Some(PyBytes::new(py, b"")),
-        };
-        items.append((delivery.token, peer, input, delivery.room, None::<()>))?;
-    }
-    Ok(items)
-}
-
 /// Make the loop of a message server on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn message_reactor(
-    listener: i32,
-    plan: ServerPlan,
-    codec: &Bound<'_, PyAny>,
-) -> PyResult<MessageReactor> {
-    let _ = codec;
-    let reactor = messages::MessageReactor::new(listener, plan.plan()).map_err(Error::Io)?;
-    Ok(MessageReactor { reactor })
+pub fn message_reactor(listener: i32, plan: ServerPlan, framer: Option<Bound<'_, Framer>>) -> PyResult<MessageReactor> {
+    let codec = framer.map(|framer| framer.get().codec.clone());
+    let framed = codec.is_some();
+    let reactor = messages::MessageReactor::new(listener, plan.plan(), codec).map_err(Error::Io)?;
+    Ok(MessageReactor { reactor, framed, peers: Mutex::default() })
 }
 
 /// The life of one TCP connection as a machine: events and time in, what to do next out.
@@ -274,21 +289,9 @@ impl Connection {
         drop: u64,
         seed: u64,
     ) -> Self {
-        let limits = Limits {
-            idle_timeout,
-            write_timeout,
-            max_buffered,
-        };
-        let faults = Faults {
-            cut,
-            delay,
-            reset_after,
-            drop,
-            seed,
-        };
-        Self {
-            machine: machine::Connection::new(now, limits, faults),
-        }
+        let limits = Limits { idle_timeout, write_timeout, max_buffered };
+        let faults = Faults { cut, delay, reset_after, drop, seed };
+        Self { machine: machine::Connection::new(now, limits, faults) }
     }
 
     fn active(&mut self, now: u64) {

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from .. import servers as _servers
 from ..engines import Impl as _Impl
+from ..errors import ScanInterrupted
+from ..scan import Scanner as _Scanner
+from ..scan_run import Scan
 from ..servers import Faults
+from ..services import service_name
+from ..specs import parse_ports, parse_targets
+from ..targets import Targets
+from . import framing as _framing_engine
+from . import scan as _scan_engine
 from . import servers as _servers_engine
 
 impl: _Impl = "pure"
+
+_scanner: _Scanner = _Scanner(impl, _scan_engine)
+check_host = _scanner.check_host
+scan = _scanner.scan
+scan_host = _scanner.scan_host
+scan_iter = _scanner.scan_iter
+scan_port = _scanner.scan_port
+wait_for_port = _scanner.wait_for_port
 
 
 # --- TCP servers ---------------------------------------------------------------------------------------------------
@@ -23,10 +39,25 @@ class MessageServer(_servers.MessageServer):
     __doc__ = _servers.MessageServer.__doc__
     impl = "pure"
     _engine = _servers_engine
+    _framing = _framing_engine
 
 
 __all__ = [
     "impl",
+    # scanning
+    "Scan",
+    "ScanInterrupted",
+    "check_host",
+    "scan",
+    "scan_host",
+    "scan_iter",
+    "scan_port",
+    "wait_for_port",
+    # targets, ports and services
+    "Targets",
+    "parse_ports",
+    "parse_targets",
+    "service_name",
     # TCP servers
     "EchoServer",
     "Faults",

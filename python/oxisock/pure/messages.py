@@ -10,7 +10,7 @@ from ..engines import FINISH, HELD
 from .reactor import Link, Reactor
 
 if TYPE_CHECKING:
-    from ..engines import Counters, Item, Reply, ServerPlan
+    from ..engines import Counters, Framer, Item, Reply, ServerPlan
 
 
 class Messages:
@@ -124,6 +124,6 @@ class MessageReactor:
         self._reactor.abandon()
 
 
-def message_reactor(listener: int, plan: ServerPlan, codec: object) -> MessageReactor:
+def message_reactor(listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
     """Make the loop of a message server on the listening descriptor ``listener``, which is taken over."""
     return MessageReactor(listener, plan)

@@ -55,17 +55,12 @@ pub struct Faults {
 
 impl Faults {
     /// No faults.
-    pub const NONE: Self = Self {
-        cut: 0,
-        delay: 0,
-        reset_after: NEVER,
-        drop: 0,
-        seed: 0,
-    };
+    pub const NONE: Self = Self { cut: 0, delay: 0, reset_after: NEVER, drop: 0, seed: 0 };
 }
 
 /// The decisions of one connection.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that are independent of each other")]
 pub struct Connection {
     limits: Limits,
     faults: Faults,
@@ -229,11 +224,7 @@ impl Connection {
         }
         let left = self.faults.reset_after - self.written;
         let size = self.queued.min(usize::try_from(left).unwrap_or(usize::MAX));
-        if self.faults.cut == 0 {
-            size
-        } else {
-            size.min(self.faults.cut)
-        }
+        if self.faults.cut == 0 { size } else { size.min(self.faults.cut) }
     }
 
     /// The time at which `tick` has something to judge, or a delayed write may go out.
@@ -242,11 +233,7 @@ impl Connection {
         if self.closed != Closed::Open {
             NEVER
         } else if self.queued > 0 {
-            if self.now < self.next_write {
-                self.next_write
-            } else {
-                self.stall_deadline()
-            }
+            if self.now < self.next_write { self.next_write } else { self.stall_deadline() }
         } else if self.owed {
             NEVER
         } else {

@@ -59,10 +59,7 @@ pub struct Mailbox {
 impl Mailbox {
     /// A mailbox whose reactor polls with `registry`.
     pub fn new(registry: &Registry) -> io::Result<Self> {
-        Ok(Self {
-            waker: Waker::new(registry, WAKE)?,
-            newcomers: Mutex::default(),
-        })
+        Ok(Self { waker: Waker::new(registry, WAKE)?, newcomers: Mutex::default() })
     }
 
     /// End the reactor's wait.
@@ -73,10 +70,7 @@ impl Mailbox {
 
     /// Hand a connection over.
     pub fn put(&self, newcomer: Newcomer) {
-        let mut newcomers = self
-            .newcomers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
         newcomers.push_back(newcomer);
         drop(newcomers);
         self.wake();
@@ -84,10 +78,7 @@ impl Mailbox {
 
     /// Take the connections handed over.
     pub fn take(&self) -> VecDeque<Newcomer> {
-        let mut newcomers = self
-            .newcomers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut newcomers)
     }
 }

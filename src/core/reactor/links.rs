@@ -17,6 +17,7 @@ use super::{Plan, net};
 const KEPT_OUTPUT: usize = 16 * 1024;
 
 /// One accepted connection; `T` is what the service keeps for it.
+#[expect(clippy::struct_excessive_bools, reason = "what the system said, each apart from the others")]
 pub struct Link<T> {
     /// Tells it from others that had or will have its key.
     pub token: u64,
@@ -96,10 +97,7 @@ impl<T: Default> Links<T> {
     #[must_use]
     pub fn key_of(&self, token: u64) -> Option<usize> {
         let key = (token & 0xffff_ffff) as usize;
-        self.slab
-            .get(key)
-            .is_some_and(|link| link.token == token)
-            .then_some(key)
+        self.slab.get(key).is_some_and(|link| link.token == token).then_some(key)
     }
 
     /// How many there are.
@@ -123,11 +121,7 @@ impl<T: Default> Links<T> {
     /// How many bytes of answers a connection may still queue.
     #[must_use]
     pub fn room_for_answers(&self, key: usize) -> usize {
-        self.slab.get(key).map_or(0, |link| {
-            self.limits
-                .max_buffered
-                .saturating_sub(link.machine.queued())
-        })
+        self.slab.get(key).map_or(0, |link| self.limits.max_buffered.saturating_sub(link.machine.queued()))
     }
 
     /// Write `data` as far as the socket takes it, and keep the rest.
@@ -214,10 +208,7 @@ impl<T: Default> Links<T> {
             if size == 0 {
                 break;
             }
-            match link
-                .stream
-                .write(&link.out[link.written..link.written + size])
-            {
+            match link.stream.write(&link.out[link.written..link.written + size]) {
                 Ok(count) => {
                     link.written += count;
                     self.tally.bytes_out += count as u64;
@@ -293,11 +284,7 @@ impl<T: Default> Links<T> {
 
     /// Take a newcomer in; give its key.
     pub(super) fn open(&mut self, newcomer: Newcomer, now: u64) -> io::Result<usize> {
-        let Newcomer {
-            number,
-            mut stream,
-            peer,
-        } = newcomer;
+        let Newcomer { number, mut stream, peer } = newcomer;
         let mut faults = self.faults.unwrap_or(Faults::NONE);
         faults.seed = faults.seed.wrapping_add(number);
         let entry = self.slab.vacant_entry();

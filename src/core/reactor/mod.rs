@@ -116,13 +116,7 @@ impl<S: Service> Reactor<S> {
             Some(listener) => {
                 let mut listener = TcpListener::from_std(listener);
                 registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-                Some(Door {
-                    listener,
-                    spare: File::open("/dev/null").ok(),
-                    ready: true,
-                    again: 0,
-                    accepted: 0,
-                })
+                Some(Door { listener, spare: File::open("/dev/null").ok(), ready: true, again: 0, accepted: 0 })
             }
         };
         Ok(Self {
@@ -260,9 +254,7 @@ impl<S: Service> Reactor<S> {
     #[must_use]
     pub fn must_wake(&self) -> bool {
         self.sleeping_until > 0
-            && (!self.again.is_empty()
-                || self.draining
-                || self.links.next_timer() < self.sleeping_until)
+            && (!self.again.is_empty() || self.draining || self.links.next_timer() < self.sleeping_until)
     }
 
     /// End a poll under way.
@@ -283,8 +275,7 @@ impl<S: Service> Reactor<S> {
         self.flush(key, now);
         match self.links.read(key, &mut self.buffer, now) {
             Taken::Bytes(count) => {
-                self.service
-                    .received(&mut self.links, key, &self.buffer[..count], now);
+                self.service.received(&mut self.links, key, &self.buffer[..count], now);
             }
             Taken::End => self.service.ended(&mut self.links, key, now),
             Taken::Nothing => {}
@@ -365,11 +356,7 @@ impl<S: Service> Reactor<S> {
                     let number = door.accepted;
                     door.accepted += 1;
                     self.control.counters.accepted.fetch_add(1, SeqCst);
-                    let newcomer = Newcomer {
-                        number,
-                        stream,
-                        peer,
-                    };
+                    let newcomer = Newcomer { number, stream, peer };
                     let mailboxes = &self.control.mailboxes;
                     let index = number as usize % mailboxes.len();
                     if index == self.index {
