@@ -104,3 +104,31 @@ def warn_unless_loopback(kind: str, address: Peer) -> None:
         logging.getLogger("oxisock").warning(
             "%s listens on %s port %d, which other machines may reach", kind, address.host, address.port
         )
+
+
+class Spare:
+    """A descriptor kept in reserve, so that newcomers can be turned away when there is none left."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.open(os.devnull, os.O_RDONLY)
+
+    def turn_away(self, listener: socket.socket) -> bool:
+        """Accept one newcomer in the spare's place and close it; False if not even that is possible."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                return False
+        self.close()
+        try:
+            listener.accept()[0].close()
+            self._descriptor = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -248,11 +248,14 @@ Counters: TypeAlias = "tuple[int, int, int, int, int, int, int, int, int, int, i
 class ConnectionMachine(Protocol):
     """The life of one TCP connection; ``oxisock.pure.connection`` says what each of these means."""
 
-    closed: int
-    queued: int
-    owed: bool
-    paused: bool
-
+    @property
+    def closed(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def owed(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
     def active(self, now: int) -> None: ...
     def deliver(self, now: int) -> None: ...
     def answered(self, messages: int, now: int) -> None: ...
@@ -309,8 +312,9 @@ Reply: TypeAlias = "tuple[int, bytes, int, int]"
 class MessageReactor(ReactorRun, Protocol):
     """The loop of a message server, to be turned by Python threads, one at a time."""
 
-    framed: bool
-    """Whether Items hold messages, rather than bytes."""
+    @property
+    def framed(self) -> bool:
+        """Whether Items hold messages, rather than bytes."""
 
     def turn(self, replies: list[Reply]) -> list[Item] | None:
         """Send ``replies`` and wait for input; None when the server has ended.

@@ -85,14 +85,19 @@ class Codec(Protocol):
         """Begin a stream."""
 
 
-class StreamCodec:
+class Bound:
+    """What is bound to an engine: a codec, a FramedSocket."""
+
+    impl: ClassVar[Impl]
+    _engine: ClassVar[FramingModule]
+
+
+class StreamCodec(Bound):
     """What all built-in codecs share: immutable, hashable, equal by parameters in whichever engine, picklable.
 
     A pickle comes back bound to the engine selected where it is read.
     """
 
-    impl: ClassVar[Impl]
-    _engine: ClassVar[FramingModule]
     _defaults: ClassVar[dict[str, object]]  # by parameter; those without one are not in it
     _fields: ClassVar[tuple[str, ...]]
     _framer: Framer

@@ -171,23 +171,23 @@ class MessageServer(StreamServer):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         super().__init__(host, port, sock, limits)
         self._handler = handler
+        known: Framer | None = None
         if codec is None:
-            self._framer: Framer | None = self._framing.lines_framer(False, True, MIB)
+            known = self._framing.lines_framer(False, True, MIB)
         elif isinstance(codec, StreamCodec):
-            self._framer = codec._framer_of(self._framing)
-        elif callable(getattr(codec, "decoder", None)) and callable(getattr(codec, "encode", None)):
-            self._framer = None
-        else:
+            known = codec._framer_of(self._framing)
+        elif not callable(getattr(codec, "decoder", None)) or not callable(getattr(codec, "encode", None)):
             raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
-        self._codec = codec
+        self._known_framer = known
+        self._framer = UserFramer(codec) if known is None and codec is not None else known
         self._batch = bool(batch)
         self._dispatchers = positive("dispatchers", dispatchers)
 
     def _launch(self) -> tuple[Dispatcher, Peer]:
         listener, address = self._listen()
-        reactor = self._engine.message_reactor(listener.detach(), self._limits.plan, self._framer)
-        framer = self._framer or UserFramer(self._codec)
-        return Dispatcher(reactor, framer, self._handler, self._batch, self._dispatchers), address
+        reactor = self._engine.message_reactor(listener.detach(), self._limits.plan, self._known_framer)
+        assert self._framer is not None
+        return Dispatcher(reactor, self._framer, self._handler, self._batch, self._dispatchers), address
 
 
 class _EchoRunning:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import heapq
-import os
 import selectors
 import socket
 import struct
@@ -18,6 +17,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from ..binding import Spare
 from ..engines import NEVER, FaultPlan, ServerPlan
 from ..types import Peer
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
@@ -89,7 +89,7 @@ class Reactor:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._selector.register(self._wake_in, _READ)
-        self._spare = os.open(os.devnull, os.O_RDONLY) if listener is not None else -1
+        self._spare = Spare() if listener is not None else None
         self._listening = False
         self._accept_again = 0  # not before this time
         self._adopted: deque[tuple[int, socket.socket, Peer]] = deque()
@@ -288,7 +288,8 @@ class Reactor:
             except ConnectionError:  # gone before we came
                 continue
             except OSError as error:
-                if error.errno in _OUT_OF_DESCRIPTORS and self._shed(listener):
+                if error.errno in _OUT_OF_DESCRIPTORS and self._spare and self._spare.turn_away(listener):
+                    self.shed += 1
                     continue
                 self._accept_again = now + _BACK_OFF
                 return
@@ -300,23 +301,6 @@ class Reactor:
                 self._open(token, sock, peer, now)
             else:
                 reactor.adopt(token, sock, peer)
-
-    def _shed(self, listener: socket.socket) -> bool:
-        """Turn one newcomer away with the spare descriptor; False if not even that is possible."""
-        if self._spare < 0:
-            try:
-                self._spare = os.open(os.devnull, os.O_RDONLY)
-            except OSError:
-                return False
-        os.close(self._spare)
-        self._spare = -1
-        try:
-            listener.accept()[0].close()
-            self.shed += 1
-            self._spare = os.open(os.devnull, os.O_RDONLY)
-        except OSError:
-            return False
-        return True
 
     def _open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
         plan, faults = self._plan, self._faults
@@ -410,9 +394,8 @@ class Reactor:
                 self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._listener = None
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
+        if self._spare is not None:
+            self._spare.close()
         for reactor in self.group[1:]:
             reactor.wake()
 
