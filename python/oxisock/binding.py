@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 
 from .types import Peer
 
@@ -104,6 +105,17 @@ def warn_unless_loopback(kind: str, address: Peer) -> None:
         logging.getLogger("oxisock").warning(
             "%s listens on %s port %d, which other machines may reach", kind, address.host, address.port
         )
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; 0 where nobody knows."""
+    try:
+        import fcntl
+        import termios
+
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
 
 
 class Spare:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .servers import Limits
 
 _CHUNK = 1 << 16
+_LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
 _BACK_OFF = 0.05  # seconds before accepting again when there is no descriptor even to turn people away
 
 
@@ -48,7 +49,7 @@ class ThreadConnection:
         self._write_timeout = write_timeout
         self._counters = counters
         self._stream: tuple[Codec, StreamDecoder, deque[bytes]] | None = None
-        self.waiting = False  # for the peer to say something new
+        self.waiting = False  # for the peer to say something
         self.failed: BaseException | None = None  # what the connection itself raised last
 
     @property
@@ -64,7 +65,7 @@ class ThreadConnection:
 
     def recv(self, n: int) -> bytes:
         """Give what has come, from 1 to ``n`` bytes; b"" at the end of the stream. TimeoutError, OSError."""
-        return self._recv(n, _deadline(self._idle_timeout), True)
+        return self._recv(n, _deadline(self._idle_timeout))
 
     def recv_exactly(self, n: int) -> bytes:
         """Give ``n`` bytes, all within one timeout.
@@ -74,7 +75,7 @@ class ThreadConnection:
         deadline = _deadline(self._idle_timeout)
         data = bytearray()
         while len(data) < n:
-            piece = self._recv(min(n - len(data), _CHUNK), deadline, not data)
+            piece = self._recv(min(n - len(data), _CHUNK), deadline)
             if not piece:
                 self.failed = IncompleteFrame(f"the stream ended after {len(data)} of {n} bytes", 0, n, n)
                 raise self.failed
@@ -96,7 +97,7 @@ class ThreadConnection:
             while not frames:
                 if ended:
                     return
-                data = self._recv(_CHUNK, deadline, True)
+                data = self._recv(_CHUNK, deadline)
                 ended = not data
                 try:
                     frames.extend(decoder.feed(data) if data else decoder.eof())
@@ -134,12 +135,12 @@ class ThreadConnection:
         """Close the connection; leaving the handler does it too."""
         self._sock.close()
 
-    def _recv(self, n: int, deadline: float | None, fresh: bool) -> bytes:
+    def _recv(self, n: int, deadline: float | None) -> bytes:
         left = None
         if deadline is not None:
             left = max(deadline - time.monotonic(), 1e-6)
         self._sock.settimeout(left)
-        self.waiting = fresh
+        self.waiting = True
         try:
             data = self._sock.recv(n)
         except OSError as error:
@@ -315,11 +316,10 @@ class _Threads:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer = Peer(address[0], address[1])
         conn = ThreadConnection(sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters)
-        thread = threading.Thread(
-            target=self._serve, args=(conn,), name=f"oxisock-{peer.host}:{peer.port}", daemon=True
-        )
+        thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer.port}", daemon=True)
         with self._lock:
             self._connections[thread] = conn
+        self._counters.add(accepted=1, active=1)
         try:
             thread.start()
         except RuntimeError:  # no more threads to be had
@@ -337,7 +337,7 @@ class _Threads:
                 conn.sock.shutdown(socket.SHUT_RD)
         while self._connections:
             assert self._stop_at is not None
-            left = self._stop_at - time.monotonic()
+            left = self._stop_at + _LAST_WORDS - time.monotonic()
             if left <= 0:
                 break
             if selector.select(min(left, 3600.0)):
@@ -345,13 +345,12 @@ class _Threads:
         with self._lock:
             self._cut = True
             for conn in self._connections.values():
-                if conn.waiting:
-                    self._drained += 1
-                else:
-                    self._aborted += 1
-                    with suppress(OSError):
-                        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 with suppress(OSError):
+                    if conn.waiting:  # about to read the end of the stream
+                        self._drained += 1
+                    else:
+                        self._aborted += 1
+                        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     conn.sock.shutdown(socket.SHUT_RDWR)
 
     def _wake(self) -> None:

@@ -9,7 +9,7 @@ use mio::{Events, Poll};
 
 use super::reactor::connection::Faults;
 use super::reactor::control::Control;
-use super::reactor::links::{Link, Links};
+use super::reactor::links::{Closing, Links};
 use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
 
 /// The service: every byte is a message of its own and its own answer.
@@ -36,7 +36,7 @@ impl Service for Echo {
 
     fn relieved(&mut self, _: &mut Links<()>, _: usize, _: u64) {}
 
-    fn closed(&mut self, _: Link<()>) {}
+    fn closed(&mut self, _: Closing<()>) {}
 }
 
 /// How many loops still run; told by each when it ends, however it does.

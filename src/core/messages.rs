@@ -11,7 +11,7 @@ use mio::{Events, Poll};
 
 use super::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
 use super::reactor::control::Control;
-use super::reactor::links::{Link, Links};
+use super::reactor::links::{Closing, Links};
 use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
 
 /// An arena larger than this is given back after its batch.
@@ -169,7 +169,7 @@ impl Service for Messages {
         self.deliver(links, key, Input::Relief, now);
     }
 
-    fn closed(&mut self, link: Link<State>) {
+    fn closed(&mut self, link: Closing<State>) {
         if self.codec.is_none() {
             self.gone.push(link.token);
         } else if link.held {

@@ -262,9 +262,9 @@ impl MessageReactor {
 #[pyfunction]
 pub fn message_reactor(listener: i32, plan: ServerPlan, framer: Option<Bound<'_, Framer>>) -> PyResult<MessageReactor> {
     let codec = framer.map(|framer| framer.get().codec.clone());
-    let framed = codec.is_some();
+    let frames_itself = codec.is_some();
     let reactor = messages::MessageReactor::new(listener, plan.plan(), codec).map_err(Error::Io)?;
-    Ok(MessageReactor { reactor, framed, peers: Mutex::default() })
+    Ok(MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() })
 }
 
 /// The life of one TCP connection as a machine: events and time in, what to do next out.
@@ -369,6 +369,11 @@ impl Connection {
     #[getter]
     fn owed(&self) -> bool {
         self.machine.owed()
+    }
+
+    #[getter]
+    fn eof(&self) -> bool {
+        self.machine.eof()
     }
 
     #[getter]

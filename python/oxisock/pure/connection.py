@@ -201,6 +201,11 @@ class Connection:
         return self._owed
 
     @property
+    def eof(self) -> bool:
+        """Whether the peer said that it will send no more."""
+        return self._eof
+
+    @property
     def paused(self) -> bool:
         """Whether so much waits to be written that nothing more is to be read or answered for now."""
         return self._paused

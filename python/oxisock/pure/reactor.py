@@ -17,7 +17,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..binding import Spare
+from ..binding import Spare, unacknowledged
 from ..engines import NEVER, FaultPlan, ServerPlan
 from ..types import Peer
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _CHUNK = 1 << 18  # of one read
 _ACCEPTS = 256  # in one turn, so that a storm of connects does not starve those who are connected
+_LINGER = 2_000_000_000  # at most, for the last bytes of a connection to arrive
+_LINGER_LOOK = 5_000_000  # between two looks whether they have
 _BACK_OFF = 50_000_000  # before accepting again when there is no descriptor even to turn people away
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
@@ -93,6 +95,7 @@ class Reactor:
         self._listening = False
         self._accept_again = 0  # not before this time
         self._adopted: deque[tuple[int, socket.socket, Peer]] = deque()
+        self._lingering: list[tuple[socket.socket, int]] = []
         self._timers: list[tuple[int, int]] = []
         self._sleeping_until = NEVER
         self._stop_at: int | None = None
@@ -179,6 +182,8 @@ class Reactor:
                     self._accept(now)
             while self._adopted:
                 self._open(*self._adopted.popleft(), now)
+            if self._lingering:
+                self._look_after_lingering(now)
             # After what is ready: lag of this loop is not the peer's silence.
             self._expire(now)
         return True
@@ -252,13 +257,16 @@ class Reactor:
                         link.machine.abort(CUT, now)
                         self.settle(link, now)
                 # The first stops accepting before the others may go: nobody is handed to a loop that has ended.
-                if self.group[0]._listener is None and not self._adopted and not self.links:
+                over = self.group[0]._listener is None and not self._adopted and not self.links
+                if over and (not self._lingering or now >= self._stop_at):
                     self._end()
                     return None
             self._listen(now)
             wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
             if self._accept_again > now:
                 wait_until = min(wait_until, self._accept_again)
+            if self._lingering:
+                wait_until = min(wait_until, now + _LINGER_LOOK)
             self._sleeping_until = wait_until
             # At most an hour: the system does not take every number of seconds.
             return min(3600.0, max(0, wait_until - now) / 1e9)
@@ -367,7 +375,10 @@ class Reactor:
         elif self._shut_first:
             with suppress(OSError):  # the peer was faster
                 link.sock.shutdown(socket.SHUT_RDWR)
-        link.sock.close()
+        if reason == DONE and not link.machine.eof:
+            self._part(link.sock, now)
+        else:
+            link.sock.close()
         self.timeouts += reason in (IDLE, STALLED)
         if self._draining:
             self.drained += reason == DONE
@@ -377,6 +388,26 @@ class Reactor:
         first = self.group[0]
         if not first._listening and first._sleeping_until:
             first.wake()  # there is room to accept again, or an end to come to
+
+    def _part(self, sock: socket.socket, now: int) -> None:
+        """Close a socket whose peer may still be sending, without losing what we sent last.
+
+        Closing with unread input makes the system throw away what has not arrived yet, so such a socket lingers.
+        """
+        if _still_sending(sock, 0):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+            self._lingering.append((sock, now + _LINGER))
+        else:
+            sock.close()
+
+    def _look_after_lingering(self, now: int) -> None:
+        lingering, self._lingering = self._lingering, []
+        for sock, until in lingering:
+            if now < until and _still_sending(sock, 1):
+                self._lingering.append((sock, until))
+            else:
+                sock.close()
 
     def _drain_wakes(self) -> None:
         with suppress(BlockingIOError):
@@ -400,7 +431,22 @@ class Reactor:
             reactor.wake()
 
     def _end(self) -> None:
+        for sock, _ in self._lingering:
+            sock.close()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
         self.ended.set()
+
+
+def _still_sending(sock: socket.socket, unsent: int) -> bool:
+    """Discard what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer."""
+    try:
+        for _ in range(64):
+            if not sock.recv(_CHUNK):
+                return False
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    return unacknowledged(sock) > unsent

@@ -259,6 +259,12 @@ impl Connection {
         self.owed
     }
 
+    /// Whether the peer said that it will send no more.
+    #[must_use]
+    pub fn eof(&self) -> bool {
+        self.eof
+    }
+
     /// Whether so much waits to be written that nothing more is to be read or answered for now.
     #[must_use]
     pub fn paused(&self) -> bool {

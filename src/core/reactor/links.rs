@@ -15,6 +15,8 @@ use super::{Plan, net};
 
 /// An output buffer larger than this is given back when it is empty.
 const KEPT_OUTPUT: usize = 16 * 1024;
+/// At most so long, for the last bytes of a connection to arrive.
+const LINGER: u64 = 2_000_000_000;
 
 /// One accepted connection; `T` is what the service keeps for it.
 #[expect(clippy::struct_excessive_bools, reason = "what the system said, each apart from the others")]
@@ -42,6 +44,18 @@ pub struct Link<T> {
     // Stands in a list to be served.
     pub(super) listed: bool,
     touched: bool,
+}
+
+/// A connection that is gone, as its service knew it.
+pub struct Closing<T> {
+    /// What told it from others.
+    pub token: u64,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// The service waited for room.
+    pub held: bool,
+    /// What the service kept.
+    pub state: T,
 }
 
 /// What came of a read.
@@ -72,6 +86,8 @@ pub struct Links<T> {
     timers: BinaryHeap<Reverse<(u64, u64)>>,
     /// Keys of those that were written to by somebody else's event.
     touched: Vec<usize>,
+    /// Sockets whose connection is over, and how long they may take.
+    lingering: Vec<(TcpStream, u64)>,
     pub(super) tally: Tally,
 }
 
@@ -84,6 +100,7 @@ impl<T: Default> Links<T> {
             faults,
             timers: BinaryHeap::new(),
             touched: Vec::new(),
+            lingering: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -345,7 +362,10 @@ impl<T: Default> Links<T> {
     }
 
     /// Close the socket, in the way that its end asks for, and forget the connection.
-    pub(super) fn remove(&mut self, key: usize, shut_first: bool) -> Option<Link<T>> {
+    ///
+    /// Closing with unread input makes the system throw away what has not arrived at the peer yet. So where the peer
+    /// may still be sending, the socket lingers until what we sent has arrived.
+    pub(super) fn remove(&mut self, key: usize, shut_first: bool, now: u64) -> Option<Closing<T>> {
         let mut link = self.slab.try_remove(key)?;
         if shut_first {
             // Closing does that otherwise, but not while a forked child holds a duplicate.
@@ -356,6 +376,22 @@ impl<T: Default> Links<T> {
             _ if shut_first => net::shut_down(&link.stream),
             _ => {}
         }
-        Some(link)
+        let closing = Closing { token: link.token, peer: link.peer, held: link.held, state: link.state };
+        if link.machine.closed() == Closed::Done && !link.machine.eof() && net::still_sending(&mut link.stream, 0) {
+            net::end_output(&link.stream);
+            self.lingering.push((link.stream, now + LINGER));
+        }
+        Some(closing)
+    }
+
+    /// Close those that lingered long enough, or whose last bytes have arrived; true if there are more.
+    pub(super) fn look_after_lingering(&mut self, now: u64) -> bool {
+        self.lingering.retain_mut(|(stream, until)| now < *until && net::still_sending(stream, 1));
+        !self.lingering.is_empty()
+    }
+
+    /// Whether sockets linger.
+    pub(super) fn lingers(&self) -> bool {
+        !self.lingering.is_empty()
     }
 }

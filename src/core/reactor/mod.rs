@@ -20,7 +20,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use connection::{Closed, Faults, Limits, NEVER};
 use control::{Control, Mailbox, Newcomer};
-use links::{Link, Links, Taken};
+use links::{Closing, Links, Taken};
 
 const LISTENER: Token = Token(usize::MAX - 1);
 const WAKE: Token = Token(usize::MAX);
@@ -29,6 +29,8 @@ pub const EVENTS: usize = 1024;
 const BUFFER: usize = 256 * 1024;
 /// Accepted in one turn, so that a storm of connects does not starve those who are connected.
 const ACCEPTS: usize = 256;
+/// Between two looks whether the last bytes of a connection have arrived.
+const LINGER_LOOK: u64 = 5_000_000;
 /// The pause before accepting again when there is no descriptor even to turn people away.
 const BACK_OFF: u64 = 50_000_000;
 
@@ -56,7 +58,7 @@ pub trait Service {
     /// There is room to write again for a link that is `held`.
     fn relieved(&mut self, links: &mut Links<Self::State>, key: usize, now: u64);
     /// The connection is gone.
-    fn closed(&mut self, link: Link<Self::State>);
+    fn closed(&mut self, link: Closing<Self::State>);
 }
 
 /// The listener and what it takes to survive without descriptors.
@@ -149,7 +151,7 @@ impl<S: Service> Reactor<S> {
                     if let Some(link) = self.links.get_mut(key) {
                         link.machine.finish(now);
                     }
-                    self.settle(key);
+                    self.settle(key, now);
                 }
             }
             if now >= stop_at {
@@ -157,13 +159,13 @@ impl<S: Service> Reactor<S> {
                     if let Some(link) = self.links.get_mut(key) {
                         link.machine.abort(Closed::Cut, now);
                     }
-                    self.settle(key);
+                    self.settle(key, now);
                 }
             }
             // The first hangs up before the others may end: nobody is handed to a loop that has ended.
             if self.control.hung_up.load(SeqCst) && self.links.is_empty() {
                 let newcomers = self.control.mailboxes[self.index].take();
-                if newcomers.is_empty() {
+                if newcomers.is_empty() && (now >= stop_at || !self.links.look_after_lingering(now)) {
                     self.tell();
                     return None;
                 }
@@ -172,6 +174,9 @@ impl<S: Service> Reactor<S> {
         }
         self.tell();
         let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER));
+        if self.links.lingers() {
+            until = until.min(now + LINGER_LOOK);
+        }
         if !self.again.is_empty() {
             until = 0;
         }
@@ -233,10 +238,13 @@ impl<S: Service> Reactor<S> {
             self.welcome(newcomers, now);
         }
         self.accept(now);
+        if self.links.lingers() {
+            self.links.look_after_lingering(now);
+        }
         // After what is ready: lag of this loop is not the peer's silence.
         while let Some(key) = self.links.expire(now) {
             self.flush(key, now);
-            self.settle(key);
+            self.settle(key, now);
         }
         self.settle_touched(now);
         self.tell();
@@ -246,7 +254,7 @@ impl<S: Service> Reactor<S> {
     pub fn settle_touched(&mut self, now: u64) {
         while let Some(key) = self.links.next_touched() {
             self.flush(key, now);
-            self.settle(key);
+            self.settle(key, now);
         }
     }
 
@@ -280,7 +288,7 @@ impl<S: Service> Reactor<S> {
             Taken::End => self.service.ended(&mut self.links, key, now),
             Taken::Nothing => {}
         }
-        self.settle(key);
+        self.settle(key, now);
     }
 
     fn flush(&mut self, key: usize, now: u64) {
@@ -296,13 +304,13 @@ impl<S: Service> Reactor<S> {
     }
 
     /// Do what the machine wants after something happened: close, go on reading, set a timer.
-    fn settle(&mut self, key: usize) {
+    fn settle(&mut self, key: usize, now: u64) {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
         let closed = link.machine.closed();
         if closed != Closed::Open {
-            self.close(key, closed);
+            self.close(key, closed, now);
             return;
         }
         if link.readable && !link.listed && link.machine.room() > 0 {
@@ -312,9 +320,9 @@ impl<S: Service> Reactor<S> {
         self.links.arm(key);
     }
 
-    fn close(&mut self, key: usize, reason: Closed) {
+    fn close(&mut self, key: usize, reason: Closed, now: u64) {
         let shut_first = self.control.shut_first.load(Relaxed);
-        let Some(link) = self.links.remove(key, shut_first) else {
+        let Some(link) = self.links.remove(key, shut_first, now) else {
             return;
         };
         let counters = &self.control.counters;
@@ -414,7 +422,7 @@ impl<S: Service> Reactor<S> {
                     {
                         link.machine.finish(now);
                     }
-                    self.settle(key);
+                    self.settle(key, now);
                 }
                 // The system has no memory to watch it; its socket is closed already.
                 Err(_) => {

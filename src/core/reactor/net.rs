@@ -1,6 +1,6 @@
 //! The system calls of a TCP server that the standard library and mio do not offer safely.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::TcpListener;
 use std::os::fd::FromRawFd;
 use std::time::Duration;
@@ -57,4 +57,39 @@ pub fn reset_on_close(stream: &TcpStream) {
 /// End a socket of which a forked child holds a duplicate.
 pub fn shut_down(stream: &TcpStream) {
     let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+/// Say that nothing more will be sent.
+pub fn end_output(stream: &TcpStream) {
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+}
+
+/// Discard what has come in; say whether more than `unsent` bytes of ours have not arrived at the peer.
+pub fn still_sending(stream: &mut TcpStream, unsent: i32) -> bool {
+    let mut waste = [0; 16 * 1024];
+    for _ in 0..1024 {
+        match stream.read(&mut waste) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(_) => return false,
+        }
+    }
+    unacknowledged(stream) > unsent
+}
+
+/// How many bytes (and the end of the stream as one) the peer's system has not taken.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn unacknowledged(stream: &TcpStream) -> i32 {
+    use std::os::fd::AsRawFd;
+    let mut count: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the request writes one int to where it is told.
+    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if done == 0 { count } else { 0 }
+}
+
+/// Nobody knows.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn unacknowledged(_: &TcpStream) -> i32 {
+    0
 }
