@@ -299,10 +299,10 @@ def test_a_second_stop_may_bring_the_end_forward(impl: ModuleType) -> None:
         assert report.aborted == 1
 
 
-def stuff_until_it_stops(sock: socket.socket, quiet: float = 0.3) -> int:
+def stuff_until_it_stops(sock: socket.socket, quiet: float = 0.3, piece: bytes = bytes(1024)) -> int:
     """Write until nothing has been taken for a while; give how much went."""
     sent, last = 0, time.monotonic()
-    chunk = bytes(1 << 16)
+    chunk = piece * 64
     while time.monotonic() - last < quiet:
         try:
             sent += sock.send(chunk)

@@ -9,6 +9,8 @@ import sys
 
 from .types import Peer
 
+_CHUNK = 1 << 16
+
 
 def check_port(port: int) -> int:
     """Give ``port`` back; raise ValueError unless it is an integer from 0 to 65535."""
@@ -116,6 +118,23 @@ def unacknowledged(sock: socket.socket) -> int:
         return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except (ImportError, OSError):
         return 0
+
+
+def still_sending(sock: socket.socket, unsent: int) -> bool:
+    """Discard what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer.
+
+    Closing a socket with unread input makes the system throw away what has not arrived yet, so whoever ends a
+    conversation first ends his output, and then asks this until it is False. ``sock`` does not block.
+    """
+    try:
+        for _ in range(64):
+            if not sock.recv(_CHUNK):
+                return False
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    return unacknowledged(sock) > unsent
 
 
 class Spare:

@@ -361,4 +361,4 @@ def _log_failure(peer: Peer, failure: BaseException) -> None:
 def _log_broken(peer: Peer, error: Exception) -> None:
     import logging
 
-    logging.getLogger("oxisock").warning("%s port %d broke the framing: %s", *peer, error)
+    logging.getLogger("oxisock").warning("%s port %d broke the framing: %s", *peer, str(error))

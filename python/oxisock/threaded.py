@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
+_LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
+_LINGER_LOOK = 0.005  # between two looks whether they have
 _BACK_OFF = 0.05  # seconds before accepting again when there is no descriptor even to turn people away
 
 
@@ -369,9 +371,7 @@ class _Threads:
             with conn.sock:
                 if self._stop_at is None:
                     self._call(conn)
-                if self._shut_first:
-                    with suppress(OSError):
-                        conn.sock.shutdown(socket.SHUT_RDWR)
+                self._part(conn.sock)
         finally:
             self._counters.add(active=-1, closed=1)
             with self._lock:
@@ -379,6 +379,18 @@ class _Threads:
                 if self._stop_at is not None and not self._cut:
                     self._drained += 1
             self._wake()
+
+    def _part(self, sock: socket.socket) -> None:
+        """End a conversation without losing what was said last."""
+        with suppress(OSError):  # closed already, by the handler or the peer
+            sock.setblocking(False)
+            if not self._cut and binding.still_sending(sock, 0):
+                sock.shutdown(socket.SHUT_WR)
+                until = time.monotonic() + _LINGER
+                while not self._cut and time.monotonic() < until and binding.still_sending(sock, 1):
+                    time.sleep(_LINGER_LOOK)
+            if self._shut_first:
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _call(self, conn: ThreadConnection) -> None:
         try:
@@ -392,12 +404,12 @@ class _Threads:
                 log.error("the handler failed for %s port %d", *conn.peer, exc_info=error)
             elif isinstance(error, FrameError):
                 self._counters.add(frame_errors=1)
-                log.warning("%s port %d broke the framing: %s", *conn.peer, error)
+                log.warning("%s port %d broke the framing: %s", *conn.peer, str(error))
             elif isinstance(error, TimeoutError):
                 self._counters.add(timeouts=1)
                 log.info("%s port %d timed out", *conn.peer)
             else:  # the network broke the connection, or a stop
-                log.info("lost %s port %d: %s", *conn.peer, error)
+                log.info("lost %s port %d: %s", *conn.peer, str(error))
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -189,7 +189,8 @@ pub struct MessageReactor {
     /// What the reactor shares with who watches it.
     pub control: Arc<Control>,
     core: Mutex<Reactor<Messages>>,
-    poll: Mutex<(Poll, Events)>,
+    // None once it has ended.
+    poll: Mutex<Option<(Poll, Events)>>,
 }
 
 impl MessageReactor {
@@ -201,13 +202,15 @@ impl MessageReactor {
         let registry = poll.registry().try_clone()?;
         let service = Messages { codec, batch: Batch::default(), gone: Vec::new(), frames: Frames::default() };
         let reactor = Reactor::new(registry, Arc::clone(&control), 0, Some(door), plan, None, service)?;
-        Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new((poll, Events::with_capacity(EVENTS))) })
+        Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new(Some((poll, Events::with_capacity(EVENTS)))) })
     }
 
     /// Wait for input and give it; `None` when the server has ended.
     pub fn turn(&self) -> io::Result<Option<Batch>> {
-        let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
-        let (poll, events) = &mut *poll;
+        let mut waiting = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((poll, events)) = &mut *waiting else {
+            return Ok(None);
+        };
         loop {
             let timeout = {
                 let mut core = self.core();
@@ -216,10 +219,11 @@ impl MessageReactor {
                     core.sleeping_until = 0;
                     return Ok(Some(mem::take(&mut core.service.batch)));
                 }
-                match timeout {
-                    None => return Ok(None),
-                    Some(timeout) => timeout,
-                }
+                timeout
+            };
+            let Some(timeout) = timeout else {
+                *waiting = None;
+                return Ok(None);
             };
             match poll.poll(events, timeout) {
                 Ok(()) => {}

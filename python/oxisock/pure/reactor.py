@@ -17,7 +17,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..binding import Spare, unacknowledged
+from ..binding import Spare, still_sending
 from ..engines import NEVER, FaultPlan, ServerPlan
 from ..types import Peer
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
@@ -394,7 +394,7 @@ class Reactor:
 
         Closing with unread input makes the system throw away what has not arrived yet, so such a socket lingers.
         """
-        if _still_sending(sock, 0):
+        if still_sending(sock, 0):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
             self._lingering.append((sock, now + _LINGER))
@@ -404,7 +404,7 @@ class Reactor:
     def _look_after_lingering(self, now: int) -> None:
         lingering, self._lingering = self._lingering, []
         for sock, until in lingering:
-            if now < until and _still_sending(sock, 1):
+            if now < until and still_sending(sock, 1):
                 self._lingering.append((sock, until))
             else:
                 sock.close()
@@ -437,16 +437,3 @@ class Reactor:
         self._wake_in.close()
         self._wake_out.close()
         self.ended.set()
-
-
-def _still_sending(sock: socket.socket, unsent: int) -> bool:
-    """Discard what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer."""
-    try:
-        for _ in range(64):
-            if not sock.recv(_CHUNK):
-                return False
-    except BlockingIOError:
-        pass
-    except OSError:
-        return False
-    return unacknowledged(sock) > unsent

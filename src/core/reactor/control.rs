@@ -52,20 +52,28 @@ pub struct Newcomer {
 
 /// One reactor, as others see it.
 pub struct Mailbox {
-    waker: Waker,
+    // None once the reactor has ended.
+    waker: Mutex<Option<Waker>>,
     newcomers: Mutex<VecDeque<Newcomer>>,
 }
 
 impl Mailbox {
     /// A mailbox whose reactor polls with `registry`.
     pub fn new(registry: &Registry) -> io::Result<Self> {
-        Ok(Self { waker: Waker::new(registry, WAKE)?, newcomers: Mutex::default() })
+        Ok(Self { waker: Mutex::new(Some(Waker::new(registry, WAKE)?)), newcomers: Mutex::default() })
     }
 
     /// End the reactor's wait.
     pub fn wake(&self) {
-        // It fails only where the wake-up before it has not been read yet.
-        let _ = self.waker.wake();
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            // It fails only where the wake-ups before it have not been read yet.
+            let _ = waker.wake();
+        }
+    }
+
+    /// The reactor has ended and cannot be woken any more.
+    pub fn close(&self) {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Hand a connection over.

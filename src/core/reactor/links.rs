@@ -80,7 +80,8 @@ pub struct Tally {
 /// The connections of one reactor.
 pub struct Links<T> {
     slab: Slab<Link<T>>,
-    registry: Registry,
+    // None once the reactor has ended.
+    registry: Option<Registry>,
     limits: Limits,
     faults: Option<Faults>,
     timers: BinaryHeap<Reverse<(u64, u64)>>,
@@ -95,7 +96,7 @@ impl<T: Default> Links<T> {
     pub(super) fn new(registry: Registry, plan: &Plan, faults: Option<Faults>) -> Self {
         Self {
             slab: Slab::new(),
-            registry,
+            registry: Some(registry),
             limits: plan.limits,
             faults,
             timers: BinaryHeap::new(),
@@ -307,7 +308,9 @@ impl<T: Default> Links<T> {
         let entry = self.slab.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(&mut stream, Token(key), interest)?;
+        if let Some(registry) = &self.registry {
+            registry.register(&mut stream, Token(key), interest)?;
+        }
         entry.insert(Link {
             token: number << 32 | key as u64,
             peer,
@@ -369,7 +372,9 @@ impl<T: Default> Links<T> {
         let mut link = self.slab.try_remove(key)?;
         if shut_first {
             // Closing does that otherwise, but not while a forked child holds a duplicate.
-            let _ = self.registry.deregister(&mut link.stream);
+            if let Some(registry) = &self.registry {
+                let _ = registry.deregister(&mut link.stream);
+            }
         }
         match link.machine.closed() {
             Closed::Stalled | Closed::Cut | Closed::Reset => net::reset_on_close(&link.stream),
@@ -388,6 +393,12 @@ impl<T: Default> Links<T> {
     pub(super) fn look_after_lingering(&mut self, now: u64) -> bool {
         self.lingering.retain_mut(|(stream, until)| now < *until && net::still_sending(stream, 1));
         !self.lingering.is_empty()
+    }
+
+    /// Give everything back: the reactor has ended.
+    pub(super) fn end(&mut self) {
+        self.lingering.clear();
+        self.registry = None;
     }
 
     /// Whether sockets linger.

@@ -167,6 +167,8 @@ impl<S: Service> Reactor<S> {
                 let newcomers = self.control.mailboxes[self.index].take();
                 if newcomers.is_empty() && (now >= stop_at || !self.links.look_after_lingering(now)) {
                     self.tell();
+                    self.links.end();
+                    self.control.mailboxes[self.index].close();
                     return None;
                 }
                 self.welcome(newcomers, now);
