@@ -133,6 +133,8 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
     timeout = seconds(options.timeout, "timeout")
     if options.order not in ("random", "sequential"):
         raise ValueError(f"order={options.order!r}: expected 'random' or 'sequential'")
+    if options.family not in (None, 4, 6):
+        raise ValueError(f"family={options.family!r}: expected 4, 6 or None for either")
     random = options.order == "random"
     first_ports = 0
     if random:

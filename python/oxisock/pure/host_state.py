@@ -256,6 +256,8 @@ class Host:
         self.canary_losses += 1
         if self.canary_losses >= _DEAD_AFTER and now - self.last_answer >= 2 * limit:
             self.dead = True
+            self.interval = self.next_send = 0  # there is nobody left to be gentle with
+            self.window = max(self.window, SMALL_WINDOW)
 
     def heard(self, now: int) -> None:
         """Note a sign of life."""

@@ -323,6 +323,9 @@ impl Host {
         self.canary_losses += 1;
         if self.canary_losses >= DEAD_AFTER && now - self.last_answer >= 2 * limit {
             self.dead = true;
+            self.interval = 0; // there is nobody left to be gentle with
+            self.next_send = 0;
+            self.window = self.window.max(SMALL_WINDOW);
         }
     }
 
