@@ -125,6 +125,11 @@ class ScanReport:
         partial = ", partial" if self.partial else ""
         return f"<ScanReport: {counts or 'no port decided'} in {self.elapsed:.3f} s{partial}>"
 
+    @property
+    def trace(self) -> list[ProbeEvent] | None:
+        """Every probe and answer of the scan in order of time; None where it ran without ``trace=True``."""
+        return self._trace
+
     def diff(self, other: ScanReport) -> ReportDiff:
         """Compare this report with ``other``, the newer one.
 
