@@ -22,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "diff",
         help="compare two scans",
-        description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 0 when they are "
-        "alike, else 1. Piped: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE between tabs, - for unknown.",
+        description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 0 when they "
+        "are alike, else 1. Piped: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE between tabs, - for unknown.",
         **examples("oxisock diff old.json new.json", "oxisock scan localhost --format json | oxisock diff old.json -"),
     )
     parser.set_defaults(run=run)
@@ -85,7 +85,7 @@ def _rows(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tupl
     before, after = ({(r.address, r.port): str(r.state) for r in report} for report in (old, new))
     news: list[tuple[str, PortResult]] = [("opened", result) for result in difference.opened]
     news += [("closed", result) for result in difference.closed]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for change, result in news:
         key = (result.address, result.port)
         row = (change, result.host, str(result.port), before.get(key, "-"), after.get(key, "-"), result.service or "-")

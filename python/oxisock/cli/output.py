@@ -1,4 +1,4 @@
-"""How the command shows things: colours, tables, plain lines, messages, and files that are there whole or not at all."""
+"""How the command shows things: colours, tables, plain lines, messages, and files that are there whole or not."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def plain_line(result: PortResult, banner: bool) -> str:
     return "\t".join(fields)
 
 
-def table(rows: Sequence[Sequence[str]], stream: IO[str], *, right: Sequence[int] = (), colour: int | None = None) -> str:
+def table(
+    rows: Sequence[Sequence[str]], stream: IO[str], *, right: Sequence[int] = (), colour: int | None = None
+) -> str:
     """Give rows, the heading first, as an aligned table; the columns ``right`` are flush right.
 
     On a terminal with rich it has its colours, the cells of the column ``colour`` those of the state they name.

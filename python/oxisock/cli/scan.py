@@ -47,21 +47,25 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument("--exclude-ports", default=(), metavar="PORTS", help="leave these ports out")
     what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts of the work")
     family = what.add_mutually_exclusive_group()
-    family.add_argument("--family", type=int, choices=(4, 6), help="the addresses of a name to use (default: IPv4 first)")
+    family.add_argument(
+        "--family", type=int, choices=(4, 6), help="the addresses of a name to use (default: IPv4 first)"
+    )
     family.add_argument("-4", dest="family", action="store_const", const=4, help="the same as --family 4")
     family.add_argument("-6", dest="family", action="store_const", const=6, help="the same as --family 6")
     what.add_argument("--resolve-all", action="store_true", help="scan every address of a name, not only the first")
     what.add_argument("--banner", action="store_true", help="read what open ports say first")
     how = parser.add_argument_group("how it is asked")
     how.add_argument("--timeout", type=positive_duration, default=1.0, help="longest wait for an answer (default: 1s)")
-    how.add_argument("--retries", type=int, default=1, metavar="N", help="least repeats of an unanswered probe (default: 1)")
+    how.add_argument(
+        "--retries", type=int, default=1, metavar="N", help="least repeats of an unanswered probe (default: 1)"
+    )
     how.add_argument("--no-adaptive", action="store_true", help="keep to --timeout and --retries, whatever hosts show")
     how.add_argument("--concurrency", type=int, metavar="N", help="most probes in flight (default: by open-file limit)")
     how.add_argument("--rate", type=float, metavar="N", help="most probes a second (default: no limit)")
     how.add_argument("--threads", type=int, metavar="N", help="threads of the native engine (default: by the work)")
     how.add_argument("--order", default="random", help="random or sequential (default: random)")
     how.add_argument("--seed", type=int, metavar="N", help="repeat the random order of the scan that had this seed")
-    add_impl(how, "both")  # type: ignore[arg-type]
+    add_impl(how, "both")
     shown = parser.add_argument_group("what is shown")
     keep = shown.add_mutually_exclusive_group()
     keep.add_argument("--keep", metavar="STATES", help="show ports of these states: open,closed,filtered,error")

@@ -18,8 +18,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "wait",
         help="wait until ports are open",
-        description="Wait until every one of the ports has been seen open. The exit code is 0 then, and 1 when the time "
-        "ran out.",
+        description="Wait until every one of the ports has been seen open. The exit code is 0 then, and 1 when the "
+        "time ran out.",
         **examples("oxisock wait localhost:5432 --timeout 1m", "oxisock wait localhost:22 [::1]:22 --interval 500ms"),
     )
     parser.set_defaults(run=run)
