@@ -56,7 +56,7 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments) and give its exit code."""
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser().parse_args(_join_ports(sys.argv[1:] if argv is None else argv))
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -70,6 +70,17 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_PIPE
     except OSError as error:
         return _fail(describe(error))
+
+
+def _join_ports(argv: list[str]) -> list[str]:
+    """Join ``-p -100`` (the ports up to 100) into one word: argparse would take the second for an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in ("-p", "--ports", "--exclude-ports") and word[:1] == "-" and word[1:2].isdigit():
+            joined[-1] += word if joined[-1] == "-p" else f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _fail(message: str) -> int:

@@ -25,7 +25,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("endpoints", nargs="+", type=endpoint, metavar="HOST:PORT", help="what to check")
-    parser.add_argument("--timeout", type=positive_duration, default=2.0, help="longest wait for each (default: 2s)")
+    parser.add_argument(
+        "--timeout", type=positive_duration, default=2.0, metavar="TIME", help="longest wait for each (default: 2s)"
+    )
     add_impl(parser)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import EXIT_NO, EXIT_OK, UsageError
 from .arguments import examples
-from .output import aligned, is_terminal, message, output, paint
+from .output import aligned, message, output, paint
 
 if TYPE_CHECKING:
     from ..report import ReportDiff, ScanReport
@@ -23,7 +23,8 @@ def add_parser(subparsers: Any) -> None:
         "diff",
         help="compare two scans",
         description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 0 when they "
-        "are alike, else 1. Piped: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE between tabs, - for unknown.",
+        "are alike, else 1. Piped: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE between tabs, - for "
+        "unknown.",
         **examples("oxisock diff old.json new.json", "oxisock scan localhost --format json | oxisock diff old.json -"),
     )
     parser.set_defaults(run=run)
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if report.partial:
             message(f"{path} is partial: ports that it does not mention are not compared")
     difference = old.diff(new)
-    form = args.format or ("table" if args.output is None and is_terminal(sys.stdout) else "plain")
+    form = args.format or ("table" if args.output is None and sys.stdout.isatty() else "plain")
     with output(args.output) as stream:
         if form == "json":
             stream.write(_json(difference) + "\n")

@@ -100,6 +100,26 @@ def _rich_table(rows: Sequence[Sequence[str]], right: Sequence[int], colour: int
 
 
 @contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block; for the main thread, and for what takes no time."""
+    import signal
+
+    pressed = False
+
+    def remember(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+
+    previous = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def output(path: str | None) -> Iterator[IO[str]]:
     """Give the stream for an answer: stdout, or a file that appears under its name when all of it is written.
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..types import Peer, PortState
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration
-from .output import coloured, is_terminal, message, output
+from .output import coloured, is_terminal, message, output, uninterrupted
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -55,7 +55,13 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument("--resolve-all", action="store_true", help="scan every address of a name, not only the first")
     what.add_argument("--banner", action="store_true", help="read what open ports say first")
     how = parser.add_argument_group("how it is asked")
-    how.add_argument("--timeout", type=positive_duration, default=1.0, help="longest wait for an answer (default: 1s)")
+    how.add_argument(
+        "--timeout",
+        type=positive_duration,
+        default=1.0,
+        metavar="TIME",
+        help="longest wait for an answer, such as 500ms or 2s (default: 1s)",
+    )
     how.add_argument(
         "--retries", type=int, default=1, metavar="N", help="least repeats of an unanswered probe (default: 1)"
     )
@@ -90,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 stream.write(_render(report, form, args.banner, stream))
             stream.flush()
     except socket.gaierror as error:
-        message(error.strerror or str(error))
+        message(f"no target resolves: {error.strerror or error}")
         return EXIT_NO
     _comment(report, args)
     if code == EXIT_OK and args.impl == "both":
@@ -131,7 +137,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _default_format(path: str | None) -> str:
     if path is None or path == "-":
-        return "table" if is_terminal(sys.stdout) else "plain"
+        return "table" if sys.stdout.isatty() else "plain"
     return next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), "plain")
 
 
@@ -141,8 +147,13 @@ def _scan_and_stream(
     """Scan with the engine asked for, writing NDJSON as it comes; give the report and the exit code."""
     from ..report_formats import ndjson_result, ndjson_summary
 
+    written: set[tuple[str, int]] = set()
+
     def write(result: PortResult) -> None:
-        print(ndjson_result(result), file=stream, flush=True)
+        with uninterrupted():  # no half lines, and none twice
+            stream.write(ndjson_result(result) + "\n")
+            stream.flush()
+            written.add((result.address, result.port))
 
     streaming = form == "ndjson"
     # A bar in the midst of lines that stream to the same terminal helps nobody.
@@ -150,7 +161,10 @@ def _scan_and_stream(
     impl = "native" if args.impl == "both" else args.impl
     report, code = _scan(args.targets, options, impl, wanted, write if streaming else None)
     if streaming:
-        print(ndjson_summary(report), file=stream)
+        for result in report:  # Ctrl-C may have come between finding and writing
+            if (result.address, result.port) not in written:
+                write(result)
+        stream.write(ndjson_summary(report) + "\n")
     return report, code
 
 
@@ -218,6 +232,8 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
     """Tell on stderr what is no answer but must be known."""
     from .arguments import format_endpoint
 
+    if args.output not in (None, "-") and is_terminal(sys.stderr):
+        message(f"{_summary(report)}; written to {args.output}")
     for name, reason in report.unresolved.items():
         message(f"{name} does not resolve: {reason}")
     if report.counts[PortState.ERROR]:

@@ -24,8 +24,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("endpoints", nargs="+", type=endpoint, metavar="HOST:PORT", help="what to wait for")
-    parser.add_argument("--timeout", type=positive_duration, default=30.0, help="longest wait for all (default: 30s)")
-    parser.add_argument("--interval", type=positive_duration, default=0.1, help="between two tries (default: 100ms)")
+    parser.add_argument(
+        "--timeout", type=positive_duration, default=30.0, metavar="TIME", help="longest wait for all (default: 30s)"
+    )
+    parser.add_argument(
+        "--interval", type=positive_duration, default=0.1, metavar="TIME", help="between two tries (default: 100ms)"
+    )
     add_impl(parser)
 
 

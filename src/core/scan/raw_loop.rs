@@ -67,6 +67,7 @@ fn connected(_: &io::Error) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
