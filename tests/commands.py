@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -20,6 +21,8 @@ def oxisock(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
     """Run ``python -m oxisock WORDS``, piped, and give what came of it."""
     env = environment(**more.pop("env", {}))  # type: ignore[arg-type]
     command = [sys.executable, "-m", "oxisock", *map(str, words)]
+    if more.pop("isolated", False):
+        command = alone(*command)
     options = {"capture_output": True, "text": True, "timeout": 60, "env": env, **more}
     return subprocess.run(command, **options)  # type: ignore[call-overload,no-any-return]
 
@@ -100,8 +103,16 @@ def listening(count: int = 1, banner: bytes | None = None) -> Iterator[list[int]
             thread.join(10)
 
 
-def closed_port() -> int:
-    """Give a port of 127.0.0.1 that was free a moment ago."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-        return port
+@contextmanager
+def refusing() -> Iterator[int]:
+    """Hold a port of 127.0.0.1 that refuses: bound, so that nobody else can take it, and not listening."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def alone(*words: str) -> list[str]:
+    """Give a command that runs in a network of its own, where nobody else opens ports; as it is, without root."""
+    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
+        return list(words)
+    return ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *words]

@@ -19,11 +19,12 @@ HOST = "127.0.0.1"
 LAST = 65535
 LISTENERS = 10
 TUTORIAL_THREADS = 200
+_SELF_CONNECTS = 12  # Linux makes one a scan on average, so that more than 12 are as good as impossible
 
 _NOTES = (
     "Every answer is checked: the ten listeners must be found, and nothing that nobody listened on before or after.",
-    "The raw loop and the tutorial take a self-connect (a probe that met its own source port) for an open port, which",
-    "is theirs to get wrong: up to 3 such ports are let pass for them, and none for a scanner.",
+    "The raw loop and the tutorial take a self-connect (a probe that met its own source port) for an open port. About",
+    "one is to be expected in each run, and it is theirs to get wrong: 12 are let pass for them, none for a scanner.",
 )
 
 
@@ -63,11 +64,11 @@ def _contenders() -> Iterator[list[Contender]]:
 
         ways = [
             contender("native, 1 thread", lambda: _scan(oxisock.native, 1)),
-            contender("raw loop, 1 thread", lambda: _raw_loop(1), 3),
+            contender("raw loop, 1 thread", lambda: _raw_loop(1), _SELF_CONNECTS),
             contender("native, 2 threads", lambda: _scan(oxisock.native, 2)),
-            contender("raw loop, 2 threads", lambda: _raw_loop(2), 3),
+            contender("raw loop, 2 threads", lambda: _raw_loop(2), _SELF_CONNECTS),
             contender("pure", lambda: _scan(oxisock.pure, 1)),
-            contender(f"tutorial, {TUTORIAL_THREADS} threads", _tutorial, 3),
+            contender(f"tutorial, {TUTORIAL_THREADS} threads", _tutorial, _SELF_CONNECTS),
         ]
         if shutil.which("nmap"):
             ways.append(contender("nmap -sT -T4", _nmap))
