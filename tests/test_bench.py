@@ -52,8 +52,8 @@ def timings(*seconds: float) -> list[Timing]:
 
 def test_ratios_are_medians_of_paired_rounds() -> None:
     outcome = Outcome(scenario([], []), {"slow": timings(2.0, 30.0, 4.0), "fast": timings(1.0, 10.0, 1.0)})
-    assert outcome.ratio("slow", "fast") == 3.0
-    assert bench.ratios(outcome) == ["slow takes 3.00 times as long as fast"]
+    assert outcome.ratio("slow", "fast") == (3.0, 3.0)
+    assert bench.ratios(outcome) == ["slow takes 3.00 times as long as fast, and 3.00 times the CPU"]
     assert bench.table(outcome) == [
         ("", "median", "fastest", "slowest", "CPU", "ports/s", "CPU/port"),
         ("slow", "4.000 s", "2.000 s", "30.000 s", "2.000 s", "25", "20000.00 µs"),

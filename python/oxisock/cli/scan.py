@@ -211,7 +211,7 @@ def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
         if banner:
             row.append("-" if result.banner is None else banner_text(result.banner.rstrip(b"\r\n")))
         rows.append(row)
-    text = table(rows, stream, right=(1, 4), colour=2) if report.results else "no such port\n"
+    text = table(rows, stream, right=(1, 4), colour=2) if report.results else "no port to show\n"
     return text + paint(_summary(report), "dim", stream) + "\n"
 
 
@@ -239,7 +239,7 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
     if report.counts[PortState.ERROR]:
         message(f"{report.counts[PortState.ERROR]:,} ports could not be asked because of faults of this machine")
     if report.partial:
-        message(f"the scan ended early, so this is a part of the answer: {_summary(report)}")
+        message(f"the scan ended early, after {sum(report.counts.values()):,} ports: this is a part of the answer")
     if args.trace:
         for event in report.trace or ():
             print(f"{format_endpoint(event.address, event.port):24} {event}", file=sys.stderr)
