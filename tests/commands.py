@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -109,6 +109,24 @@ def refusing() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """Hold a port of 127.0.0.1 that does not answer: its queue of connections is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        address = server.getsockname()
+        while True:
+            client = stack.enter_context(socket.socket())
+            client.settimeout(0.2)
+            try:
+                client.connect(address)
+            except TimeoutError:
+                break
+        yield address[1]
 
 
 def alone(*words: str) -> list[str]:

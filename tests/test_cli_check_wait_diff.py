@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from commands import environment, listening, oxisock, refusing, terminal_text
+from commands import environment, listening, oxisock, refusing, silent, terminal_text
 from oxisock import PortResult, PortState, ScanReport, ScanStats
 
 HOST = "127.0.0.1"
@@ -89,6 +89,21 @@ def test_ctrl_c_ends_waiting_quietly(impl: ModuleType) -> None:
                 assert process.stdout.readline() == f"{HOST}:{port} open\n"
                 process.send_signal(signal.SIGINT)
                 assert process.communicate(timeout=30) == ("", "")
+            finally:
+                process.kill()
+    assert process.returncode == 130
+
+
+def test_ctrl_c_ends_checking_at_once(impl: ModuleType) -> None:
+    with listening() as (port,), silent() as mute:
+        words = ["check", f"{HOST}:{port}", f"{HOST}:{mute}", "--timeout", "1m", "--impl", impl.impl]
+        with subprocess.Popen(
+            [sys.executable, "-m", "oxisock", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as process:
+            try:
+                assert process.stdout.readline() == f"{HOST}:{port} open\n".encode()
+                process.send_signal(signal.SIGINT)
+                assert process.communicate(timeout=30) == (b"", b"")
             finally:
                 process.kill()
     assert process.returncode == 130
