@@ -196,6 +196,11 @@ def test_why_tells_the_story_of_a_port(impl: ModuleType) -> None:
         rf"why {HOST}:{port}:\n +\d+\.\d+ s  probe 1  sent\n +\d+\.\d+ s  probe 1  -> syn-ack\n", done.stderr
     )
     assert re.match(rf"{HOST}:{port} +\d+\.\d+ s  probe 1  sent\n", trace.stderr)
+    with refusing() as shut:
+        closed = oxisock("scan", "localhost", "-4", "-p", shut, "--impl", impl.impl, "--why", f"localhost:{shut}")
+    assert closed.stdout == ""
+    assert closed.stderr.startswith(f"why localhost:{shut}:\n")
+    assert closed.stderr.endswith("-> conn-refused\n")
     assert other.stderr == f"oxisock: {HOST}:1 was not asked\n"
 
 

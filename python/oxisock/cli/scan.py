@@ -248,11 +248,19 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
 
 
 def _explain(report: ScanReport, asked: Peer) -> None:
-    """Tell the story of one port."""
+    """Tell the story of one port, whose host may be named as it was in the targets."""
+    from ..resolve import host_addresses
     from .arguments import format_endpoint
 
     name = format_endpoint(*asked)
     trail = report.why(*asked)
+    if not trail:
+        # A port that was not kept is known by its address alone.
+        try:
+            addresses = host_addresses(asked.host)
+        except OSError:
+            addresses = []
+        trail = next((found for address in addresses if (found := report.why(address, asked.port))), trail)
     if not trail:
         message(f"{name} was not asked")
         return
