@@ -4,7 +4,7 @@ from typing import Final, final
 
 from .engines import ScanPlan
 
-__all__ = ["VERSION", "ScanEngine", "ScanRun", "start_scan"]
+__all__ = ["VERSION", "ScanEngine", "ScanRun", "raw_connect_loop", "start_scan"]
 
 VERSION: Final[str]
 
@@ -12,6 +12,7 @@ _Outcome = tuple[int, int, int, int, int, bytes | None]
 _Event = tuple[int, int, int, int, int]
 _Tally = tuple[int, int, int, int, int, int, int, int]
 
+def raw_connect_loop(host: str, first: int, last: int, threads: int) -> int: ...
 def start_scan(plan: ScanPlan) -> ScanRun: ...
 
 @final
