@@ -13,6 +13,9 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::scan::{ScanEngine, ScanRun, start_scan};
+
+    #[pymodule_export]
+    use crate::py::raw_loop::raw_connect_loop;
     // framing
     #[pymodule_export]
     use crate::py::framing::{

@@ -8,15 +8,17 @@ from .engines import Framer as _AnyFramer
 from .types import SkippedFrame
 
 __all__ = [
+    "VERSION",
+    "ScanEngine",
+    "ScanRun",
+    "raw_connect_loop",
+    "start_scan",
+    # TCP servers
     "Connection",
     "EchoRun",
     "MessageReactor",
     "message_reactor",
     "start_echo",
-    "VERSION",
-    "ScanEngine",
-    "ScanRun",
-    "start_scan",
     # framing
     "Decoder",
     "Framer",
@@ -35,6 +37,7 @@ _Outcome = tuple[int, int, int, int, int, bytes | None]
 _Event = tuple[int, int, int, int, int]
 _Tally = tuple[int, int, int, int, int, int, int, int]
 
+def raw_connect_loop(host: str, first: int, last: int, threads: int) -> int: ...
 def start_scan(plan: ScanPlan) -> ScanRun: ...
 
 @final

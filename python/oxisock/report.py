@@ -125,6 +125,11 @@ class ScanReport:
         partial = ", partial" if self.partial else ""
         return f"<ScanReport: {counts or 'no port decided'} in {self.elapsed:.3f} s{partial}>"
 
+    @property
+    def trace(self) -> list[ProbeEvent] | None:
+        """Every probe and answer of the scan in order of time; None where it ran without ``trace=True``."""
+        return self._trace
+
     def diff(self, other: ScanReport) -> ReportDiff:
         """Compare this report with ``other``, the newer one.
 
@@ -159,8 +164,9 @@ class ScanReport:
     def why(self, address: str, port: int) -> ProbeTrail:
         """Give every probe of a port, and every answer to it, in order of time; ``str()`` has one line for each.
 
-        ``address`` is the address, or the target as it was given; a port that was not asked has an empty list. Raises
-        ValueError where the scan ran without ``trace=True``, or where the report was read from a file.
+        ``address`` is the address, or, for a port among the results, the target as it was given. A port that was not
+        asked has an empty list. Raises ValueError where the scan ran without ``trace=True``, or where the report was
+        read from a file.
         """
         if self._trace is None:
             raise ValueError("this report has no trace of its probes: scan with trace=True to be able to ask why")
@@ -224,7 +230,10 @@ def _banners_differ(old: PortResult, new: PortResult) -> bool:
 
 
 def address_key(address: str) -> tuple[int, bytes, str]:
-    """Give what sorts addresses by number, IPv4 before IPv6; raises ValueError for what is no address."""
+    """Give what sorts addresses by number, IPv4 before IPv6; raises ValueError for what is no address.
+
+    The zone of an IPv6 address is but a word here: the report may be of another machine, with other interfaces.
+    """
     import socket
 
     plain, _, scope = address.partition("%")

@@ -111,13 +111,12 @@ def make_job(
     parsed = parse_targets(targets, exclude)
     unresolved: dict[str, str] = {}
     if parsed.names or parsed.excluded_names:
-        resolution = resolve(
-            (*parsed.names, *parsed.excluded_names), family=options.family, resolve_all=options.resolve_all
-        )
-        names = set(parsed.names)
-        unresolved = {name: why for name, why in resolution.unresolved.items() if name in names}
-        parsed = parsed.resolved(resolution.addresses)
-        if not parsed.count and len(unresolved) == len(names) and (error := resolution.error()):
+        found = resolve(parsed.names, family=options.family, resolve_all=options.resolve_all)
+        excluded = resolve(parsed.excluded_names, resolve_all=True)  # whatever an excluded name stands for
+        unresolved = found.unresolved
+        nothing = not parsed.ranges and not found.addresses
+        parsed = parsed.resolved(excluded.addresses | found.addresses)
+        if nothing and (error := found.error()):
             raise error
     if not parsed.count:
         raise ValueError(f"targets: {targets!r} less exclude={exclude!r} leaves nothing to scan")
@@ -134,6 +133,8 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
     timeout = seconds(options.timeout, "timeout")
     if options.order not in ("random", "sequential"):
         raise ValueError(f"order={options.order!r}: expected 'random' or 'sequential'")
+    if options.family not in (None, 4, 6):
+        raise ValueError(f"family={options.family!r}: expected 4, 6 or None for either")
     random = options.order == "random"
     first_ports = 0
     if random:

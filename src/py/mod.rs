@@ -3,5 +3,6 @@
 pub mod buffer;
 pub mod errors;
 pub mod framing;
+pub mod raw_loop;
 pub mod scan;
 pub mod servers;

@@ -214,12 +214,14 @@ class PureScanRun:
             itself = False
         self._collect()
         self._engine.answer(attempt.order.token, SELF_CONNECT if itself else SYN_ACK, now)
-        found = [outcome for outcome in self._engine.take_outcomes() if outcome.state == OPEN]
-        if not (found and self._plan.banner):
+        for outcome in self._engine.take_outcomes():
+            if self._plan.banner and outcome[:3] == (attempt.order.host, attempt.order.port, OPEN):
+                attempt.outcome = outcome
+            else:
+                self._ready.append(outcome)
+        if attempt.outcome is None:
             attempt.sock.close()
-            self._ready += found
             return
-        attempt.outcome = found[0]
         attempt.deadline = now + self._plan.banner
         self._reading[attempt.order.token] = attempt
         self._engine.reserved += 1
