@@ -22,6 +22,9 @@ mod _native {
         Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
         varint_framer,
     };
+    // chat
+    #[pymodule_export]
+    use crate::py::chat::{ChatRun, Hub, start_chat};
     // TCP servers
     #[pymodule_export]
     use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};

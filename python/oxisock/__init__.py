@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .chat import ChatEvent, ChatMember
 from .engines import selected as _selected
-from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+from .errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
 from .report import PortChange, ReportDiff, ScanReport
 from .request import Requests as _Requests
@@ -67,6 +68,9 @@ ThreadedServer = _bound.ThreadedServer
 _requests: _Requests = _bound._requests
 tcp_request = _requests.tcp_request
 
+ChatClient = _bound.ChatClient
+ChatServer = _bound.ChatServer
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -112,6 +116,12 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # chat
+    "ChatClient",
+    "ChatError",
+    "ChatEvent",
+    "ChatMember",
+    "ChatServer",
     # values
     "Peer",
     "PortResult",

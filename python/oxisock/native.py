@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from . import chat as _chat
+from . import chat_client as _chat_client
 from . import framed_socket as _framed_socket
 from . import framing as _framing
 from . import request as _request
 from . import servers as _servers
 from . import threaded as _threaded
 from . import well_known as _well_known
+from .chat import ChatEvent, ChatMember
 from .engines import FramingModule as _FramingModule
 from .engines import Impl as _Impl
-from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+from .errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
@@ -113,6 +116,22 @@ _requests: _request.Requests = _request.Requests(FramedSocket)
 tcp_request = _requests.tcp_request
 
 
+# --- chat ----------------------------------------------------------------------------------------------------------
+
+
+class ChatServer(_chat.ChatServer):
+    __doc__ = _chat.ChatServer.__doc__
+    impl = "native"
+    _chat = _native
+
+
+class ChatClient(_chat_client.ChatClient):
+    __doc__ = _chat_client.ChatClient.__doc__
+    impl = "native"
+    _connect = FramedSocket.connect
+    _lines = Lines
+
+
 __all__ = [
     "impl",
     # scanning
@@ -155,4 +174,10 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # chat
+    "ChatClient",
+    "ChatError",
+    "ChatEvent",
+    "ChatMember",
+    "ChatServer",
 ]

@@ -55,6 +55,9 @@ class Link:
 class Service(Protocol):
     """What becomes of the bytes: called by the loop, never at the same time twice."""
 
+    chunk = _CHUNK
+    """At most so many bytes of one read."""
+
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Bytes came in."""
 
@@ -67,6 +70,23 @@ class Service(Protocol):
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """The connection is gone."""
 
+    def opened(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Somebody has come."""
+
+    def refusal(self) -> bytes | None:
+        """Give what to say to newcomers who cannot be taken in, if so."""
+        return None
+
+    def turned(self, reactor: Reactor, now: int) -> None:
+        """All that was ready has been dealt with."""
+
+    def stopping(self, reactor: Reactor, now: int) -> None:
+        """A stop has begun: the connections will be told to finish."""
+
+    def deadline(self) -> int:
+        """Give the time at which ``turned`` is to be called at the latest."""
+        return NEVER
+
 
 class Reactor:
     """The loop; ``turn`` it on one thread at a time, everything else may be called from any thread."""
@@ -77,7 +97,7 @@ class Reactor:
         self.lock = threading.RLock()  # for whoever touches links; never held while waiting
         self.links: dict[int, Link] = {}
         self.ended = threading.Event()
-        self.accepted = self.closed = self.shed = 0
+        self.accepted = self.closed = self.shed = self.rejected = 0
         self.messages = self.bytes_in = self.bytes_out = 0
         self.handler_errors = self.frame_errors = self.timeouts = 0
         self.drained = self.aborted = 0
@@ -133,7 +153,7 @@ class Reactor:
             accepted - closed,
             closed,
             self.group[0].shed,
-            0,
+            self.group[0].rejected,
             sum(r.messages for r in self.group),
             sum(r.bytes_in for r in self.group),
             sum(r.bytes_out for r in self.group),
@@ -186,6 +206,7 @@ class Reactor:
                 self._look_after_lingering(now)
             # After what is ready: lag of this loop is not the peer's silence.
             self._expire(now)
+            self._service.turned(self, now)
         return True
 
     def send(self, link: Link, data: bytes, now: int) -> None:
@@ -249,6 +270,7 @@ class Reactor:
                 if not self._draining:
                     self._draining = True
                     self._hang_up()
+                    self._service.stopping(self, now)
                     for link in list(self.links.values()):
                         link.machine.finish(now)
                         self.settle(link, now)
@@ -263,6 +285,7 @@ class Reactor:
                     return None
             self._listen(now)
             wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
+            wait_until = min(wait_until, self._service.deadline())
             if self._accept_again > now:
                 wait_until = min(wait_until, self._accept_again)
             if self._lingering:
@@ -301,6 +324,9 @@ class Reactor:
                     continue
                 self._accept_again = now + _BACK_OFF
                 return
+            if (words := self._service.refusal()) is not None:
+                self._refuse(sock, words, now)
+                continue
             token = self.accepted
             self.accepted += 1
             reactor = self.group[token % len(self.group)]
@@ -327,9 +353,19 @@ class Reactor:
             machine = Connection(now, *limits, *faults[:4], faults.seed + token)
         link = Link(token, sock, peer, machine)
         self.links[token] = link
+        self._service.opened(self, link, now)
         if self._draining:
             machine.finish(now)
         self.settle(link, now)
+
+    def _refuse(self, sock: socket.socket, words: bytes, now: int) -> None:
+        """Say something to a newcomer who is not taken in."""
+        self.rejected += 1
+        sock.setblocking(False)
+        with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
+            sock.send(words)
+            sock.shutdown(socket.SHUT_WR)
+        self._lingering.append((sock, now + _LINGER))
 
     def _serve(self, link: Link, events: int, now: int) -> None:
         machine = link.machine
@@ -337,7 +373,7 @@ class Reactor:
             self.flush(link, now)
         if events & _READ and (room := machine.room()):
             try:
-                data = link.sock.recv(min(room, _CHUNK))
+                data = link.sock.recv(min(room, self._service.chunk))
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:
