@@ -58,7 +58,9 @@ class Events:
 class Chat(Service):
     """The service: carries lines to the hub, and what the hub wants to the connections."""
 
-    chunk = 1 << 14  # one who says much at once does not keep the others waiting
+    # Those who say much do not keep the others waiting.
+    chunk = 1 << 10
+    patience = 10_000_000
 
     def __init__(self, plan: HubPlan) -> None:
         self.hub = Hub(plan)

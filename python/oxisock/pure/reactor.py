@@ -57,6 +57,8 @@ class Service(Protocol):
 
     chunk = _CHUNK
     """At most so many bytes of one read."""
+    patience = NEVER
+    """For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one."""
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Bytes came in."""
@@ -118,6 +120,7 @@ class Reactor:
         self._lingering: list[tuple[socket.socket, int]] = []
         self._timers: list[tuple[int, int]] = []
         self._sleeping_until = NEVER
+        self._read_until = NEVER
         self._stop_at: int | None = None
         self._draining = False
         self._shut_first = False
@@ -192,6 +195,7 @@ class Reactor:
         with self.lock:
             now = time.monotonic_ns()
             self._sleeping_until = 0
+            self._read_until = now + self._service.patience
             for key, events in ready:
                 link = key.data
                 if link is not None:
@@ -371,7 +375,7 @@ class Reactor:
         machine = link.machine
         if events & _WRITE:
             self.flush(link, now)
-        if events & _READ and (room := machine.room()):
+        if events & _READ and (room := machine.room()) and time.monotonic_ns() < self._read_until:
             try:
                 data = link.sock.recv(min(room, self._service.chunk))
             except (BlockingIOError, InterruptedError):

@@ -137,8 +137,9 @@ impl Chat {
 
 impl Service for Chat {
     type State = State;
-    // One who says much at once does not keep the others waiting.
-    const CHUNK: usize = 16 * 1024;
+    // Those who say much do not keep the others waiting.
+    const CHUNK: usize = 4 * 1024;
+    const PATIENCE: u64 = 10_000_000;
 
     fn opened(&mut self, links: &mut Links<State>, key: usize, now: u64) {
         if let Some(link) = links.get_mut(key) {

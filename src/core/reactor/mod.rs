@@ -52,6 +52,8 @@ pub trait Service {
     type State: Default;
     /// At most so many bytes of one read.
     const CHUNK: usize = 256 * 1024;
+    /// For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one.
+    const PATIENCE: u64 = NEVER;
     /// Bytes came in.
     fn received(&mut self, links: &mut Links<Self::State>, key: usize, data: &[u8], now: u64);
     /// The peer will send no more.
@@ -243,12 +245,20 @@ impl<S: Service> Reactor<S> {
                 }
             }
         }
-        for key in active.drain(..) {
-            if let Some(link) = self.links.get_mut(key) {
+        let mut served = 0;
+        for key in &active {
+            if S::PATIENCE != NEVER && served > 0 && self.control.now() - now > S::PATIENCE {
+                break;
+            }
+            served += 1;
+            if let Some(link) = self.links.get_mut(*key) {
                 link.listed = false;
             }
-            self.serve(key, now);
+            self.serve(*key, now);
         }
+        // Those who are left come first in the next turn.
+        let listed = std::mem::take(&mut self.again);
+        self.again.extend(active.drain(..).skip(served).chain(listed));
         self.active = active;
         self.settle_touched(now);
         if self.index > 0 {
