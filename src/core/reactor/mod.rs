@@ -396,20 +396,17 @@ impl<S: Service> Reactor<S> {
             }
         }
         door.spare = None;
-        let taken = door.listener.accept();
-        let shed = match taken {
-            Ok(_) => {
+        // The newcomer's descriptor is closed here already, so that the spare can be had again.
+        let shed = match door.listener.accept().map(drop) {
+            Ok(()) => {
                 self.control.counters.shed.fetch_add(1, Relaxed);
                 true
             }
-            Err(error) => {
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    door.ready = false;
-                    true
-                } else {
-                    net::newcomer_gone(&error)
-                }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                door.ready = false;
+                true
             }
+            Err(error) => net::newcomer_gone(&error),
         };
         door.spare = File::open("/dev/null").ok();
         shed
