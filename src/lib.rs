@@ -22,6 +22,9 @@ mod _native {
         Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
         varint_framer,
     };
+    // load
+    #[pymodule_export]
+    use crate::py::load::{load_tcp, raw_echo_loop};
     // TCP servers
     #[pymodule_export]
     use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
