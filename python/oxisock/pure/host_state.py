@@ -184,6 +184,14 @@ class Host:
                 self.growth = 0
                 self.window += 1
 
+    def vouched(self, limit: int) -> None:
+        """Widen the window by an eighth where a canary came back and no loss was ever seen.
+
+        Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
+        """
+        if self.drops == 0:
+            self.window = min(limit, self.window + self.window // 8)
+
     def lost(self, small: bool) -> None:
         """Count a lost probe to a port that is known to answer."""
         self.drops += 1

@@ -298,7 +298,9 @@ class ScanEngine:
         host.answered(probe.small, lost, self._limit)
         host.review(now)
         host.highest = max(host.highest, probe.repeat)
-        if not probe.canary:
+        if probe.canary:
+            host.vouched(self._limit)
+        else:
             host.known_to_answer(probe.port, closed=what == CONN_REFUSED)
             self._decide(host, probe.port, OPEN if what == SYN_ACK else CLOSED, what, rtt)
         if lost or probe.repeat:
