@@ -132,7 +132,7 @@ class Host:
         # Work.
         self.in_flight = 0
         self.put_back = 0  # probes that a fault of this machine kept from leaving
-        self.sent: tuple[deque[int], ...] = tuple(deque() for _ in range(LEVELS))  # tokens, by level, oldest first
+        self.sent: dict[int, deque[int]] = {}  # tokens of probes under way, by level, oldest first
         self.waiting: deque[Probe] = deque()
         self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
         self.armed = -1  # when its timer is set, -1 for not at all
