@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import socket
@@ -12,12 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
-from typing import ClassVar, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
-from .engines import Buffer, FramingModule, Impl
+from .engines import Buffer
 from .errors import FrameError
-from .framing import Codec, StreamCodec
+from .framing import Bound, Codec, StreamCodec, StreamDecoder
 from .resolve import host_addresses
 from .types import Peer
 
@@ -27,7 +29,7 @@ _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 T = TypeVar("T")
 
 
-class FramedSocket:
+class FramedSocket(Bound):
     """A connected stream socket and a codec; one thread may receive while another one sends.
 
     ``sock`` is any connected stream socket, TLS-wrapped ones included; it belongs to the FramedSocket from here on,
@@ -35,20 +37,17 @@ class FramedSocket:
     ``timeout`` is the deadline of each call in seconds, None for no limit.
     """
 
-    impl: ClassVar[Impl]
-    _engine: ClassVar[FramingModule]
-
     def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
         self.settimeout(timeout)
         self._sock = sock
         self.codec = codec
         if isinstance(codec, StreamCodec):
             framer = codec._framer_of(self._engine)
-            self._decoder = framer.decoder(False)
-            self._encode: Callable[[bytes], bytes] = framer.encode
-            self._encode_many: Callable[[Iterable[bytes]], bytes] = framer.encode_many
+            self._decoder: StreamDecoder = framer.decoder(False)
+            self._encode: Callable[..., bytes] = framer.encode
+            self._encode_many: Callable[..., bytes] = framer.encode_many
         else:
-            self._decoder = codec.decoder()  # type: ignore[assignment]
+            self._decoder = codec.decoder()
             self._encode = codec.encode
             self._encode_many = lambda payloads: b"".join([codec.encode(payload) for payload in payloads])
         self._frames: deque[bytes] = deque()
@@ -114,11 +113,11 @@ class FramedSocket:
         Raises ValueError for a payload that the codec cannot frame, with nothing sent; TimeoutError past the
         deadline, after which only `close` works, because part of a frame may be under way; OSError.
         """
-        self._send_all(self._encode(payload))  # type: ignore[arg-type]
+        self._send_all(self._encode(payload))
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them all in one go; raises as `send` does."""
-        self._send_all(self._encode_many(payloads))  # type: ignore[arg-type]
+        self._send_all(self._encode_many(payloads))
 
     def recv(self) -> bytes | None:
         """Give the next frame, or None at a clean end of the stream.
@@ -127,6 +126,7 @@ class FramedSocket:
         TimeoutError past the deadline, with what was received kept, so that `recv` may be called again; OSError.
         """
         deadline = _Deadline(self._timeout)
+        flags = self._flags if deadline.limited else 0
         with self._turn(self._receiving, deadline):
             while not self._frames:
                 self._check_usable()
@@ -134,7 +134,7 @@ class FramedSocket:
                     raise _again(self._error)
                 if self._at_end:
                     return None
-                data = self._move(lambda: self._sock.recv(_CHUNK, self._flags), select.POLLIN, deadline)
+                data = self._move(partial(self._sock.recv, _CHUNK, flags), select.POLLIN, deadline)
                 self._at_end = not data
                 try:
                     self._frames.extend(self._decoder.feed(data) if data else self._decoder.eof())
@@ -182,11 +182,10 @@ class FramedSocket:
         deadline = _Deadline(self._timeout)
         with self._turn(self._sending, deadline), memoryview(wire) as view:
             self._check_usable()
-            sent = 0
+            rest, flags = view, self._flags if deadline.limited else 0
             try:
-                while sent < len(view):
-                    rest = view[sent : sent + _CHUNK] if self._tls else view[sent:]
-                    sent += self._move(lambda rest=rest: self._sock.send(rest, self._flags), select.POLLOUT, deadline)
+                while rest:
+                    rest = rest[self._move(partial(self._sock.send, rest, flags), select.POLLOUT, deadline) :]
             except BaseException:
                 # Whatever ended it, a frame may be half sent: nothing after it would be understood.
                 self._cut = True
@@ -236,6 +235,7 @@ class _Deadline:
 
     def __init__(self, timeout: float | None) -> None:
         self._at = None if timeout is None else time.monotonic() + timeout
+        self.limited = timeout is not None
 
     def left(self) -> float | None:
         """Seconds left, at least 0 (connecting: at least a moment); None for no limit."""
@@ -254,7 +254,7 @@ class _Deadline:
 def _check_timeout(timeout: float | None) -> float | None:
     if timeout is not None and not timeout >= 0:
         raise ValueError(f"timeout={timeout!r} is neither None nor a number of seconds from 0 up")
-    return timeout
+    return None if timeout == math.inf else timeout
 
 
 def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:

@@ -85,14 +85,19 @@ class Codec(Protocol):
         """Begin a stream."""
 
 
-class StreamCodec:
+class Bound:
+    """What is bound to an engine: a codec, a FramedSocket."""
+
+    impl: ClassVar[Impl]
+    _engine: ClassVar[FramingModule]
+
+
+class StreamCodec(Bound):
     """What all built-in codecs share: immutable, hashable, equal by parameters in whichever engine, picklable.
 
     A pickle comes back bound to the engine selected where it is read.
     """
 
-    impl: ClassVar[Impl]
-    _engine: ClassVar[FramingModule]
     _defaults: ClassVar[dict[str, object]]  # by parameter; those without one are not in it
     _fields: ClassVar[tuple[str, ...]]
     _framer: Framer
@@ -359,9 +364,7 @@ class Delimiter(StreamCodec):
     eof_frame: bool
     max_frame: int
 
-    def __init__(
-        self, *delimiters: bytes, keep: bool = False, eof_frame: bool = False, max_frame: int = MIB
-    ) -> None:
+    def __init__(self, *delimiters: bytes, keep: bool = False, eof_frame: bool = False, max_frame: int = MIB) -> None:
         for delimiter in delimiters:
             if not isinstance(delimiter, bytes | bytearray | memoryview):
                 raise TypeError(f"a delimiter must be bytes, not {type(delimiter).__name__}")
@@ -405,9 +408,7 @@ class Lines(StreamCodec):
     max_frame: int
 
     def __init__(self, *, keep: bool = False, eof_frame: bool = False, max_frame: int = MIB) -> None:
-        self._set(
-            keep=bool(keep), eof_frame=bool(eof_frame), max_frame=whole_number("max_frame", max_frame, 1)
-        )
+        self._set(keep=bool(keep), eof_frame=bool(eof_frame), max_frame=whole_number("max_frame", max_frame, 1))
 
     def _framer_of(self, engine: FramingModule) -> Framer:
         return engine.lines_framer(self.keep, self.eof_frame, self.max_frame)

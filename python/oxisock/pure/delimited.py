@@ -82,7 +82,9 @@ class Delimited:
         found = self.find(source, at)
         if found:
             return found[1], b""
-        return -1, (retained + source[max(at, len(source) - self._overlap) :])[-self._overlap :] if self._overlap else b""
+        return -1, (retained + source[max(at, len(source) - self._overlap) :])[
+            -self._overlap :
+        ] if self._overlap else b""
 
     def finish(self, held: bytes) -> bytes | Fault:
         """Say what a stream that ends with ``held`` means."""

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 
 from ..engines import Buffer, FrameDecoder
 from ..engines import Framer as FramerProtocol
-from ..errors import FrameError, IncompleteFrame
+from ..errors import FrameError
 from ..types import SkippedFrame
-from .counted import TO_TERMINATOR, Counted, Decimal, Escaped, Fault, Fixed, LengthPrefix, Varint
+from .counted import Counted, Decimal, Escaped, Fault, Fixed, LengthPrefix, Varint
 from .delimited import Delimited, Lines
 
 _KEPT_SKIPS = 1000
@@ -242,9 +242,7 @@ def fixed_framer(size: int, /) -> FramerProtocol:
     return Framer(Fixed(size))
 
 
-def delimiter_framer(
-    delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /
-) -> FramerProtocol:
+def delimiter_framer(delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> FramerProtocol:
     """Frames that end at a delimiter."""
     return Framer(Delimited(delimiters, keep, eof_frame, max_frame))
 
