@@ -43,6 +43,7 @@ def test_every_command_with_a_choice_has_examples() -> None:
 def test_the_examples_work(line: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(OLD.to_json())
     (tmp_path / "new.json").write_text(NEW.to_json())
+    (tmp_path / "capture.bin").write_bytes(b"\0\0\0\5hello")
     (tmp_path / "oxisock").write_text(f'#!/bin/sh\nexec {sys.executable} -m oxisock "$@"\n')
     (tmp_path / "oxisock").chmod(0o755)
     # Waiting a minute for a port that may not open is not what is tested.
@@ -51,7 +52,7 @@ def test_the_examples_work(line: str, tmp_path: Path) -> None:
     env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}")
     done = subprocess.run(short, shell=True, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env)
     # Which ports are open here is not for the test to say.
-    answers = (0, 1) if line.split()[1] in ("check", "wait", "diff") or "oxisock diff" in line else (0,)
+    answers = (0, 1) if line.split()[1] in ("check", "wait", "diff", "explain") or "oxisock diff" in line else (0,)
     assert done.returncode in answers, done.stderr
     assert "Traceback" not in done.stderr
 

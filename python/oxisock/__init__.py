@@ -9,20 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .engines import selected as _selected
-from .errors import ScanInterrupted
+from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+from .framing import Codec, Decoder
 from .report import PortChange, ReportDiff, ScanReport
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
-from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats
+from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
     from . import pure as _bound
 else:
     from . import native as _bound
+
+from . import presets
 
 impl = _bound.impl
 
@@ -33,6 +36,17 @@ scan_host = _scanner.scan_host
 scan_iter = _scanner.scan_iter
 scan_port = _scanner.scan_port
 wait_for_port = _scanner.wait_for_port
+
+Delimiter = _bound.Delimiter
+Fixed = _bound.Fixed
+LengthPrefix = _bound.LengthPrefix
+Lines = _bound.Lines
+MultiprocessingPrefix = _bound.MultiprocessingPrefix
+Netstring = _bound.Netstring
+OctetCounted = _bound.OctetCounted
+Varint = _bound.Varint
+FramedSocket = _bound.FramedSocket
+connect = FramedSocket.connect
 
 __version__ = "0.1.0"
 
@@ -53,6 +67,25 @@ __all__ = [
     "parse_ports",
     "parse_targets",
     "service_name",
+    # framing
+    "LengthPrefix",
+    "Varint",
+    "Netstring",
+    "Fixed",
+    "Delimiter",
+    "Lines",
+    "OctetCounted",
+    "MultiprocessingPrefix",
+    "Codec",
+    "Decoder",
+    "FrameCorrupt",
+    "FrameError",
+    "FrameTooLong",
+    "IncompleteFrame",
+    "FramedSocket",
+    "SkippedFrame",
+    "connect",
+    "presets",
     # values
     "Peer",
     "PortResult",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .report import ScanReport
 
 
@@ -14,3 +16,56 @@ class ScanInterrupted(KeyboardInterrupt):
     def __init__(self, report: ScanReport) -> None:
         super().__init__("the scan was interrupted")
         self.report = report
+
+
+# --- framing -------------------------------------------------------------------------------------------------------
+
+
+class FrameError(ValueError):
+    """A stream that does not follow its codec.
+
+    ``frames`` are the good frames of the same call, in order, which the exception kept from being returned;
+    ``offset`` is where in the stream the bad frame begins, in bytes; ``declared`` is the length of its body that the
+    stream declared, or None where nothing was declared; ``limit`` is the codec's limit in bytes, or None where a
+    codec has none.
+
+    Two errors are equal if they say the same of the same frame: their ``frames`` do not count.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        offset: int = 0,
+        declared: int | None = None,
+        limit: int | None = None,
+        frames: Iterable[bytes] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.declared = declared
+        self.limit = limit
+        self.frames = list(frames)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}, at offset {self.offset}"
+
+    def _key(self) -> tuple[object, ...]:
+        return (type(self), self.args, self.offset, self.declared, self.limit)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, FrameError) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+class FrameTooLong(FrameError):
+    """A frame longer than the codec's limit."""
+
+
+class FrameCorrupt(FrameError):
+    """Bytes that no frame of this codec can hold."""
+
+
+class IncompleteFrame(FrameError, EOFError):
+    """The stream ended within a frame."""

@@ -105,3 +105,18 @@ class ProbeTrail(list[ProbeEvent]):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))
+
+
+class SkippedFrame(NamedTuple):
+    """A frame that a decoder with the policy "skip" left out.
+
+    ``offset`` is where in the stream it begins and ``length`` how many bytes it took there, header and terminator
+    included; ``error`` the exception that the policy "fail" would have raised, as a class; ``declared`` the length of
+    its body that the stream declared, or None; ``limit`` the codec's limit.
+    """
+
+    offset: int
+    length: int
+    error: type[Exception]
+    declared: int | None
+    limit: int | None

@@ -1,5 +1,7 @@
 //! The bindings: thin, by concept, with no socket of their own.
 
+pub mod buffer;
 pub mod errors;
+pub mod framing;
 pub mod raw_loop;
 pub mod scan;

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from .. import framed_socket as _framed_socket
+from .. import framing as _framing
+from .. import well_known as _well_known
+from ..engines import FramingModule as _FramingModule
 from ..engines import Impl as _Impl
-from ..errors import ScanInterrupted
+from ..errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+from ..framing import Codec, Decoder
 from ..scan import Scanner as _Scanner
 from ..scan_run import Scan
 from ..services import service_name
 from ..specs import parse_ports, parse_targets
 from ..targets import Targets
+from ..types import SkippedFrame
+from . import framing as _framing_engine
 from . import scan as _scan_engine
 
 impl: _Impl = "pure"
@@ -20,6 +29,54 @@ scan_host = _scanner.scan_host
 scan_iter = _scanner.scan_iter
 scan_port = _scanner.scan_port
 wait_for_port = _scanner.wait_for_port
+
+# --- framing -------------------------------------------------------------------------------------------------------
+
+
+class _Framing(_framing.Bound):
+    impl: ClassVar[_Impl] = impl
+    _engine: ClassVar[_FramingModule] = _framing_engine
+
+
+class LengthPrefix(_Framing, _framing.LengthPrefix):
+    pass
+
+
+class Varint(_Framing, _framing.Varint):
+    pass
+
+
+class Netstring(_Framing, _framing.Netstring):
+    pass
+
+
+class Fixed(_Framing, _framing.Fixed):
+    pass
+
+
+class Delimiter(_Framing, _framing.Delimiter):
+    pass
+
+
+class Lines(_Framing, _framing.Lines):
+    pass
+
+
+class OctetCounted(_Framing, _framing.OctetCounted):
+    pass
+
+
+class MultiprocessingPrefix(_Framing, _framing.MultiprocessingPrefix):
+    pass
+
+
+class FramedSocket(_Framing, _framed_socket.FramedSocket):
+    pass
+
+
+connect = FramedSocket.connect
+presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
+
 
 __all__ = [
     "impl",
@@ -37,4 +94,23 @@ __all__ = [
     "parse_ports",
     "parse_targets",
     "service_name",
+    # framing
+    "LengthPrefix",
+    "Varint",
+    "Netstring",
+    "Fixed",
+    "Delimiter",
+    "Lines",
+    "OctetCounted",
+    "MultiprocessingPrefix",
+    "Codec",
+    "Decoder",
+    "FrameCorrupt",
+    "FrameError",
+    "FrameTooLong",
+    "IncompleteFrame",
+    "FramedSocket",
+    "SkippedFrame",
+    "connect",
+    "presets",
 ]

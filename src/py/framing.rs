@@ -1,0 +1,270 @@
+//! Framing for Python: framers, the decoder, and its errors as exceptions.
+
+use std::cell::Cell;
+use std::iter;
+use std::sync::Arc;
+
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyType};
+
+use super::buffer::{Buffer, bytes_of, list_of};
+use crate::core::framing::counted::{Counted, Decimal, Escaped, Fixed, LengthPrefix, Varint};
+use crate::core::framing::delimited::Delimited;
+use crate::core::framing::{self as core, Codec, FeedError, FrameError, Frames, Kind, Span};
+
+mod exceptions {
+    pyo3::import_exception!(oxisock.errors, FrameTooLong);
+    pyo3::import_exception!(oxisock.errors, FrameCorrupt);
+    pyo3::import_exception!(oxisock.errors, IncompleteFrame);
+}
+
+const LEAST_BUFFER: isize = 64 << 10;
+const MOST_BUFFER: isize = 256 << 10;
+
+/// Scratch space for more frames than this is not kept: it is 16 bytes each.
+const KEPT_SPANS: usize = 64 << 10;
+
+thread_local! {
+    // Taken while in use, so that a finaliser that feeds another decoder meanwhile finds none and makes its own.
+    static SPANS: Cell<Vec<Span>> = const { Cell::new(Vec::new()) };
+}
+
+fn exception(py: Python<'_>, kind: Kind) -> Bound<'_, PyType> {
+    match kind {
+        Kind::TooLong => exceptions::FrameTooLong::type_object(py),
+        Kind::Corrupt => exceptions::FrameCorrupt::type_object(py),
+        Kind::Incomplete => exceptions::IncompleteFrame::type_object(py),
+    }
+}
+
+fn frame_error(py: Python<'_>, error: FrameError, frames: Bound<'_, PyList>) -> PyErr {
+    let arguments = (error.reason.to_string(), error.offset, error.declared, error.limit, frames.unbind());
+    PyErr::from_type(exception(py, error.kind), arguments)
+}
+
+fn feed_error(py: Python<'_>, error: FeedError, frames: Bound<'_, PyList>) -> PyErr {
+    match error {
+        FeedError::Frame(error) => frame_error(py, error, frames),
+        FeedError::Ended => PyValueError::new_err("the stream has ended: eof() was called"),
+    }
+}
+
+/// One stream being cut into frames.
+#[pyclass(module = "oxisock._native")]
+pub struct Decoder {
+    inner: core::Decoder,
+    scratch: Option<Py<PyByteArray>>,
+}
+
+impl Decoder {
+    #[inline]
+    fn cut<'py>(&mut self, py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyList>> {
+        let mut frames = Frames { first: None, spans: SPANS.take() };
+        let result = self.inner.feed(data, &mut frames);
+        let rest = frames.spans.iter().map(|span| &data[span.start..span.end]);
+        let list = match &frames.first {
+            None => list_of(py, frames.spans.len(), rest),
+            Some((held, span)) => {
+                list_of(py, frames.spans.len() + 1, iter::once(&held[span.start..span.end]).chain(rest))
+            }
+        };
+        if frames.spans.capacity() <= KEPT_SPANS {
+            frames.spans.clear();
+            SPANS.set(frames.spans);
+        }
+        let list = list?;
+        match result {
+            Ok(()) => Ok(list),
+            Err(error) => Err(feed_error(py, error, list)),
+        }
+    }
+
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.check_open().map_err(|error| feed_error(py, error, PyList::empty(py)))
+    }
+}
+
+#[pymethods]
+impl Decoder {
+    /// Bytes held back until more of their frame is there.
+    #[getter]
+    fn buffered(&self) -> usize {
+        self.inner.buffered()
+    }
+
+    /// Frames left out so far, those included that `take_skipped` no longer knows.
+    #[getter]
+    fn skipped_count(&self) -> u64 {
+        self.inner.skipped_count()
+    }
+
+    /// Give the frames left out since the last call, at most the last 1,000, and forget them.
+    fn take_skipped<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let class = py.import("oxisock.types")?.getattr("SkippedFrame")?;
+        let limit = self.inner.limit();
+        let list = PyList::empty(py);
+        for skipped in self.inner.take_skipped() {
+            let kind = exception(py, skipped.kind);
+            list.append(class.call1((skipped.offset, skipped.length, kind, skipped.declared, limit))?)?;
+        }
+        Ok(list)
+    }
+
+    /// Take the next bytes of the stream and give the frames that they complete.
+    #[pyo3(signature = (data, /))]
+    fn feed<'py>(&mut self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let buffer = Buffer::of(data)?;
+        self.cut(data.py(), buffer.as_slice())
+    }
+
+    /// Take the end of the stream and give the frame that it completes, if any.
+    fn eof<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        match self.inner.eof() {
+            Ok(frame) => list_of(py, usize::from(frame.is_some()), frame.iter().map(Vec::as_slice)),
+            Err(error) => Err(feed_error(py, error, PyList::empty(py))),
+        }
+    }
+
+    /// Give room to receive into, about `sizehint` bytes of it and at least one.
+    #[pyo3(signature = (sizehint, /))]
+    fn get_buffer<'py>(&mut self, py: Python<'py>, sizehint: isize) -> PyResult<Bound<'py, PyMemoryView>> {
+        self.check_open(py)?;
+        let size = sizehint.clamp(LEAST_BUFFER, MOST_BUFFER) as usize;
+        let scratch = match &self.scratch {
+            Some(scratch) if scratch.bind(py).len() >= size => scratch.clone_ref(py),
+            _ => {
+                let scratch = PyByteArray::new_with(py, size, |_| Ok(()))?.unbind();
+                self.scratch = Some(scratch.clone_ref(py));
+                scratch
+            }
+        };
+        PyMemoryView::from(scratch.bind(py).as_any())
+    }
+
+    /// Take the first `n` bytes of what `get_buffer` gave as the next of the stream.
+    #[pyo3(signature = (n, /))]
+    fn buffer_updated<'py>(&mut self, py: Python<'py>, n: isize) -> PyResult<Bound<'py, PyList>> {
+        let scratch = self.scratch.as_ref().map(|scratch| scratch.clone_ref(py));
+        let room = scratch.as_ref().map_or(0, |scratch| scratch.bind(py).len());
+        let Some(size) = usize::try_from(n).ok().filter(|size| *size <= room) else {
+            let text = format!("{n} bytes cannot have been received into a buffer of {room}");
+            return Err(PyValueError::new_err(text));
+        };
+        let Some(scratch) = scratch else {
+            return self.cut(py, &[]);
+        };
+        let scratch = scratch.into_bound(py).into_any();
+        let buffer = Buffer::of(&scratch)?;
+        self.cut(py, &buffer.as_slice()[..size])
+    }
+}
+
+/// A codec with its parameters.
+#[pyclass(frozen, module = "oxisock._native")]
+pub struct Framer {
+    /// What the core makes of it.
+    pub codec: Codec,
+}
+
+#[pymethods]
+impl Framer {
+    /// Frame one payload.
+    #[pyo3(signature = (payload, /))]
+    fn encode<'py>(&self, payload: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut wire = Vec::new();
+        self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(PyValueError::new_err)?;
+        bytes_of(payload.py(), &wire)
+    }
+
+    /// Frame payloads one after the other.
+    #[pyo3(signature = (payloads, /))]
+    fn encode_many<'py>(&self, payloads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut wire = Vec::new();
+        let mut wrap = |payload: &Bound<'py, PyAny>| -> PyResult<()> {
+            self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(PyValueError::new_err)
+        };
+        if let Ok(list) = payloads.cast_exact::<PyList>() {
+            for payload in list.iter() {
+                wrap(&payload)?;
+            }
+        } else {
+            for payload in payloads.try_iter()? {
+                wrap(&payload?)?;
+            }
+        }
+        bytes_of(payloads.py(), &wire)
+    }
+
+    /// Begin a stream.
+    #[pyo3(signature = (skip, /))]
+    fn decoder(&self, skip: bool) -> Decoder {
+        Decoder { inner: core::Decoder::new(Arc::clone(&self.codec), skip), scratch: None }
+    }
+}
+
+impl Framer {
+    fn of(machine: impl core::Machine + 'static) -> Self {
+        Self { codec: Arc::new(machine) }
+    }
+}
+
+/// A binary length field.
+#[pyfunction]
+#[pyo3(signature = (width, little, offset, adjustment, strip, max_frame, /))]
+pub fn length_framer(
+    width: usize,
+    little: bool,
+    offset: usize,
+    adjustment: i64,
+    strip: usize,
+    max_frame: u64,
+) -> Framer {
+    Framer::of(Counted(LengthPrefix::new(width, little, offset, adjustment, strip, max_frame)))
+}
+
+/// multiprocessing's header.
+#[pyfunction]
+#[pyo3(signature = (max_frame, /))]
+pub fn escaped_framer(max_frame: u64) -> Framer {
+    Framer::of(Counted(Escaped { limit: max_frame }))
+}
+
+/// A LEB128 length.
+#[pyfunction]
+#[pyo3(signature = (max_frame, /))]
+pub fn varint_framer(max_frame: u64) -> Framer {
+    Framer::of(Counted(Varint { limit: max_frame }))
+}
+
+/// A length in decimal digits.
+#[pyfunction]
+#[pyo3(signature = (separator, trailer, max_frame, /))]
+pub fn decimal_framer(separator: u8, trailer: Option<u8>, max_frame: u64) -> Framer {
+    Framer::of(Counted(Decimal::new(separator, trailer, max_frame)))
+}
+
+/// Frames of one size.
+#[pyfunction]
+#[pyo3(signature = (size, /))]
+pub fn fixed_framer(size: usize) -> Framer {
+    Framer::of(Counted(Fixed { size }))
+}
+
+/// Frames that end at a delimiter.
+#[pyfunction]
+#[pyo3(signature = (delimiters, keep, eof_frame, max_frame, /))]
+pub fn delimiter_framer(delimiters: Vec<Vec<u8>>, keep: bool, eof_frame: bool, max_frame: u64) -> PyResult<Framer> {
+    if delimiters.is_empty() || delimiters.iter().any(Vec::is_empty) {
+        return Err(PyValueError::new_err("a delimiter is needed, and no empty one"));
+    }
+    Ok(Framer::of(Delimited::new(delimiters, keep, eof_frame, max_frame)))
+}
+
+/// Lines.
+#[pyfunction]
+#[pyo3(signature = (keep, eof_frame, max_frame, /))]
+pub fn lines_framer(keep: bool, eof_frame: bool, max_frame: u64) -> Framer {
+    Framer::of(Delimited::lines(keep, eof_frame, max_frame))
+}
