@@ -13,15 +13,15 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::scan::{ScanEngine, ScanRun, start_scan};
-
-    #[pymodule_export]
-    use crate::py::raw_loop::raw_connect_loop;
     // framing
     #[pymodule_export]
     use crate::py::framing::{
         Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
         varint_framer,
     };
+
+    #[pymodule_export]
+    use crate::py::raw_loop::raw_connect_loop;
     // load
     #[pymodule_export]
     use crate::py::load::{load_tcp, raw_echo_loop};

@@ -33,6 +33,7 @@ __all__ = [
     "lines_framer",
     "varint_framer",
 ]
+__all__ = ["VERSION", "ScanEngine", "ScanRun", "raw_connect_loop", "start_scan"]
 
 VERSION: Final[str]
 
