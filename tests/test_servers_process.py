@@ -415,10 +415,10 @@ def test_redis_benchmark_pings(impl: ModuleType) -> None:
     def handler(message: bytes, peer: Any) -> bytes | None:
         # Inline commands, and RESP arrays whose last element is the command's only word.
         if message.upper() == b"PING":
-            return b"+PONG\r"
-        return b"*0\r" if message.upper() == b"CONFIG" else None
+            return b"+PONG"
+        return b"*0" if message.upper() == b"CONFIG" else None
 
-    with impl.MessageServer(handler) as server:
+    with impl.MessageServer(handler, codec=impl.presets.redis_inline()) as server:
         host, port = server.address
         words = [tool, "-h", host, "-p", str(port), "-t", "ping", "-n", "2000", "-c", "20", "-q"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
