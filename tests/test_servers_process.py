@@ -337,10 +337,10 @@ sys.stdin.readline()
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
                 assert child.stdout is not None
                 assert child.stdout.readline() == b"all\n"
-                assert server.stats().active == count
+                assert server.stats().active >= count
                 assert (resident() - before) / count < 4096
                 child.communicate(b"\n", timeout=60)
-            assert wait_until(lambda: server.stats().closed == count)
+            assert wait_until(lambda: server.stats().closed >= count), server.stats()
             assert server.stats().bytes_out == 6 * count
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
