@@ -13,9 +13,6 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::scan::{ScanEngine, ScanRun, start_scan};
-
-    #[pymodule_export]
-    use crate::py::raw_loop::raw_connect_loop;
     // framing
     #[pymodule_export]
     use crate::py::framing::{
@@ -25,6 +22,12 @@ mod _native {
     // chat
     #[pymodule_export]
     use crate::py::chat::{ChatRun, Hub, start_chat};
+
+    #[pymodule_export]
+    use crate::py::raw_loop::raw_connect_loop;
+    // load
+    #[pymodule_export]
+    use crate::py::load::{load_tcp, raw_echo_loop};
     // TCP servers
     #[pymodule_export]
     use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};

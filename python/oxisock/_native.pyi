@@ -1,6 +1,6 @@
 """The native engine, as Python sees it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
 
 from .engines import Buffer, Counters, FaultPlan, Item, Reply, ScanPlan, ServerPlan
@@ -13,6 +13,9 @@ __all__ = [
     "ScanRun",
     "raw_connect_loop",
     "start_scan",
+    # load
+    "load_tcp",
+    "raw_echo_loop",
     # TCP servers
     "Connection",
     "EchoRun",
@@ -30,6 +33,7 @@ __all__ = [
     "lines_framer",
     "varint_framer",
 ]
+__all__ = ["VERSION", "ScanEngine", "ScanRun", "raw_connect_loop", "start_scan"]
 
 VERSION: Final[str]
 
@@ -90,6 +94,13 @@ def decimal_framer(separator: int, trailer: int | None, max_frame: int, /) -> Fr
 def fixed_framer(size: int, /) -> Framer: ...
 def delimiter_framer(delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> Framer: ...
 def lines_framer(keep: bool, eof_frame: bool, max_frame: int, /) -> Framer: ...
+
+# --- load ----------------------------------------------------------------------------------------------------------
+
+def load_tcp(
+    address: str, connections: int, depth: int, request: bytes, reply: bytes, messages: int
+) -> tuple[int, float, float]: ...
+def raw_echo_loop(tell: Callable[[int], object]) -> None: ...
 
 # --- TCP servers ---------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod chat;
 pub mod errors;
 pub mod framing;
+pub mod load;
 pub mod raw_loop;
 pub mod scan;
 pub mod servers;

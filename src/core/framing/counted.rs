@@ -433,3 +433,59 @@ impl Header for Fixed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::{Decoder, Frames};
+    use super::*;
+
+    /// A header that counts how many bytes it is read from.
+    struct Counting<H>(H, Arc<AtomicUsize>);
+
+    impl<H: Header> Header for Counting<H> {
+        fn read(&self, bytes: &[u8]) -> Head {
+            // Headers of this test are within the first 20 bytes, and no header looks further.
+            self.1.fetch_add(1 + bytes.len().min(20), Ordering::Relaxed);
+            self.0.read(bytes)
+        }
+        fn limit(&self) -> u64 {
+            self.0.limit()
+        }
+        fn trailer(&self) -> Option<u8> {
+            self.0.trailer()
+        }
+        fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+            self.0.wrap(payload, out)
+        }
+    }
+
+    fn work(header: impl Header + 'static, size: usize) -> usize {
+        let count = Arc::new(AtomicUsize::new(0));
+        let codec = Arc::new(Counted(Counting(header, Arc::clone(&count))));
+        let mut wire = Vec::new();
+        assert!(codec.wrap(&vec![b'x'; size], &mut wire).is_ok());
+        let mut decoder = Decoder::new(codec, false);
+        let mut found = 0;
+        for byte in wire {
+            let mut frames = Frames::default();
+            assert!(decoder.feed(&[byte], &mut frames).is_ok());
+            found += usize::from(frames.first.is_some());
+        }
+        assert_eq!(found, 1);
+        count.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn byte_by_byte_takes_linear_work() {
+        let limit = 1 << 20;
+        let length = |size| work(LengthPrefix::new(4, false, 0, 0, 4, limit), size);
+        let decimal = |size| work(Decimal::new(b':', Some(b','), limit), size);
+        let varint = |size| work(Varint { limit }, size);
+        assert!(length(40_000) * 10 <= length(20_000) * 23);
+        assert!(decimal(40_000) * 10 <= decimal(20_000) * 23);
+        assert!(varint(40_000) * 10 <= varint(20_000) * 23);
+    }
+}

@@ -473,7 +473,9 @@ impl ScanEngine {
             let (srtt, rttvar, highest) = (host.srtt, host.rttvar, host.highest);
             self.news.push(News { host: host.index, srtt, rttvar, highest, port: ask.port, closed });
         }
-        if !ask.canary {
+        if ask.canary {
+            host.vouched(self.limit);
+        } else {
             host.known_to_answer(ask.port, closed);
         }
         if shorter {
