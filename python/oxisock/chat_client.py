@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import deque
@@ -87,6 +88,10 @@ class ChatClient:
         """Give every line until the server closes the connection; a connection that is lost is an OSError."""
         while (line := self.recv()) is not None:
             yield line
+
+    def leave(self) -> None:
+        """Say nothing more: the server sends what it has for this client, and closes the connection. Raises OSError."""
+        self._framed.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Leave. May be called again; a call under way in another thread ends."""

@@ -55,9 +55,9 @@ class Link:
 class Service(Protocol):
     """What becomes of the bytes: called by the loop, never at the same time twice."""
 
-    chunk = _CHUNK
+    chunk: int = _CHUNK
     """At most so many bytes of one read."""
-    patience = NEVER
+    patience: int = NEVER
     """For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one."""
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
@@ -74,6 +74,7 @@ class Service(Protocol):
 
     def opened(self, reactor: Reactor, link: Link, now: int) -> None:
         """Somebody has come."""
+        return
 
     def refusal(self) -> bytes | None:
         """Give what to say to newcomers who cannot be taken in, if so."""
@@ -81,9 +82,11 @@ class Service(Protocol):
 
     def turned(self, reactor: Reactor, now: int) -> None:
         """All that was ready has been dealt with."""
+        return
 
     def stopping(self, reactor: Reactor, now: int) -> None:
         """A stop has begun: the connections will be told to finish."""
+        return
 
     def deadline(self) -> int:
         """Give the time at which ``turned`` is to be called at the latest."""
