@@ -22,6 +22,8 @@ mod _native {
     // chat
     #[pymodule_export]
     use crate::py::chat::{ChatRun, Hub, start_chat};
+    #[pymodule_export]
+    use crate::py::chat_load::{load_chat, raw_chat_loop};
 
     #[pymodule_export]
     use crate::py::raw_loop::raw_connect_loop;

@@ -37,6 +37,8 @@ __all__ = [
     # chat
     "ChatRun",
     "Hub",
+    "load_chat",
+    "raw_chat_loop",
     "start_chat",
     # framing
     "Decoder",
@@ -186,6 +188,8 @@ class Connection:
 
 # --- chat ----------------------------------------------------------------------------------------------------------
 
+def load_chat(address: str, listeners: int, depth: int, lines: int) -> tuple[int, float, float, float]: ...
+def raw_chat_loop(tell: Callable[[int], object]) -> None: ...
 def start_chat(listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun: ...
 
 @final

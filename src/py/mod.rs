@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod chat;
+pub mod chat_load;
 pub mod errors;
 pub mod framing;
 pub mod load;

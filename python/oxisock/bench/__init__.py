@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-GROUPS = ("scan", "framing", "echo", "message")
+GROUPS = ("scan", "framing", "echo", "message", "chat")
 """The modules of this package that have scenarios."""
 
 
@@ -143,7 +143,7 @@ def table(outcome: Outcome) -> list[tuple[str, ...]]:
     from statistics import median
 
     unit = outcome.scenario.unit
-    rows: list[tuple[str, ...]] = [("", "median", "fastest", "slowest", "CPU", f"{unit}/s", f"CPU/{unit.rstrip('s')}")]
+    rows: list[tuple[str, ...]] = [("", "median", "fastest", "slowest", "CPU", f"{unit}/s", f"CPU/{_one(unit)}")]
     for name, timings in outcome.timings.items():
         if any(timing.wrong for timing in timings):
             rows.append((name, "wrong answer", "", "", "", "", ""))
@@ -159,6 +159,10 @@ def table(outcome: Outcome) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _one(unit: str) -> str:
+    return unit.removesuffix("ies") + "y" if unit.endswith("ies") else unit.removesuffix("s")
 
 
 def ratios(outcome: Outcome) -> list[str]:

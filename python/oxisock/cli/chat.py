@@ -150,7 +150,7 @@ class Conversation:
                     print(painted(line))
                 why = "the server closed the connection"
             except (OSError, ValueError) as error:
-                why = f"the connection is lost: {error}"
+                why = f"the connection is lost: {_words(error)}"
             if self._over.is_set():
                 return
             self._connected = False
@@ -173,7 +173,7 @@ class Conversation:
                 client = self._connect(None)
             except (OSError, ChatError) as error:
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                print(f"-- {error}; trying again in {pause:g} s")
+                print(f"-- {_words(error)}; trying again in {pause:g} s")
                 continue
             self._client = client
             if not nick.startswith("guest-"):
@@ -189,6 +189,10 @@ class Conversation:
         app = self._session.app
         if app.is_running and app.loop is not None:
             app.loop.call_soon_threadsafe(lambda: app.exit(exception=EOFError()) if app.is_running else None)
+
+
+def _words(error: Exception) -> str:
+    return describe(error) if isinstance(error, OSError) else str(error)
 
 
 def painted(line: str) -> str:
