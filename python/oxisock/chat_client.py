@@ -64,6 +64,11 @@ class ChatClient:
         """The server."""
         return self._framed.peer
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket itself. Bytes that were already received are not to be had from it."""
+        return self._framed.sock
+
     def send(self, text: str) -> None:
         """Say a line: plain text, or a command that begins with a slash.
 

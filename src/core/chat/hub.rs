@@ -19,7 +19,6 @@ const HELP: &str = "* /nick NAME, /who, /msg NICK TEXT, /me ACTION, /ping, /quit
 
 /// The rules of a chat; durations in nanoseconds, `NEVER` for no limit.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "three choices that are independent of each other")]
 pub struct Rules {
     /// The name of the server.
     pub name: String,
@@ -73,7 +72,6 @@ pub struct Member {
 }
 
 /// What is known of one member.
-#[expect(clippy::struct_excessive_bools, reason = "marks that are independent of each other")]
 struct Client {
     out: Vec<u8>,
     // Bytes that the driver has taken and could not send.

@@ -66,7 +66,7 @@ impl ChatLoad {
         }
         let mut events = Events::with_capacity(1024);
         let mut buffer = vec![0; 256 * 1024];
-        self.wait_for_quiet(&mut poll, &mut events, &mut listeners, &mut buffer)?;
+        wait_for_quiet(&mut poll, &mut events, &mut listeners, &mut buffer)?;
         drain(&talker, &mut buffer)?;
         let mut said: Vec<Instant> = Vec::with_capacity(self.lines as usize);
         let total = self.lines * self.listeners as u64;
@@ -107,31 +107,6 @@ impl ChatLoad {
             |hundredths: usize| Duration::from_nanos(u64::from(latencies[latencies.len() * hundredths / 100]) * 100);
         Ok(ChatReport { deliveries: latencies.len() as u64, elapsed, median: at(50), p99: at(99) })
     }
-
-    fn wait_for_quiet(
-        &self,
-        poll: &mut Poll,
-        events: &mut Events,
-        listeners: &mut [Listener],
-        buffer: &mut [u8],
-    ) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            match poll.poll(events, Some(QUIET)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-            if events.is_empty() {
-                return Ok(());
-            }
-            if began.elapsed() > STALL {
-                return Err(Error::Io(io::ErrorKind::TimedOut.into()));
-            }
-            for event in events.iter() {
-                listeners[event.token().0].read(buffer, |_| ())?;
-            }
-        }
-    }
 }
 
 impl Listener {
@@ -166,6 +141,26 @@ impl Listener {
             if count < buffer.len() {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Let what the server says by itself pass.
+fn wait_for_quiet(poll: &mut Poll, events: &mut Events, listeners: &mut [Listener], buffer: &mut [u8]) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match poll.poll(events, Some(QUIET)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > STALL {
+            return Err(Error::Io(io::ErrorKind::TimedOut.into()));
+        }
+        for event in events.iter() {
+            listeners[event.token().0].read(buffer, |_| ())?;
         }
     }
 }

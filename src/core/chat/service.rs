@@ -162,7 +162,7 @@ impl Service for Chat {
         let token = link.token;
         let state = link.state.take();
         let mut decoder = state.unwrap_or_else(|| Box::new(Decoder::new(Arc::clone(&self.codec), true)));
-        let (mut rest, mut lines) = (data, 0);
+        let (mut rest, mut said) = (data, 0);
         // Line by line, so that a line that is too long is told of in its place.
         while !rest.is_empty() {
             let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
@@ -183,10 +183,10 @@ impl Service for Chat {
             } else {
                 continue;
             }
-            lines += 1;
+            said += 1;
             self.see_to(links, now);
         }
-        self.control.counters.messages.fetch_add(lines, Relaxed);
+        self.control.counters.messages.fetch_add(said, Relaxed);
         if let Some(link) = links.get_mut(key) {
             link.state = Some(decoder);
         }
