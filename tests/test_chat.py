@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import pickle
 import random
 import re
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -506,3 +509,41 @@ def test_everyone_leaves_at_once_and_a_stop_at_the_busiest_moment(impl: ModuleTy
                 thread.join()
             assert report.drained + report.aborted == people
             assert took < 5
+
+
+def test_news_of_many_at_once_is_not_too_much_for_who_reads(impl: ModuleType) -> None:
+    """Queues are judged one line at a time, also where a hundred leave within one turn."""
+    with impl.ChatServer(HOST, queue_limit=100) as server, Guest(server) as ann:
+        guests = [Guest(server) for _ in range(100)]
+        for guest in guests:
+            reset(guest.sock)
+        for number in range(200):
+            server.broadcast(f"line {number} of many, all of them together longer than a queue")
+        heard = ann.until("* line 199 of many, all of them together longer than a queue")
+        assert len([line for line in heard if line.startswith("* line ")]) == 199
+        assert wait_until(lambda: len(server.members()) == 1)
+        assert server.members()[0].nick == "guest-1"
+
+
+def test_a_server_that_is_dropped_warns_and_ends(impl: ModuleType) -> None:
+    server = impl.ChatServer(HOST, on_event=print).start()
+    guest = Guest(server)
+    with pytest.warns(ResourceWarning, match="dropped while running"):
+        del server
+        gc.collect()
+    assert guest.all()[-1:] == ["* server is closing"]
+    guest.close()
+
+
+def test_the_interpreter_ends_cleanly_without_stop(impl: ModuleType) -> None:
+    code = f"""
+from oxisock import {impl.impl} as impl
+server = impl.ChatServer({HOST!r}, on_event=print).start()
+client = impl.ChatClient(*server.address, nick="ann")
+client.send("hello")
+assert client.recv(20) == "[ann] hello"
+client.sock.detach()  # it stays open, and nobody complains
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ChatEvent(kind='leave', nick='ann', text='closing')" in done.stdout

@@ -68,6 +68,7 @@ class Chat(Service):
         self._framer = lines_framer(False, False, plan.max_line)
         self._decoders: dict[int, FrameDecoder] = {}
         self._leaving: deque[tuple[int, int]] = deque()  # those who are to go, and until when they may take
+        self._gone: list[int] = []  # those whose connection is gone, for the hub to hear of one by one
 
     # --- from the loop -------------------------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Chat(Service):
         """Welcome a newcomer."""
         if not self.hub.joined(link.token, now):
             link.machine.finish(now)
-        self._see_to(reactor, now)
+        self.see_to(reactor, now)
 
     def refusal(self) -> bytes | None:
         """Say what newcomers hear when there is no room."""
@@ -98,12 +99,12 @@ class Chat(Service):
             else:
                 continue
             reactor.messages += 1
-            self._see_to(reactor, now)
+            self.see_to(reactor, now)
 
     def ended(self, reactor: Reactor, link: Link, now: int) -> None:
         """The end of the input is leaving."""
         self.hub.left(link.token, False)
-        self._see_to(reactor, now)
+        self.see_to(reactor, now)
         link.machine.ended(now)
 
     def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
@@ -113,32 +114,41 @@ class Chat(Service):
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """Whoever is still in the hub was lost."""
         self._decoders.pop(link.token, None)
-        self.hub.left(link.token, True)
+        self._gone.append(link.token)
 
     def turned(self, reactor: Reactor, now: int) -> None:
         """Judge timers, and send to everybody what there is for them, once."""
         hub = self.hub
-        if hub.deadline() <= now:
+        while hub.deadline() <= now:
             before = hub.timeouts
             hub.tick(now)
             reactor.timeouts += hub.timeouts - before
+            self.see_to(reactor, now)
         while self._leaving and self._leaving[0][0] <= now:
             link = reactor.links.get(self._leaving.popleft()[1])
             if link is not None:
                 link.machine.abort(CUT, now)
                 reactor.settle(link, now)
-        self._see_to(reactor, now)
-        while dirty := hub.take_dirty():
+        self.see_to(reactor, now)
+        while True:
+            # Sending may find that others are gone.
+            gone, self._gone = self._gone, []
+            for token in gone:
+                hub.left(token, True)
+                self.see_to(reactor, now)
+            dirty = hub.take_dirty()
             for token in dirty:
                 self._flush(reactor, token, now)
-            self._see_to(reactor, now)
+            self.see_to(reactor, now)
+            if not dirty and not self._gone:
+                break
         if events := hub.take_events():
             self.events.put(events)
 
     def stopping(self, reactor: Reactor, now: int) -> None:
         """Say goodbye to everybody."""
         self.hub.close()
-        self._see_to(reactor, now)
+        self.see_to(reactor, now)
         self.events.put(self.hub.take_events())
 
     def deadline(self) -> int:
@@ -147,17 +157,18 @@ class Chat(Service):
 
     # --- what the hub wants --------------------------------------------------------------------------------------
 
-    def _see_to(self, reactor: Reactor, now: int) -> None:
+    def see_to(self, reactor: Reactor, now: int) -> None:
         """Do what the hub wants before it is told of anything else."""
         hub = self.hub
         while True:
-            pressed, closes = hub.take_pressed(), hub.take_closes()
-            if not pressed and not closes:
-                return
+            pressed = hub.take_pressed()
             for token in pressed:
                 self._flush(reactor, token, now, pressed=True)
+            closes = hub.take_closes()
             for close in closes:
                 self._part(reactor, close, now)
+            if not pressed and not closes:
+                return
 
     def _flush(self, reactor: Reactor, token: int, now: int, pressed: bool = False) -> None:
         """Send what waits for a client; one who is hard ``pressed`` is not judged by what the system said before."""
@@ -249,18 +260,21 @@ class ChatRun:
             return [
                 (nick, *links[token].peer, joined, queued, skipped)
                 for token, nick, joined, queued, skipped in self._chat.hub.members()
+                if token in links
             ]
 
     def broadcast(self, text: str) -> None:
         """Say something to everybody."""
         with self._reactor.lock:
             self._chat.hub.broadcast(text)
+            self._chat.see_to(self._reactor, self.now())
         self._reactor.wake()
 
     def kick(self, nick: str, reason: str) -> bool:
         """Part with a client; False if nobody is called so."""
         with self._reactor.lock:
             kicked = self._chat.hub.kick(nick, reason)
+            self._chat.see_to(self._reactor, self.now())
         self._reactor.wake()
         return kicked
 

@@ -1,10 +1,11 @@
 """The chat hub as a machine: who is there, what everybody is sent, who has to go. Holds no socket and reads no clock.
 
-A driver tells it what happened (``joined``, ``line``, ``left``, ...), with the time in nanoseconds, and then carries
-out what it wants, in this order and before it tells of anything else: flush those in ``take_pressed()`` and report
-what the system did not accept with ``backlog``; send what ``take_closes()`` gives last to clients that go; and, once a
-turn, send ``take(client)`` to everybody in ``take_dirty()``. Lines are numbered by nobody and yet in one order: they
-are appended to everybody's queue one after the other.
+A driver tells it what happened (``joined``, ``line``, ``left``, ...), with the time in nanoseconds. Before it tells of
+anything else it flushes those in ``take_pressed()`` and reports what the system did not accept with ``backlog``, then
+sends what ``take_closes()`` gives last to clients that go, and this again until there is neither. Once a turn it sends
+``take(client)`` to everybody in ``take_dirty()``. What happens appends at most one line to the queue of each, so nobody
+is judged by more than one line that he had no chance to take; and lines are in one order, because they are appended to
+all queues one after the other.
 
 A client is a number that the driver chooses; numbers grow with every join.
 """
@@ -81,7 +82,7 @@ class Hub:
         self._timers: list[tuple[int, int]] = []
         self._dirty: list[int] = []
         self._pressed: list[int] = []
-        self._doomed: list[int] = []
+        self._doomed: deque[int] = deque()
         self._closes: list[HubClose] = []
         self._events: list[HubEvent] = []
         self._closing = False
@@ -110,7 +111,6 @@ class Hub:
             self._deliver(client, newcomer, line)
         self._event("join", nick, "")
         self._everybody(f"* {nick} joined\n".encode(), client)
-        self._part_with_doomed()
         return True
 
     def line(self, client: int, line: bytes, now: int) -> None:
@@ -121,7 +121,6 @@ class Hub:
         member.last = now
         text = clean(line.decode("utf-8", "replace"))
         if not text.strip(" ") or not self._allowed(client, member, now):
-            self._part_with_doomed()
             return
         if text[0] != "/":
             self._say(client, member, text)
@@ -130,7 +129,6 @@ class Hub:
         else:
             word, _, rest = text[1:].partition(" ")
             self._obey(client, member, word, rest.strip(" "))
-        self._part_with_doomed()
 
     def too_long(self, client: int, now: int) -> None:
         """A line came that was over the limit, and is lost."""
@@ -140,16 +138,14 @@ class Hub:
         member.last = now
         if self._allowed(client, member, now):
             self._deliver(client, member, b"! line too long\n")
-        self._part_with_doomed()
 
     def left(self, client: int, lost: bool) -> None:
         """A client has closed its end, or the connection is ``lost``."""
         if client in self._clients:
             self._remove(client, "lost" if lost else "quit", "")
-            self._part_with_doomed()
 
     def tick(self, now: int) -> None:
-        """Time has passed: part with those who were silent for too long."""
+        """Time has passed: part with one who was silent for too long, if so; there may be more at ``deadline``."""
         timers = self._timers
         while timers and timers[0][0] <= now:
             _, client = heapq.heappop(timers)
@@ -163,7 +159,7 @@ class Hub:
                 self._deliver(client, member, b"! you have been idle for too long\n")
                 self._remove(client, "idle", "")
                 self.timeouts += 1
-        self._part_with_doomed()
+                return
 
     def backlog(self, client: int, size: int) -> bool:
         """The driver has ``size`` bytes that it could not send; True to be told when there are fewer."""
@@ -181,7 +177,6 @@ class Hub:
         line = f"* {clean(text)}\n".encode()
         self._history.append(line)
         self._everybody(line)
-        self._part_with_doomed()
 
     def kick(self, nick: str, reason: str) -> bool:
         """Part with a client; False if nobody is called so."""
@@ -191,7 +186,6 @@ class Hub:
         reason = clean(reason)
         self._deliver(client, self._clients[client], f"! {_because('you were kicked', reason)}\n".encode())
         self._remove(client, "kicked", reason)
-        self._part_with_doomed()
         return True
 
     def close(self) -> None:
@@ -214,7 +208,15 @@ class Hub:
         return pressed
 
     def take_closes(self) -> list[HubClose]:
-        """Give those to be closed, what to send them last, and whether they are to be cut off instead."""
+        """Give those to be closed, what to send them last, and whether they are to be cut off instead.
+
+        Of those who are too slow at most one, so that the news of it cannot be too much for somebody else.
+        """
+        while self._doomed:
+            client = self._doomed.popleft()
+            if client in self._clients:
+                self._remove(client, "too slow", "")
+                break
         closes, self._closes = self._closes, []
         return closes
 
@@ -379,14 +381,6 @@ class Hub:
         elif not member.doomed:
             member.doomed = True
             self._doomed.append(client)
-
-    def _part_with_doomed(self) -> None:
-        """Part with those who are too slow; the news may be too much for others."""
-        while self._doomed:
-            doomed, self._doomed = self._doomed, []
-            for client in doomed:
-                if client in self._clients:
-                    self._remove(client, "too slow", "")
 
     def _remove(self, client: int, reason: str, text: str) -> None:
         nick = self._forget(client, reason, text)

@@ -98,7 +98,7 @@ struct Client {
 struct Lists {
     dirty: Vec<u64>,
     pressed: Vec<u64>,
-    doomed: Vec<u64>,
+    doomed: VecDeque<u64>,
 }
 
 impl Lists {
@@ -138,7 +138,7 @@ impl Lists {
             self.press(id, client);
         } else if !client.doomed {
             client.doomed = true;
-            self.doomed.push(id);
+            self.doomed.push_back(id);
         }
     }
 }
@@ -223,7 +223,6 @@ impl Hub {
         }
         self.event("join", &nick, "");
         self.everybody(format_args!("* {nick} joined\n"), Some(id));
-        self.part_with_doomed();
         true
     }
 
@@ -244,7 +243,6 @@ impl Hub {
                 }
             }
         }
-        self.part_with_doomed();
     }
 
     /// A line came that was over the limit, and is lost.
@@ -256,18 +254,16 @@ impl Hub {
         if self.allowed(id, now) {
             self.tell(id, b"! line too long\n");
         }
-        self.part_with_doomed();
     }
 
     /// A client has closed its end, or the connection is lost.
     pub fn left(&mut self, id: u64, lost: bool) {
         if self.clients.contains_key(&id) {
             self.remove(id, if lost { "lost" } else { "quit" }, "");
-            self.part_with_doomed();
         }
     }
 
-    /// Time has passed: part with those who were silent for too long.
+    /// Time has passed: part with one who was silent for too long, if so; there may be more at `deadline`.
     pub fn tick(&mut self, now: u64) {
         while self.deadline() <= now {
             let Some(Reverse((_, id))) = self.timers.pop() else {
@@ -283,9 +279,9 @@ impl Hub {
                 self.tell(id, b"! you have been idle for too long\n");
                 self.remove(id, "idle", "");
                 self.timeouts += 1;
+                return;
             }
         }
-        self.part_with_doomed();
     }
 
     /// The driver has `size` bytes that it could not send; true to be told when there are fewer.
@@ -307,7 +303,6 @@ impl Hub {
         let text = clean(Cow::Borrowed(text));
         self.everybody(format_args!("* {text}\n"), None);
         self.remember();
-        self.part_with_doomed();
     }
 
     /// Part with a client; false if nobody is called so.
@@ -319,7 +314,6 @@ impl Hub {
         let line = format!("! {}\n", because("you were kicked", &reason));
         self.tell(id, line.as_bytes());
         self.remove(id, "kicked", &reason);
-        self.part_with_doomed();
         true
     }
 
@@ -351,11 +345,17 @@ impl Hub {
     /// Whether `take_pressed` or `take_closes` has something to give.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        !(self.lists.pressed.is_empty() && self.closes.is_empty())
+        !(self.lists.pressed.is_empty() && self.lists.doomed.is_empty() && self.closes.is_empty())
     }
 
-    /// Those to be closed.
+    /// Those to be closed; of those who are too slow at most one, so that its news cannot be too much for another.
     pub fn take_closes(&mut self) -> Vec<Close> {
+        while let Some(id) = self.lists.doomed.pop_front() {
+            if self.clients.contains_key(&id) {
+                self.remove(id, "too slow", "");
+                break;
+            }
+        }
         mem::take(&mut self.closes)
     }
 
@@ -547,17 +547,6 @@ impl Hub {
     fn tell(&mut self, id: u64, line: &[u8]) {
         if let Some(client) = self.clients.get_mut(&id) {
             self.lists.deliver(id, client, line, &self.rules);
-        }
-    }
-
-    /// Part with those who are too slow; the news may be too much for others.
-    fn part_with_doomed(&mut self) {
-        while !self.lists.doomed.is_empty() {
-            for id in mem::take(&mut self.lists.doomed) {
-                if self.clients.contains_key(&id) {
-                    self.remove(id, "too slow", "");
-                }
-            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -34,6 +35,8 @@ struct Chat {
     shared: Arc<Shared>,
     // Those who are to go, and until when they may take.
     leaving: VecDeque<(u64, u64)>,
+    // Those whose connection is gone, for the hub to hear of one by one.
+    gone: Vec<u64>,
     timeouts: u64,
     // Scratch space.
     frames: Frames,
@@ -113,7 +116,7 @@ impl Chat {
     }
 
     fn judge_timers(&mut self, links: &mut Links<State>, now: u64) {
-        if self.hub.deadline() <= now {
+        while self.hub.deadline() <= now {
             self.hub.tick(now);
             let timeouts = self.hub.timeouts();
             self.control.counters.timeouts.fetch_add(timeouts - self.timeouts, Relaxed);
@@ -211,7 +214,7 @@ impl Service for Chat {
     }
 
     fn closed(&mut self, link: Closing<State>) {
-        self.hub.left(link.token, true);
+        self.gone.push(link.token);
     }
 
     fn turned(&mut self, links: &mut Links<State>, now: u64) {
@@ -219,7 +222,10 @@ impl Service for Chat {
             self.obey(links, command, now);
         }
         self.judge_timers(links, now);
-        self.see_to(links, now);
+        for token in mem::take(&mut self.gone) {
+            self.hub.left(token, true);
+            self.see_to(links, now);
+        }
         loop {
             let dirty = self.hub.take_dirty();
             if dirty.is_empty() {
@@ -285,6 +291,7 @@ impl ChatRun {
             control: Arc::clone(&control),
             shared: Arc::clone(&shared),
             leaving: VecDeque::new(),
+            gone: Vec::new(),
             timeouts: 0,
             frames: Frames::default(),
         };
