@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import pickle
 import random
 import re
@@ -24,7 +23,7 @@ import oxisock
 from chatting import HOST, Guest, hear
 from conftest import wait_until
 from oxisock import ChatEvent, ChatMember, Peer
-from test_servers import reset
+from test_servers import drop_all, reset
 
 
 def test_a_conversation(impl: ModuleType) -> None:
@@ -526,11 +525,10 @@ def test_news_of_many_at_once_is_not_too_much_for_who_reads(impl: ModuleType) ->
 
 
 def test_a_server_that_is_dropped_warns_and_ends(impl: ModuleType) -> None:
-    server = impl.ChatServer(HOST, on_event=print).start()
-    guest = Guest(server)
+    kept = [impl.ChatServer(HOST, on_event=print).start()]
+    guest = Guest(kept[0])
     with pytest.warns(ResourceWarning, match="dropped while running"):
-        del server
-        gc.collect()
+        drop_all(kept)
     assert guest.all()[-1:] == ["* server is closing"]
     guest.close()
 
