@@ -8,45 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .engines import check as _check
 from .engines import selected as _selected
-from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
-from .framing import Codec, Decoder
-from .report import PortChange, ReportDiff, ScanReport
 from .scan import Scanner as _Scanner
-from .scan_run import Scan
-from .services import service_name
-from .specs import parse_ports, parse_targets
-from .targets import Targets
-from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
 
-# Type checkers see the pure engine, so no stub of the public face can drift.
-if TYPE_CHECKING or _selected() == "pure":
-    from . import pure as _bound
-else:
-    from . import native as _bound
+impl = _selected()
+_check(impl)
 
-from . import presets
-
-impl = _bound.impl
-
-_scanner: _Scanner = _bound._scanner
+# Bound at once, because the function would otherwise hide behind the module of its name.
+_scanner: _Scanner = _Scanner.of(impl)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
 scan_iter = _scanner.scan_iter
 scan_port = _scanner.scan_port
 wait_for_port = _scanner.wait_for_port
-
-Delimiter = _bound.Delimiter
-Fixed = _bound.Fixed
-LengthPrefix = _bound.LengthPrefix
-Lines = _bound.Lines
-MultiprocessingPrefix = _bound.MultiprocessingPrefix
-Netstring = _bound.Netstring
-OctetCounted = _bound.OctetCounted
-Varint = _bound.Varint
-FramedSocket = _bound.FramedSocket
-connect = FramedSocket.connect
 
 __version__ = "0.1.0"
 
@@ -98,3 +74,41 @@ __all__ = [
     "ReportDiff",
     "ScanReport",
 ]
+
+if TYPE_CHECKING:
+    # Type checkers see the pure engine, so no stub of the public face can drift.
+    from . import presets
+    from . import pure as _bound
+    from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+    from .framing import Codec, Decoder
+    from .report import PortChange, ReportDiff, ScanReport
+    from .scan_run import Scan
+    from .services import service_name
+    from .specs import parse_ports, parse_targets
+    from .targets import Targets
+    from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
+
+    Delimiter = _bound.Delimiter
+    Fixed = _bound.Fixed
+    LengthPrefix = _bound.LengthPrefix
+    Lines = _bound.Lines
+    MultiprocessingPrefix = _bound.MultiprocessingPrefix
+    Netstring = _bound.Netstring
+    OctetCounted = _bound.OctetCounted
+    Varint = _bound.Varint
+    FramedSocket = _bound.FramedSocket
+    connect = FramedSocket.connect
+else:
+    # Everything else is loaded when it is first asked for, which keeps `import oxisock` light.
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'oxisock' has no attribute {name!r}")
+        from importlib import import_module
+
+        if name == "presets":
+            return import_module("oxisock.presets")
+        value = globals()[name] = getattr(import_module(f"oxisock.{impl}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -31,6 +31,18 @@ def selected() -> Impl:
     raise ImportError(f"OXISOCK_IMPL={choice!r} names no engine: expected 'native' or 'pure'")
 
 
+def check(impl: Impl) -> None:
+    """Raise ImportError, with the way out, where an engine cannot be loaded."""
+    if impl == "pure":
+        return
+    try:
+        from . import _native  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
+        ) from error
+
+
 # --- scan ----------------------------------------------------------------------------------------------------------
 
 

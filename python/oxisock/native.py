@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from . import _native
 from . import framed_socket as _framed_socket
 from . import framing as _framing
 from . import well_known as _well_known
@@ -11,23 +12,17 @@ from .engines import FramingModule as _FramingModule
 from .engines import Impl as _Impl
 from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
+from .report import PortChange, ReportDiff, ScanReport
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
-from .types import SkippedFrame
-
-try:
-    from . import _native
-except ImportError as error:
-    raise ImportError(
-        f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
-    ) from error
+from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
 
 impl: _Impl = "native"
 
-_scanner: _Scanner = _Scanner(impl, _native)
+_scanner: _Scanner = _Scanner.of(impl)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
@@ -118,4 +113,15 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # values
+    "Peer",
+    "PortResult",
+    "PortState",
+    "ProbeEvent",
+    "Progress",
+    "ScanStats",
+    # reports
+    "PortChange",
+    "ReportDiff",
+    "ScanReport",
 ]

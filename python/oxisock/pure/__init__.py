@@ -11,18 +11,18 @@ from ..engines import FramingModule as _FramingModule
 from ..engines import Impl as _Impl
 from ..errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from ..framing import Codec, Decoder
+from ..report import PortChange, ReportDiff, ScanReport
 from ..scan import Scanner as _Scanner
 from ..scan_run import Scan
 from ..services import service_name
 from ..specs import parse_ports, parse_targets
 from ..targets import Targets
-from ..types import SkippedFrame
+from ..types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
 from . import framing as _framing_engine
-from . import scan as _scan_engine
 
 impl: _Impl = "pure"
 
-_scanner: _Scanner = _Scanner(impl, _scan_engine)
+_scanner: _Scanner = _Scanner.of(impl)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
@@ -113,4 +113,15 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # values
+    "Peer",
+    "PortResult",
+    "PortState",
+    "ProbeEvent",
+    "Progress",
+    "ScanStats",
+    # reports
+    "PortChange",
+    "ReportDiff",
+    "ScanReport",
 ]
