@@ -19,6 +19,7 @@ from ..specs import parse_ports, parse_targets
 from ..targets import Targets
 from ..types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
 from . import framing as _framing_engine
+from . import scan as _scan_engine  # noqa: F401  # before the function of that name: imported later, it would hide it
 
 impl: _Impl = "pure"
 
