@@ -10,4 +10,8 @@ mod py;
 mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    // UDP
+    #[pymodule_export]
+    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_loop};
 }

@@ -1,3 +1,4 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
 
 pub mod errors;
+pub mod udp;

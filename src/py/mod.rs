@@ -1,3 +1,4 @@
 //! The bindings: thin, by concept, with no socket of their own.
 
 pub mod errors;
+pub mod udp;

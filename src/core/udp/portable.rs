@@ -1,0 +1,67 @@
+//! One datagram at a time, for systems without batches.
+//!
+//! Replies leave from the address that the system picks, and an ICMP error is what some later call fails with.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use mio::net::UdpSocket;
+use socket2::{SockAddr, SockRef, Socket};
+
+use super::{Arrival, BATCH, Inbox, Outgoing};
+
+/// Whether [`reap`] counts ICMP errors exactly, so that errors of other calls need not be counted.
+pub const REAPS: bool = false;
+
+/// Nothing to ask for.
+pub fn prepare(_: &Socket, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// Receives as many datagrams as there are, up to a batch, without waiting.
+pub fn receive(socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<()> {
+    let mut found = Vec::with_capacity(BATCH);
+    let mut result = Ok(());
+    for (slot, room) in inbox.slots().take(BATCH).enumerate() {
+        match receive_one(socket, room) {
+            Ok((len, truncated, from)) => {
+                if let Some(peer) = from.as_socket() {
+                    found.push(Arrival { slot, len, truncated, peer, local: None });
+                }
+            }
+            Err(error) => {
+                // What came before it counts; the next call meets the error again, if it stays.
+                if found.is_empty() {
+                    result = Err(error);
+                }
+                break;
+            }
+        }
+    }
+    inbox.arrivals.extend(found);
+    result
+}
+
+fn receive_one(socket: &UdpSocket, room: &mut [u8]) -> io::Result<(usize, bool, SockAddr)> {
+    let len = room.len();
+    // SAFETY: bytes that are initialised stay so: the system only writes bytes here.
+    let room = unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast::<MaybeUninit<u8>>(), len) };
+    let mut rooms = [socket2::MaybeUninitSlice::new(room)];
+    let (received, flags, from) = SockRef::from(socket).recv_from_vectored(&mut rooms)?;
+    Ok((received, flags.is_truncated(), from))
+}
+
+/// Sends as many of at most a batch as the system takes without waiting; gives their number, at least one.
+pub fn send(socket: &UdpSocket, out: &[Outgoing<'_>]) -> io::Result<usize> {
+    for (sent, one) in out.iter().enumerate() {
+        if let Err(error) = SockRef::from(socket).send_to(one.data, &SockAddr::from(one.peer)) {
+            return if sent == 0 { Err(error) } else { Ok(sent) };
+        }
+    }
+    Ok(out.len())
+}
+
+/// There is no queue of errors.
+pub fn reap(_: &UdpSocket) -> usize {
+    0
+}
