@@ -11,6 +11,9 @@ mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    #[pymodule_export]
+    use crate::py::scan::{ScanEngine, ScanRun, start_scan};
+
     // UDP
     #[pymodule_export]
     use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_loop};

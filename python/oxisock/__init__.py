@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .engines import selected as _selected
+from .services import service_name
+from .specs import parse_ports, parse_targets
+from .targets import Targets
 from .types import Peer, PortResult, PortState, Progress, ScanStats, ServerStats, StopReport
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
@@ -22,6 +25,11 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "impl",
+    # targets, ports and services
+    "Targets",
+    "parse_ports",
+    "parse_targets",
+    "service_name",
     # values
     "Peer",
     "PortResult",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from .engines import Impl as _Impl
+from .services import service_name
+from .specs import parse_ports, parse_targets
+from .targets import Targets
 
 try:
     from . import _native  # noqa: F401
@@ -13,4 +16,11 @@ except ImportError as error:
 
 impl: _Impl = "native"
 
-__all__ = ["impl"]
+__all__ = [
+    "impl",
+    # targets, ports and services
+    "Targets",
+    "parse_ports",
+    "parse_targets",
+    "service_name",
+]

@@ -1,4 +1,5 @@
 //! The bindings: thin, by concept, with no socket of their own.
 
 pub mod errors;
+pub mod scan;
 pub mod udp;

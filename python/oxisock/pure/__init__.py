@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ..engines import Impl as _Impl
+from ..services import service_name
+from ..specs import parse_ports, parse_targets
+from ..targets import Targets
 
 impl: _Impl = "pure"
 
-__all__ = ["impl"]
+__all__ = [
+    "impl",
+    # targets, ports and services
+    "Targets",
+    "parse_ports",
+    "parse_targets",
+    "service_name",
+]

@@ -1,0 +1,232 @@
+"""What the scanner knows of one host: its round trip, its window, its loss, and what is still to be asked."""
+
+from __future__ import annotations
+
+from collections import deque
+
+MS = 1_000_000
+FLOOR = 50 * MS
+"""No probe is given up sooner than this, unless the user's timeout is shorter."""
+
+SECOND = 1_000_000_000
+MAX_REPEATS = 10
+LEVELS = 6
+SMALL_WINDOW = 64
+"""At or below this window, loss is taken to be the network's own and not of our making."""
+
+_MIN_WINDOW = 4
+_REVIEW_SAMPLES = 16
+_PRIOR_LOSS = 250  # per mille: random loss that is believed without having been measured at a small window
+_CANARY_PORTS = 4
+_CANARY_BURST = 16
+_CANARY_MAX = 64
+_DEAD_AFTER = 6
+
+
+class Probe:
+    """One question: a port of a host, the how-manieth time, and whether it is a canary (a port known to answer)."""
+
+    __slots__ = ("canary", "host", "port", "repeat", "sent_at", "small")
+
+    def __init__(self, host: Host, port: int, repeat: int, canary: bool) -> None:
+        self.host = host
+        self.port = port
+        self.repeat = repeat
+        self.canary = canary
+        self.sent_at = 0
+        self.small = False
+
+
+def level(repeat: int) -> int:
+    """Give how often the timeout is doubled for a repeat: the first repeat waits no longer than the first probe."""
+    return min(max(repeat - 1, 0), LEVELS - 1)
+
+
+def repeats_for_loss(drops: int, sent: int) -> int:
+    """Give the repeats after which a port that answers is missed less than once in 100,000, at this rate of loss."""
+    if drops == 0:
+        return 0
+    missed, repeats = SECOND * drops // sent, 0
+    while missed > SECOND // 100_000 and repeats < MAX_REPEATS:
+        missed = missed * drops // sent
+        repeats += 1
+    return repeats
+
+
+class Host:
+    """The state of one host while its ports are asked."""
+
+    __slots__ = (
+        "allowed",
+        "answers",
+        "armed",
+        "bench",
+        "canaries_sent",
+        "canary_losses",
+        "closed_ports",
+        "dead",
+        "drawn",
+        "drops",
+        "growth",
+        "highest",
+        "in_flight",
+        "index",
+        "large_answers",
+        "large_drops",
+        "last_answer",
+        "next_canary",
+        "next_review",
+        "open_ports",
+        "put_back",
+        "queued",
+        "rttvar",
+        "sent",
+        "silences",
+        "small_answers",
+        "small_drops",
+        "srtt",
+        "threshold",
+        "timeout",
+        "turn",
+        "waiting",
+        "window",
+    )
+
+    def __init__(self, index: int, timeout: int, retries: int, window: int, threshold: int) -> None:
+        self.index = index
+        # Round trip, after nmap's estimator; `timeout` is what a first probe gets.
+        self.srtt = -1
+        self.rttvar = 0
+        self.timeout = timeout
+        # Window.
+        self.window = window
+        self.threshold = threshold
+        self.growth = 0
+        self.next_review = 0
+        self.small_answers = self.small_drops = 0
+        self.large_answers = self.large_drops = 0
+        # Loss and repeats.
+        self.allowed = retries
+        self.highest = 0
+        self.answers = self.drops = 0
+        self.silences = 0
+        # Canaries.
+        self.closed_ports: list[int] = []
+        self.open_ports: list[int] = []
+        self.turn = 0
+        self.canaries_sent = 0
+        self.canary_losses = 0
+        self.next_canary = 0
+        self.last_answer = 0
+        self.dead = False
+        # Work.
+        self.in_flight = 0
+        self.put_back = 0  # probes that a fault of this machine kept from leaving
+        self.sent: tuple[deque[int], ...] = tuple(deque() for _ in range(LEVELS))  # tokens, by level, oldest first
+        self.waiting: deque[Probe] = deque()
+        self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
+        self.armed = -1
+        self.queued = False
+        self.drawn = False  # no further port of this host will be drawn
+
+    def sample(self, rtt: int, limit: int) -> bool:
+        """Take a round trip into the estimate; say whether the timeout became shorter.
+
+        Over a second a sample is ambiguous, because the kernel itself repeats a SYN then, and is discarded (Karn).
+        """
+        if rtt > SECOND:
+            return False
+        if self.srtt < 0:
+            self.srtt, self.rttvar = rtt, min(max(rtt, 5 * MS), 2 * SECOND)
+        else:
+            delta = rtt - self.srtt
+            self.srtt += delta >> 3
+            self.rttvar += (abs(delta) - self.rttvar) >> 2
+        before = self.timeout
+        self.timeout = min(limit, max(FLOOR, self.srtt + 4 * self.rttvar))
+        return self.timeout < before
+
+    def answered(self, small: bool, lost: int, limit: int) -> None:
+        """Count an answer that came after ``lost`` lost probes, and widen the window."""
+        self.answers += 1
+        self.drops += lost
+        if small:
+            self.small_answers += 1
+            self.small_drops += lost
+        else:
+            self.large_answers += 1
+            self.large_drops += lost
+        if self.window < limit:
+            self.growth += 1
+            if self.window < self.threshold or self.growth >= 8:
+                self.growth = 0
+                self.window += 1
+
+    def lost(self, small: bool) -> None:
+        """Count a lost probe to a port that is known to answer."""
+        self.drops += 1
+        if small:
+            self.small_drops += 1
+        else:
+            self.large_drops += 1
+
+    def review(self, now: int) -> None:
+        """Halve the window where loss exceeds what was seen at small windows, at most once per timeout."""
+        total = self.large_answers + self.large_drops
+        if now < self.next_review or total < _REVIEW_SAMPLES:
+            return
+        base, small = _PRIOR_LOSS, self.small_answers + self.small_drops
+        if small >= _REVIEW_SAMPLES:
+            base = min(400, 1000 * self.small_drops // small)
+            base += base // 2 + 50
+        if 1000 * self.large_drops // total > base:
+            self.window = self.threshold = max(_MIN_WINDOW, self.window // 2)
+        self.large_answers = self.large_drops = 0
+        self.next_review = now + self.timeout
+
+    def grant(self, retries: int) -> bool:
+        """Recompute how often an unanswered port is asked again; say whether that became more."""
+        before = self.allowed
+        wanted = repeats_for_loss(self.drops, self.answers + self.drops)
+        if self.highest:
+            wanted = max(wanted, self.highest + 1)
+        self.allowed = max(retries, min(wanted, MAX_REPEATS))
+        return self.allowed > before
+
+    def known_to_answer(self, port: int, closed: bool) -> None:
+        """Remember a port that answers, to be asked again as a canary; closed ones are less of a nuisance."""
+        ports = self.closed_ports if closed else self.open_ports
+        if len(ports) < _CANARY_PORTS:
+            ports.append(port)
+
+    def canary(self) -> int:
+        """Choose the port of the next canary, or -1 where none is known or the host has died."""
+        ports = self.closed_ports or self.open_ports
+        if not ports or self.dead:
+            return -1
+        self.turn += 1
+        self.canaries_sent += 1
+        return ports[self.turn % len(ports)]
+
+    def canary_due(self, now: int) -> bool:
+        """Say whether silence is to be told from congestion by a canary now: at most one per timeout, and few."""
+        if now < self.next_canary or self.canaries_sent >= min(self.silences // 4, _CANARY_MAX):
+            return False
+        self.next_canary = now + self.timeout
+        return True
+
+    def canaries_missing(self) -> int:
+        """Give how many canaries must still be sent before silence is called filtered."""
+        return min(max(1, self.silences // 2), _CANARY_BURST) - self.canaries_sent
+
+    def canary_lost(self, now: int, limit: int) -> None:
+        """Count a canary without answer; many in a row, for long, and nothing else heard: the host has died."""
+        self.canary_losses += 1
+        if self.canary_losses >= _DEAD_AFTER and now - self.last_answer >= 2 * limit:
+            self.dead = True
+
+    def heard(self, now: int) -> None:
+        """Note a sign of life."""
+        self.last_answer = now
+        self.canary_losses = 0
+        self.dead = False

@@ -1,0 +1,295 @@
+//! What the scanner knows of one host: its round trip, its window, its loss, and what is still to be asked.
+
+use std::collections::VecDeque;
+
+/// A millisecond.
+pub const MS: i64 = 1_000_000;
+/// A second.
+pub const SECOND: i64 = 1000 * MS;
+/// No probe is given up sooner than this, unless the user's timeout is shorter.
+pub const FLOOR: i64 = 50 * MS;
+/// The most repeats that loss can earn a port.
+pub const MAX_REPEATS: u32 = 10;
+/// How many different timeouts a host's probes can have at once.
+pub const LEVELS: usize = 6;
+/// At or below this window, loss is taken to be the network's own and not of our making.
+pub const SMALL_WINDOW: usize = 64;
+
+const MIN_WINDOW: usize = 4;
+const REVIEW_SAMPLES: i64 = 16;
+/// Per mille: random loss that is believed without having been measured at a small window.
+const PRIOR_LOSS: i64 = 250;
+const CANARY_PORTS: usize = 4;
+const CANARY_BURST: i64 = 16;
+const CANARY_MAX: i64 = 64;
+const DEAD_AFTER: u32 = 6;
+
+/// One question: a port, the how-manieth time, and whether it is a canary (a port known to answer).
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// The port.
+    pub port: u16,
+    /// 0 for the first time.
+    pub repeat: u32,
+    /// Asked only to tell silence from loss.
+    pub canary: bool,
+}
+
+/// How often the timeout is doubled for a repeat: the first repeat waits no longer than the first probe.
+#[must_use]
+pub fn level(repeat: u32) -> usize {
+    (repeat.saturating_sub(1) as usize).min(LEVELS - 1)
+}
+
+/// The repeats after which a port that answers is missed less than once in 100,000, at this rate of loss.
+#[must_use]
+pub fn repeats_for_loss(drops: i64, sent: i64) -> u32 {
+    if drops == 0 {
+        return 0;
+    }
+    let (mut missed, mut repeats) = (SECOND * drops / sent, 0);
+    while missed > SECOND / 100_000 && repeats < MAX_REPEATS {
+        missed = missed * drops / sent;
+        repeats += 1;
+    }
+    repeats
+}
+
+/// The state of one host while its ports are asked.
+#[derive(Debug)]
+pub struct Host {
+    /// Its number.
+    pub index: u64,
+    /// Smoothed round trip, -1 before the first sample; the estimator is nmap's.
+    pub srtt: i64,
+    /// Its variation.
+    pub rttvar: i64,
+    /// What a first probe gets.
+    pub timeout: i64,
+    /// The most probes in flight to it.
+    pub window: usize,
+    threshold: usize,
+    growth: u32,
+    next_review: i64,
+    small_answers: i64,
+    small_drops: i64,
+    large_answers: i64,
+    large_drops: i64,
+    /// How often an unanswered port is asked again.
+    pub allowed: u32,
+    /// The highest repeat that was ever answered.
+    pub highest: u32,
+    answers: i64,
+    drops: i64,
+    /// Probes without an answer.
+    pub silences: i64,
+    closed_ports: Vec<u16>,
+    open_ports: Vec<u16>,
+    turn: usize,
+    canaries_sent: i64,
+    canary_losses: u32,
+    next_canary: i64,
+    last_answer: i64,
+    /// It answered once, and no longer does.
+    pub dead: bool,
+    /// Probes under way.
+    pub in_flight: usize,
+    /// Probes that a fault of this machine kept from leaving.
+    pub put_back: usize,
+    /// Tokens of probes under way, by level, oldest first; answered ones are skipped when met.
+    pub sent: [VecDeque<u64>; LEVELS],
+    /// What is to be asked when the window allows.
+    pub waiting: VecDeque<Ask>,
+    /// (port, repeats) asked often enough for now.
+    pub bench: VecDeque<(u16, u32)>,
+    /// When its timer is set, -1 for not at all.
+    pub armed: i64,
+    /// Whether it stands in the queue of hosts that have something to ask.
+    pub queued: bool,
+    /// No further port of this host will be drawn.
+    pub drawn: bool,
+}
+
+impl Host {
+    /// A host of which nothing is known yet.
+    #[must_use]
+    pub fn new(index: u64, timeout: i64, retries: u32, window: usize, threshold: usize) -> Self {
+        Self {
+            index,
+            srtt: -1,
+            rttvar: 0,
+            timeout,
+            window,
+            threshold,
+            growth: 0,
+            next_review: 0,
+            small_answers: 0,
+            small_drops: 0,
+            large_answers: 0,
+            large_drops: 0,
+            allowed: retries,
+            highest: 0,
+            answers: 0,
+            drops: 0,
+            silences: 0,
+            closed_ports: Vec::new(),
+            open_ports: Vec::new(),
+            turn: 0,
+            canaries_sent: 0,
+            canary_losses: 0,
+            next_canary: 0,
+            last_answer: 0,
+            dead: false,
+            in_flight: 0,
+            put_back: 0,
+            sent: Default::default(),
+            waiting: VecDeque::new(),
+            bench: VecDeque::new(),
+            armed: -1,
+            queued: false,
+            drawn: false,
+        }
+    }
+
+    /// Take a round trip into the estimate; say whether the timeout became shorter.
+    ///
+    /// Over a second a sample is ambiguous, because the kernel itself repeats a SYN then, and is discarded (Karn).
+    pub fn sample(&mut self, rtt: i64, limit: i64) -> bool {
+        if rtt > SECOND {
+            return false;
+        }
+        if self.srtt < 0 {
+            self.srtt = rtt;
+            self.rttvar = rtt.clamp(5 * MS, 2 * SECOND);
+        } else {
+            let delta = rtt - self.srtt;
+            self.srtt += delta >> 3;
+            self.rttvar += (delta.abs() - self.rttvar) >> 2;
+        }
+        self.follow(limit)
+    }
+
+    /// Take over an estimate that another thread made; say whether the timeout became shorter.
+    pub fn adopt(&mut self, srtt: i64, rttvar: i64, limit: i64) -> bool {
+        self.srtt = srtt;
+        self.rttvar = rttvar;
+        self.follow(limit)
+    }
+
+    fn follow(&mut self, limit: i64) -> bool {
+        let before = self.timeout;
+        self.timeout = limit.min(FLOOR.max(self.srtt + 4 * self.rttvar));
+        self.timeout < before
+    }
+
+    /// Count an answer that came after `lost` lost probes, and widen the window.
+    pub fn answered(&mut self, small: bool, lost: u32, limit: usize) {
+        let lost = i64::from(lost);
+        self.answers += 1;
+        self.drops += lost;
+        if small {
+            self.small_answers += 1;
+            self.small_drops += lost;
+        } else {
+            self.large_answers += 1;
+            self.large_drops += lost;
+        }
+        if self.window < limit {
+            self.growth += 1;
+            if self.window < self.threshold || self.growth >= 8 {
+                self.growth = 0;
+                self.window += 1;
+            }
+        }
+    }
+
+    /// Count a lost probe to a port that is known to answer.
+    pub fn lost(&mut self, small: bool) {
+        self.drops += 1;
+        if small {
+            self.small_drops += 1;
+        } else {
+            self.large_drops += 1;
+        }
+    }
+
+    /// Halve the window where loss exceeds what was seen at small windows, at most once per timeout.
+    pub fn review(&mut self, now: i64) {
+        let total = self.large_answers + self.large_drops;
+        if now < self.next_review || total < REVIEW_SAMPLES {
+            return;
+        }
+        let (mut base, small) = (PRIOR_LOSS, self.small_answers + self.small_drops);
+        if small >= REVIEW_SAMPLES {
+            base = (1000 * self.small_drops / small).min(400);
+            base += base / 2 + 50;
+        }
+        if 1000 * self.large_drops / total > base {
+            self.window = (self.window / 2).max(MIN_WINDOW);
+            self.threshold = self.window;
+        }
+        self.large_answers = 0;
+        self.large_drops = 0;
+        self.next_review = now + self.timeout;
+    }
+
+    /// Recompute how often an unanswered port is asked again; say whether that became more.
+    pub fn grant(&mut self, retries: u32) -> bool {
+        let before = self.allowed;
+        let mut wanted = repeats_for_loss(self.drops, self.answers + self.drops);
+        if self.highest > 0 {
+            wanted = wanted.max(self.highest + 1);
+        }
+        self.allowed = retries.max(wanted.min(MAX_REPEATS));
+        self.allowed > before
+    }
+
+    /// Remember a port that answers, to be asked again as a canary; closed ones are less of a nuisance.
+    pub fn known_to_answer(&mut self, port: u16, closed: bool) {
+        let ports = if closed { &mut self.closed_ports } else { &mut self.open_ports };
+        if ports.len() < CANARY_PORTS {
+            ports.push(port);
+        }
+    }
+
+    /// Choose the port of the next canary; none where no port is known to answer, or the host has died.
+    pub fn canary(&mut self) -> Option<u16> {
+        let ports = if self.closed_ports.is_empty() { &self.open_ports } else { &self.closed_ports };
+        if ports.is_empty() || self.dead {
+            return None;
+        }
+        self.turn += 1;
+        self.canaries_sent += 1;
+        Some(ports[self.turn % ports.len()])
+    }
+
+    /// Whether silence is to be told from congestion by a canary now: at most one per timeout, and few.
+    pub fn canary_due(&mut self, now: i64) -> bool {
+        if now < self.next_canary || self.canaries_sent >= (self.silences / 4).min(CANARY_MAX) {
+            return false;
+        }
+        self.next_canary = now + self.timeout;
+        true
+    }
+
+    /// How many canaries must still be sent before silence is called filtered.
+    #[must_use]
+    pub fn canaries_missing(&self) -> i64 {
+        (self.silences / 2).clamp(1, CANARY_BURST) - self.canaries_sent
+    }
+
+    /// Count a canary without answer; many in a row, for long, and nothing else heard: the host has died.
+    pub fn canary_lost(&mut self, now: i64, limit: i64) {
+        self.canary_losses += 1;
+        if self.canary_losses >= DEAD_AFTER && now - self.last_answer >= 2 * limit {
+            self.dead = true;
+        }
+    }
+
+    /// Note a sign of life.
+    pub fn heard(&mut self, now: i64) {
+        self.last_answer = now;
+        self.canary_losses = 0;
+        self.dead = false;
+    }
+}
