@@ -12,13 +12,13 @@ from .engines import selected as _selected
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
-from .types import Peer, PortResult, PortState, Progress, ScanStats, ServerStats, StopReport
+from .types import Datagram, Peer, PortResult, PortState, Progress, ScanStats, ServerStats, StopReport
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
-    from .pure import impl
+    from .pure import UdpEchoServer, UdpServer, impl, udp_request
 else:
-    from .native import impl
+    from .native import UdpEchoServer, UdpServer, impl, udp_request
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,12 @@ __all__ = [
     "parse_ports",
     "parse_targets",
     "service_name",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
     # values
+    "Datagram",
     "Peer",
     "PortResult",
     "PortState",

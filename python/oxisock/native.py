@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from . import udp as _udp
 from .engines import Impl as _Impl
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
+from .udp import udp_request
 
 try:
-    from . import _native  # noqa: F401
+    from . import _native
 except ImportError as error:
     raise ImportError(
         f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
     ) from error
 
 impl: _Impl = "native"
+
+
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+
+class UdpServer(_udp.UdpServer):
+    __doc__ = _udp.UdpServer.__doc__
+    impl = "native"
+    _engine = _native
+
+
+class UdpEchoServer(_udp.UdpEchoServer):
+    __doc__ = _udp.UdpEchoServer.__doc__
+    impl = "native"
+    _engine = _native
+
 
 __all__ = [
     "impl",
@@ -23,4 +41,8 @@ __all__ = [
     "parse_ports",
     "parse_targets",
     "service_name",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from . import binding
 from .engines import UdpPlan
@@ -26,7 +26,7 @@ _ANY = ("0.0.0.0", "::")
 class _UdpBase(Server):
     """What both UDP servers share: where they listen."""
 
-    _engine: ClassVar[UdpModule]
+    _engine: UdpModule
 
     def __init__(
         self,
@@ -391,8 +391,7 @@ def _ask(
                 if left is None or left > 0:
                     sock.settimeout(left)
                     return sock.recv(65535)
-            except TimeoutError as error:
-                if error.errno is not None:  # the system's own ETIMEDOUT, from the network
-                    raise OSError(error.errno, error.strerror) from None
+            except TimeoutError:
+                continue
     tries = f"{retries + 1} tries" if retries else "1 try"
     raise TimeoutError(f"no answer from {where} within {timeout:g} s ({tries})")
