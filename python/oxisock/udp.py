@@ -273,7 +273,7 @@ class _Handling:
             self._failed(peers[0], error)
             return []
         replies: list[bytes | None] = []
-        for peer, answer in zip(peers, answers):
+        for peer, answer in zip(peers, answers, strict=True):
             if answer is not None and not isinstance(answer, bytes):
                 if not isinstance(answer, Exception):
                     answer = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")

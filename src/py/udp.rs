@@ -122,11 +122,7 @@ impl UdpLoop {
 
 #[pymethods]
 impl UdpLoop {
-    fn turn<'py>(
-        &self,
-        py: Python<'py>,
-        replies: Vec<Option<PyBackedBytes>>,
-    ) -> PyResult<Option<Bound<'py, PyList>>> {
+    fn turn<'py>(&self, py: Python<'py>, replies: Vec<Option<PyBackedBytes>>) -> PyResult<Option<Bound<'py, PyList>>> {
         let on = py.detach(|| -> Result<bool> {
             let mut guard = self.locked();
             let turning = guard.as_mut().ok_or_else(|| Error::State("the loop is closed".to_owned()))?;

@@ -84,7 +84,9 @@ class UdpLoop:
 
     def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None:
         """Send the replies to the datagrams of the last turn, wait for the next ones and give them; None is the end."""
-        self._send([(arrival, reply) for arrival, reply in zip(self._arrivals, replies) if reply is not None])
+        self._send(
+            [(arrival, reply) for arrival, reply in zip(self._arrivals, replies, strict=False) if reply is not None]
+        )
         while True:
             ending = self._ending
             if ending and (self._expired() or self._left == 0):

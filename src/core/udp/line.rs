@@ -203,6 +203,12 @@ impl Line {
     }
 }
 
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.shared.unhang_bell();
+    }
+}
+
 fn account(
     bytes: &AtomicU64,
     replies: Option<&AtomicU64>,

@@ -54,8 +54,9 @@ pub fn prepare(socket: &Socket, wildcard: bool) -> io::Result<()> {
 fn switch_on(fd: RawFd, level: c_int, option: c_int) -> io::Result<()> {
     let on: c_int = 1;
     // SAFETY: the option's value is a live c_int, and its size is given.
-    let code =
-        unsafe { libc::setsockopt(fd, level, option, ptr::from_ref(&on).cast(), size_of::<c_int>() as libc::socklen_t) };
+    let code = unsafe {
+        libc::setsockopt(fd, level, option, ptr::from_ref(&on).cast(), size_of::<c_int>() as libc::socklen_t)
+    };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -150,9 +151,8 @@ pub fn reap(socket: &UdpSocket) -> usize {
         header.msg_control = ptr::from_mut(&mut control).cast();
         header.msg_controllen = size_of::<Control>() as _;
         // SAFETY: the header points to live memory of the size it says, and to no name and no data.
-        let code = unsafe {
-            libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
-        };
+        let code =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
         if code < 0 {
             return found;
         }

@@ -56,12 +56,18 @@ pub struct Shared {
     pub(super) tally: Tally,
     ending: AtomicBool,
     deadline: Mutex<Option<Instant>>,
-    waker: Waker,
+    /// Gone with the loop, so that a handle that outlives it holds no descriptor.
+    waker: Mutex<Option<Waker>>,
 }
 
 impl Shared {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { tally: Tally::default(), ending: AtomicBool::new(false), deadline: Mutex::new(None), waker }
+        Self {
+            tally: Tally::default(),
+            ending: AtomicBool::new(false),
+            deadline: Mutex::new(None),
+            waker: Mutex::new(Some(waker)),
+        }
     }
 
     /// Reads the totals.
@@ -94,8 +100,14 @@ impl Shared {
         };
         drop(deadline);
         self.ending.store(true, Ordering::Release);
-        // The bell is an event counter: ringing it fails only where it is full, and then it rings already.
-        drop(self.waker.wake());
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            // The bell is an event counter: ringing it fails only where it is full, and then it rings already.
+            drop(waker.wake());
+        }
+    }
+
+    pub(super) fn unhang_bell(&self) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn ending(&self) -> bool {
