@@ -16,5 +16,5 @@ mod _native {
 
     // UDP
     #[pymodule_export]
-    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_loop};
+    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
 }

@@ -6,7 +6,7 @@ from typing import Final, final
 from .engines import ScanPlan, UdpPlan, UdpTally
 from .types import Datagram, Peer
 
-__all__ = ["VERSION", "ScanEngine", "ScanRun", "start_scan", "UdpEcho", "UdpLoop", "udp_echo", "udp_loop"]
+__all__ = ["VERSION", "ScanEngine", "ScanRun", "start_scan", "UdpEcho", "UdpLoop", "udp_echo", "udp_load", "udp_loop"]
 
 VERSION: Final[str]
 
@@ -41,6 +41,9 @@ class ScanEngine:
 
 def udp_loop(fd: int, plan: UdpPlan) -> UdpLoop: ...
 def udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho: ...
+def udp_load(
+    address: str, port: int, amount: int, window: int, size: int, patience: float, prefix: bytes
+) -> tuple[int, int, int, float]: ...
 
 @final
 class UdpLoop:

@@ -181,7 +181,8 @@ class UdpLoop(Protocol):
 
     def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None:
         """Send ``replies`` to the datagrams of the last turn in their order (fewer is fine, None is no reply), wait
-        for the next ones and give them; None is the end."""
+        for the next ones and give them; None is the end. Where some of the replies are ``refused``, there is no waiting
+        and an empty list."""
 
     def refused(self) -> list[tuple[Peer, int]]:
         """Give the replies of the last turn that no datagram can hold: to whom, and how long."""

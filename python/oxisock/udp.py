@@ -232,7 +232,7 @@ class _Handling:
                 if batch is None:
                     return
                 self._handling = True
-                replies = answer(batch)
+                replies = answer(batch) if batch else []
                 self._handling = False
         except Exception:
             # A socket closed over the head of a stuck handler is no news.

@@ -83,10 +83,16 @@ class UdpLoop:
     # --- the turn --------------------------------------------------------------------------------------------------
 
     def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None:
-        """Send the replies to the datagrams of the last turn, wait for the next ones and give them; None is the end."""
-        self._send(
-            [(arrival, reply) for arrival, reply in zip(self._arrivals, replies, strict=False) if reply is not None]
-        )
+        """Send the replies to the datagrams of the last turn, wait for the next ones and give them; None is the end.
+
+        Where some of the replies are refused, there is no waiting and an empty list.
+        """
+        answered = zip(self._arrivals, replies, strict=False)
+        self._send([(arrival, reply) for arrival, reply in answered if reply is not None])
+        if self._refused:
+            # Whoever made the replies hears of it now, and not when the next datagram comes.
+            self._arrivals.clear()
+            return []
         while True:
             ending = self._ending
             if ending and (self._expired() or self._left == 0):

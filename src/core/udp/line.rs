@@ -60,6 +60,12 @@ impl Line {
         socket2::SockRef::from(&self.socket).recv_buffer_size().unwrap_or(1 << 20)
     }
 
+    /// Whether any reply of the last [`Line::send`] was too long.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
     /// The replies too long for a datagram since this was last called: to whom, and how long.
     pub fn take_refused(&mut self) -> Vec<(SocketAddr, usize)> {
         std::mem::take(&mut self.refused)
@@ -172,7 +178,7 @@ impl Line {
             add(&self.shared.tally.timeouts, out.len());
             return false;
         }
-        let mut limit = PATIENCE - waited;
+        let mut limit = PATIENCE.saturating_sub(waited);
         if let Some(remaining) = self.shared.remaining() {
             limit = limit.min(remaining);
         }

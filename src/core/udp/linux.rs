@@ -207,7 +207,7 @@ unsafe fn local_of(header: &libc::msghdr) -> Option<Local> {
     let info = six?;
     let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
     let source = !address.is_multicast();
-    source.then_some(Local { address: IpAddr::V6(address), interface: info.ipi6_ifindex as u32 })
+    source.then_some(Local { address: IpAddr::V6(address), interface: info.ipi6_ifindex })
 }
 
 /// Writes the one control message that says where a datagram is to leave from, and its length into the header.

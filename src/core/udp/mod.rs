@@ -8,8 +8,10 @@ mod inbox;
 mod line;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+pub mod load;
 
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg_attr(test, allow(dead_code, reason = "on Linux only its own tests use it"))]
 mod portable;
 mod tally;
 mod turner;

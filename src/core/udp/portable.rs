@@ -65,3 +65,48 @@ pub fn send(socket: &UdpSocket, out: &[Outgoing<'_>]) -> io::Result<usize> {
 pub fn reap(_: &UdpSocket) -> usize {
     0
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    fn socket() -> (UdpSocket, std::net::SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        prepare(&socket, true).unwrap();
+        socket.bind(&SockAddr::from(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (UdpSocket::from_std(socket.into()), address)
+    }
+
+    #[test]
+    fn what_is_sent_comes_in_cut_where_it_is_too_long() {
+        let ((one, from), (other, to)) = (socket(), socket());
+        let payloads: [&[u8]; 4] = [b"", b"12345", b"123456", b"x"];
+        let out: Vec<_> = payloads.iter().map(|&data| Outgoing { peer: to, local: None, data }).collect();
+        assert_eq!(send(&one, &out).unwrap(), 4);
+        let mut inbox = Inbox::new(5, b"ACK: ");
+        receive(&other, &mut inbox).unwrap();
+        let seen: Vec<_> = inbox.arrivals().iter().map(|each| (inbox.data(each), each.truncated, each.peer)).collect();
+        let expected: [(&[u8], bool); 4] = [(b"", false), (b"12345", false), (b"12345", true), (b"x", false)];
+        assert_eq!(seen, expected.map(|(data, truncated)| (data, truncated, from)));
+        assert_eq!(inbox.prefixed(&inbox.arrivals()[3]), b"ACK: x");
+        inbox.arrivals.clear();
+        assert_eq!(receive(&other, &mut inbox).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!((reap(&other), REAPS), (0, false));
+    }
+
+    #[test]
+    fn an_error_in_the_middle_tells_what_left_before_it() {
+        let ((one, _), (_other, peer)) = (socket(), socket());
+        let long = vec![0; 70_000];
+        let out: Vec<_> = [b"x", &long[..]].iter().map(|&data| Outgoing { peer, local: None, data }).collect();
+        assert_eq!(send(&one, &out).unwrap(), 1);
+        assert_eq!(send(&one, &out[1..]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+    }
+}
