@@ -211,15 +211,15 @@ pub fn udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEcho> {
 #[pyfunction]
 pub fn udp_load(
     py: Python<'_>,
-    address: &str,
-    port: u16,
+    target: (String, u16),
     amount: u64,
     window: usize,
     size: usize,
     patience: f64,
     prefix: &[u8],
 ) -> PyResult<(u64, u64, u64, f64)> {
-    let host: IpAddr = address.parse().map_err(|_| PyValueError::new_err("address must be an IPv4 or IPv6 literal"))?;
+    let (host, port) = target;
+    let host: IpAddr = host.parse().map_err(|_| PyValueError::new_err("target must be an IPv4 or IPv6 literal"))?;
     if amount == 0 || window == 0 || !(NUMBER..=65507).contains(&size) {
         return Err(PyValueError::new_err("amount and window must be positive, and size from 8 to 65507"));
     }

@@ -162,13 +162,10 @@ impl Load {
                 self.seen[word] |= bit;
                 fresh
             });
-            if fresh {
-                self.result.answered += 1;
-                // One that was given up may still come.
-                self.in_flight = self.in_flight.saturating_sub(1);
-            } else {
-                self.result.wrong += 1;
-            }
+            let counter = if fresh { &mut self.result.answered } else { &mut self.result.wrong };
+            *counter += 1;
+            // One that was given up may still come.
+            self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
