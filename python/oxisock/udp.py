@@ -21,6 +21,7 @@ _LONGEST = 65_527  # bytes of a datagram over IPv6, and 20 less over IPv4
 # Bursts wait in the system while a handler runs; its own default holds some 270 small datagrams.
 _RECEIVE_BUFFER = 4 << 20
 _ANY = ("0.0.0.0", "::")
+_PLAIN = frozenset((bytes, type(None)))
 
 
 class _UdpBase(Server):
@@ -263,17 +264,19 @@ class _Handling:
         if self._ending and self._expired():
             self._skipped += len(batch)
             return []
-        peers = [datagram.peer for datagram in batch]  # the list is the handler's to change
+        asked = batch[:]  # the list is the handler's to change
         try:
             answers = self._handler(batch)
-            if not isinstance(answers, list) or len(answers) != len(peers):
+            if not isinstance(answers, list) or len(answers) != len(asked):
                 size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
-                raise TypeError(f"a batch handler gives a list of {len(peers)} items, not {size}")
+                raise TypeError(f"a batch handler gives a list of {len(asked)} items, not {size}")
         except BaseException as error:
-            self._failed(peers[0], error)
+            self._failed(asked[0].peer, error)
             return []
+        if _PLAIN.issuperset(map(type, answers)):
+            return answers
         replies: list[bytes | None] = []
-        for peer, answer in zip(peers, answers, strict=True):
+        for (_, peer, _), answer in zip(asked, answers, strict=True):
             if answer is not None and not isinstance(answer, bytes):
                 if not isinstance(answer, Exception):
                     answer = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")

@@ -6,16 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::Socket;
 
 use super::tally::{add, take};
 use super::turner::weight;
+use super::wait::{Bell, Waited, wait};
 use super::{BATCH, Inbox, Options, Outgoing, Shared, system};
-
-const SOCKET: Token = Token(0);
-const BELL: Token = Token(1);
 
 /// How long replies wait for room in the system before they are given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -26,9 +22,8 @@ const TRIES: u32 = 4;
 
 /// A socket, its readiness, and the bell that other threads ring.
 pub struct Line {
-    socket: UdpSocket,
-    poll: Poll,
-    events: Events,
+    socket: Socket,
+    bell: Bell,
     shared: Arc<Shared>,
     options: Options,
     errors_in_a_row: u32,
@@ -40,12 +35,9 @@ impl Line {
     pub fn new(socket: Socket, options: Options) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         system::prepare(&socket, options.wildcard)?;
-        let mut socket = UdpSocket::from_std(socket.into());
-        let poll = Poll::new()?;
-        poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
-        let shared = Arc::new(Shared::new(Waker::new(poll.registry(), BELL)?));
-        let events = Events::with_capacity(4);
-        Ok(Self { socket, poll, events, shared, options, errors_in_a_row: 0, refused: Vec::new() })
+        let (bell, rope) = Bell::new()?;
+        let shared = Arc::new(Shared::new(rope));
+        Ok(Self { socket, bell, shared, options, errors_in_a_row: 0, refused: Vec::new() })
     }
 
     /// What other threads hold of it.
@@ -57,7 +49,7 @@ impl Line {
     /// The bytes that the system queues at most for this socket.
     #[must_use]
     pub fn queue_limit(&self) -> usize {
-        socket2::SockRef::from(&self.socket).recv_buffer_size().unwrap_or(1 << 20)
+        self.socket.recv_buffer_size().unwrap_or(1 << 20)
     }
 
     /// Whether any reply of the last [`Line::send`] was too long.
@@ -74,7 +66,7 @@ impl Line {
     /// Takes what is there, less what is ignored, without waiting; gives what it took from the queue, None for nothing.
     pub fn receive(&mut self, inbox: &mut Inbox) -> Option<usize> {
         inbox.arrivals.clear();
-        if let Err(error) = self.socket.try_io(|| system::receive(&self.socket, inbox)) {
+        if let Err(error) = system::receive(&self.socket, inbox) {
             inbox.arrivals.clear();
             return match error.kind() {
                 io::ErrorKind::WouldBlock => None,
@@ -100,18 +92,16 @@ impl Line {
 
     /// Waits until something is there to read, the bell rings, or `limit` is over.
     pub fn wait(&mut self, limit: Option<Duration>) {
-        if let Err(error) = self.poll.poll(&mut self.events, limit) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.note(&error);
-            }
-            return;
-        }
-        let mut failed = false;
-        for event in &self.events {
-            failed |= event.token() == SOCKET && event.is_error();
-        }
-        if failed {
-            add(&self.shared.tally.icmp_errors, system::reap(&self.socket));
+        self.wait_for(Some(false), limit);
+    }
+
+    /// Waits for something to read (false), room to write (true), or only the bell (None).
+    fn wait_for(&mut self, writable: Option<bool>, limit: Option<Duration>) {
+        let socket = writable.map(|writable| (&self.socket, writable));
+        match wait(socket, Some(&self.bell), limit) {
+            Ok(Waited { failed: true }) => add(&self.shared.tally.icmp_errors, system::reap(&self.socket)),
+            Ok(Waited { failed: false }) => {}
+            Err(error) => self.note(&error),
         }
     }
 
@@ -127,7 +117,7 @@ impl Line {
             // Counted before they leave, or a peer could have its answer before the counters show it.
             let counter = if shared.ending() { Some(&tally.drained) } else { None };
             account(&tally.bytes_out, counter, batch, add);
-            let result = self.socket.try_io(|| system::send(&self.socket, batch));
+            let result = system::send(&self.socket, batch);
             let sent = *result.as_ref().unwrap_or(&0);
             account(&tally.bytes_out, counter, &batch[sent..], take);
             out = &out[sent..];
@@ -183,16 +173,9 @@ impl Line {
             limit = limit.min(remaining);
         }
         if blindly {
-            self.wait(Some(limit.min(PAUSE)));
-            return true;
-        }
-        // Only now: a socket watched for room wakes the loop with every datagram that leaves.
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let watched = self.poll.registry().reregister(&mut self.socket, SOCKET, both);
-        self.wait(Some(if watched.is_ok() { limit } else { limit.min(PAUSE) }));
-        let unwatched = self.poll.registry().reregister(&mut self.socket, SOCKET, Interest::READABLE);
-        if let Err(error) = watched.and(unwatched) {
-            self.note(&error);
+            self.wait_for(None, Some(limit.min(PAUSE)));
+        } else {
+            self.wait_for(Some(true), Some(limit));
         }
         true
     }

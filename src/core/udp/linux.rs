@@ -7,8 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use libc::{c_int, c_void};
-use mio::net::UdpSocket;
-use socket2::{SockRef, Socket};
+use socket2::Socket;
 
 use super::{Arrival, BATCH, Inbox, Local, Outgoing};
 
@@ -36,7 +35,7 @@ pub fn prepare(socket: &Socket, wildcard: bool) -> io::Result<()> {
     if six {
         switch_on(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR)?;
         // A socket for both families gets the errors of IPv4 by its own option.
-        if !SockRef::from(socket).only_v6()? {
+        if !socket.only_v6()? {
             switch_on(fd, libc::IPPROTO_IP, libc::IP_RECVERR)?;
         }
         if wildcard {
@@ -61,7 +60,7 @@ fn switch_on(fd: RawFd, level: c_int, option: c_int) -> io::Result<()> {
 }
 
 /// Receives as many datagrams as there are, up to a batch, without waiting.
-pub fn receive(socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<()> {
+pub fn receive(socket: &Socket, inbox: &mut Inbox) -> io::Result<()> {
     let mut names: Many<Name> = many();
     let mut controls: Many<Control> = many();
     let mut pieces: Many<libc::iovec> = many();
@@ -106,7 +105,7 @@ pub fn receive(socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<()> {
 }
 
 /// Sends as many of at most a batch as the system takes without waiting; gives their number, at least one.
-pub fn send(socket: &UdpSocket, out: &[Outgoing<'_>]) -> io::Result<usize> {
+pub fn send(socket: &Socket, out: &[Outgoing<'_>]) -> io::Result<usize> {
     let mut names: Many<Name> = many();
     let mut controls: Many<Control> = many();
     let mut pieces: Many<libc::iovec> = many();
@@ -142,7 +141,7 @@ pub fn send(socket: &UdpSocket, out: &[Outgoing<'_>]) -> io::Result<usize> {
 }
 
 /// Empties the queue of errors (it takes from the room for datagrams) and counts those that are ICMP.
-pub fn reap(socket: &UdpSocket) -> usize {
+pub fn reap(socket: &Socket) -> usize {
     let mut found = 0;
     loop {
         let mut control = Control([0; 128]);

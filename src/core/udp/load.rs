@@ -4,10 +4,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::wait::wait;
 use super::{BATCH, Inbox, Outgoing, system};
 
 /// How many such silences in a row end the load.
@@ -47,9 +46,7 @@ pub struct Result {
 /// Load under way.
 pub struct Load {
     plan: Plan,
-    socket: UdpSocket,
-    poll: Poll,
-    events: Events,
+    socket: Socket,
     inbox: Inbox,
     payloads: Vec<u8>,
     in_flight: usize,
@@ -71,17 +68,12 @@ impl Load {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.bind(&SockAddr::from(any))?;
         system::prepare(&socket, false)?;
-        let mut socket = UdpSocket::from_std(socket.into());
-        let poll = Poll::new()?;
-        poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
         let payloads = (0..plan.size * BATCH).map(|i| (i % plan.size) as u8).collect();
         let seen = vec![0; (plan.amount as usize).div_ceil(64)];
         Ok(Self {
             inbox: Inbox::new(plan.size + plan.prefix.len() + 1, b""),
             plan,
             socket,
-            poll,
-            events: Events::with_capacity(4),
             payloads,
             in_flight: 0,
             seen,
@@ -170,10 +162,7 @@ impl Load {
     }
 
     fn wait(&mut self, limit: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(limit.min(self.plan.patience))) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        wait(Some((&self.socket, false)), None, Some(limit.min(self.plan.patience)))?;
         if self.heard.elapsed() >= self.plan.patience {
             self.in_flight = 0;
             self.heard = Instant::now();

@@ -1,6 +1,6 @@
 //! UDP: datagram in, reply out, in batches where the system has them.
 //!
-//! [`Inbox`] holds what one batch brought, [`Line`] is a socket with a clock and a bell, [`Turner`] is both together: a loop
+//! [`Inbox`] holds what one batch brought, [`Line`] is a socket with its patience, [`Turner`] is both together: a loop
 //! that somebody else turns. `linux` and `portable` are the same four functions, with and without batches.
 
 pub mod echo;
@@ -15,6 +15,7 @@ pub mod load;
 mod portable;
 mod tally;
 mod turner;
+mod wait;
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::FromRawFd;

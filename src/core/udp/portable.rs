@@ -5,8 +5,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
-use mio::net::UdpSocket;
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{SockAddr, Socket};
 
 use super::{Arrival, BATCH, Inbox, Outgoing};
 
@@ -19,7 +18,7 @@ pub fn prepare(_: &Socket, _: bool) -> io::Result<()> {
 }
 
 /// Receives as many datagrams as there are, up to a batch, without waiting.
-pub fn receive(socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<()> {
+pub fn receive(socket: &Socket, inbox: &mut Inbox) -> io::Result<()> {
     let mut found = Vec::with_capacity(BATCH);
     let mut result = Ok(());
     for (slot, room) in inbox.slots().take(BATCH).enumerate() {
@@ -42,19 +41,19 @@ pub fn receive(socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<()> {
     result
 }
 
-fn receive_one(socket: &UdpSocket, room: &mut [u8]) -> io::Result<(usize, bool, SockAddr)> {
+fn receive_one(socket: &Socket, room: &mut [u8]) -> io::Result<(usize, bool, SockAddr)> {
     let len = room.len();
     // SAFETY: bytes that are initialised stay so: the system only writes bytes here.
     let room = unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast::<MaybeUninit<u8>>(), len) };
     let mut rooms = [socket2::MaybeUninitSlice::new(room)];
-    let (received, flags, from) = SockRef::from(socket).recv_from_vectored(&mut rooms)?;
+    let (received, flags, from) = socket.recv_from_vectored(&mut rooms)?;
     Ok((received, flags.is_truncated(), from))
 }
 
 /// Sends as many of at most a batch as the system takes without waiting; gives their number, at least one.
-pub fn send(socket: &UdpSocket, out: &[Outgoing<'_>]) -> io::Result<usize> {
+pub fn send(socket: &Socket, out: &[Outgoing<'_>]) -> io::Result<usize> {
     for (sent, one) in out.iter().enumerate() {
-        if let Err(error) = SockRef::from(socket).send_to(one.data, &SockAddr::from(one.peer)) {
+        if let Err(error) = socket.send_to(one.data, &SockAddr::from(one.peer)) {
             return if sent == 0 { Err(error) } else { Ok(sent) };
         }
     }
@@ -62,7 +61,7 @@ pub fn send(socket: &UdpSocket, out: &[Outgoing<'_>]) -> io::Result<usize> {
 }
 
 /// There is no queue of errors.
-pub fn reap(_: &UdpSocket) -> usize {
+pub fn reap(_: &Socket) -> usize {
     0
 }
 
@@ -75,13 +74,13 @@ mod tests {
 
     use super::*;
 
-    fn socket() -> (UdpSocket, std::net::SocketAddr) {
+    fn socket() -> (Socket, std::net::SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
         socket.set_nonblocking(true).unwrap();
         prepare(&socket, true).unwrap();
         socket.bind(&SockAddr::from(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        (UdpSocket::from_std(socket.into()), address)
+        (socket, address)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::Waker;
+use super::wait::Rope;
 
 /// The running totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,16 +57,16 @@ pub struct Shared {
     ending: AtomicBool,
     deadline: Mutex<Option<Instant>>,
     /// Gone with the loop, so that a handle that outlives it holds no descriptor.
-    waker: Mutex<Option<Waker>>,
+    rope: Mutex<Option<Rope>>,
 }
 
 impl Shared {
-    pub(super) fn new(waker: Waker) -> Self {
+    pub(super) fn new(rope: Rope) -> Self {
         Self {
             tally: Tally::default(),
             ending: AtomicBool::new(false),
             deadline: Mutex::new(None),
-            waker: Mutex::new(Some(waker)),
+            rope: Mutex::new(Some(rope)),
         }
     }
 
@@ -100,14 +100,13 @@ impl Shared {
         };
         drop(deadline);
         self.ending.store(true, Ordering::Release);
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-            // The bell is an event counter: ringing it fails only where it is full, and then it rings already.
-            drop(waker.wake());
+        if let Some(rope) = &*self.rope.lock().unwrap_or_else(PoisonError::into_inner) {
+            rope.pull();
         }
     }
 
     pub(super) fn unhang_bell(&self) {
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.rope.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn ending(&self) -> bool {

@@ -60,6 +60,7 @@ impl Turner {
     }
 
     /// The datagrams of this turn, each with its bytes.
+    #[must_use]
     pub fn batch(&self) -> impl ExactSizeIterator<Item = (&Arrival, &[u8])> {
         self.inbox.arrivals().iter().map(|arrival| (arrival, self.inbox.data(arrival)))
     }
