@@ -54,19 +54,19 @@ class SimHost:
     loss: float = 0.0  # each way
     burst: int = 0  # a loss takes this many packets more with it
     rst_rate: int = 0  # RSTs per second, 0 for all
-    accept_rate: int = 0  # connections accepted per second, 0 for all
+    accept_rate: int = 0  # connections that each open port accepts per second, beyond five; 0 for all
     dies_at: int = 0  # 0 for never
-    _budgets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
     _burst_left: int = 0
 
     def _allowed(self, kind: str, rate: int, now: int) -> bool:
         if not rate:
             return True
-        second, used = self._budgets.get(kind, (-1, 0))
-        if now // SECOND != second:
-            second, used = now // SECOND, 0
-        self._budgets[kind] = (second, used + 1)
-        return used < rate
+        # A token bucket that holds five, as packet filters have it.
+        then, tokens = self._budgets.get(kind, (0, 5.0))
+        tokens = min(5.0, tokens + (now - then) * rate / SECOND)
+        self._budgets[kind] = (now, tokens - 1 if tokens >= 1 else tokens)
+        return tokens >= 1
 
     def _lost(self, dice: random.Random) -> bool:
         if self._burst_left:
@@ -81,7 +81,7 @@ class SimHost:
         """Give (what, delay) for a SYN that leaves now, or None for silence."""
         if self._lost(dice) or (self.dies_at and now >= self.dies_at):
             return None
-        if port in self.open and self._allowed("accept", self.accept_rate, now):
+        if port in self.open and self._allowed(f"accept {port}", self.accept_rate, now):
             what = SYN_ACK
         elif port in self.closed and self._allowed("rst", self.rst_rate, now):
             what = CONN_REFUSED

@@ -6,6 +6,7 @@ import copy
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from oxisock._native import ScanEngine as NativeEngine
 from oxisock.pure.scan import ScanEngine as PureEngine
 from simulator import MS, SimHost, plan, simulate

@@ -53,7 +53,9 @@ def test_an_iterator_of_ports(impl: ModuleType) -> None:
 
 
 def test_all_ports(impl: ModuleType) -> None:
-    assert impl.parse_ports("-") == tuple(range(1, 65536)) == impl.parse_ports("1-65535") == impl.parse_ports("top:65535")
+    assert (
+        impl.parse_ports("-") == tuple(range(1, 65536)) == impl.parse_ports("1-65535") == impl.parse_ports("top:65535")
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,9 +105,11 @@ def test_a_bad_spec_is_quoted_with_its_position(
         impl.parse_ports(spec)
 
 
-@pytest.mark.parametrize("spec", [True, False, 80.0, None, b"80", bytearray(b"80"), object(), ["80"], [80, True], [1.0]])
+@pytest.mark.parametrize(
+    "spec", [True, False, 80.0, None, b"80", bytearray(b"80"), object(), ["80"], [80, True], [1.0]]
+)
 def test_wrong_types(impl: ModuleType, spec: object) -> None:
-    with pytest.raises(TypeError, match="^ports: .*expected"):
+    with pytest.raises(TypeError, match=r"^ports: .*expected"):
         impl.parse_ports(spec)
 
 
@@ -131,13 +135,13 @@ def test_exclude_is_read_like_the_ports() -> None:
     assert list(port_array("20-25", [20, 21])) == [22, 23, 24, 25]
     assert list(port_array([20, 80], "http")) == [20]
     assert list(port_array(20, 80)) == [20]
-    for nothing in ((), "", " ", []):
+    for nothing in ((), "", " ", set[int]()):
         assert list(port_array("20-21", nothing)) == [20, 21]
-    with pytest.raises(ValueError, match="^exclude_ports: '-' leaves none of the ports '22'"):
+    with pytest.raises(ValueError, match=r"^exclude_ports: '-' leaves none of the ports '22'"):
         port_array("22", "-")
-    with pytest.raises(ValueError, match="^exclude_ports: 'x' at position 3: no such service"):
+    with pytest.raises(ValueError, match=r"^exclude_ports: 'x' at position 3: no such service"):
         port_array("22", "1,x")
-    with pytest.raises(TypeError, match="^exclude_ports"):
+    with pytest.raises(TypeError, match=r"^exclude_ports"):
         port_array("22", True)
 
 
@@ -173,7 +177,7 @@ def test_a_spec_is_its_elements_less_those_removed(elements: list[tuple[bool, tu
     if added - removed:
         assert parse_ports(spec) == tuple(sorted(added - removed))
     else:
-        with pytest.raises(ValueError, match="removes from nothing|leaves no port"):
+        with pytest.raises(ValueError, match=r"removes from nothing|leaves no port"):
             parse_ports(spec)
 
 
@@ -188,8 +192,7 @@ def test_any_text_is_ports_or_a_value_error(text: str) -> None:
     try:
         ports = parse_ports(text)
     except ValueError as error:
-        assert "position" in str(error)
-    else:
-        assert ports
-        assert text.isascii()
-        assert all(1 <= port <= 65535 for port in ports)
+        said, ports = str(error), ()
+    assert ports or "position" in said
+    assert text.isascii() or not ports
+    assert all(1 <= port <= 65535 for port in ports)

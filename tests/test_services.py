@@ -23,7 +23,8 @@ def services_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 
 @pytest.mark.parametrize(
-    ("port", "name"), [(22, "ssh"), (80, "http"), (443, "https"), (25, "smtp"), (5432, "postgresql"), (8080, "http-alt")]
+    ("port", "name"),
+    [(22, "ssh"), (80, "http"), (443, "https"), (25, "smtp"), (5432, "postgresql"), (8080, "http-alt")],
 )
 def test_the_usual_names(impl: ModuleType, port: int, name: str) -> None:
     assert impl.service_name(port) == name

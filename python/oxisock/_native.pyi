@@ -6,7 +6,20 @@ from typing import Final, final
 from .engines import ScanPlan, UdpPlan, UdpTally
 from .types import Datagram, Peer
 
-__all__ = ["VERSION", "ScanEngine", "ScanRun", "start_scan", "UdpEcho", "UdpLoop", "udp_echo", "udp_load", "udp_loop"]
+__all__ = [
+    "VERSION",
+    # scan
+    "ScanEngine",
+    "ScanRun",
+    "raw_connect_loop",
+    "start_scan",
+    # UDP
+    "UdpEcho",
+    "UdpLoop",
+    "udp_echo",
+    "udp_load",
+    "udp_loop",
+]
 
 VERSION: Final[str]
 
@@ -14,6 +27,7 @@ _Outcome = tuple[int, int, int, int, int, bytes | None]
 _Event = tuple[int, int, int, int, int]
 _Tally = tuple[int, int, int, int, int, int, int, int]
 
+def raw_connect_loop(host: str, first: int, last: int, threads: int) -> int: ...
 def start_scan(plan: ScanPlan) -> ScanRun: ...
 
 @final

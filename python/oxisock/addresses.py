@@ -122,8 +122,11 @@ def _network(text: str) -> tuple[int, int]:
 
 def _full_range(start: str, end: str) -> tuple[int, int]:
     first, last = parse_address(start), parse_address(end)
-    if first >= _IPV6 and last >= _IPV6 and "%" not in end:
-        last |= first & ~_VALUE  # the zone need not be said twice
+    if first >= _IPV6 and last >= _IPV6:  # the zone need not be said twice
+        if "%" not in end:
+            last |= first & ~_VALUE
+        elif "%" not in start:
+            first |= last & ~_VALUE
     if first >> 128 != last >> 128:
         raise ValueError("expected both ends of the range in one version of IP and one zone")
     return _ordered(first, last)

@@ -122,14 +122,19 @@ class TraceEvent(NamedTuple):
 SENT = 100
 """``TraceEvent.what`` of a probe that left."""
 
+# The plain tuples behind the named ones: what may cross from an engine without being made by name there.
+OutcomeTuple = tuple[int, int, int, int, int, bytes | None]
+TallyTuple = tuple[int, int, int, int, int, int, int, int]
+EventTuple = tuple[int, int, int, int, int]
+
 
 class ScanRun(Protocol):
     """One scan under way."""
 
-    def wait(self, timeout: float) -> list[Outcome]:
+    def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
         """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
 
-    def tally(self) -> Tally:
+    def tally(self) -> TallyTuple:
         """Give the totals so far."""
 
     def done(self) -> bool:
@@ -138,7 +143,7 @@ class ScanRun(Protocol):
     def cancel(self) -> None:
         """End the scan; on return every descriptor is back. May be called again, and from another thread."""
 
-    def trace(self) -> list[TraceEvent]:
+    def trace(self) -> Sequence[EventTuple]:
         """Give the events so far, in order of time; empty unless the plan asked for them."""
 
 

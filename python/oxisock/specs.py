@@ -6,12 +6,12 @@ import re
 import reprlib
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import compress
-from typing import Final
+from itertools import compress, groupby
+from typing import Final, cast
 
-from .addresses import IPV4_EXPECTED, parse_range
+from .addresses import IPV4_EXPECTED, format_key, parse_range
 from .services import MAX_PORT, port_number, service_port, top_ports
-from .targets import RangeSet, Segment, Targets
+from .targets import Given, RangeSet, Segment, Targets
 
 PortSpec = int | str | Iterable[int]
 """What ``parse_ports`` reads."""
@@ -149,13 +149,14 @@ def parse_targets(targets: TargetSpec, exclude: TargetSpec = ()) -> Targets:
     Raises ValueError, with the part at fault and its position (characters, lines and items are counted from 1), for
     anything else and where no target is left; TypeError for other types; OSError for a file that cannot be read.
     """
-    excluded, excluded_names = RangeSet(), dict[str, None]()
+    ranges, excluded_names = list[tuple[int, int]](), dict[str, None]()
     if not isinstance(exclude, str) or exclude.strip(_BLANKS):
         for part in _read_targets(exclude, "exclude"):
             if isinstance(part, str):
                 excluded_names[part] = None
             else:
-                excluded.add(part[0], part[1])
+                ranges.append((part.first, part.last))
+    excluded = RangeSet(ranges)
     if isinstance(targets, Targets):
         result = targets.excluding(excluded, excluded_names)
     else:
@@ -166,23 +167,15 @@ def parse_targets(targets: TargetSpec, exclude: TargetSpec = ()) -> Targets:
     return result
 
 
-_Part = str | tuple[int, int, str | None]
-"""A name, or a range of keys with the spelling of a literal."""
-
-
-def _in_segments(parts: Iterable[_Part]) -> Iterator[Segment | str]:
-    segment = Segment()
-    for part in parts:
-        if isinstance(part, str):
-            yield segment
-            yield part
-            segment = Segment()
+def _in_segments(parts: Iterable[Given | str]) -> Iterator[Segment | str]:
+    for are_names, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        if are_names:
+            yield from cast("Iterator[str]", group)
         else:
-            segment.add(*part)
-    yield segment
+            yield Segment(list(cast("Iterator[Given]", group)))
 
 
-def _read_targets(spec: TargetSpec, what: str) -> Iterator[_Part]:
+def _read_targets(spec: TargetSpec, what: str) -> Iterator[Given | str]:
     if isinstance(spec, str):
         yield from _read_text(spec, what)
     elif isinstance(spec, Targets):
@@ -196,7 +189,7 @@ def _read_targets(spec: TargetSpec, what: str) -> Iterator[_Part]:
         raise TypeError(f"{what}: expected text or an iterable of text, not {type(spec).__name__}")
 
 
-def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[_Part]:
+def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[Given | str]:
     position = 1
     for element in text.split(","):
         words = list(_WORD.finditer(element))
@@ -216,7 +209,7 @@ def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[_Part]:
         position += len(element) + 1
 
 
-def _read_file(path: str) -> Iterator[_Part]:
+def _read_file(path: str) -> Iterator[Given | str]:
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             try:
@@ -235,12 +228,13 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _C_NUMBERS: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+))*\.?")
 
 
-def _read_target(part: str) -> _Part:
-    if any(char.isdigit() and not char.isascii() for char in part):
+def _read_target(part: str) -> Given | str:
+    if not part.isascii() and any(char.isdigit() and not char.isascii() for char in part):
         raise ValueError("expected ASCII digits")
     if _ADDRESS_ONLY.fullmatch(part):
         first, last, literal = parse_range(part)
-        return first, last, part if literal and ":" in part else None
+        usual = not literal or ":" not in part or part == format_key(first)  # IPv4 has but one spelling
+        return Given(first, last, None if usual else part)
     ascii_part = part
     if not part.isascii():
         try:

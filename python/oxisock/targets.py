@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
 
 from .addresses import format_key, key_range, make_key, parse_address
 from .engines import AddressRange
+
+_FEW: Final = 64
 
 
 class RangeSet:
@@ -15,9 +19,15 @@ class RangeSet:
 
     __slots__ = ("firsts", "lasts")
 
-    def __init__(self) -> None:
+    def __init__(self, pairs: Iterable[tuple[int, int]] = ()) -> None:
         self.firsts: list[int] = []
         self.lasts: list[int] = []
+        for first, last in sorted(pairs):
+            if self.lasts and first <= self.lasts[-1] + 1:
+                self.lasts[-1] = max(self.lasts[-1], last)
+            else:
+                self.firsts.append(first)
+                self.lasts.append(last)
 
     def add(self, first: int, last: int) -> None:
         """Add the integers from ``first`` to ``last``, joining the ranges that these touch."""
@@ -26,15 +36,32 @@ class RangeSet:
             first, last = min(first, self.firsts[low]), max(last, self.lasts[high - 1])
         self.firsts[low:high], self.lasts[low:high] = [first], [last]
 
-    def remove(self, first: int, last: int) -> None:
-        """Remove the integers from ``first`` to ``last``."""
-        low, high = bisect_left(self.lasts, first), bisect_right(self.firsts, last)
-        if low >= high:
-            return
-        before, after = self.firsts[low], self.lasts[high - 1]
-        left, right = before < first, after > last
-        self.firsts[low:high] = [before] * left + [last + 1] * right
-        self.lasts[low:high] = [first - 1] * left + [after] * right
+    def update(self, other: RangeSet) -> None:
+        """Add all of another set."""
+        if len(other.firsts) < _FEW:
+            for first, last in other:
+                self.add(first, last)
+        else:  # one by one would move the rest of the list each time
+            joined = RangeSet([*self, *other])
+            self.firsts, self.lasts = joined.firsts, joined.lasts
+
+    def subtract(self, other: RangeSet) -> None:
+        """Remove all of another set."""
+        kept, at = [], 0
+        for start, last in self:
+            first = start
+            while at < len(other.lasts) and other.lasts[at] < first:
+                at += 1
+            while at < len(other.firsts) and other.firsts[at] <= last:
+                if first < other.firsts[at]:
+                    kept.append((first, other.firsts[at] - 1))
+                first = other.lasts[at] + 1
+                if first > last:
+                    break  # this one may reach into the next range, too
+                at += 1
+            if first <= last:
+                kept.append((first, last))
+        self.firsts, self.lasts = [first for first, _ in kept], [last for _, last in kept]
 
     def __contains__(self, value: int) -> bool:
         at = bisect_left(self.lasts, value)
@@ -43,11 +70,13 @@ class RangeSet:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self.firsts, self.lasts, strict=True)
 
-    def copy(self) -> RangeSet:
-        """Give a set of its own."""
-        other = RangeSet()
-        other.firsts, other.lasts = self.firsts[:], self.lasts[:]
-        return other
+
+class Given(NamedTuple):
+    """A range of keys as it was given; a single literal with the spelling that it had, if that is not the usual one."""
+
+    first: int
+    last: int
+    spelling: str | None
 
 
 class Segment:
@@ -55,15 +84,25 @@ class Segment:
 
     __slots__ = ("keys", "spelled")
 
-    def __init__(self) -> None:
-        self.keys = RangeSet()
-        self.spelled: dict[int, str] = {}
+    def __init__(self, given: Sequence[Given]) -> None:
+        self.keys = RangeSet((first, last) for first, last, _ in given)
+        self.spelled = _first_spellings(given) if any(item.spelling for item in given) else {}
 
-    def add(self, first: int, last: int, spelling: str | None = None) -> None:
-        """Add a range of keys, or a single key that was given in a spelling of its own."""
-        if spelling is not None and first not in self.keys and spelling != format_key(first):
-            self.spelled[first] = spelling
-        self.keys.add(first, last)
+
+def _first_spellings(given: Sequence[Given]) -> dict[int, str]:
+    """Give the spelling of each literal that no earlier item includes."""
+    spelled = {}
+    earliest: list[int] = []  # a heap of the numbers of items, of which some have ended
+    by_first = sorted(range(len(given)), key=lambda number: given[number].first)
+    for key, numbers in itertools.groupby(by_first, key=lambda number: given[number].first):
+        for number in numbers:
+            heappush(earliest, number)
+        while given[earliest[0]].last < key:
+            heappop(earliest)
+        spelling = given[earliest[0]].spelling
+        if spelling is not None:
+            spelled[key] = spelling
+    return spelled
 
 
 class Targets:
@@ -73,7 +112,7 @@ class Targets:
     address, and names without regard to case. ``len()`` raises OverflowError where ``count`` does not fit.
     """
 
-    __slots__ = ("_excluded", "_excluded_names", "_parts", "_spelled", "_starts", "count", "names", "ranges")
+    __slots__ = ("_excluded", "_excluded_names", "_found", "_parts", "_spelled", "_starts", "count", "names", "ranges")
 
     ranges: tuple[AddressRange, ...]
     """The addresses, sorted and merged."""
@@ -93,14 +132,14 @@ class Targets:
         self._parts = tuple(parts)
         self._excluded = excluded
         self._excluded_names = tuple(excluded_names)
+        self._found = found
         banned = {name.lower() for name in self._excluded_names}
         keys, names = RangeSet(), dict[str, str]()
         self._spelled: dict[int, str] = {}
         for part in self._parts:
             if isinstance(part, Segment):
                 self._spelled.update((key, text) for key, text in part.spelled.items() if key not in keys)
-                for first, last in part.keys:
-                    keys.add(first, last)
+                keys.update(part.keys)
             elif part.lower() in banned:
                 continue
             elif found is None:
@@ -110,14 +149,24 @@ class Targets:
                     if key not in keys:
                         self._spelled[key] = part
                         keys.add(key, key)
-        for first, last in excluded:
-            keys.remove(first, last)
+        self._remove(keys)
         self._spelled = {key: text for key, text in self._spelled.items() if key in keys}
         self.names = tuple(names.values())
         self.ranges = tuple(key_range(first, last) for first, last in keys)
         sizes = (last - first + 1 for _, first, last, _ in self.ranges)
         self._starts = list(itertools.accumulate(sizes, initial=0))
         self.count = self._starts[-1] + len(self.names)
+
+    def _remove(self, keys: RangeSet) -> None:
+        """Take the excluded addresses out; those given without a zone are excluded in every zone."""
+        zones = {key_range(first, first).scope_id for first in keys.firsts} - {0}
+        everywhere = [
+            (make_key(6, held.first, zone), make_key(6, held.last, zone))
+            for held in itertools.starmap(key_range, self._excluded if zones else ())
+            if held.version == 6 and not held.scope_id
+            for zone in zones
+        ]
+        keys.subtract(RangeSet([*self._excluded, *everywhere]))
 
     @property
     def excluded_names(self) -> tuple[str, ...]:
@@ -126,20 +175,16 @@ class Targets:
 
     def excluding(self, excluded: RangeSet, excluded_names: Iterable[str]) -> Targets:
         """Give these targets with more exclusions."""
-        union = self._excluded.copy()
-        for first, last in excluded:
-            union.add(first, last)
-        return Targets(self._parts, union, (*self._excluded_names, *excluded_names))
+        names = (*self._excluded_names, *excluded_names)
+        return Targets(self._parts, RangeSet([*self._excluded, *excluded]), names, self._found)
 
     def resolved(self, found: Mapping[str, Iterable[str]]) -> Targets:
         """Give these targets with the addresses of ``found`` in the place of names; names not in it are left out.
 
         Addresses that excluded names stand for are removed. What remains may be nothing.
         """
-        excluded = self._excluded.copy()
-        for name in self._excluded_names:
-            for key in map(parse_address, found.get(name, ())):
-                excluded.add(key, key)
+        addresses = [parse_address(text) for name in self._excluded_names for text in found.get(name, ())]
+        excluded = RangeSet([*self._excluded, *zip(addresses, addresses, strict=True)])
         return Targets(self._parts, excluded, self._excluded_names, found)
 
     def address(self, index: int) -> str:
@@ -176,9 +221,10 @@ class Targets:
         if not isinstance(item, str):
             return False
         try:
-            version, value, _, scope_id = key_range(*[parse_address(item)] * 2)
+            key = parse_address(item)
         except ValueError:
             return item.lower() in map(str.lower, self.names)
+        version, value, _, scope_id = key_range(key, key)
         at = bisect_right(self.ranges, (version, scope_id, value), key=lambda r: (r.version, r.scope_id, r.first)) - 1
         return at >= 0 and (held := self.ranges[at])[::3] == (version, scope_id) and value <= held.last
 

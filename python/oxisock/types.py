@@ -90,6 +90,31 @@ class ScanStats(NamedTuple):
     rate: float = 0.0
 
 
+class ProbeEvent(NamedTuple):
+    """One step in the questioning of one port, from the trace of a scan.
+
+    ``time`` is in seconds since the scan began; ``repeat`` counts the probes to this port from 0. ``event`` is "sent",
+    or what came of that probe: a reason of PortResult, where "no-response" means that it was given up.
+    """
+
+    time: float
+    address: str
+    port: int
+    repeat: int
+    event: str
+
+    def __str__(self) -> str:
+        what = "sent" if self.event == "sent" else f"-> {self.event}"
+        return f"{self.time:11.6f} s  probe {self.repeat + 1}  {what}"
+
+
+class ProbeTrail(list[ProbeEvent]):
+    """The events of one port in order of time; as text, one line each."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
 class ServerStats(NamedTuple):
     """The counters of a server; they outlive ``stop``.
 

@@ -1,5 +1,6 @@
 //! The bindings: thin, by concept, with no socket of their own.
 
 pub mod errors;
+pub mod raw_loop;
 pub mod scan;
 pub mod udp;

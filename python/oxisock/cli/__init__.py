@@ -1,8 +1,114 @@
-"""The command ``oxisock``."""
+"""The command ``oxisock``: one module for each command, and what all of them do alike.
+
+A command is a module of this package with ``add_parser(subparsers)``, which sets ``run`` as the parser's default, and
+``run(args) -> int``, which gives the exit code. It stands in ``COMMANDS``. All of them are imported to build the
+parser, so what a command needs to do its work it imports in ``run``.
+"""
 
 from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+COMMANDS = ("scan", "check", "wait", "diff", "demo", "bench", "completion")
+"""The modules with commands, in the order in which the help names them."""
+
+EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 130, 141
+
+
+class UsageError(Exception):
+    """The command was called wrongly, or what it was pointed at cannot be used; its text is the message."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line that starts with the name of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"oxisock: {message} ({self.prog} --help says more)\n")
+        sys.exit(EXIT_USAGE)
+
+
+def build_parser() -> Parser:
+    """Build the parser of all commands."""
+    from .. import __version__
+
+    parser = Parser(
+        prog="oxisock",
+        description="Scan ports and talk to sockets.",
+        epilog="examples:\n"
+        "  oxisock scan localhost\n"
+        "  oxisock check localhost:22 localhost:443\n"
+        "  oxisock demo\n"
+        "\n"
+        "oxisock COMMAND --help tells more of each command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"oxisock {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for name in COMMANDS:
+        import_module(f"{__name__}.{name}").add_parser(subparsers)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments) and give its exit code."""
-    raise SystemExit("no commands yet")
+    try:
+        args = build_parser().parse_args(_join_ports(sys.argv[1:] if argv is None else argv))
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except OSError as error:
+        return _fail(describe(error))
+
+
+def _join_ports(argv: list[str]) -> list[str]:
+    """Join ``-p -100`` (the ports up to 100) into one word: argparse would take the second for an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in ("-p", "--ports", "--exclude-ports") and word[:1] == "-" and word[1:2].isdigit():
+            joined[-1] += word if joined[-1] == "-p" else f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _fail(message: str) -> int:
+    # One line, whatever the message quotes.
+    line = " ".join(message.split())
+    sys.stderr.write(f"oxisock: {line}\n")
+    return EXIT_USAGE
+
+
+def describe(error: OSError) -> str:
+    """Give the system's words for an error, and the file they are about."""
+    words = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {words}" if error.filename is not None else words
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of open files to the hard one: a scanner has thousands of sockets open.
+
+    The library never does this, because the limit belongs to the whole process; the command is the process.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):  # macOS calls the hard limit unlimited and does not mean it
+        return

@@ -151,9 +151,10 @@ class PureScanRun:
         while sent < _BATCH and (order := self._engine.next(self._now())) is not None:
             self._send(order)
             sent += 1
+        self._collect()
         now = self._now()
         wake = [until, now + 50_000_000]
-        if sent == _BATCH or self._ready:
+        if sent == _BATCH or self._ready or self._finished():
             wake.append(now)
         if (engine_wakeup := self._engine.wakeup(now)) is not None:
             wake.append(engine_wakeup)
@@ -213,12 +214,14 @@ class PureScanRun:
             itself = False
         self._collect()
         self._engine.answer(attempt.order.token, SELF_CONNECT if itself else SYN_ACK, now)
-        found = [outcome for outcome in self._engine.take_outcomes() if outcome.state == OPEN]
-        if not (found and self._plan.banner):
+        for outcome in self._engine.take_outcomes():
+            if self._plan.banner and outcome[:3] == (attempt.order.host, attempt.order.port, OPEN):
+                attempt.outcome = outcome
+            else:
+                self._ready.append(outcome)
+        if attempt.outcome is None:
             attempt.sock.close()
-            self._ready += found
             return
-        attempt.outcome = found[0]
         attempt.deadline = now + self._plan.banner
         self._reading[attempt.order.token] = attempt
         self._engine.reserved += 1

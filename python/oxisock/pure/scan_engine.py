@@ -27,8 +27,8 @@ from ..engines import (
     Tally,
     TraceEvent,
 )
+from .host_state import LEVELS, MAX_REPEATS, MS, SECOND, SMALL_WINDOW, Host, Probe, level
 from .permutation import GROUP, Order
-from .scan_host import LEVELS, MAX_REPEATS, MS, SECOND, SMALL_WINDOW, Host, Probe, level
 
 _TRANSIENT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EADDRINUSE}
@@ -81,6 +81,7 @@ class ScanEngine:
         self._ready: deque[Host] = deque()
         self._timers: list[tuple[int, int, int, Host]] = []
         self._timer_serial = 0
+        self._now = 0  # the time of the present call
         self._not_before = 0
         self._fault_since = -1
         self._interval = plan.interval + plan.interval * _RATE_SLACK // SECOND if plan.interval else 0
@@ -94,6 +95,7 @@ class ScanEngine:
 
     def next(self, now: int) -> ProbeOrder | None:
         """Give the next probe to send at time ``now``, or None where the window, the rate or the work allows none."""
+        self._now = now
         if self._in_flight + self.reserved >= self._window or now < max(self._not_before, self._next_send):
             return None
         probe = self._next_probe()
@@ -105,6 +107,7 @@ class ScanEngine:
 
     def answer(self, token: int, what: int, now: int) -> None:
         """Take what came of a probe: a reason of an Outcome, or -errno for a fault of this machine."""
+        self._now = now
         probe = self._probes.pop(token)
         host = probe.host
         host.in_flight -= 1
@@ -123,10 +126,14 @@ class ScanEngine:
 
     def expire(self, now: int) -> list[int]:
         """Give up the probes whose time is over by ``now``, and give their tokens, so that the driver closes them."""
+        self._now = now
         expired: list[int] = []
         while self._timers and self._timers[0][0] <= now:
             deadline, _, _, host = heapq.heappop(self._timers)
             if deadline != host.armed:
+                if deadline == host.nap:
+                    host.nap = -1
+                    self._touch(host)
                 continue
             host.armed = -1
             for number in range(LEVELS):
@@ -167,7 +174,8 @@ class ScanEngine:
 
     def tally(self) -> Tally:
         """Give the totals so far."""
-        return Tally(*self._counts, self._sent, self._retries, self._drops, self._local_errors)
+        opened, closed, filtered, error = self._counts
+        return Tally(opened, closed, filtered, error, self._sent, self._retries, self._drops, self._local_errors)
 
     # --- choosing
 
@@ -192,14 +200,15 @@ class ScanEngine:
                 break
             host, port = host_and_port
             probe = Probe(host, port, 0, False)
-            if host.in_flight < host.window:
+            if host.may_be_asked(self._now):
                 return probe
             self._parked += 1
             host.waiting.append(probe)
+            self._touch(host)
         return None
 
     def _next_waiting(self, host: Host) -> Probe | None:
-        while host.waiting and host.in_flight < host.window:
+        while host.waiting and host.may_be_asked(self._now):
             probe = host.waiting.popleft()
             if probe.repeat == 0 and not probe.canary:
                 self._parked -= 1
@@ -238,7 +247,7 @@ class ScanEngine:
         probe.sent_at = now
         probe.small = host.window <= SMALL_WINDOW
         self._probes[token] = probe
-        host.in_flight += 1
+        host.asked(now, _RATE_SLACK)
         self._in_flight += 1
         self._sent += 1
         self._retries += probe.repeat > 0
@@ -246,9 +255,7 @@ class ScanEngine:
         while queue and queue[0] not in self._probes:
             queue.popleft()
         queue.append(token)
-        if host.armed < 0:
-            self._arm(host)
-        elif now + self._timeout(host, level(probe.repeat)) < host.armed:
+        if host.armed < 0 or now + self._timeout(host, level(probe.repeat)) < host.armed:
             self._arm(host)
         self._trace(now, host, probe.port, probe.repeat, SENT)
         return ProbeOrder(token, host.index, probe.port, probe.repeat)
@@ -273,8 +280,11 @@ class ScanEngine:
                     earliest = deadline
         if earliest >= 0 and (host.armed < 0 or earliest < host.armed):
             host.armed = earliest
-            self._timer_serial += 1  # so that equal deadlines never compare hosts
-            heapq.heappush(self._timers, (earliest, host.index, self._timer_serial, host))
+            self._push_timer(earliest, host)
+
+    def _push_timer(self, time: int, host: Host) -> None:
+        self._timer_serial += 1  # so that equal times never compare hosts
+        heapq.heappush(self._timers, (time, host.index, self._timer_serial, host))
 
     # --- what came of a probe
 
@@ -358,9 +368,14 @@ class ScanEngine:
     def _touch(self, host: Host) -> None:
         """Queue a host that has something to ask and room in its window; finish one that has nothing left."""
         if host.waiting:
-            if not host.queued and host.in_flight < host.window:
+            if host.queued or host.in_flight >= host.window:
+                return
+            if self._now >= host.next_send:
                 host.queued = True
                 self._ready.append(host)
+            elif host.nap < 0:
+                host.nap = host.next_send
+                self._push_timer(host.nap, host)
         elif host.drawn and host.in_flight == 0 and host.put_back == 0 and host.bench:
             self._finish(host)
 

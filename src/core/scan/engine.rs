@@ -76,6 +76,8 @@ pub struct ScanEngine {
     ready: VecDeque<u32>,
     timers: BinaryHeap<Reverse<(i64, u64, u64, u32)>>,
     timer_serial: u64,
+    /// The time of the present call.
+    now: i64,
     not_before: i64,
     fault_since: i64,
     interval: i64,
@@ -123,6 +125,7 @@ impl ScanEngine {
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             timer_serial: 0,
+            now: 0,
             not_before: 0,
             fault_since: -1,
             interval: interval + interval * RATE_SLACK / SECOND,
@@ -144,6 +147,7 @@ impl ScanEngine {
 
     /// The next probe to send at time `now`, or none where the window, the rate or the work allows none.
     pub fn next(&mut self, now: i64) -> Option<ProbeOrder> {
+        self.now = now;
         if self.in_flight + self.reserved >= self.window || now < self.not_before.max(self.next_send) {
             return None;
         }
@@ -156,6 +160,7 @@ impl ScanEngine {
 
     /// Take what came of a probe. A token that is not in flight is ignored.
     pub fn answer(&mut self, token: u64, what: Answer, now: i64) {
+        self.now = now;
         let Some((slot, ask, sent_at, small)) = self.land(token) else { return };
         self.trace(now, slot, ask, what.code());
         if let Answer::Local(code) = what {
@@ -177,13 +182,21 @@ impl ScanEngine {
 
     /// Give up the probes whose time is over by `now`; their tokens go to `expired`, so that the driver closes them.
     pub fn expire(&mut self, now: i64, expired: &mut Vec<u64>) {
+        self.now = now;
         while let Some(&Reverse((deadline, index, _, slot))) = self.timers.peek() {
             if deadline > now {
                 break;
             }
             self.timers.pop();
             let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
-            if host.index != index || host.armed != deadline {
+            if host.index != index {
+                continue;
+            }
+            if host.armed != deadline {
+                if host.nap == deadline {
+                    host.nap = -1;
+                    self.touch(slot);
+                }
                 continue;
             }
             host.armed = -1;
@@ -298,11 +311,12 @@ impl ScanEngine {
             let Some((slot, port)) = self.draw() else { break };
             let ask = Ask { port, repeat: 0, canary: false };
             let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
-            if host.in_flight < host.window {
+            if host.may_be_asked(self.now) {
                 return Some((slot, ask));
             }
             self.parked += 1;
             host.waiting.push_back(ask);
+            self.touch(slot);
         }
         None
     }
@@ -310,7 +324,7 @@ impl ScanEngine {
     fn next_waiting(&mut self, slot: u32) -> Option<Ask> {
         let host = self.hosts[slot as usize].as_mut()?;
         host.queued = false;
-        while host.in_flight < host.window {
+        while host.may_be_asked(self.now) {
             let ask = host.waiting.pop_front()?;
             if ask.repeat == 0 && !ask.canary {
                 self.parked -= 1;
@@ -385,7 +399,7 @@ impl ScanEngine {
         let entry = &mut self.flights[place as usize];
         *entry = Flight { generation: entry.generation.wrapping_add(1), slot, ask, sent_at: now, small };
         let token = u64::from(entry.generation) << 32 | u64::from(place);
-        host.in_flight += 1;
+        host.asked(now, RATE_SLACK);
         self.in_flight += 1;
         self.tally.probes += 1;
         self.tally.retries += u64::from(ask.repeat > 0);
@@ -562,9 +576,16 @@ impl ScanEngine {
     fn touch(&mut self, slot: u32) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if !host.waiting.is_empty() {
-            if !host.queued && host.in_flight < host.window {
+            if host.queued || host.in_flight >= host.window {
+                return;
+            }
+            if self.now >= host.next_send {
                 host.queued = true;
                 self.ready.push_back(slot);
+            } else if host.nap < 0 {
+                host.nap = host.next_send;
+                self.timer_serial += 1;
+                self.timers.push(Reverse((host.nap, host.index, self.timer_serial, slot)));
             }
         } else if host.drawn && host.in_flight == 0 && host.put_back == 0 {
             if host.bench.is_empty() {

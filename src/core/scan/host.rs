@@ -18,7 +18,9 @@ pub const SMALL_WINDOW: usize = 64;
 const MIN_WINDOW: usize = 4;
 const REVIEW_SAMPLES: i64 = 16;
 /// Per mille: random loss that is believed without having been measured at a small window.
-const PRIOR_LOSS: i64 = 250;
+const PRIOR_LOSS: i64 = 400;
+/// Between two probes to a host whose answers are limited.
+const SLOWEST: i64 = 5 * MS;
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 16;
 const CANARY_MAX: i64 = 64;
@@ -71,6 +73,12 @@ pub struct Host {
     threshold: usize,
     growth: u32,
     next_review: i64,
+    reviewed: i64,
+    asked_since: i64,
+    /// Between two probes, 0 for none: set where a host answers only so many a second.
+    pub interval: i64,
+    /// The next probe leaves no sooner.
+    pub next_send: i64,
     small_answers: i64,
     small_drops: i64,
     large_answers: i64,
@@ -104,6 +112,8 @@ pub struct Host {
     pub bench: VecDeque<(u16, u32)>,
     /// When its timer is set, -1 for not at all.
     pub armed: i64,
+    /// Until when it may not be asked and a timer is set for that, -1 for not at all.
+    pub nap: i64,
     /// Whether it stands in the queue of hosts that have something to ask.
     pub queued: bool,
     /// No further port of this host will be drawn.
@@ -123,6 +133,10 @@ impl Host {
             threshold,
             growth: 0,
             next_review: 0,
+            reviewed: 0,
+            asked_since: 0,
+            interval: 0,
+            next_send: 0,
             small_answers: 0,
             small_drops: 0,
             large_answers: 0,
@@ -146,8 +160,24 @@ impl Host {
             waiting: VecDeque::new(),
             bench: VecDeque::new(),
             armed: -1,
+            nap: -1,
             queued: false,
             drawn: false,
+        }
+    }
+
+    /// Whether window and pace allow another probe.
+    #[must_use]
+    pub fn may_be_asked(&self, now: i64) -> bool {
+        self.in_flight < self.window && now >= self.next_send
+    }
+
+    /// Note that a probe leaves: the next one keeps its distance.
+    pub fn asked(&mut self, now: i64, slack: i64) {
+        self.in_flight += 1;
+        self.asked_since += 1;
+        if self.interval > 0 {
+            self.next_send = self.next_send.max(now - slack) + self.interval;
         }
     }
 
@@ -214,6 +244,9 @@ impl Host {
     }
 
     /// Halve the window where loss exceeds what was seen at small windows, at most once per timeout.
+    ///
+    /// Loss of our own making may come from a limit on answers or connections per second, which no window meets well:
+    /// so the host is also asked no more than a quarter faster than it answers, and faster again when loss ends.
     pub fn review(&mut self, now: i64) {
         let total = self.large_answers + self.large_drops;
         if now < self.next_review || total < REVIEW_SAMPLES {
@@ -221,15 +254,22 @@ impl Host {
         }
         let (mut base, small) = (PRIOR_LOSS, self.small_answers + self.small_drops);
         if small >= REVIEW_SAMPLES {
-            base = (1000 * self.small_drops / small).min(400);
+            base = (1000 * self.small_drops / small).min(PRIOR_LOSS);
             base += base / 2 + 50;
         }
         if 1000 * self.large_drops / total > base {
             self.window = (self.window / 2).max(MIN_WINDOW);
             self.threshold = self.window;
+            let answered = self.asked_since * self.large_answers.max(1) / total;
+            let pace = (now - self.reviewed) * 4 / (5 * answered.max(1));
+            self.interval = self.interval.max(pace.min(SLOWEST));
+        } else {
+            self.interval -= (self.interval + 7) / 8;
         }
         self.large_answers = 0;
         self.large_drops = 0;
+        self.asked_since = 0;
+        self.reviewed = now;
         self.next_review = now + self.timeout;
     }
 
@@ -283,6 +323,9 @@ impl Host {
         self.canary_losses += 1;
         if self.canary_losses >= DEAD_AFTER && now - self.last_answer >= 2 * limit {
             self.dead = true;
+            self.interval = 0; // there is nobody left to be gentle with
+            self.next_send = 0;
+            self.window = self.window.max(SMALL_WINDOW);
         }
     }
 

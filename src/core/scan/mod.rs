@@ -4,6 +4,7 @@ pub mod driver;
 pub mod engine;
 pub mod host;
 pub mod permutation;
+pub mod raw_loop;
 mod worker;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

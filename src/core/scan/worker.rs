@@ -113,7 +113,9 @@ impl Worker {
             return; // every answer came at once: there is nothing to wait for
         }
         let now = self.now();
-        let mut wake = if sent == BATCH { now } else { now + SLICE };
+        self.found.extend(self.engine.take_outcomes());
+        let busy = sent == BATCH || !self.found.is_empty() || self.engine.finished();
+        let mut wake = if busy { now } else { now + SLICE };
         wake = self.engine.wakeup(now).map_or(wake, |time| time.min(wake));
         for (_, reading) in &self.reading {
             wake = wake.min(reading.deadline);
@@ -264,21 +266,22 @@ impl Worker {
         };
         self.found.extend(self.engine.take_outcomes());
         self.engine.answer(order.token, if itself { Answer::SelfConnect } else { Answer::SynAck }, now);
-        for outcome in self.engine.take_outcomes() {
-            if outcome.state != State::Open || self.banner == 0 {
-                self.found.push(outcome);
-                continue;
-            }
+        let mut outcomes = self.engine.take_outcomes();
+        let its_own = outcomes.iter().position(|outcome| {
+            outcome.state == State::Open && (outcome.host, outcome.port) == (order.host, order.port)
+        });
+        if let Some(place) = its_own
+            && self.banner > 0
+        {
             let entry = self.reading.vacant_entry();
             let token = Token(BANNER + entry.key());
-            if self.poll.registry().register(&mut stream, token, Interest::READABLE).is_err() {
-                self.found.push(outcome);
-                return;
+            if self.poll.registry().register(&mut stream, token, Interest::READABLE).is_ok() {
+                let outcome = outcomes.swap_remove(place);
+                entry.insert(Reading { stream, outcome, banner: Vec::new(), deadline: now + self.banner });
+                self.engine.reserved += 1;
             }
-            entry.insert(Reading { stream, outcome, banner: Vec::new(), deadline: now + self.banner });
-            self.engine.reserved += 1;
-            return;
         }
+        self.found.extend(outcomes);
     }
 
     fn read_banner(&mut self, key: usize) {

@@ -16,7 +16,8 @@ SMALL_WINDOW = 64
 
 _MIN_WINDOW = 4
 _REVIEW_SAMPLES = 16
-_PRIOR_LOSS = 250  # per mille: random loss that is believed without having been measured at a small window
+_PRIOR_LOSS = 400  # per mille: random loss that is believed without having been measured at a small window
+_SLOWEST = 5 * MS  # between two probes to a host whose answers are limited
 _CANARY_PORTS = 4
 _CANARY_BURST = 16
 _CANARY_MAX = 64
@@ -60,6 +61,7 @@ class Host:
         "allowed",
         "answers",
         "armed",
+        "asked_since",
         "bench",
         "canaries_sent",
         "canary_losses",
@@ -71,14 +73,18 @@ class Host:
         "highest",
         "in_flight",
         "index",
+        "interval",
         "large_answers",
         "large_drops",
         "last_answer",
+        "nap",
         "next_canary",
         "next_review",
+        "next_send",
         "open_ports",
         "put_back",
         "queued",
+        "reviewed",
         "rttvar",
         "sent",
         "silences",
@@ -103,8 +109,12 @@ class Host:
         self.threshold = threshold
         self.growth = 0
         self.next_review = 0
+        self.reviewed = 0
+        self.interval = 0  # between two probes, 0 for none: set where a host answers only so many a second
+        self.next_send = 0
         self.small_answers = self.small_drops = 0
         self.large_answers = self.large_drops = 0
+        self.asked_since = 0  # probes since the last review
         # Loss and repeats.
         self.allowed = retries
         self.highest = 0
@@ -125,9 +135,21 @@ class Host:
         self.sent: tuple[deque[int], ...] = tuple(deque() for _ in range(LEVELS))  # tokens, by level, oldest first
         self.waiting: deque[Probe] = deque()
         self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
-        self.armed = -1
+        self.armed = -1  # when its timer is set, -1 for not at all
+        self.nap = -1  # until when it may not be asked and a timer is set for that, -1 for not at all
         self.queued = False
         self.drawn = False  # no further port of this host will be drawn
+
+    def may_be_asked(self, now: int) -> bool:
+        """Say whether window and pace allow another probe."""
+        return self.in_flight < self.window and now >= self.next_send
+
+    def asked(self, now: int, slack: int) -> None:
+        """Note that a probe leaves: the next one keeps its distance."""
+        self.in_flight += 1
+        self.asked_since += 1
+        if self.interval:
+            self.next_send = max(self.next_send, now - slack) + self.interval
 
     def sample(self, rtt: int, limit: int) -> bool:
         """Take a round trip into the estimate; say whether the timeout became shorter.
@@ -171,17 +193,27 @@ class Host:
             self.large_drops += 1
 
     def review(self, now: int) -> None:
-        """Halve the window where loss exceeds what was seen at small windows, at most once per timeout."""
+        """Halve the window where loss exceeds what was seen at small windows, at most once per timeout.
+
+        Loss of our own making may come from a limit on answers or connections per second, which no window meets well:
+        so the host is also asked no more than a quarter faster than it answers, and faster again when loss ends.
+        """
         total = self.large_answers + self.large_drops
         if now < self.next_review or total < _REVIEW_SAMPLES:
             return
         base, small = _PRIOR_LOSS, self.small_answers + self.small_drops
         if small >= _REVIEW_SAMPLES:
-            base = min(400, 1000 * self.small_drops // small)
+            base = min(_PRIOR_LOSS, 1000 * self.small_drops // small)
             base += base // 2 + 50
         if 1000 * self.large_drops // total > base:
             self.window = self.threshold = max(_MIN_WINDOW, self.window // 2)
-        self.large_answers = self.large_drops = 0
+            answered = self.asked_since * max(1, self.large_answers) // total
+            pace = (now - self.reviewed) * 4 // (5 * max(1, answered))
+            self.interval = max(self.interval, min(pace, _SLOWEST))
+        else:
+            self.interval -= -(-self.interval // 8)
+        self.large_answers = self.large_drops = self.asked_since = 0
+        self.reviewed = now
         self.next_review = now + self.timeout
 
     def grant(self, retries: int) -> bool:
@@ -224,6 +256,8 @@ class Host:
         self.canary_losses += 1
         if self.canary_losses >= _DEAD_AFTER and now - self.last_answer >= 2 * limit:
             self.dead = True
+            self.interval = self.next_send = 0  # there is nobody left to be gentle with
+            self.window = max(self.window, SMALL_WINDOW)
 
     def heard(self, now: int) -> None:
         """Note a sign of life."""

@@ -1,0 +1,77 @@
+"""The arguments that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from ..types import Peer
+
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
+_UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def duration(text: str) -> float:
+    """Read seconds: 5, 0.5, 500ms, 2s, 1m."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 5, 0.5, 500ms, 2s or 1m")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def positive_duration(text: str) -> float:
+    """Read seconds, more than none."""
+    seconds = duration(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time at all")
+    return seconds
+
+
+def endpoint(text: str) -> Peer:
+    """Read HOST:PORT, where an IPv6 address stands in brackets and a port may be the name of a service."""
+    from ..specs import parse_ports
+
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise argparse.ArgumentTypeError(f"{text!r}: write an IPv6 address in brackets, as in [::1]:80")
+    if not colon or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    try:
+        ports = parse_ports(port)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    if len(ports) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: one port is asked for, and {port!r} is {len(ports)}")
+    return Peer(host, ports[0])
+
+
+def format_endpoint(host: str, port: int) -> str:
+    """Write HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def add_impl(parser: argparse.ArgumentParser, *more: str) -> None:
+    """Add ``--impl``."""
+    parser.add_argument(
+        "--impl",
+        choices=("native", "pure", *more),
+        help="the engine, native (Rust) or pure (Python); default: what OXISOCK_IMPL says, else native",
+    )
+
+
+def face(impl: str | None) -> Any:
+    """Give the module whose functions are bound to an engine; None is the selected one."""
+    from importlib import import_module
+
+    return import_module(f"oxisock.{impl}" if impl else "oxisock")
+
+
+def examples(*lines: str) -> dict[str, Any]:
+    """Give the arguments of ``add_parser`` that put examples below the help of a command."""
+    return {
+        "epilog": "examples:\n" + "\n".join(f"  {line}" for line in lines),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }

@@ -1,0 +1,110 @@
+"""``oxisock diff``: what changed between two scans?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from . import EXIT_NO, EXIT_OK, UsageError
+from .arguments import examples
+from .output import aligned, message, output, paint
+
+if TYPE_CHECKING:
+    from ..report import ReportDiff, ScanReport
+    from ..types import PortResult
+
+_COLOURS = {"opened": "green", "closed": "red", "changed": "yellow"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "diff",
+        help="compare two scans",
+        description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 0 when they "
+        "are alike, else 1. Piped: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE between tabs, - for "
+        "unknown.",
+        **examples("oxisock diff old.json new.json", "oxisock scan localhost --format json | oxisock diff old.json -"),
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("old", metavar="OLD", help="the older report, - for stdin")
+    parser.add_argument("new", metavar="NEW", help="the newer report, - for stdin")
+    parser.add_argument("--format", choices=("table", "plain", "json"), help="default: table on a terminal, else plain")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read both, and print what differs."""
+    if args.old == args.new == "-":
+        raise UsageError("only one of the reports can come from stdin")
+    old, new = (_read(path) for path in (args.old, args.new))
+    for path, report in ((args.old, old), (args.new, new)):
+        if report.partial:
+            message(f"{path} is partial: ports that it does not mention are not compared")
+    difference = old.diff(new)
+    form = args.format or ("table" if args.output is None and sys.stdout.isatty() else "plain")
+    with output(args.output) as stream:
+        if form == "json":
+            stream.write(_json(difference) + "\n")
+        elif form == "plain":
+            stream.write("".join("\t".join(row) + "\n" for row in _rows(difference, old, new)))
+        elif difference:
+            rows = [("CHANGE", "HOST", "PORT", "BEFORE", "NOW", "SERVICE"), *_rows(difference, old, new)]
+            for line, row in zip(aligned(rows, right=(2,)).splitlines(), rows, strict=True):
+                stream.write(paint(line, _COLOURS.get(row[0], "bold"), stream) + "\n")
+        else:
+            stream.write("no difference\n")
+    return EXIT_NO if difference else EXIT_OK
+
+
+def _read(path: str) -> ScanReport:
+    """Read a report in either format: JSON is one object, NDJSON an object a line, each with its type."""
+    import json
+
+    from ..report import ScanReport
+
+    if path == "-":
+        text = sys.stdin.buffer.read()
+    else:
+        with open(path, "rb") as stream:
+            text = stream.read()
+    try:
+        first = json.loads(text.lstrip().split(b"\n", 1)[0])
+    except ValueError:
+        first = None  # JSON over several lines, or nothing that is a report
+    try:
+        if isinstance(first, dict) and "type" in first:
+            return ScanReport.from_ndjson(text)
+        return ScanReport.from_json(text)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _rows(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
+    """Give CHANGE, HOST, PORT, STATE BEFORE, STATE NOW, SERVICE for everything that differs."""
+    before, after = ({(r.address, r.port): str(r.state) for r in report} for report in (old, new))
+    news: list[tuple[str, PortResult]] = [("opened", result) for result in difference.opened]
+    news += [("closed", result) for result in difference.closed]
+    rows: list[tuple[str, ...]] = []
+    for change, result in news:
+        key = (result.address, result.port)
+        row = (change, result.host, str(result.port), before.get(key, "-"), after.get(key, "-"), result.service or "-")
+        rows.append(row)
+    for one, two in difference.changed:
+        # Alike in state, so it is what they say that differs.
+        same = one.state is two.state
+        was, now = ("old banner", "new banner") if same else (str(one.state), str(two.state))
+        rows.append(("changed", two.host, str(two.port), was, now, two.service or "-"))
+    return rows
+
+
+def _json(difference: ReportDiff) -> str:
+    import json
+
+    document = {
+        "opened": [result.to_dict() for result in difference.opened],
+        "closed": [result.to_dict() for result in difference.closed],
+        "changed": [{"before": old.to_dict(), "after": new.to_dict()} for old, new in difference.changed],
+    }
+    return json.dumps(document, indent=2)

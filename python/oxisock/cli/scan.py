@@ -1,0 +1,289 @@
+"""``oxisock scan``: which ports are open?"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+from ..types import Peer, PortState
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from .arguments import add_impl, endpoint, examples, face, positive_duration
+from .output import coloured, is_terminal, message, output, uninterrupted
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ..report import ScanReport
+    from ..types import PortResult
+
+FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
+_SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".xml": "xml"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "scan",
+        help="find open ports",
+        description="Find the open TCP ports of hosts. Targets are names, addresses, networks (10.0.0.0/24), ranges "
+        "(10.0.0.1-20) and files with one target a line (@FILE).",
+        **examples(
+            "oxisock scan localhost",
+            "oxisock scan 127.0.0.1 -p 22,80,8000-9000,top:100",
+            "oxisock scan 127.0.0.0/28 -p ssh,http --format ndjson",
+            "oxisock scan 127.0.0.1 -p 1-2000 --all -o scan.json",
+            "oxisock scan 127.0.0.1 -p 1-2000 --impl both",
+            "oxisock scan 127.0.0.1 -p 22 --why 127.0.0.1:22",
+        ),
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help="what to scan")
+    what = parser.add_argument_group("what is asked")
+    what.add_argument(
+        "-p", "--ports", default="1-1024", help="22,80,1000-2000,http,top:100,!25; - is all (default: 1-1024)"
+    )
+    what.add_argument("--exclude", action="append", default=[], metavar="TARGET", help="leave these targets out")
+    what.add_argument("--exclude-ports", default=(), metavar="PORTS", help="leave these ports out")
+    what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts of the work")
+    family = what.add_mutually_exclusive_group()
+    family.add_argument(
+        "--family", type=int, choices=(4, 6), help="the addresses of a name to use (default: IPv4 first)"
+    )
+    family.add_argument("-4", dest="family", action="store_const", const=4, help="the same as --family 4")
+    family.add_argument("-6", dest="family", action="store_const", const=6, help="the same as --family 6")
+    what.add_argument("--resolve-all", action="store_true", help="scan every address of a name, not only the first")
+    what.add_argument("--banner", action="store_true", help="read what open ports say first")
+    how = parser.add_argument_group("how it is asked")
+    how.add_argument(
+        "--timeout",
+        type=positive_duration,
+        default=1.0,
+        metavar="TIME",
+        help="longest wait for an answer, such as 500ms or 2s (default: 1s)",
+    )
+    how.add_argument(
+        "--retries", type=int, default=1, metavar="N", help="least repeats of an unanswered probe (default: 1)"
+    )
+    how.add_argument("--no-adaptive", action="store_true", help="keep to --timeout and --retries, whatever hosts show")
+    how.add_argument("--concurrency", type=int, metavar="N", help="most probes in flight (default: by open-file limit)")
+    how.add_argument("--rate", type=float, metavar="N", help="most probes a second (default: no limit)")
+    how.add_argument("--threads", type=int, metavar="N", help="threads of the native engine (default: by the work)")
+    how.add_argument("--order", default="random", help="random or sequential (default: random)")
+    how.add_argument("--seed", type=int, metavar="N", help="repeat the random order of the scan that had this seed")
+    add_impl(how, "both")
+    shown = parser.add_argument_group("what is shown")
+    keep = shown.add_mutually_exclusive_group()
+    keep.add_argument("--keep", metavar="STATES", help="show ports of these states: open,closed,filtered,error")
+    keep.add_argument("--all", action="store_true", help="show ports of every state")
+    shown.add_argument(
+        "--format", choices=FORMATS, help="default: by the suffix of -o; else table on a terminal and plain elsewhere"
+    )
+    shown.add_argument("-o", "--output", metavar="FILE", help="write to FILE, which is replaced when the scan is done")
+    shown.add_argument("--trace", action="store_true", help="tell every probe and every answer on stderr")
+    shown.add_argument("--why", type=endpoint, metavar="HOST:PORT", help="tell those of one port")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scan, and show what was found."""
+    form = args.format or _default_format(args.output)
+    options = _options(args)
+    raise_descriptor_limit()
+    try:
+        with output(args.output) as stream:
+            report, code = _scan_and_stream(args, options, form, stream)
+            if form != "ndjson":
+                stream.write(_render(report, form, args.banner, stream))
+            stream.flush()
+    except socket.gaierror as error:
+        message(f"no target resolves: {error.strerror or error}")
+        return EXIT_NO
+    _comment(report, args)
+    if code == EXIT_OK and args.impl == "both":
+        code = _compare(args, options, report)
+    return code
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of ``oxisock.scan``."""
+    keep: tuple[str, ...] = ("open",)
+    if args.all:
+        keep = tuple(PortState)
+    elif args.keep:
+        keep = tuple(part.strip() for part in args.keep.split(","))
+        for state in keep:
+            if state not in list(PortState):
+                raise UsageError(f"--keep: {state!r} is no state: there are {', '.join(PortState)}")
+    return {
+        "ports": args.ports,
+        "exclude": args.exclude,
+        "exclude_ports": args.exclude_ports,
+        "timeout": args.timeout,
+        "retries": args.retries,
+        "adaptive": not args.no_adaptive,
+        "concurrency": args.concurrency,
+        "rate": args.rate,
+        "threads": args.threads,
+        "order": args.order,
+        "seed": args.seed,
+        "shard": args.shard,
+        "family": args.family,
+        "resolve_all": args.resolve_all,
+        "banner": args.banner,
+        "keep": keep,
+        "trace": bool(args.trace or args.why),
+    }
+
+
+def _default_format(path: str | None) -> str:
+    if path is None or path == "-":
+        return "table" if sys.stdout.isatty() else "plain"
+    return next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), "plain")
+
+
+def _scan_and_stream(
+    args: argparse.Namespace, options: dict[str, Any], form: str, stream: IO[str]
+) -> tuple[ScanReport, int]:
+    """Scan with the engine asked for, writing NDJSON as it comes; give the report and the exit code."""
+    from ..report_formats import ndjson_result, ndjson_summary
+
+    written: set[tuple[str, int]] = set()
+
+    def write(result: PortResult) -> None:
+        with uninterrupted():  # no half lines, and none twice
+            stream.write(ndjson_result(result) + "\n")
+            stream.flush()
+            written.add((result.address, result.port))
+
+    streaming = form == "ndjson"
+    # A bar in the midst of lines that stream to the same terminal helps nobody.
+    wanted = not (streaming and stream is sys.stdout and is_terminal(sys.stdout))
+    impl = "native" if args.impl == "both" else args.impl
+    report, code = _scan(args.targets, options, impl, wanted, write if streaming else None)
+    if streaming:
+        for result in report:  # Ctrl-C may have come between finding and writing
+            if (result.address, result.port) not in written:
+                write(result)
+        stream.write(ndjson_summary(report) + "\n")
+    return report, code
+
+
+def _scan(
+    targets: list[str], options: dict[str, Any], impl: str | None, bar: bool, on_result: Any = None
+) -> tuple[ScanReport, int]:
+    """Scan with one engine; give the report, partial after Ctrl-C, and the exit code."""
+    from ..errors import ScanInterrupted
+
+    try:
+        with progress_bar("", bar) as on_progress:
+            return face(impl).scan(targets, on_result=on_result, on_progress=on_progress, **options), EXIT_OK
+    except ScanInterrupted as interrupted:
+        return interrupted.report, EXIT_INTERRUPTED
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _render(report: ScanReport, form: str, banner: bool, stream: IO[str]) -> str:
+    from . import output as shown
+
+    if form == "table":
+        return _table(report, banner, stream)
+    if form == "plain":
+        return "".join(shown.plain_line(result, banner) + "\n" for result in report)
+    if form == "json":
+        return report.to_json(indent=2) + "\n"
+    return report.to_csv() if form == "csv" else report.to_nmap_xml()
+
+
+def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
+    """Give the results as a table, and below it what was counted and is not shown."""
+    from ..report_formats import banner_text, escape
+    from .output import milliseconds, paint, table
+
+    reasons = any(not result.is_open for result in report)
+    heading = ["HOST", "PORT", "STATE", "SERVICE", "RTT ms"]
+    heading += ["REASON"] * reasons + ["BANNER"] * banner
+    rows = [heading]
+    for result in report:
+        host = result.host if result.host == result.address else f"{result.host} ({result.address})"
+        row = [escape(host), str(result.port), result.state, result.service or "-", milliseconds(result.rtt)]
+        row += [result.reason] * reasons
+        if banner:
+            row.append("-" if result.banner is None else banner_text(result.banner.rstrip(b"\r\n")))
+        rows.append(row)
+    text = table(rows, stream, right=(1, 4), colour=2) if report.results else "no port to show\n"
+    return text + paint(_summary(report), "dim", stream) + "\n"
+
+
+def _summary(report: ScanReport) -> str:
+    """Say in one line what the scan came to."""
+    decided = sum(report.counts.values())
+    ports = f"{decided:,} port{'' if decided == 1 else 's'}"
+    if report.addresses is not None and report.addresses != 1:
+        ports += f" of {report.addresses:,} addresses"
+    counts = ", ".join(f"{count:,} {state}" for state, count in report.counts.items() if count) or "nothing decided"
+    cost = f"{report.stats.probes:,} probes"
+    if report.stats.drops:
+        cost += f", {report.stats.drops:,} lost on the way"
+    return f"{ports} in {report.elapsed:.2f} s ({cost}): {counts}"
+
+
+def _comment(report: ScanReport, args: argparse.Namespace) -> None:
+    """Tell on stderr what is no answer but must be known."""
+    from .arguments import format_endpoint
+
+    if args.output not in (None, "-") and is_terminal(sys.stderr):
+        message(f"{_summary(report)}; written to {args.output}")
+    for name, reason in report.unresolved.items():
+        message(f"{name} does not resolve: {reason}")
+    if report.counts[PortState.ERROR]:
+        message(f"{report.counts[PortState.ERROR]:,} ports could not be asked because of faults of this machine")
+    if report.partial:
+        message(f"the scan ended early, after {sum(report.counts.values()):,} ports: this is a part of the answer")
+    if args.trace:
+        for event in report.trace or ():
+            print(f"{format_endpoint(event.address, event.port):24} {event}", file=sys.stderr)
+    if args.why:
+        _explain(report, args.why)
+
+
+def _explain(report: ScanReport, asked: Peer) -> None:
+    """Tell the story of one port, whose host may be named as it was in the targets."""
+    from ..resolve import host_addresses
+    from .arguments import format_endpoint
+
+    name = format_endpoint(*asked)
+    trail = report.why(*asked)
+    if not trail:
+        # A port that was not kept is known by its address alone.
+        try:
+            addresses = host_addresses(asked.host)
+        except OSError:
+            addresses = []
+        trail = next((found for address in addresses if (found := report.why(address, asked.port))), trail)
+    if not trail:
+        message(f"{name} was not asked")
+        return
+    print(f"why {name}:\n{trail}", file=sys.stderr)
+
+
+def _compare(args: argparse.Namespace, options: dict[str, Any], native: ScanReport) -> int:
+    """Scan once more with the pure engine and say on stderr whether it found the same."""
+    from .arguments import format_endpoint
+    from .output import paint
+
+    pure, code = _scan(args.targets, options, "pure", True)
+    if code != EXIT_OK:
+        return code
+    for name, report in (("native", native), ("pure", pure)):
+        message(f"{name:6} {_summary(report)}")
+    states = [{(r.address, r.port): r.state for r in report} for report in (native, pure)]
+    differing = [key for key in states[0] | states[1] if states[0].get(key) is not states[1].get(key)]
+    if not differing:
+        message(paint("the engines agree", "green", sys.stderr) if coloured(sys.stderr) else "the engines agree")
+        return EXIT_OK
+    for key in differing:
+        here, there = (state.get(key, "not among the results") for state in states)
+        message(f"{format_endpoint(*key)}: native says {here}, pure says {there}")
+    message("the engines do not agree")
+    return EXIT_NO

@@ -1,0 +1,91 @@
+//! What `connect` itself allows: a loop that asks every port of a host, with no scanner around it.
+//!
+//! The scanner is measured against it, so it has none of the scanner's truths: it counts a self-connect as open.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::core::errors::{Error, Result};
+use crate::core::net::is_under_way;
+
+/// Count the ports from `first` to `last` that accept a connection, the ports dealt out to `threads` threads in turn.
+///
+/// A refused socket asks the next port: the second `connect` on it fetches the verdict of the first. Whatever has no
+/// verdict by then counts as not open, so this is for hosts that answer at once: this machine.
+pub fn raw_connect_loop(host: IpAddr, first: u16, last: u16, threads: usize) -> Result<usize> {
+    if threads == 0 {
+        return Err(Error::Value("threads must be at least 1, not 0".into()));
+    }
+    let share = |number| ask_every_nth(host, (first..=last).skip(number).step_by(threads));
+    let counts: Vec<io::Result<usize>> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|number| scope.spawn(move || share(number))).collect();
+        let mine = share(0);
+        let panicked = |_| Err(io::Error::other("a thread of the loop panicked"));
+        let theirs = others.into_iter().map(|other| other.join().unwrap_or_else(panicked));
+        std::iter::once(mine).chain(theirs).collect()
+    });
+    Ok(counts.into_iter().sum::<io::Result<usize>>()?)
+}
+
+fn ask_every_nth(host: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<usize> {
+    let mut socket = fresh_socket(host)?;
+    let mut open = 0;
+    for port in ports {
+        let address = SockAddr::from(SocketAddr::new(host, port));
+        let mut answer = socket.connect(&address);
+        if answer.as_ref().is_err_and(is_under_way) {
+            answer = socket.connect(&address);
+        }
+        match answer {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
+            Err(error) if !connected(&error) => {}
+            _ => open += 1,
+        }
+        socket = fresh_socket(host)?;
+    }
+    Ok(open)
+}
+
+fn fresh_socket(host: IpAddr) -> io::Result<Socket> {
+    let domain = if host.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(unix)]
+fn connected(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EISCONN)
+}
+
+#[cfg(not(unix))]
+fn connected(_: &io::Error) -> bool {
+    false
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn it_counts_listeners_once_whatever_the_threads() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for threads in [1, 3] {
+            let open = raw_connect_loop(Ipv4Addr::LOCALHOST.into(), port, port, threads).unwrap();
+            assert_eq!(open, 1);
+        }
+        drop(listener);
+    }
+
+    #[test]
+    fn no_threads_is_refused() {
+        assert!(raw_connect_loop(Ipv4Addr::LOCALHOST.into(), 1, 2, 0).is_err());
+    }
+}

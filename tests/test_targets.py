@@ -1,0 +1,471 @@
+"""Targets: what a spec holds, in which order, under which spelling, at which cost, and what a bad one is told."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import pickle
+import re
+import socket
+import sys
+import tracemalloc
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxisock import Targets, parse_targets
+from oxisock.engines import AddressRange
+from oxisock.targets import RangeSet
+
+LOOPBACK = socket.if_indextoname(1) if sys.platform == "linux" else ""
+needs_zone = pytest.mark.skipif(not LOOPBACK, reason="needs the name of an interface")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("10.0.0.1", ["10.0.0.1"]),
+        ("10.0.0.77/30", ["10.0.0.76", "10.0.0.77", "10.0.0.78", "10.0.0.79"]),
+        ("10.0.0.1/32", ["10.0.0.1"]),
+        ("10.0.0.254-255", ["10.0.0.254", "10.0.0.255"]),
+        ("10.0.0.7-7", ["10.0.0.7"]),
+        ("10.0.0.255-10.0.1.1", ["10.0.0.255", "10.0.1.0", "10.0.1.1"]),
+        ("2001:db8::1", ["2001:db8::1"]),
+        ("[::1]", ["::1"]),
+        ("2001:DB8:0::1", ["2001:db8::1"]),
+        ("2001:db8::2/127", ["2001:db8::2", "2001:db8::3"]),
+        ("::fffe-::1:1", ["::fffe", "::ffff", "::1:0", "::1:1"]),
+        ("[::1]-[::2]", ["::1", "::2"]),
+        ("::ffff:10.0.0.1", ["::ffff:10.0.0.1"]),
+        ("localhost", ["localhost"]),
+        ("db-1.example.com.", ["db-1.example.com."]),
+        ("10.0.0.1-static.example", ["10.0.0.1-static.example"]),
+        ("_ldap._tcp.example", ["_ldap._tcp.example"]),
+        ("bücher.example", ["bücher.example"]),
+        ("b a B a", ["b", "a"]),
+        ("z, ::1 ,10.0.0.2\t10.0.0.1\n", ["10.0.0.1", "10.0.0.2", "::1", "z"]),
+        ("10.0.0.1,10.0.0.1,10.0.0.0/31", ["10.0.0.0", "10.0.0.1"]),
+        (["10.0.0.3 a", "10.0.0.1,b"], ["10.0.0.1", "10.0.0.3", "a", "b"]),
+        (("10.0.0.1",), ["10.0.0.1"]),
+    ],
+)
+def test_specs(spec: object, expected: list[str]) -> None:
+    targets = parse_targets(spec)  # type: ignore[arg-type]
+    assert list(targets) == expected
+    assert list(targets) == expected, "it can be iterated again"
+    assert len(targets) == targets.count == len(expected)
+    assert all(target in targets for target in expected)
+
+
+def test_both_engines_offer_it(impl: ModuleType) -> None:
+    assert list(impl.parse_targets("10.0.0.1-2", exclude="10.0.0.1")) == ["10.0.0.2"]
+    with pytest.raises(ValueError, match=r"'1\.2\.3' at position 1"):
+        impl.parse_targets("1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("spec", "part", "position", "expected"),
+    [
+        ("", "", 1, "expected a name"),
+        (" \n", "", 1, "expected a name"),
+        ("a,,b", "", 3, "expected a name"),
+        ("a, ,b", "", 3, "expected a name"),
+        ("a,", "", 3, "expected a name"),
+        (",a", "", 1, "expected a name"),
+        ("256.1.1.1", "256.1.1.1", 1, "four numbers of 0 to 255"),
+        ("a  1.2.3", "1.2.3", 4, "expected an IPv4 address"),
+        ("a, 5", "5", 4, "expected an IPv4 address"),
+        ("1.2.3.4.", "1.2.3.4.", 1, "expected an IPv4 address"),
+        ("01.2.3.4", "01.2.3.4", 1, "without leading zeros"),
+        ("1.2.3.4/33", "1.2.3.4/33", 1, "a prefix length of 0 to 32"),
+        ("1.2.3.4/", "1.2.3.4/", 1, "a prefix length of 0 to 32"),
+        ("1.2.3.4/-1", "1.2.3.4/-1", 1, "a prefix length of 0 to 32"),
+        ("1.2.3.4/255.0.0.0", "1.2.3.4/255.0.0.0", 1, "a prefix length of 0 to 32"),
+        ("::/129", "::/129", 1, "a prefix length of 0 to 128"),
+        ("example.com/24", "example.com/24", 1, "expected an IPv4 address"),
+        ("10.0.0.9-5", "10.0.0.9-5", 1, "expected the lower end first"),
+        ("10.0.0.9-10.0.0.5", "10.0.0.9-10.0.0.5", 1, "expected the lower end first"),
+        ("10.0.0.9-256", "10.0.0.9-256", 1, "a number of 0 to 255 after '-'"),
+        ("10.0.0.9-010", "10.0.0.9-010", 1, "a number of 0 to 255 after '-'"),
+        ("10.0.0.9-", "10.0.0.9-", 1, "a number of 0 to 255 after '-'"),
+        ("-10.0.0.9", "-10.0.0.9", 1, "expected an IPv4 address"),
+        ("10.0.0-1.1-2", "10.0.0-1.1-2", 1, "expected an IPv4 address"),
+        ("::9-::5", "::9-::5", 1, "expected the lower end first"),
+        ("::1-5", "::1-5", 1, "the last address of the range in full"),
+        ("10.0.0.1-::1", "10.0.0.1-::1", 1, "one version of IP and one zone"),
+        ("::g", "::g", 1, "expected an IPv6 address"),
+        ("localhost:80", "localhost:80", 1, "a target has no port"),
+        ("[localhost]", "[localhost]", 1, "expected an IPv4 address"),
+        ("fe80::1%no-such-if", "fe80::1%no-such-if", 1, "no network interface 'no-such-if'"),
+        ("fe80::1%", "fe80::1%", 1, "no network interface ''"),
+        ("fe80::1%4294967296", "fe80::1%4294967296", 1, "a zone below 2**32"),
+        ("10.0.0.1%1", "10.0.0.1%1", 1, "expected an IPv4 address"),
+        ("٣.1.1.1", "٣.1.1.1", 1, "expected ASCII digits"),
+        ("host٣", "host٣", 1, "expected ASCII digits"),
+        ("10.0.0.1/２4", "10.0.0.1/２4", 1, "expected ASCII digits"),
+        ("127。0。0。1", "127。0。0。1", 1, "expected an IPv4 address"),
+        ("0x7f.1", "0x7f.1", 1, "expected an IPv4 address"),
+        ("0x7f000001", "0x7f000001", 1, "expected an IPv4 address"),
+        ("a..b", "a..b", 1, "expected a name"),
+        ("ü..b", "ü..b", 1, "expected a name"),
+        (".a", ".a", 1, "expected a name"),
+        ("-a", "-a", 1, "expected a name"),
+        ("a!b", "a!b", 1, "expected a name"),
+        ("x" * 64, "x" * 64, 1, "expected a name"),
+        ("x." * 127 + "x", "x." * 127 + "x", 1, "expected a name"),
+        ("a @", "@", 3, "expected @FILE"),
+    ],
+)
+def test_a_bad_part_is_quoted_with_its_position(spec: str, part: str, position: int, expected: str) -> None:
+    quoted = re.escape(f"{part!r} at position {position}: ")
+    with pytest.raises(ValueError, match=rf"^targets: {quoted}.*{re.escape(expected)}"):
+        parse_targets(spec)
+    with pytest.raises(ValueError, match=rf"^targets: item 2: {quoted}"):
+        parse_targets(["ok", spec])
+    if spec.strip():
+        with pytest.raises(ValueError, match=rf"^exclude: {quoted}"):
+            parse_targets("ok", exclude=spec)
+
+
+@pytest.mark.parametrize("spec", [None, 5, True, 1.5, b"10.0.0.1", bytearray(b"a"), [b"a"], [None], [["a"]]])
+def test_wrong_types(spec: object) -> None:
+    with pytest.raises(TypeError, match=r"^targets: .*expected text"):
+        parse_targets(spec)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^exclude: .*expected text"):
+        parse_targets("a", exclude=spec)  # type: ignore[arg-type]
+
+
+def test_no_target_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="no target: expected at least one"):
+        parse_targets([])
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ((), ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "::1", "a", "b"]),
+        ("", ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "::1", "a", "b"]),
+        ("10.0.0.2", ["10.0.0.1", "10.0.0.3", "10.0.0.4", "::1", "a", "b"]),
+        ("10.0.0.2-3", ["10.0.0.1", "10.0.0.4", "::1", "a", "b"]),
+        ("10.0.0.0/30,A", ["10.0.0.4", "::1", "b"]),
+        (["0.0.0.0/0", "b"], ["::1", "a"]),
+        ("::/0 c", ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "a", "b"]),
+    ],
+)
+def test_exclusions(exclude: object, left: list[str]) -> None:
+    spec = "10.0.0.1-4 ::1 a b"
+    assert list(parse_targets(spec, exclude)) == left  # type: ignore[arg-type]
+    assert list(parse_targets(parse_targets(spec), exclude)) == left  # type: ignore[arg-type]
+
+
+def test_excluding_everything_is_a_value_error() -> None:
+    for spec, exclude in [("10.0.0.1", "10.0.0.0/8"), ("a", "A"), ("::/0,10.0.0.0/8,x", "::/0 0.0.0.0/0 x")]:
+        with pytest.raises(ValueError, match="no target: everything is excluded"):
+            parse_targets(spec, exclude)
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_bytes(b"\xef\xbb\xbf# all of them\n10.0.0.1 # the first\r\n\n  b\xc3\xbccher.example#x\n\t\n10.0.0.4-5")
+    assert list(parse_targets(f"@{path}")) == ["10.0.0.1", "10.0.0.4", "10.0.0.5", "bücher.example"]
+    assert list(parse_targets(f"a @{path}", exclude="10.0.0.4")) == ["10.0.0.1", "10.0.0.5", "a", "bücher.example"]
+    with pytest.raises(ValueError, match="everything is excluded"):
+        parse_targets([f"@{path}"], exclude=[f"@{path}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"10.0.0.1\n# x\n a, 256.1.1.1 # y\n", 3, "'256.1.1.1' at position 5: expected an IPv4 address"),
+        (b"a,,b", 1, "'' at position 3: expected a name"),
+        (b"\n@other", 2, "'@other' at position 1: a file cannot name another"),
+        (b"a\nb\n\xff\n", 3, "expected text in UTF-8"),
+    ],
+)
+def test_errors_in_files_have_file_and_line(tmp_path: Path, content: bytes, line: int, message: str) -> None:
+    path = tmp_path / "hosts"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}:{line}: {message}')}"):
+        parse_targets(f"@{path}")
+
+
+def test_files_that_hold_nothing_or_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    with pytest.raises(FileNotFoundError, match="hosts"):
+        parse_targets(f"@{path}")
+    path.write_text("# nothing\n\n")
+    with pytest.raises(ValueError, match="no target: expected at least one"):
+        parse_targets(f"@{path}")
+    assert list(parse_targets(f"@{path} a")) == ["a"]
+
+
+@needs_zone
+def test_zones() -> None:
+    targets = parse_targets(f"fe80::2%1 fe80::1-fe80::2 fe80::1%{LOOPBACK}-fe80::3")
+    assert list(targets) == ["fe80::1", "fe80::2", *(f"fe80::{n}%{LOOPBACK}" for n in (1, 2, 3))]
+    first = int(ipaddress.ip_address("fe80::1"))
+    assert targets.ranges == (AddressRange(6, first, first + 1), AddressRange(6, first, first + 2, 1))
+    assert [targets.host(n) for n in (0, 2, 3)] == ["fe80::1", f"fe80::1%{LOOPBACK}", "fe80::2%1"]
+    assert f"FE80::3%{LOOPBACK}" in targets
+    assert "fe80::3" not in targets
+    with pytest.raises(ValueError, match="in one version of IP and one zone"):
+        parse_targets("fe80::1%1-fe80::2%4294967295")
+
+
+@needs_zone
+def test_an_exclusion_without_a_zone_holds_in_every_zone() -> None:
+    spec = f"fe80::1%{LOOPBACK}/126"
+    assert list(parse_targets(spec, exclude=f"fe80::2-fe80::3%{LOOPBACK} fe80::%4294967295")) == [
+        f"fe80::%{LOOPBACK}",
+        f"fe80::1%{LOOPBACK}",
+    ]
+    assert list(parse_targets(spec, exclude="fe80::1-fe80::ff")) == [f"fe80::%{LOOPBACK}"]
+    with pytest.raises(ValueError, match="everything is excluded"):
+        parse_targets(spec, exclude="fe80::/10")
+
+
+def test_a_zone_without_an_interface_keeps_its_number() -> None:
+    assert list(parse_targets("fe80::1%4294967295")) == ["fe80::1%4294967295"]
+
+
+def test_hosts_are_spelled_as_they_were_first_given() -> None:
+    def spellings(spec: str) -> list[str]:
+        targets = parse_targets(spec)
+        return [targets.host(n) for n in range(sum(r.last - r.first + 1 for r in targets.ranges))]
+
+    assert spellings("[::1] 0::1 ::1") == ["[::1]"]
+    assert spellings("::1 [::1]") == ["::1"]
+    assert spellings("::/127 0::1") == ["::", "::1"]
+    assert spellings("0::1 ::/127") == ["::", "0::1"]
+    assert spellings("0::1-0::1 [::3]/128 a 0::2") == ["::1", "0::2", "::3"]
+    assert spellings("0::1 a [::1]") == ["0::1"]
+
+
+def test_names_are_replaced_by_their_addresses_under_their_first_spelling() -> None:
+    targets = parse_targets("b 10.0.0.5 a 10.0.0.1 ::1 c A gone", exclude="10.0.0.9 never")
+    assert targets.names == ("b", "a", "c", "gone")
+    assert targets.excluded_names == ("never",)
+    found = {
+        "b": ["10.0.0.7", "10.0.0.1"],
+        "a": ["10.0.0.5", "10.0.0.6", "10.0.0.7"],
+        "c": ["::1", "10.0.0.9", "10.0.0.8"],
+        "never": ["10.0.0.8"],
+    }
+    resolved = targets.resolved(found)
+    assert [(resolved.address(n), resolved.host(n)) for n in range(resolved.count)] == [
+        ("10.0.0.1", "b"),
+        ("10.0.0.5", "10.0.0.5"),
+        ("10.0.0.6", "a"),
+        ("10.0.0.7", "b"),
+        ("::1", "::1"),
+    ]
+    assert resolved.names == ()
+    assert list(parse_targets(resolved, exclude="10.0.0.5-7")) == ["10.0.0.1", "::1"]
+    assert targets.names == ("b", "a", "c", "gone"), "the original is as it was"
+    assert parse_targets("a", exclude="never").resolved({"a": ["::1"], "never": ["::1"]}).count == 0
+
+
+def test_numbers_outside_are_index_errors() -> None:
+    targets = parse_targets("10.0.0.1-2 a")
+    for index in (-1, 2):
+        with pytest.raises(IndexError, match=f"no address number {index} among 2"):
+            targets.address(index)
+        with pytest.raises(IndexError):
+            targets.host(index)
+
+
+def test_membership_takes_any_spelling() -> None:
+    targets = parse_targets("10.0.0.0/24 2001:db8::/32 Host.example")
+    for inside in ("10.0.0.255", "2001:DB8::1", "[2001:db8::]", "host.EXAMPLE"):
+        assert inside in targets
+    for outside in ("10.0.1.0", "9.255.255.255", "2001:db9::", "::", "host", "10.0.0", "", "10.0.0.0/24", 1, None):
+        assert outside not in targets
+
+
+@pytest.mark.parametrize("spec", ["10.0.0.0/8", "::/0", "0.0.0.0/0,::/0,a"])
+def test_what_is_large_is_held_as_ranges(spec: str) -> None:
+    parse_targets(spec)
+    tracemalloc.start()
+    try:
+        targets = parse_targets(spec, exclude="10.1.0.0/16")
+        assert "10.1.2.3" not in targets
+        assert list(itertools.islice(targets, 3)) == [targets.address(n) for n in range(3)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000
+    assert targets
+
+
+def test_the_size_of_everything() -> None:
+    assert len(parse_targets("10.0.0.0/8")) == 2**24
+    everything = parse_targets("::/0")
+    assert everything.count == 2**128
+    assert everything.ranges == (AddressRange(6, 0, 2**128 - 1),)
+    assert everything.address(2**127) == "8000::"
+    assert everything.host(2**128 - 1) == "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+    with pytest.raises(OverflowError):
+        len(everything)
+
+
+def test_values() -> None:
+    targets = parse_targets("[::1] 10.0.0.1-2 a", exclude="b")
+    same = parse_targets("10.0.0.1 [::1] a 10.0.0.2", exclude="b")
+    assert targets == same
+    assert hash(targets) == hash(same)
+    assert targets != parse_targets("::1 10.0.0.1-2 a", exclude="b")
+    assert targets != "a"
+    assert repr(targets) == "<Targets: 4 in 2 ranges and 1 name>"
+    copy = pickle.loads(pickle.dumps(targets))
+    assert isinstance(copy, Targets)
+    assert copy == targets
+    assert copy.resolved({"a": ["10.0.0.3"]}).host(2) == "a"
+
+
+def test_parsing_opens_no_socket_and_asks_no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a socket or a look-up")
+
+    for name in ("socket", "getaddrinfo", "gethostbyname"):
+        monkeypatch.setattr(socket, name, never)
+    assert list(parse_targets("localhost 127.0.0.1 ::1", exclude="example.com")) == ["127.0.0.1", "::1", "localhost"]
+
+
+# Near each other, so that they touch and overlap; at the seam of versions and zones, too.
+V4 = st.integers(0, 40).map(lambda n: str(ipaddress.IPv4Address(n if n < 20 else 2**32 - 41 + n)))
+V6 = st.integers(0, 40).map(lambda n: str(ipaddress.IPv6Address(n if n < 20 else 2**128 - 41 + n)))
+
+
+def _span(ends: list[str]) -> tuple[str, set[str]]:
+    low, high = sorted(map(ipaddress.ip_address, ends), key=int)
+    return f"{low}-{high}", {str(type(low)(n)) for n in range(int(low), int(high) + 1)}
+
+
+def _network(address: str, bits: int) -> tuple[str, set[str]]:
+    width = ipaddress.ip_address(address).max_prefixlen - bits
+    return f"{address}/{width}", set(map(str, ipaddress.ip_network(f"{address}/{width}", strict=False)))
+
+
+ELEMENT = st.one_of(
+    V4.map(lambda text: (text, {text})),
+    V6.map(lambda text: (text, {text})),
+    st.one_of(V4, V6).flatmap(lambda text: st.integers(0, 4).map(lambda bits: _network(text, bits))),
+    st.lists(st.integers(0, 30).map(lambda n: f"10.0.0.{n}"), min_size=2, max_size=2).map(_span),
+    st.lists(st.integers(0, 30).map(lambda n: f"2001:db8::{n:x}"), min_size=2, max_size=2).map(_span),
+    st.sampled_from(["a", "b.example"]).map(lambda name: (name, {name})),
+)
+
+
+def _order(text: str) -> tuple[int, int, str]:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return 7, 0, ""
+    return address.version, int(address), ""
+
+
+@given(st.lists(ELEMENT, min_size=1, max_size=8), st.lists(ELEMENT, max_size=4))
+def test_targets_are_a_sorted_set(added: list[tuple[str, set[str]]], removed: list[tuple[str, set[str]]]) -> None:
+    spec, exclude = ",".join(text for text, _ in added), [text for text, _ in removed]
+    gone = set[str]().union(*(held for _, held in removed))
+    held = set[str]().union(*(held for _, held in added)) - gone
+    if not held:
+        with pytest.raises(ValueError, match="everything is excluded"):
+            parse_targets(spec, exclude)
+        return
+    targets = parse_targets(spec, exclude)
+    names = [name for name in dict.fromkeys(text for text, _ in added) if name in ("a", "b.example") and name in held]
+    assert list(targets) == sorted(held - set(names), key=_order) + names
+    assert targets.count == len(held)
+    assert [targets.address(n) for n in range(len(held) - len(names))] == list(targets)[: len(held) - len(names)]
+    assert not any(text in targets for text in gone)
+    for before, after in itertools.pairwise(targets.ranges):
+        assert before[::3] != after[::3] or before.last + 1 < after.first, "merged"
+
+
+@given(st.integers(0, 2**128 - 1) | st.integers(0, 2**33))
+def test_ipv6_text_is_that_of_ipaddress(value: int) -> None:
+    address = ipaddress.IPv6Address(value)
+    (text,) = parse_targets(address.exploded)
+    assert ipaddress.IPv6Address(text) == address
+    assert text == str(address) or address.ipv4_mapped
+
+
+@given(st.text(alphabet="01:.-/%[]@,ax#\u0663ü ", max_size=14))
+def test_any_text_is_targets_or_an_error_that_says_where(text: str) -> None:
+    said = ""
+    try:
+        targets = parse_targets(text)
+    except (ValueError, OSError) as error:
+        said = str(error)
+        located = "at position" in said or (isinstance(error, OSError) and "@" in text)
+    if said:
+        assert located, said
+    else:
+        assert targets.count > 0
+        assert all(re.search("[a-zA-Zü]", name) and ":" not in name for name in targets.names)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 12)), max_size=30),
+)
+def test_a_range_set_is_a_set(steps: list[tuple[bool, int, int]]) -> None:
+    ranges, model = RangeSet(), set[int]()
+    for add, first, more in steps:
+        if add:
+            ranges.add(first, first + more)
+            model |= set(range(first, first + more + 1))
+        else:
+            ranges.subtract(RangeSet([(first, first + more)]))
+            model -= set(range(first, first + more + 1))
+        assert [n for first, last in ranges for n in range(first, last + 1)] == sorted(model)
+        assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(ranges))
+        assert all((n in ranges) == (n in model) for n in range(80))
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9)).map(lambda pair: (pair[0], sum(pair))), max_size=90)
+
+
+@given(PAIRS, PAIRS)
+def test_range_sets_are_joined_and_subtracted_as_sets(
+    left: list[tuple[int, int]], right: list[tuple[int, int]]
+) -> None:
+    def members(pairs: Iterable[tuple[int, int]]) -> set[int]:
+        return {n for first, last in pairs for n in range(first, last + 1)}
+
+    joined, less = RangeSet(left), RangeSet(left)
+    assert members(joined) == members(left)
+    joined.update(RangeSet(right))
+    less.subtract(RangeSet(right))
+    assert members(joined) == members(left) | members(right)
+    assert members(less) == members(left) - members(right)
+    for ranges in (joined, less):
+        assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(ranges))
+
+
+LITERALS = st.integers(0, 6).flatmap(
+    lambda n: st.sampled_from([f"2001:db8::{n}", f"2001:DB8::{n}", f"[2001:db8::{n}]", f"2001:db8:0::{n}"])
+)
+GIVEN = st.one_of(
+    LITERALS,
+    st.tuples(st.integers(0, 6), st.integers(125, 128)).map(lambda pair: f"2001:db8::{pair[0]}/{pair[1]}"),
+    st.tuples(st.integers(0, 3), st.integers(3, 6)).map(lambda pair: f"2001:db8::{pair[0]}-2001:DB8::{pair[1]}"),
+    st.sampled_from(["a", "b"]),
+)
+
+
+@given(st.lists(GIVEN, min_size=1, max_size=10))
+def test_the_first_spelling_is_the_first_mention(parts: list[str]) -> None:
+    found = {"a": ["2001:db8::2", "2001:db8::4"], "b": ["2001:db8::1"]}
+    expected: dict[str, str] = {}
+    for part in parts:
+        held = found.get(part) or list(parse_targets(part))
+        for address in held:
+            literal = part not in found and "/" not in part and "-" not in part
+            expected.setdefault(address, part if literal or part in found else address)
+    resolved = parse_targets(parts).resolved(found)
+    assert {resolved.address(n): resolved.host(n) for n in range(resolved.count)} == expected
