@@ -13,7 +13,9 @@ from types import ModuleType
 
 import pytest
 
+from conftest import wait_until
 from oxisock import Datagram
+from test_udp import heeds_signals
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -104,6 +106,7 @@ def test_the_examples() -> None:
         client = [python, str(EXAMPLES / "udp_client.py"), host, port]
         assert run(*client, "hello", "there") == "ACK: hello there\n"
         assert server.stdout.readline().endswith("sent 11 bytes\n")
+        assert wait_until(lambda: heeds_signals(server.pid))
         server.send_signal(signal.SIGINT)
         assert server.stdout.read() == "1 datagrams, 11 bytes in, 16 bytes out\n"
         assert server.wait(20) == 0
