@@ -98,6 +98,12 @@ def test_sockperf(impl: ModuleType, batch: bool) -> None:
         assert server.stats().handler_errors == 0
 
 
+def test_the_first_example_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (EXAMPLES.parent / "docs" / "udp.md").read_text()
+    exec(page.partition("```python\n")[2].partition("```")[0], {})
+    assert capsys.readouterr().out == "b'ACK: hello'\n"
+
+
 def test_the_examples() -> None:
     python = sys.executable
     with subprocess.Popen([python, str(EXAMPLES / "udp_server.py")], stdout=subprocess.PIPE, text=True) as server:
