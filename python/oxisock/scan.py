@@ -17,7 +17,7 @@ from .scan_plan import ScanJob, ScanOptions, make_job, seconds
 from .scan_run import Scan, reason_text
 from .services import port_number
 from .specs import PortSpec, TargetSpec
-from .types import PortResult, Progress
+from .types import PortResult, Progress, ScanStats
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
@@ -174,17 +174,17 @@ class Scanner:
             keep,
             trace,
         )
-        with self._start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
-            try:
+        scan = None
+        try:
+            with self._start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
                 _follow(scan, on_result, on_progress)
-            except KeyboardInterrupt:
-                scan.close()
-                raise ScanInterrupted(scan.report()) from None
-            except BaseException as error:
-                scan.close()
+                return scan.report()
+        except KeyboardInterrupt:
+            raise ScanInterrupted(scan.report() if scan else _nothing()) from None
+        except BaseException as error:
+            if scan:
                 error.report = scan.report()  # type: ignore[attr-defined]
-                raise
-            return scan.report()
+            raise
 
     def scan_iter(
         self,
@@ -304,6 +304,11 @@ def _checked_host(host: str) -> str:
 
 def _first(addresses: list[str]) -> str:
     return next((address for address in addresses if ":" not in address), addresses[0])
+
+
+def _nothing() -> ScanReport:
+    """Give the report of a scan that was interrupted before it began."""
+    return ScanReport(results=(), counts={}, stats=ScanStats(), partial=True)
 
 
 def _follow(

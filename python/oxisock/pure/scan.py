@@ -186,6 +186,9 @@ class PureScanRun:
                 return
         except OSError as error:  # registering can fail too
             code = error.errno or errno.EIO
+        except BaseException:  # Ctrl-C between two steps
+            sock.close()
+            raise
         if code == 0:
             self._connected(attempt)
             return
