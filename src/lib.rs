@@ -22,4 +22,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::raw_loop::raw_connect_loop;
+
+    // UDP
+    #[pymodule_export]
+    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
 }

@@ -62,13 +62,20 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
     # values
+    "Datagram",
     "Peer",
     "PortResult",
     "PortState",
     "ProbeEvent",
     "Progress",
     "ScanStats",
+    "ServerStats",
+    "StopReport",
     # reports
     "PortChange",
     "ReportDiff",
@@ -86,7 +93,19 @@ if TYPE_CHECKING:
     from .services import service_name
     from .specs import parse_ports, parse_targets
     from .targets import Targets
-    from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
+    from .types import (
+        Datagram,
+        Peer,
+        PortResult,
+        PortState,
+        ProbeEvent,
+        Progress,
+        ScanStats,
+        ServerStats,
+        SkippedFrame,
+        StopReport,
+    )
+    from .udp import udp_request
 
     Delimiter = _bound.Delimiter
     Fixed = _bound.Fixed
@@ -98,6 +117,9 @@ if TYPE_CHECKING:
     Varint = _bound.Varint
     FramedSocket = _bound.FramedSocket
     connect = FramedSocket.connect
+
+    UdpEchoServer = _bound.UdpEchoServer
+    UdpServer = _bound.UdpServer
 else:
     # Everything else is loaded when it is first asked for, which keeps `import oxisock` light.
     def __getattr__(name: str) -> object:

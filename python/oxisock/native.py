@@ -7,6 +7,7 @@ from typing import ClassVar
 from . import _native
 from . import framed_socket as _framed_socket
 from . import framing as _framing
+from . import udp as _udp
 from . import well_known as _well_known
 from .engines import FramingModule as _FramingModule
 from .engines import Impl as _Impl
@@ -18,7 +19,19 @@ from .scan_run import Scan
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
-from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
+from .types import (
+    Datagram,
+    Peer,
+    PortResult,
+    PortState,
+    ProbeEvent,
+    Progress,
+    ScanStats,
+    ServerStats,
+    SkippedFrame,
+    StopReport,
+)
+from .udp import udp_request
 
 impl: _Impl = "native"
 
@@ -76,6 +89,19 @@ class FramedSocket(_Framing, _framed_socket.FramedSocket):
 
 connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+
+class UdpServer(_udp.UdpServer):
+    __doc__ = _udp.UdpServer.__doc__
+    impl = "native"
+    _engine = _native
+
+
+class UdpEchoServer(_udp.UdpEchoServer):
+    __doc__ = _udp.UdpEchoServer.__doc__
+    impl = "native"
+    _engine = _native
 
 
 __all__ = [
@@ -114,14 +140,21 @@ __all__ = [
     "connect",
     "presets",
     # values
+    "Datagram",
     "Peer",
     "PortResult",
     "PortState",
     "ProbeEvent",
     "Progress",
     "ScanStats",
+    "ServerStats",
+    "StopReport",
     # reports
     "PortChange",
     "ReportDiff",
     "ScanReport",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
 ]

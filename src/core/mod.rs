@@ -4,3 +4,4 @@ pub mod errors;
 pub mod framing;
 pub mod net;
 pub mod scan;
+pub mod udp;

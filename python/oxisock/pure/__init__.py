@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from .. import framed_socket as _framed_socket
 from .. import framing as _framing
+from .. import udp as _udp
 from .. import well_known as _well_known
 from ..engines import FramingModule as _FramingModule
 from ..engines import Impl as _Impl
@@ -17,9 +18,22 @@ from ..scan_run import Scan
 from ..services import service_name
 from ..specs import parse_ports, parse_targets
 from ..targets import Targets
-from ..types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
+from ..types import (
+    Datagram,
+    Peer,
+    PortResult,
+    PortState,
+    ProbeEvent,
+    Progress,
+    ScanStats,
+    ServerStats,
+    SkippedFrame,
+    StopReport,
+)
+from ..udp import udp_request
 from . import framing as _framing_engine
 from . import scan as _scan_engine  # noqa: F401  # before the function of that name: imported later, it would hide it
+from . import udp as _udp_engine
 
 impl: _Impl = "pure"
 
@@ -78,6 +92,20 @@ class FramedSocket(_Framing, _framed_socket.FramedSocket):
 connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
 
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+
+class UdpServer(_udp.UdpServer):
+    __doc__ = _udp.UdpServer.__doc__
+    impl = "pure"
+    _engine = _udp_engine
+
+
+class UdpEchoServer(_udp.UdpEchoServer):
+    __doc__ = _udp.UdpEchoServer.__doc__
+    impl = "pure"
+    _engine = _udp_engine
+
 
 __all__ = [
     "impl",
@@ -115,14 +143,21 @@ __all__ = [
     "connect",
     "presets",
     # values
+    "Datagram",
     "Peer",
     "PortResult",
     "PortState",
     "ProbeEvent",
     "Progress",
     "ScanStats",
+    "ServerStats",
+    "StopReport",
     # reports
     "PortChange",
     "ReportDiff",
     "ScanReport",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
 ]
