@@ -16,6 +16,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 COMMANDS = [
     line
     for block in re.findall(r"```\n(.*?)```", README, re.S)
+    if not block.startswith("$")  # that one shows what is printed
     for line in block.splitlines()
     if line.startswith("oxisock ") and "localhost:" not in line and " serve " not in line
 ]

@@ -84,7 +84,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     # Type checkers see the pure engine, so no stub of the public face can drift.
-    from . import presets
+    from . import native, presets, pure
     from . import pure as _bound
     from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
     from .framing import Codec, Decoder
@@ -121,16 +121,19 @@ if TYPE_CHECKING:
     UdpEchoServer = _bound.UdpEchoServer
     UdpServer = _bound.UdpServer
 else:
-    # Everything else is loaded when it is first asked for, which keeps `import oxisock` light.
+    # Everything else is loaded when the first of it is asked for, which keeps `import oxisock` light.
+    _MODULES = ("native", "presets", "pure")
+
     def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module 'oxisock' has no attribute {name!r}")
         from importlib import import_module
 
-        if name == "presets":
-            return import_module("oxisock.presets")
-        value = globals()[name] = getattr(import_module(f"oxisock.{impl}"), name)
-        return value
+        if name in _MODULES:
+            return import_module(f"oxisock.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'oxisock' has no attribute {name!r}")
+        bound = vars(import_module(f"oxisock.{impl}"))
+        globals().update({each: bound[each] for each in __all__ if each in bound and each not in _MODULES})
+        return globals()[name]
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, *_MODULES})
