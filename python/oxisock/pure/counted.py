@@ -23,7 +23,7 @@ class Fault(NamedTuple):
 
 
 Extent = tuple[int, int, int, int | None]
-"""Where a frame stands: start and end of what is given of it, where the next one begins, the length of body it declared.
+"""Where a frame stands: start and end of what is given of it, where the next one begins, the length it declared.
 
 A plain tuple, because there is one for each frame."""
 
