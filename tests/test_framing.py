@@ -380,7 +380,7 @@ def test_wrong_types_are_type_errors(impl: ModuleType) -> None:
 
 @for_each_codec
 def test_codecs_are_values(codec: Any) -> None:
-    again = eval(repr(codec), vars(oxisock))
+    again = eval(repr(codec), {name: getattr(oxisock, name) for name in oxisock.__all__})
     assert again == codec
     assert hash(again) == hash(codec)
     assert codec != oxisock.Fixed(4)
