@@ -12,11 +12,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
 COMMANDS = [
     line
-    for block in re.findall(r"```\n(.*?)```", README, re.S)
-    if not block.startswith("$")  # that one shows what is printed
+    for language, block in BLOCKS
+    if not language and not block.startswith("$")  # that shows what is printed
     for line in block.splitlines()
     if line.startswith("oxisock ") and "localhost:" not in line and " serve " not in line
 ]

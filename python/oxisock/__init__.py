@@ -84,8 +84,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     # Type checkers see the pure engine, so no stub of the public face can drift.
-    from . import native, presets, pure
+    from . import native as native
+    from . import presets
     from . import pure as _bound
+    from . import pure as pure
     from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
     from .framing import Codec, Decoder
     from .report import PortChange, ReportDiff, ScanReport
