@@ -7,3 +7,4 @@ pub mod load;
 pub mod raw_loop;
 pub mod scan;
 pub mod servers;
+pub mod udp;
