@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     from .services import service_name
     from .specs import parse_ports, parse_targets
     from .targets import Targets
-    from .threaded import ThreadConnection
+    from .thread_connection import ThreadConnection
     from .types import (
         Datagram,
         Peer,
