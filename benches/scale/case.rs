@@ -32,8 +32,6 @@ pub struct Case {
     pub shards: u64,
     /// Chooses the order of the scan and everything about the network.
     pub seed: u64,
-    /// Whether the line of names is printed.
-    pub header: bool,
 }
 
 const SLASH_8: Case = Case {
@@ -50,13 +48,12 @@ const SLASH_8: Case = Case {
     retries: 1,
     shards: 1,
     seed: 1,
-    header: true,
 };
 
 /// The cases that run where none is named.
 pub const CASES: [Case; 9] = [
     Case { name: "host", hosts: 1, ports: 65535, up: 1.0, open: 0.0, refused: 0.0, ..SLASH_8 },
-    Case { name: "host-5-open", hosts: 1, ports: 65535, up: 1.0, open: 5.0 / 65535.0, refused: 0.0, ..SLASH_8 },
+    Case { name: "host-open", hosts: 1, ports: 65535, up: 1.0, open: 0.0001, refused: 0.0, ..SLASH_8 },
     Case { name: "1k-top100", hosts: 1024, ports: 100, up: 0.5, open: 0.03, refused: 0.77, ..SLASH_8 },
     Case { name: "64k", hosts: 1 << 16, ..SLASH_8 },
     SLASH_8,
@@ -73,14 +70,12 @@ impl Case {
         let mut options = Vec::new();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
-            if argument == "--no-header" {
-                options.push(argument.clone());
-            } else if argument.starts_with("--") {
+            if argument.starts_with("--") {
                 let value = rest.next().ok_or_else(|| format!("{argument} takes a value"))?;
                 options.extend([argument.clone(), value.clone()]);
             } else {
                 let named = CASES.into_iter().find(|case| case.name == argument);
-                cases.push(named.ok_or_else(|| format!("there is no case {argument:?}"))?);
+                cases.push(named.ok_or_else(|| format!("there is no case {argument:?}: --help lists them"))?);
             }
         }
         if cases.is_empty() {
@@ -95,10 +90,6 @@ impl Case {
     fn apply(&mut self, options: &[String]) -> Result<(), String> {
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
-            if option == "--no-header" {
-                self.header = false;
-                continue;
-            }
             let value = rest.next().map_or("", String::as_str);
             let understood = match option.as_str() {
                 "--hosts" => set(&mut self.hosts, value),
@@ -113,7 +104,7 @@ impl Case {
                 "--retries" => set(&mut self.retries, value),
                 "--shards" => set(&mut self.shards, value),
                 "--seed" => set(&mut self.seed, value),
-                _ => return Err(format!("there is no option {option}")),
+                _ => return Err(format!("there is no option {option}: --help lists them")),
             };
             if !understood {
                 return Err(format!("{option} cannot be {value:?}"));
@@ -122,6 +113,9 @@ impl Case {
         let fractions = [self.up, self.open, self.refused, self.open + self.refused, self.loss];
         if !fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction)) {
             return Err("fractions are between 0 and 1, and open and refused together too".into());
+        }
+        if self.hosts == 0 || self.hosts > 1 << 32 {
+            return Err("hosts are 1 to 4294967296".into());
         }
         if self.ports == 0 || self.shards == 0 || self.concurrency == 0 || !(0.001..=3600.0).contains(&self.timeout) {
             return Err("ports, shards and concurrency are at least 1, and timeout 0.001 to 3600 seconds".into());
