@@ -43,6 +43,8 @@ pub(super) struct Worker {
     addresses: Addresses,
     poll: Poll,
     start: Instant,
+    /// When the clock was last read: an answer that comes at once tells the time for the next probe too.
+    time: i64,
     banner: i64,
     /// By the lower half of the engine's token.
     attempts: Vec<Option<(ProbeOrder, TcpStream)>>,
@@ -62,6 +64,7 @@ impl Worker {
             addresses,
             poll,
             start,
+            time: 0,
             banner: plan.banner,
             attempts: Vec::new(),
             under_way: 0,
@@ -97,14 +100,16 @@ impl Worker {
         shared.publish(thread, std::mem::take(&mut self.found), self.engine.take_events(), self.engine.tally());
     }
 
-    fn now(&self) -> i64 {
-        self.start.elapsed().as_nanos() as i64
+    fn now(&mut self) -> i64 {
+        self.time = self.start.elapsed().as_nanos() as i64;
+        self.time
     }
 
     fn turn(&mut self, events: &mut Events, expired: &mut Vec<u64>) {
         let mut sent = 0;
+        self.now();
         while sent < BATCH
-            && let Some(order) = self.engine.next(self.now())
+            && let Some(order) = self.engine.next(self.time)
         {
             self.send(order);
             sent += 1;
@@ -213,6 +218,7 @@ impl Worker {
         }
         self.attempts[place] = Some((order, stream));
         self.under_way += 1;
+        self.now();
         Ok(())
     }
 
