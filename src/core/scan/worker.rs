@@ -115,7 +115,10 @@ impl Worker {
             sent += 1;
         }
         if sent == BATCH && self.under_way == 0 && self.reading.is_empty() {
-            return; // every answer came at once: there is nothing to wait for
+            // Every answer came at once: there is nothing to wait for, and only the timers of the answered to clear away.
+            expired.clear();
+            self.engine.expire(self.time, expired);
+            return;
         }
         let now = self.now();
         self.found.extend(self.engine.take_outcomes());
