@@ -8,6 +8,8 @@ mod answers;
 mod choosing;
 mod news;
 
+pub use news::News;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
@@ -30,8 +32,6 @@ pub struct ProbeOrder {
     /// The how-manieth repeat.
     pub repeat: u32,
 }
-
-pub use news::News;
 
 #[derive(Debug)]
 struct Flight {
