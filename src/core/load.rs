@@ -190,6 +190,7 @@ pub fn raw_echo_loop(listener: std::net::TcpListener, mut keep_going: impl FnMut
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::fd::IntoRawFd;
 
