@@ -27,6 +27,10 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::raw_loop::raw_connect_loop;
+
+    // UDP
+    #[pymodule_export]
+    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
     // load
     #[pymodule_export]
     use crate::py::load::{load_tcp, raw_echo_loop};

@@ -36,25 +36,27 @@ def test_the_picture(impl: ModuleType) -> None:
 
 
 def drawn_bytes(picture: str) -> bytes:
-    """All bytes of a picture, in order; offsets must follow one another."""
+    """All bytes of a picture, in order; none where offsets do not follow one another."""
     drawn = b""
     for line in picture.splitlines():
         if line[:8].strip().isdigit():
-            assert int(line[:8]) == len(drawn)
+            if len(drawn) != int(line[:8]):
+                return b""
             drawn += bytes.fromhex(line[10:57])
     return drawn
 
 
-@pytest.mark.parametrize(("name", "stream"), [case[:2] for case in (*GOOD, *BAD) if len(case[1]) < 60])
-def test_every_byte_is_drawn_once_and_the_fault_is_told(impl: ModuleType, name: str, stream: bytes) -> None:
-    picture = CODECS[name](impl).explain(stream)
-    assert drawn_bytes(picture) == stream
-    try:
-        CODECS[name](impl).decode(stream)
-    except ValueError as error:
-        assert f"{type(error).__name__}: {error}" in picture
-    else:
-        assert "then" not in picture.splitlines()[0]
+def test_every_byte_is_drawn_once_and_the_fault_is_told(impl: ModuleType) -> None:
+    for name, stream in [case[:2] for case in (*GOOD, *BAD)]:
+        picture = CODECS[name](impl).explain(stream)
+        # Long parts are not drawn in full.
+        assert drawn_bytes(picture) == stream or len(stream) > 60
+        try:
+            CODECS[name](impl).decode(stream)
+        except ValueError as error:
+            assert f"{type(error).__name__}: {error}" in picture
+        else:
+            assert "then" not in picture.splitlines()[0]
 
 
 @pytest.mark.parametrize("name", sorted(CODECS))

@@ -169,6 +169,20 @@ def test_send_prints_one_reply_for_each_message(impl: ModuleType) -> None:
         assert server.stats().accepted == 2
 
 
+def test_serve_udp_acknowledges(impl: ModuleType) -> None:
+    for more in ([], ["-v"]):
+        with process(*serve(impl, "udp", *more)) as (server, address):
+            where = ":".join(map(str, address))
+            command = [*OXISOCK, "send", "--udp", where, "one", "two", "--impl", impl.impl]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "ACK: one\nACK: two\n", "")
+            server.terminate()
+            code, _, err = ended(server)
+            assert code == 0
+            assert "messages 2" in err
+            assert ("b'one'" in err) is bool(more)
+
+
 def test_send_without_an_answer(impl: ModuleType) -> None:
     with impl.MessageServer(lambda message, peer: None) as server:
         done = send(impl, server, "hello", "--timeout", "200ms")

@@ -15,12 +15,15 @@ from .engines import (
     Reply,
     ScanPlan,
     ServerPlan,
+    UdpPlan,
+    UdpTally,
 )
 from .engines import Framer as _AnyFramer
-from .types import SkippedFrame
+from .types import Datagram, Peer, SkippedFrame
 
 __all__ = [
     "VERSION",
+    # scan
     "ScanEngine",
     "ScanRun",
     "raw_connect_loop",
@@ -50,8 +53,13 @@ __all__ = [
     "length_framer",
     "lines_framer",
     "varint_framer",
+    # UDP
+    "UdpEcho",
+    "UdpLoop",
+    "udp_echo",
+    "udp_load",
+    "udp_loop",
 ]
-__all__ = ["VERSION", "ScanEngine", "ScanRun", "raw_connect_loop", "start_scan"]
 
 VERSION: Final[str]
 
@@ -112,6 +120,27 @@ def decimal_framer(separator: int, trailer: int | None, max_frame: int, /) -> Fr
 def fixed_framer(size: int, /) -> Framer: ...
 def delimiter_framer(delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> Framer: ...
 def lines_framer(keep: bool, eof_frame: bool, max_frame: int, /) -> Framer: ...
+def udp_loop(fd: int, plan: UdpPlan) -> UdpLoop: ...
+def udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho: ...
+def udp_load(
+    target: tuple[str, int], amount: int, window: int, size: int, patience: float, prefix: bytes
+) -> tuple[int, int, int, float]: ...
+
+@final
+class UdpLoop:
+    def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None: ...
+    def refused(self) -> list[tuple[Peer, int]]: ...
+    def end(self, drain: float | None) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
+    def tally(self) -> UdpTally: ...
+
+@final
+class UdpEcho:
+    def end(self, drain: float | None) -> None: ...
+    def wait(self, timeout: float) -> bool: ...
+    def abandon(self) -> None: ...
+    def tally(self) -> UdpTally: ...
 
 # --- load ----------------------------------------------------------------------------------------------------------
 

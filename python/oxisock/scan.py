@@ -7,18 +7,27 @@ import importlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, ClassVar
 
-from .engines import OPEN, Impl, OutcomeTuple, ScanModule
+from .engines import OPEN
 from .errors import ScanInterrupted
-from .report import ScanReport
-from .resolve import Family, host_addresses
-from .scan_plan import ScanJob, ScanOptions, make_job, seconds
+from .resolve import host_addresses
+from .scan_plan import ScanOptions, make_job, seconds
 from .scan_run import Scan, reason_text
 from .services import port_number
-from .specs import PortSpec, TargetSpec
-from .types import PortResult, Progress, ScanStats
+from .types import ScanStats
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .engines import Impl, OutcomeTuple, ScanModule
+    from .report import ScanReport
+    from .resolve import Family
+    from .scan_plan import ScanJob
+    from .specs import PortSpec, TargetSpec
+    from .types import PortResult, Progress
+
+_ENGINES = {"pure": "oxisock.pure.scan", "native": "oxisock._native"}  # by name, so that a face imports no engine
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
 _TRY_SECONDS = 1.0  # how long wait_for_port gives one try
@@ -36,12 +45,23 @@ _ERRNO_OF = {
 class Scanner:
     """The scanning functions, bound to one engine."""
 
-    def __init__(self, impl: Impl, engine: ScanModule) -> None:
-        self._impl = impl
-        self._engine = engine
+    _known: ClassVar[dict[Impl, Scanner]] = {}
+
+    def __init__(self, impl: Impl) -> None:
+        self._impl: Impl = impl
+
+    @classmethod
+    def of(cls, impl: Impl) -> Scanner:
+        """Give the scanner of an engine: there is one of each, so that bound functions compare equal."""
+        return cls._known.setdefault(impl, cls(impl))
 
     def __reduce__(self) -> tuple[Callable[[Impl], Scanner], tuple[Impl]]:
-        return _scanner_of, (self._impl,)
+        return Scanner.of, (self._impl,)
+
+    @property
+    def _engine(self) -> ScanModule:
+        engine: ScanModule = importlib.import_module(_ENGINES[self._impl])
+        return engine
 
     def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
         """Say whether a TCP connection to a port succeeds.
@@ -287,13 +307,6 @@ class Scanner:
         return Scan(self._engine.start_scan, job)
 
 
-def _scanner_of(impl: Impl) -> Scanner:
-    """Give the scanner of an engine: bound functions are pickled as its name."""
-    # By name, so that the faces import no engine.
-    scanner: Scanner = importlib.import_module(f"oxisock.{impl}")._scanner
-    return scanner
-
-
 def _checked_host(host: str) -> str:
     if not isinstance(host, str):
         raise TypeError(f"host={host!r}: expected a name or an address as text")
@@ -308,6 +321,8 @@ def _first(addresses: list[str]) -> str:
 
 def _nothing() -> ScanReport:
     """Give the report of a scan that was interrupted before it began."""
+    from .report import ScanReport
+
     return ScanReport(results=(), counts={}, stats=ScanStats(), partial=True)
 
 

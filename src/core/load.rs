@@ -86,7 +86,9 @@ impl TcpLoad {
             }
             for event in &events {
                 let asker = &mut askers[event.token().0];
-                if asker.left > 0 && asker.turn(&volley, &expected, &mut buffer)? {
+                if asker.left > 0
+                    && asker.turn(&volley, &expected, &mut buffer, event.is_read_closed() || event.is_error())?
+                {
                     busy -= 1;
                 }
             }
@@ -107,7 +109,7 @@ fn stalled(events: &Events, waited: &mut Duration, more: Duration) -> Result<()>
 
 impl Asker {
     /// Write and read what can be; true when the last volley is answered.
-    fn turn(&mut self, volley: &[u8], expected: &[u8], buffer: &mut [u8]) -> Result<bool> {
+    fn turn(&mut self, volley: &[u8], expected: &[u8], buffer: &mut [u8], ending: bool) -> Result<bool> {
         self.write(volley)?;
         loop {
             let count = match self.stream.read(buffer) {
@@ -130,8 +132,8 @@ impl Asker {
                 (self.got, self.sent) = (0, 0);
                 self.write(volley)?;
             }
-            // A short read has emptied the socket.
-            if count < buffer.len() {
+            // A short read has emptied the socket, unless the end is in sight, which is told only once.
+            if count < buffer.len() && !ending {
                 return Ok(false);
             }
         }
@@ -185,4 +187,61 @@ pub fn raw_echo_loop(listener: std::net::TcpListener, mut keep_going: impl FnMut
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+    use crate::core::echo::EchoRun;
+    use crate::core::reactor::Plan;
+    use crate::core::reactor::connection::{Faults, Limits, NEVER};
+
+    fn echo(workers: usize, faults: Option<Faults>) -> (EchoRun, SocketAddr) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
+        let plan = Plan { max_connections: 100, limits, nodelay: true, keepalive: false };
+        (EchoRun::start(listener.into_raw_fd(), plan, workers, faults).unwrap(), address)
+    }
+
+    fn load(address: SocketAddr, reply: &[u8]) -> Result<Report> {
+        let request = b"hello".to_vec();
+        let load = TcpLoad { address, connections: 8, depth: 3, request, reply: reply.to_vec(), messages: 1000 };
+        load.run(|| true)
+    }
+
+    #[test]
+    fn echo_answers_and_ends() {
+        let (run, address) = echo(2, None);
+        assert!(load(address, b"hello").unwrap().messages >= 1000);
+        run.control.begin_stop(5_000_000_000);
+        assert!(run.wait(Duration::from_secs(20)));
+        let counters = run.control.counters();
+        assert_eq!((counters[0], counters[1], counters[2]), (8, 0, 8));
+        assert_eq!(counters[6], counters[7]);
+    }
+
+    #[test]
+    fn a_wrong_answer_is_noticed() {
+        let (_run, address) = echo(1, None);
+        assert!(matches!(load(address, b"hallo"), Err(Error::Value(_))));
+    }
+
+    #[test]
+    fn a_reset_is_an_error() {
+        let (_run, address) = echo(1, Some(Faults { reset_after: 100, ..Faults::NONE }));
+        assert!(matches!(load(address, b"hello"), Err(Error::Io(_))));
+    }
+
+    #[test]
+    fn who_is_told_to_stop_stops() {
+        let (_run, address) = echo(1, Some(Faults { delay: 20_000_000, ..Faults::NONE }));
+        let (request, reply) = (b"hello".to_vec(), b"hello".to_vec());
+        let load = TcpLoad { address, connections: 1, depth: 1, request, reply, messages: 1_000_000 };
+        assert!(matches!(load.run(|| false), Err(Error::Io(_))));
+    }
 }

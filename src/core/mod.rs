@@ -9,3 +9,4 @@ pub mod messages;
 pub mod net;
 pub mod reactor;
 pub mod scan;
+pub mod udp;

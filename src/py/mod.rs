@@ -9,3 +9,4 @@ pub mod load;
 pub mod raw_loop;
 pub mod scan;
 pub mod servers;
+pub mod udp;

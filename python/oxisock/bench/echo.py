@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from . import Contender
 
+_AMOUNT = 50_000
 _OURS = "from oxisock import {impl}\nserver = {impl}.EchoServer().start()\ntell(server.address.port)\nwait()"
 _THREADS = """
 from oxisock import native
@@ -47,9 +48,9 @@ def scenarios() -> list[Scenario]:
 def _scenario(connections: int, size: int) -> Scenario:
     return Scenario(
         name=f"echo, {size} bytes, {connections} connections",
-        amount=50_000,
+        amount=_AMOUNT,
         unit="messages",
-        contenders=partial(_contenders, connections, size),
+        contenders=partial(_contenders, connections, size, _AMOUNT),
         ratios=[
             ("native", "raw loop"),
             ("uvloop", "native"),
@@ -61,7 +62,7 @@ def _scenario(connections: int, size: int) -> Scenario:
     )
 
 
-def _contenders(connections: int, size: int) -> AbstractContextManager[list[Contender]]:
+def _contenders(connections: int, size: int, amount: int) -> AbstractContextManager[list[Contender]]:
     message = bytes(index * 7 % 256 for index in range(size))
     servers = {
         "raw loop": _RAW,
@@ -72,4 +73,4 @@ def _contenders(connections: int, size: int) -> AbstractContextManager[list[Cont
     }
     if has_uvloop():
         servers["uvloop"] = _PROTOCOL.format(loop="uvloop")
-    return contenders(servers, Asking(connections, 1, message, message, 50_000))
+    return contenders(servers, Asking(connections, 1, message, message, amount))

@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         for face in faces:
             for name, server in (("echo", echoes[face.impl]), ("upper", uppers[face.impl])):
                 rows.append([name, face.impl, *_round_trips(face, server.address)])
+            with face.UdpEchoServer(_HOST, prefix=b"ACK: ") as server:
+                rows.append(["udp", face.impl, *_datagrams(face, server.address)])
         print(table(rows, out, right=(4,)))
         for face in faces:
             conversation(face)
@@ -98,6 +100,19 @@ def _round_trips(face: Any, address: Peer) -> tuple[str, str, str]:
             answer = framed.recv()
             times.append(time.perf_counter() - began)
     return line.decode(), answer.decode(), milliseconds(statistics.median(times))
+
+
+def _datagrams(face: Any, address: Peer) -> tuple[str, str, str]:
+    """The same with datagrams, each from a socket of its own."""
+    import statistics
+    import time
+
+    payload, times = b"hello", []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        answer = face.udp_request(*address, payload, retries=2)
+        times.append(time.perf_counter() - began)
+    return payload.decode(), answer.decode(), milliseconds(statistics.median(times))
 
 
 def _timing(name: str, report: ScanReport) -> str:

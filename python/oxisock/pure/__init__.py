@@ -11,28 +11,43 @@ from .. import framing as _framing
 from .. import request as _request
 from .. import servers as _servers
 from .. import threaded as _threaded
+from .. import udp as _udp
 from .. import well_known as _well_known
 from ..chat import ChatEvent, ChatMember
 from ..engines import FramingModule as _FramingModule
 from ..engines import Impl as _Impl
 from ..errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from ..framing import Codec, Decoder
+from ..report import PortChange, ReportDiff, ScanReport
 from ..scan import Scanner as _Scanner
 from ..scan_run import Scan
 from ..servers import Faults
 from ..services import service_name
 from ..specs import parse_ports, parse_targets
 from ..targets import Targets
-from ..threaded import ThreadConnection
-from ..types import SkippedFrame
+from ..thread_connection import ThreadConnection
+from ..types import (
+    Datagram,
+    Peer,
+    PortResult,
+    PortState,
+    ProbeEvent,
+    Progress,
+    ScanStats,
+    ServerStats,
+    SkippedFrame,
+    StopReport,
+)
+from ..udp import udp_request
 from . import chat as _chat_engine
 from . import framing as _framing_engine
-from . import scan as _scan_engine
+from . import scan as _scan_engine  # noqa: F401  # before the function of that name: imported later, it would hide it
 from . import servers as _servers_engine
+from . import udp as _udp_engine
 
 impl: _Impl = "pure"
 
-_scanner: _Scanner = _Scanner(impl, _scan_engine)
+_scanner: _Scanner = _Scanner.of(impl)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
@@ -87,7 +102,6 @@ class FramedSocket(_Framing, _framed_socket.FramedSocket):
 connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
 
-
 # --- TCP servers ---------------------------------------------------------------------------------------------------
 
 
@@ -111,6 +125,20 @@ class ThreadedServer(_threaded.ThreadedServer):
 
 _requests: _request.Requests = _request.Requests(FramedSocket)
 tcp_request = _requests.tcp_request
+
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+
+class UdpServer(_udp.UdpServer):
+    __doc__ = _udp.UdpServer.__doc__
+    impl = "pure"
+    _engine = _udp_engine
+
+
+class UdpEchoServer(_udp.UdpEchoServer):
+    __doc__ = _udp.UdpEchoServer.__doc__
+    impl = "pure"
+    _engine = _udp_engine
 
 
 # --- chat ----------------------------------------------------------------------------------------------------------
@@ -177,4 +205,22 @@ __all__ = [
     "ChatEvent",
     "ChatMember",
     "ChatServer",
+    # values
+    "Datagram",
+    "Peer",
+    "PortResult",
+    "PortState",
+    "ProbeEvent",
+    "Progress",
+    "ScanStats",
+    "ServerStats",
+    "StopReport",
+    # reports
+    "PortChange",
+    "ReportDiff",
+    "ScanReport",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
 ]

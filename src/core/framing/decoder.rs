@@ -245,8 +245,9 @@ impl Decoder {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::counted::{Counted, Decimal, LengthPrefix};
+    use super::super::counted::Counted;
     use super::super::delimited::Delimited;
+    use super::super::headers::{Decimal, LengthPrefix};
     use super::*;
 
     fn codecs() -> Vec<Codec> {
