@@ -26,4 +26,10 @@ mod _native {
     // UDP
     #[pymodule_export]
     use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
+    // load
+    #[pymodule_export]
+    use crate::py::load::{load_tcp, raw_echo_loop};
+    // TCP servers
+    #[pymodule_export]
+    use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
 }

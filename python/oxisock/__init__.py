@@ -62,6 +62,13 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # TCP servers
+    "EchoServer",
+    "Faults",
+    "MessageServer",
+    "ThreadConnection",
+    "ThreadedServer",
+    "tcp_request",
     # UDP
     "UdpEchoServer",
     "UdpServer",
@@ -92,9 +99,11 @@ if TYPE_CHECKING:
     from .framing import Codec, Decoder
     from .report import PortChange, ReportDiff, ScanReport
     from .scan_run import Scan
+    from .servers import Faults
     from .services import service_name
     from .specs import parse_ports, parse_targets
     from .targets import Targets
+    from .thread_connection import ThreadConnection
     from .types import (
         Datagram,
         Peer,
@@ -119,6 +128,11 @@ if TYPE_CHECKING:
     Varint = _bound.Varint
     FramedSocket = _bound.FramedSocket
     connect = FramedSocket.connect
+
+    EchoServer = _bound.EchoServer
+    MessageServer = _bound.MessageServer
+    ThreadedServer = _bound.ThreadedServer
+    tcp_request = _bound._requests.tcp_request
 
     UdpEchoServer = _bound.UdpEchoServer
     UdpServer = _bound.UdpServer

@@ -6,6 +6,9 @@ from typing import ClassVar
 
 from .. import framed_socket as _framed_socket
 from .. import framing as _framing
+from .. import request as _request
+from .. import servers as _servers
+from .. import threaded as _threaded
 from .. import udp as _udp
 from .. import well_known as _well_known
 from ..engines import FramingModule as _FramingModule
@@ -15,9 +18,11 @@ from ..framing import Codec, Decoder
 from ..report import PortChange, ReportDiff, ScanReport
 from ..scan import Scanner as _Scanner
 from ..scan_run import Scan
+from ..servers import Faults
 from ..services import service_name
 from ..specs import parse_ports, parse_targets
 from ..targets import Targets
+from ..thread_connection import ThreadConnection
 from ..types import (
     Datagram,
     Peer,
@@ -33,6 +38,7 @@ from ..types import (
 from ..udp import udp_request
 from . import framing as _framing_engine
 from . import scan as _scan_engine  # noqa: F401  # before the function of that name: imported later, it would hide it
+from . import servers as _servers_engine
 from . import udp as _udp_engine
 
 impl: _Impl = "pure"
@@ -92,6 +98,30 @@ class FramedSocket(_Framing, _framed_socket.FramedSocket):
 connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
 
+# --- TCP servers ---------------------------------------------------------------------------------------------------
+
+
+class EchoServer(_servers.EchoServer):
+    __doc__ = _servers.EchoServer.__doc__
+    impl = "pure"
+    _engine = _servers_engine
+
+
+class MessageServer(_servers.MessageServer):
+    __doc__ = _servers.MessageServer.__doc__
+    impl = "pure"
+    _engine = _servers_engine
+    _framing = _framing_engine
+
+
+class ThreadedServer(_threaded.ThreadedServer):
+    __doc__ = _threaded.ThreadedServer.__doc__
+    impl = "pure"
+
+
+_requests: _request.Requests = _request.Requests(FramedSocket)
+tcp_request = _requests.tcp_request
+
 # --- UDP -----------------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +172,13 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # TCP servers
+    "EchoServer",
+    "Faults",
+    "MessageServer",
+    "ThreadConnection",
+    "ThreadedServer",
+    "tcp_request",
     # values
     "Datagram",
     "Peer",
