@@ -165,7 +165,8 @@ class Host:
             self.srtt += delta >> 3
             self.rttvar += (abs(delta) - self.rttvar) >> 2
         before = self.timeout
-        self.timeout = min(limit, max(FLOOR, self.srtt + 4 * self.rttvar))
+        # Half the round trip at the least: after many even samples one late answer must not look like silence.
+        self.timeout = min(limit, max(FLOOR, self.srtt + max(4 * self.rttvar, self.srtt >> 1)))
         return self.timeout < before
 
     def answered(self, small: bool, lost: int, limit: int) -> None:

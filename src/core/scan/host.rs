@@ -208,7 +208,8 @@ impl Host {
 
     fn follow(&mut self, limit: i64) -> bool {
         let before = self.timeout;
-        self.timeout = limit.min(FLOOR.max(self.srtt + 4 * self.rttvar));
+        // Half the round trip at the least: after many even samples one late answer must not look like silence.
+        self.timeout = limit.min(FLOOR.max(self.srtt + (4 * self.rttvar).max(self.srtt >> 1)));
         self.timeout < before
     }
 
