@@ -10,12 +10,12 @@ use std::mem;
 
 use crate::core::reactor::connection::NEVER;
 
-use super::text::{blank, clean, clean_bytes, is_guest, is_nick};
+use super::queues::{Client, Lists};
+use super::text::{blank, clean, clean_bytes};
 
 const SECOND: u64 = 1_000_000_000;
 /// An empty queue larger than this is given back.
 const KEPT_OUTPUT: usize = 2048;
-const HELP: &str = "* /nick NAME, /who, /msg NICK TEXT, /me ACTION, /ping, /quit [TEXT], /help; //x says /x\n";
 
 /// The rules of a chat; durations in nanoseconds, `NEVER` for no limit.
 #[derive(Clone, Debug)]
@@ -71,85 +71,13 @@ pub struct Member {
     pub skipped: u64,
 }
 
-/// What is known of one member.
-struct Client {
-    out: Vec<u8>,
-    // Bytes that the driver has taken and could not send.
-    backlog: usize,
-    // Lines it will be told that it missed, and lines that it ever missed.
-    missed: u64,
-    skipped: u64,
-    // Stands in a list.
-    dirty: bool,
-    pressed: bool,
-    // Too slow, and to be told goodbye.
-    doomed: bool,
-    nick: String,
-    joined: u64,
-    // When a line came.
-    last: u64,
-    // Token bucket: when it will be full again.
-    tat: u64,
-    warned: Option<u64>,
-}
-
-/// Lists of clients that the driver is to see to.
-#[derive(Default)]
-struct Lists {
-    dirty: Vec<u64>,
-    pressed: Vec<u64>,
-    doomed: VecDeque<u64>,
-}
-
-impl Lists {
-    /// Append a line to one queue, if that is not over its limit.
-    fn deliver(&mut self, id: u64, client: &mut Client, line: &[u8], rules: &Rules) {
-        let queued = client.backlog + client.out.len();
-        if queued > rules.queue_limit || client.missed > 0 {
-            self.miss(id, client, rules.drop);
-            return;
-        }
-        self.append(id, client, line);
-        if queued + line.len() > rules.queue_limit {
-            self.press(id, client);
-        }
-    }
-
-    fn append(&mut self, id: u64, client: &mut Client, line: &[u8]) {
-        client.out.extend_from_slice(line);
-        if !client.dirty {
-            client.dirty = true;
-            self.dirty.push(id);
-        }
-    }
-
-    fn press(&mut self, id: u64, client: &mut Client) {
-        if !client.pressed {
-            client.pressed = true;
-            self.pressed.push(id);
-        }
-    }
-
-    /// A line does not fit: the client misses it, or is to go.
-    fn miss(&mut self, id: u64, client: &mut Client, drop: bool) {
-        if drop {
-            client.missed += 1;
-            client.skipped += 1;
-            self.press(id, client);
-        } else if !client.doomed {
-            client.doomed = true;
-            self.doomed.push_back(id);
-        }
-    }
-}
-
 /// The room: members, history, limits.
 pub struct Hub {
-    rules: Rules,
+    pub(super) rules: Rules,
     // Their numbers grow, so this is also the order of joining.
-    clients: BTreeMap<u64, Client>,
+    pub(super) clients: BTreeMap<u64, Client>,
     // In lower case.
-    nicks: HashMap<String, u64>,
+    pub(super) nicks: HashMap<String, u64>,
     guests: u64,
     history: VecDeque<Box<[u8]>>,
     timers: BinaryHeap<Reverse<(u64, u64)>>,
@@ -416,78 +344,6 @@ impl Hub {
         self.clients.iter().map(member).collect()
     }
 
-    fn obey(&mut self, id: u64, word: &str, rest: &str) {
-        match word {
-            "nick" => self.rename(id, rest),
-            "who" => {
-                let mut line = format!("* {} online: ", self.clients.len());
-                for (place, client) in self.clients.values().enumerate() {
-                    line.push_str(if place == 0 { "" } else { ", " });
-                    line.push_str(&client.nick);
-                }
-                line.push('\n');
-                self.tell(id, line.as_bytes());
-            }
-            "msg" => self.whisper(id, rest),
-            "me" if rest.is_empty() => self.tell(id, b"! usage: /me ACTION\n"),
-            "me" => self.say(id, &format!("~ {rest}")),
-            "ping" => self.tell(id, b"* pong\n"),
-            "quit" => self.remove(id, "quit", rest),
-            "help" => self.tell(id, HELP.as_bytes()),
-            _ => self.tell(id, b"! unknown command\n"),
-        }
-    }
-
-    fn rename(&mut self, id: u64, nick: &str) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        let key = nick.to_ascii_lowercase();
-        if !is_nick(nick) {
-            self.tell(id, b"! bad nick: 1 to 24 letters, digits, _ and -\n");
-        } else if is_guest(nick) {
-            self.tell(id, b"! bad nick: guest-N is given, not chosen\n");
-        } else if nick == client.nick {
-            self.tell(id, format!("! you are {nick} already\n").as_bytes());
-        } else if self.nicks.get(&key).is_some_and(|other| *other != id) {
-            self.tell(id, format!("! {nick} is taken\n").as_bytes());
-        } else {
-            let old = mem::replace(&mut client.nick, nick.to_owned());
-            self.nicks.remove(&old.to_ascii_lowercase());
-            self.nicks.insert(key, id);
-            self.event("nick", &old, nick);
-            self.everybody(format_args!("* {old} is now {nick}\n"), None);
-        }
-    }
-
-    fn whisper(&mut self, id: u64, rest: &str) {
-        let (nick, text) = rest.split_once(' ').unwrap_or((rest, ""));
-        let text = text.trim_start_matches(' ');
-        if text.is_empty() {
-            self.tell(id, b"! usage: /msg NICK TEXT\n");
-            return;
-        }
-        let Some(other) = self.find(nick) else {
-            self.tell(id, format!("! nobody is called {nick}\n").as_bytes());
-            return;
-        };
-        let sender = self.nick_of(id);
-        let line = format!("[{sender} -> {}] {text}\n", self.nick_of(other));
-        self.event("private", &sender, text);
-        self.tell(other, line.as_bytes());
-        if other != id {
-            self.tell(id, line.as_bytes());
-        }
-    }
-
-    fn say(&mut self, id: u64, text: &str) {
-        let nick = self.nick_of(id);
-        self.event("message", &nick, text);
-        let but = (!self.rules.echo).then_some(id);
-        self.everybody(format_args!("[{nick}] {text}\n"), but);
-        self.remember();
-    }
-
     /// Take a token; false, with a warning once a second, if there is none.
     fn allowed(&mut self, id: u64, now: u64) -> bool {
         let interval = self.rules.interval;
@@ -510,7 +366,7 @@ impl Hub {
     }
 
     /// Append a line to the queues of all but one; this loop is what a chat spends its time in.
-    fn everybody(&mut self, line: std::fmt::Arguments<'_>, but: Option<u64>) {
+    pub(super) fn everybody(&mut self, line: std::fmt::Arguments<'_>, but: Option<u64>) {
         self.line.clear();
         // Writing to a string does not fail.
         let _ = self.line.write_fmt(line);
@@ -523,7 +379,7 @@ impl Hub {
     }
 
     /// Keep the line that was just delivered for those who come later.
-    fn remember(&mut self) {
+    pub(super) fn remember(&mut self) {
         if self.rules.history > 0 {
             if self.history.len() == self.rules.history {
                 self.history.pop_front();
@@ -544,13 +400,13 @@ impl Hub {
         0
     }
 
-    fn tell(&mut self, id: u64, line: &[u8]) {
+    pub(super) fn tell(&mut self, id: u64, line: &[u8]) {
         if let Some(client) = self.clients.get_mut(&id) {
             self.lists.deliver(id, client, line, &self.rules);
         }
     }
 
-    fn remove(&mut self, id: u64, reason: &str, text: &str) {
+    pub(super) fn remove(&mut self, id: u64, reason: &str, text: &str) {
         let nick = self.forget(id, reason, text);
         self.everybody(format_args!("* {nick} left ({})\n", because(reason, text)), None);
     }
@@ -565,15 +421,15 @@ impl Hub {
         client.nick
     }
 
-    fn find(&self, nick: &str) -> Option<u64> {
+    pub(super) fn find(&self, nick: &str) -> Option<u64> {
         self.nicks.get(&nick.to_ascii_lowercase()).copied()
     }
 
-    fn nick_of(&self, id: u64) -> String {
+    pub(super) fn nick_of(&self, id: u64) -> String {
         self.clients.get(&id).map(|client| client.nick.clone()).unwrap_or_default()
     }
 
-    fn event(&mut self, kind: &'static str, nick: &str, text: &str) {
+    pub(super) fn event(&mut self, kind: &'static str, nick: &str, text: &str) {
         if self.rules.events {
             self.events.push((kind, nick.to_owned(), text.to_owned()));
         }
