@@ -86,8 +86,10 @@ def hear(guests: Iterable[Guest], wanted: int, marker: bytes, seconds: float = 6
             for key, _ in selector.select(1):
                 piece = key.fileobj.recv(1 << 18)  # type: ignore[union-attr]
                 guest = key.data
-                counts[guest] += piece.count(marker)
-                pieces[guest].append(piece)
+                # A marker may come in two pieces.
+                tail = pieces[guest][-1][1 - len(marker) :] if len(marker) > 1 else b""
+                counts[guest] += (tail + piece).count(marker)
+                pieces[guest].append(piece if len(piece) >= len(marker) else pieces[guest].pop() + piece)
                 if counts[guest] >= wanted or not piece:
                     assert piece, "the server closed the connection"
                     missing.discard(guest)
