@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .engines import check as _check
-from .engines import selected as _selected
 from .scan import Scanner as _Scanner
+from .selection import check as _check
+from .selection import selected as _selected
 
 impl = _selected()
 _check(impl)

@@ -1,4 +1,4 @@
-"""What an engine offers, as Protocols, and which engine is selected.
+"""What an engine offers, as Protocols; `selected` says which engine that is.
 
 An engine is a set of modules, one for each concept, that satisfy these Protocols: ``oxisock.pure.*`` in Python and
 ``oxisock._native`` in Rust. Faces know engines only through what stands here.
@@ -6,42 +6,15 @@ An engine is a set of modules, one for each concept, that satisfy these Protocol
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from .selection import Impl as Impl
+from .selection import selected as selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .types import Datagram, Peer, SkippedFrame
-
-Impl = Literal["native", "pure"]
-"""The name of an engine."""
-
-
-def selected() -> Impl:
-    """Name the engine that ``OXISOCK_IMPL`` asks for; unset or empty is "native".
-
-    Raises ImportError for any other word: a choice that cannot be met is never silently replaced.
-    """
-    choice = os.environ.get("OXISOCK_IMPL", "")
-    if choice in ("", "native"):
-        return "native"
-    if choice == "pure":
-        return "pure"
-    raise ImportError(f"OXISOCK_IMPL={choice!r} names no engine: expected 'native' or 'pure'")
-
-
-def check(impl: Impl) -> None:
-    """Raise ImportError, with the way out, where an engine cannot be loaded."""
-    if impl == "pure":
-        return
-    try:
-        from . import _native  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
-        ) from error
-
 
 # --- scan ----------------------------------------------------------------------------------------------------------
 

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import importlib
-import os
-import socket
-import time
 from typing import TYPE_CHECKING, ClassVar
 
-from .engines import OPEN
-from .errors import ScanInterrupted
-from .resolve import host_addresses
-from .scan_plan import ScanOptions, make_job, seconds
-from .scan_run import Scan, reason_text
-from .services import port_number
-from .types import ScanStats
-
+# `import oxisock` comes by here: what does the work is imported when it is called.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from .engines import Impl, OutcomeTuple, ScanModule
+    from .engines import ScanModule
     from .report import ScanReport
     from .resolve import Family
-    from .scan_plan import ScanJob
+    from .scan_run import Scan
+    from .selection import Impl
     from .specs import PortSpec, TargetSpec
     from .types import PortResult, Progress
 
 _ENGINES = {"pure": "oxisock.pure.scan", "native": "oxisock._native"}  # by name, so that a face imports no engine
-_PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
-_SLICE = 0.05
-_TRY_SECONDS = 1.0  # how long wait_for_port gives one try
-_LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-_ERRNO_OF = {
-    "conn-refused": errno.ECONNREFUSED,
-    "self-connect": errno.ECONNREFUSED,
-    "no-response": errno.ETIMEDOUT,
-    "host-unreachable": errno.EHOSTUNREACH,
-    "net-unreachable": errno.ENETUNREACH,
-    "proto-unreachable": errno.ENOPROTOOPT,
-}
 
 
 class Scanner:
@@ -60,6 +37,8 @@ class Scanner:
 
     @property
     def _engine(self) -> ScanModule:
+        import importlib
+
         engine: ScanModule = importlib.import_module(_ENGINES[self._impl])
         return engine
 
@@ -73,22 +52,9 @@ class Scanner:
         Raises ValueError for a port outside 1..65535, and OSError for a fault of this machine (out of descriptors, no
         permission), because that says nothing about the port.
         """
-        port_number(port)
-        limit = seconds(timeout, "timeout")
-        start = time.monotonic()
-        try:
-            addresses = host_addresses(_checked_host(host), timeout=limit)
-        except (socket.gaierror, TimeoutError):
-            return False
-        fault = None
-        for result in self._ask(addresses, port, limit - (time.monotonic() - start)):
-            if result[2] == OPEN:
-                return True
-            if result[3] < 0 and -result[3] not in _LOCAL_ROUTES:
-                fault = OSError(-result[3], os.strerror(-result[3]))
-        if fault is not None:
-            raise fault
-        return False
+        from . import scan_calls
+
+        return scan_calls.check_host(self._engine, host, port, timeout)
 
     def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
         """Ask one port of one host, a name or a literal, and give all that was learned.
@@ -99,15 +65,9 @@ class Scanner:
         Raises ValueError for a bad host or port, ``socket.gaierror`` where the name has no address, TimeoutError where
         its look-up takes too long.
         """
-        port_number(port)
-        limit = seconds(timeout, "timeout")
-        start = time.monotonic()
-        address = _first(host_addresses(_checked_host(host), timeout=limit))
-        left = max(limit - (time.monotonic() - start), 0.001)
-        options = ScanOptions(left / 2, adaptive=False, keep="open,closed,filtered,error")
-        with self._start(make_job([address], port, (), (), options)) as scan:
-            result = next(scan)
-        return result._replace(host=host.strip())
+        from . import scan_calls
+
+        return scan_calls.scan_port(self._engine, host, port, timeout)
 
     def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
@@ -118,10 +78,9 @@ class Scanner:
         longest that one of them waits, in seconds. Raises ValueError for a bad host or range, and ``socket.gaierror``
         where the name has no address.
         """
-        if port_number(start) > port_number(end):
-            raise ValueError(f"start={start} is above end={end}")
-        report = self.scan([_checked_host(host)], range(start, end + 1), timeout=timeout, concurrency=workers)
-        return [result.port for result in report.open]
+        from . import scan_calls
+
+        return scan_calls.scan_host(self._engine, host, start, end, workers, timeout)
 
     def scan(
         self,
@@ -178,6 +137,8 @@ class Scanner:
         Raises ValueError or TypeError for a bad argument, saying which part of it is at fault, and ``socket.gaierror``
         where no target resolves.
         """
+        from .scan_plan import ScanOptions
+
         options = ScanOptions(
             timeout,
             retries,
@@ -194,17 +155,9 @@ class Scanner:
             keep,
             trace,
         )
-        scan = None
-        try:
-            with self._start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
-                _follow(scan, on_result, on_progress)
-                return scan.report()
-        except KeyboardInterrupt:
-            raise ScanInterrupted(scan.report() if scan else _nothing()) from None
-        except BaseException as error:
-            if scan:
-                error.report = scan.report()  # type: ignore[attr-defined]
-            raise
+        from . import scan_calls
+
+        return scan_calls.scan(self._engine, targets, ports, exclude, exclude_ports, options, on_result, on_progress)
 
     def scan_iter(
         self,
@@ -233,6 +186,8 @@ class Scanner:
         The arguments, and what is raised for bad ones, are those of ``scan``. The Scan is an iterator and a context
         manager; leaving ``with``, ``cancel()``, ``close()`` or dropping it ends the scan.
         """
+        from .scan_plan import ScanOptions
+
         options = ScanOptions(
             timeout,
             retries,
@@ -249,7 +204,9 @@ class Scanner:
             keep,
             trace,
         )
-        return self._start(make_job(targets, ports, exclude, exclude_ports, options))
+        from . import scan_calls
+
+        return scan_calls.scan_iter(self._engine, targets, ports, exclude, exclude_ports, options)
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
@@ -259,84 +216,6 @@ class Scanner:
 
         Raises TimeoutError when the time is up, with the last error as its cause, and ValueError for a bad port.
         """
-        port_number(port)
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        pause = seconds(interval, "interval")
-        host = _checked_host(host)
-        start = time.monotonic()
-        while True:
-            left = _TRY_SECONDS if limit is None else min(_TRY_SECONDS, limit - (time.monotonic() - start))
-            error = self._try(host, port, max(left, 0.05))
-            waited = time.monotonic() - start
-            if error is None:
-                return waited
-            if limit is not None and waited + pause >= limit:
-                time.sleep(max(0.0, limit - waited))
-                raise TimeoutError(
-                    errno.ETIMEDOUT, f"{host}:{port} did not accept a connection within {limit:g} s ({error})"
-                ) from error
-            time.sleep(pause)
+        from . import scan_calls
 
-    def _try(self, host: str, port: int, timeout: float) -> OSError | None:
-        """Try every address once; give the last error, or None where one accepted."""
-        start = time.monotonic()
-        try:
-            addresses = host_addresses(host, timeout=timeout)
-        except OSError as failure:
-            return failure
-        error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        for result in self._ask(addresses, port, timeout - (time.monotonic() - start)):
-            if result[2] == OPEN:
-                return None
-            code = -result[3] if result[3] < 0 else _ERRNO_OF[reason_text(result[3])]
-            error = OSError(code, os.strerror(code))
-        return error
-
-    def _ask(self, addresses: list[str], port: int, timeout: float) -> Iterator[OutcomeTuple]:
-        """Ask one port of some addresses side by side, each twice if need be, and end with the first that is open."""
-        options = ScanOptions(max(timeout, 0.001) / 2, adaptive=False, keep="open,closed,filtered,error")
-        job = make_job(addresses, port, (), (), options)
-        run = self._engine.start_scan(job.plan)
-        try:
-            while not run.done():
-                yield from run.wait(_SLICE)
-        finally:
-            run.cancel()
-
-    def _start(self, job: ScanJob) -> Scan:
-        return Scan(self._engine.start_scan, job)
-
-
-def _checked_host(host: str) -> str:
-    if not isinstance(host, str):
-        raise TypeError(f"host={host!r}: expected a name or an address as text")
-    if not host.strip():
-        raise ValueError(f"host={host!r}: expected a name or an address")
-    return host.strip()
-
-
-def _first(addresses: list[str]) -> str:
-    return next((address for address in addresses if ":" not in address), addresses[0])
-
-
-def _nothing() -> ScanReport:
-    """Give the report of a scan that was interrupted before it began."""
-    from .report import ScanReport
-
-    return ScanReport(results=(), counts={}, stats=ScanStats(), partial=True)
-
-
-def _follow(
-    scan: Scan, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
-) -> None:
-    """Let the scan run to its end, calling back from this thread."""
-    next_call = time.monotonic() + _PROGRESS_INTERVAL
-    while (results := scan.advance(_SLICE)) is not None:
-        if on_result:
-            for result in results:
-                on_result(result)
-        if on_progress and time.monotonic() >= next_call:
-            on_progress(scan.progress())
-            next_call = time.monotonic() + _PROGRESS_INTERVAL
-    if on_progress:
-        on_progress(scan.progress())
+        return scan_calls.wait_for_port(self._engine, host, port, timeout, interval)
