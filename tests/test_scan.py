@@ -179,12 +179,15 @@ print("same")
 
 def test_no_descriptors_at_all_is_an_error_and_no_verdict(impl: ModuleType) -> None:
     code = f"""
-import os, resource
+import os, resource, socket
 from oxisock import {impl.impl} as impl
-impl.check_host("127.0.0.1", 1)
-run = impl.scan_iter("127.0.0.1", "1-3", timeout=0.2, keep=["error"], rate=0.5, threads=1)
-limit = len(os.listdir("/dev/fd")) - 1
-resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+ports = [l.getsockname()[1] for l in listeners]
+run = impl.scan_iter("127.0.0.1", ports, timeout=0.2, keep=["open", "error"], rate=0.5, threads=1)
+assert next(run).is_open
+free = os.dup(0)  # the lowest number that is free: from now on there is none
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 error = next(run)  # two seconds after the first probe
 print(error.state, error.reason, error.rtt)
 try:
