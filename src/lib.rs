@@ -22,4 +22,13 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::raw_loop::raw_connect_loop;
+    // framing
+    #[pymodule_export]
+    use crate::py::framing::{
+        Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
+        varint_framer,
+    };
+    // TCP servers
+    #[pymodule_export]
+    use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
 }

@@ -12,12 +12,25 @@ from .engines import selected as _selected
 from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
 from .report import PortChange, ReportDiff, ScanReport
+from .request import Requests as _Requests
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
+from .servers import Faults
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
-from .types import Peer, PortResult, PortState, ProbeEvent, Progress, ScanStats, SkippedFrame
+from .threaded import ThreadConnection
+from .types import (
+    Peer,
+    PortResult,
+    PortState,
+    ProbeEvent,
+    Progress,
+    ScanStats,
+    ServerStats,
+    SkippedFrame,
+    StopReport,
+)
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
@@ -47,6 +60,12 @@ OctetCounted = _bound.OctetCounted
 Varint = _bound.Varint
 FramedSocket = _bound.FramedSocket
 connect = FramedSocket.connect
+
+EchoServer = _bound.EchoServer
+MessageServer = _bound.MessageServer
+ThreadedServer = _bound.ThreadedServer
+_requests: _Requests = _bound._requests
+tcp_request = _requests.tcp_request
 
 __version__ = "0.1.0"
 
@@ -86,6 +105,13 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # TCP servers
+    "EchoServer",
+    "Faults",
+    "MessageServer",
+    "ThreadConnection",
+    "ThreadedServer",
+    "tcp_request",
     # values
     "Peer",
     "PortResult",
@@ -97,4 +123,6 @@ __all__ = [
     "PortChange",
     "ReportDiff",
     "ScanReport",
+    "ServerStats",
+    "StopReport",
 ]

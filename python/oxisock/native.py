@@ -6,6 +6,9 @@ from typing import ClassVar
 
 from . import framed_socket as _framed_socket
 from . import framing as _framing
+from . import request as _request
+from . import servers as _servers
+from . import threaded as _threaded
 from . import well_known as _well_known
 from .engines import FramingModule as _FramingModule
 from .engines import Impl as _Impl
@@ -13,9 +16,11 @@ from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, Sca
 from .framing import Codec, Decoder
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
+from .servers import Faults
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
+from .threaded import ThreadConnection
 from .types import SkippedFrame
 
 try:
@@ -83,6 +88,31 @@ connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
 
 
+# --- TCP servers ---------------------------------------------------------------------------------------------------
+
+
+class EchoServer(_servers.EchoServer):
+    __doc__ = _servers.EchoServer.__doc__
+    impl = "native"
+    _engine = _native
+
+
+class MessageServer(_servers.MessageServer):
+    __doc__ = _servers.MessageServer.__doc__
+    impl = "native"
+    _engine = _native
+    _framing = _native
+
+
+class ThreadedServer(_threaded.ThreadedServer):
+    __doc__ = _threaded.ThreadedServer.__doc__
+    impl = "native"
+
+
+_requests: _request.Requests = _request.Requests(FramedSocket)
+tcp_request = _requests.tcp_request
+
+
 __all__ = [
     "impl",
     # scanning
@@ -118,4 +148,11 @@ __all__ = [
     "SkippedFrame",
     "connect",
     "presets",
+    # TCP servers
+    "EchoServer",
+    "Faults",
+    "MessageServer",
+    "ThreadConnection",
+    "ThreadedServer",
+    "tcp_request",
 ]

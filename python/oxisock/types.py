@@ -120,3 +120,38 @@ class SkippedFrame(NamedTuple):
     error: type[Exception]
     declared: int | None
     limit: int | None
+
+
+class ServerStats(NamedTuple):
+    """The counters of a server; they outlive ``stop``.
+
+    ``accepted`` connections are ``active`` or ``closed``. ``shed`` (closed at once, for want of descriptors) and
+    ``rejected`` (by a full chat) are not among them. ``messages`` counts frames or datagrams handled (0 for echo),
+    ``bytes_in`` and ``bytes_out`` payload as it crossed the socket, ``handler_errors`` handlers that raised or gave a
+    wrong type, ``frame_errors`` input that broke the framing, ``timeouts`` connections closed by a timer,
+    ``icmp_errors`` what peers answered to a datagram that nobody wanted, ``ignored`` datagrams not answered on purpose.
+    """
+
+    accepted: int = 0
+    active: int = 0
+    closed: int = 0
+    shed: int = 0
+    rejected: int = 0
+    messages: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    handler_errors: int = 0
+    frame_errors: int = 0
+    timeouts: int = 0
+    icmp_errors: int = 0
+    ignored: int = 0
+
+
+class StopReport(NamedTuple):
+    """How a stop went: connections that ended with nothing owed to them, connections cut, handlers still running, and
+    the seconds it took."""
+
+    drained: int = 0
+    aborted: int = 0
+    stuck_handlers: int = 0
+    elapsed: float = 0.0

@@ -1,6 +1,9 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
 
+pub mod echo;
 pub mod errors;
 pub mod framing;
+pub mod messages;
 pub mod net;
+pub mod reactor;
 pub mod scan;

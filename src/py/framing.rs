@@ -39,7 +39,7 @@ fn exception(py: Python<'_>, kind: Kind) -> Bound<'_, PyType> {
     }
 }
 
-fn frame_error(py: Python<'_>, error: FrameError, frames: Bound<'_, PyList>) -> PyErr {
+pub(super) fn frame_error(py: Python<'_>, error: FrameError, frames: Bound<'_, PyList>) -> PyErr {
     let arguments = (error.reason.to_string(), error.offset, error.declared, error.limit, frames.unbind());
     PyErr::from_type(exception(py, error.kind), arguments)
 }

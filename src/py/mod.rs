@@ -5,3 +5,4 @@ pub mod errors;
 pub mod framing;
 pub mod raw_loop;
 pub mod scan;
+pub mod servers;

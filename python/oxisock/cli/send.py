@@ -1,0 +1,103 @@
+"""``oxisock send``: one message, one reply."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import EXIT_NO, EXIT_OK, UsageError, describe
+from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
+from .output import message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "send",
+        help="send messages and print the replies",
+        description="Send one message for each TEXT, or for each line of the standard input, and print one reply to "
+        "each. The exit code is 1 where a reply did not come.",
+        **examples(
+            "oxisock send 127.0.0.1:7000 hello",
+            "oxisock send --udp 127.0.0.1:7000 hello --timeout 500ms",
+            "printf 'one\\ntwo\\n' | oxisock send 127.0.0.1:7000 --codec length:4",
+        ),
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="where to")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="the messages (default: lines of the standard input)")
+    parser.add_argument("--udp", action="store_true", help="a datagram for each message")
+    parser.add_argument(
+        "--codec",
+        default="lines",
+        metavar="NAME",
+        help="how messages stand in the stream: lines (the default), length:WIDTH, netstring, or none: a connection "
+        "for each message, which ends with it, as the reply does",
+    )
+    parser.add_argument(
+        "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait for each (default: 5s)"
+    )
+    add_impl(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send the messages one after the other."""
+    engine = face(args.impl)
+    codec = None if args.udp else _codec(engine, args.codec)
+    host, port = args.endpoint
+    messages = [text.encode("utf-8", "surrogateescape") for text in args.text] if args.text else _lines()
+    try:
+        if args.udp:
+            _print(messages, lambda payload: engine.udp_request(host, port, payload, timeout=args.timeout))
+        elif codec is None:
+            _print(messages, lambda payload: engine.tcp_request(host, port, payload, timeout=args.timeout))
+        else:
+            with engine.connect(host, port, codec, timeout=args.timeout) as framed:
+
+                def ask(payload: bytes) -> bytes:
+                    framed.settimeout(args.timeout)
+                    deadline = time.monotonic() + args.timeout
+                    framed.send(payload)
+                    framed.settimeout(max(deadline - time.monotonic(), 0.0))
+                    reply: bytes | None = framed.recv()
+                    if reply is None:
+                        raise ConnectionError("the connection was closed without a reply")
+                    return reply
+
+                _print(messages, ask)
+    except (OSError, EOFError, ValueError) as error:
+        words = describe(error) if isinstance(error, OSError) else str(error)
+        message(f"{format_endpoint(host, port)}: {words}")
+        return EXIT_NO
+    return EXIT_OK
+
+
+def _codec(engine: Any, name: str) -> Any:
+    kind, colon, width = name.partition(":")
+    if name == "none":
+        return None
+    if name == "lines":
+        # A reply in mid-line is still a reply.
+        return engine.Lines(eof_frame=True)
+    if name == "netstring":
+        return engine.Netstring()
+    if kind == "length" and (not colon or (width.isascii() and width.isdigit() and 1 <= int(width) <= 8)):
+        return engine.LengthPrefix(int(width or 4))
+    raise UsageError(f"codec {name!r}: expected lines, length:WIDTH (1 to 8 bytes), netstring or none")
+
+
+def _lines() -> Iterator[bytes]:
+    for line in sys.stdin.buffer:
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _print(messages: Iterable[bytes], ask: Callable[[bytes], bytes]) -> None:
+    for payload in messages:
+        reply = ask(payload)
+        os.write(sys.stdout.fileno(), reply if reply.endswith(b"\n") else reply + b"\n")

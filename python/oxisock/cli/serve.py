@@ -1,0 +1,212 @@
+"""``oxisock serve``: a server to try clients on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from . import EXIT_OK, UsageError, raise_descriptor_limit
+from .arguments import add_impl, duration, examples, face, format_endpoint, positive_duration
+from .output import message
+
+if TYPE_CHECKING:
+    from ..lifecycle import Server
+    from ..types import Peer
+
+_LOOK = 0.1  # seconds between two looks at the counters of a server that runs no Python
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command, with a command of its own for each server."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="run a server to try clients on",
+        description="Run a server until SIGTERM or Ctrl-C; the first drains it, the second ends it at once.",
+        **examples(
+            "oxisock serve upper --port 7000",
+            "oxisock serve echo --workers 2 --impl native",
+            "oxisock serve echo --cut 1 --delay 5ms     # does your client put its messages together again?",
+        ),
+    )
+    kinds = parser.add_subparsers(title="servers", metavar="SERVER", dest="server", required=True)
+    _add_echo(kinds)
+    _add_upper(kinds)
+    _add_udp(kinds)
+
+
+def _add_echo(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "echo",
+        help="TCP: send back every byte",
+        description="Send back every byte, on purpose badly if so asked.",
+        **examples("oxisock serve echo --port 7000", "oxisock serve echo --cut 1 --delay 5ms"),
+    )
+    _add_common(parser)
+    _add_limits(parser)
+    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="threads (default: 1)")
+    parser.add_argument("--cut", type=_count, metavar="BYTES", help="write at most so many bytes at once")
+    parser.add_argument("--delay", type=duration, default=0.0, metavar="TIME", help="wait before every write")
+    parser.add_argument("--reset-after", type=_count, metavar="BYTES", help="reset a connection after so many bytes")
+    parser.add_argument("--drop", type=_chance, default=0.0, metavar="CHANCE", help="swallow what came in, 0 to 1")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="where the chances start (default: 0)")
+    parser.set_defaults(run=_run_echo)
+
+
+def _add_upper(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "upper",
+        help="TCP: answer each line in capitals",
+        description='Answer each line, decoded as UTF-8 and stripped, with "Echo: " and the line in capitals.',
+        **examples("oxisock serve upper --port 7000", "echo hello | nc -N 127.0.0.1 7000"),
+    )
+    _add_common(parser)
+    _add_limits(parser)
+    parser.set_defaults(run=_run_upper)
+
+
+def _add_udp(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "udp",
+        help='UDP: answer each datagram with "ACK: " and the same',
+        description='Answer each datagram with "ACK: " and the same.',
+        **examples("oxisock serve udp --port 7000", "oxisock send --udp 127.0.0.1:7000 hello"),
+    )
+    _add_common(parser)
+    parser.set_defaults(run=_run_udp)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on (default: any free one)")
+    parser.add_argument("--reuse-port", action="store_true", help="share the port with others that say so too")
+    parser.add_argument(
+        "--drain",
+        type=duration,
+        default=5.0,
+        metavar="TIME",
+        help="time to finish answers at the end (default: 5s)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line on stderr for each event")
+    add_impl(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-connections", type=_count, default=10_000, metavar="N", help="default: 10000")
+    parser.add_argument(
+        "--idle-timeout",
+        type=positive_duration,
+        default=300.0,
+        metavar="TIME",
+        help="close who is silent (default: 300s)",
+    )
+
+
+def _run_echo(args: argparse.Namespace) -> int:
+    from ..servers import Faults
+
+    faults = Faults(args.cut, args.delay, args.reset_after, args.drop, args.seed)
+    server = face(args.impl).EchoServer(
+        args.host,
+        args.port,
+        workers=args.workers,
+        faults=None if faults == Faults(seed=args.seed) else faults,
+        **_limits(args),
+    )
+    return _serve(server, args, watch=args.verbose)
+
+
+def _run_upper(args: argparse.Namespace) -> int:
+    def upper(line: bytes, peer: Peer) -> bytes:
+        answer = b"Echo: " + line.decode("utf-8", "replace").strip().upper().encode()
+        if args.verbose:
+            message(f"{format_endpoint(*peer)}: {line!r} -> {answer!r}")
+        return answer
+
+    server = face(args.impl).MessageServer(upper, args.host, args.port, **_limits(args))
+    return _serve(server, args, watch=args.verbose)
+
+
+def _run_udp(args: argparse.Namespace) -> int:
+    engine = face(args.impl)
+    if args.verbose:
+
+        def answer(datagram: Any) -> bytes:
+            message(f"{format_endpoint(*datagram.peer)}: {datagram.data!r}")
+            return b"ACK: " + bytes(datagram.data)
+
+        server = engine.UdpServer(answer, args.host, args.port, reuse_port=args.reuse_port)
+    else:
+        server = engine.UdpEchoServer(args.host, args.port, prefix=b"ACK: ", reuse_port=args.reuse_port)
+    return _serve(server, args, watch=False)
+
+
+def _limits(args: argparse.Namespace) -> dict[str, Any]:
+    raise_descriptor_limit()
+    return {
+        "reuse_port": args.reuse_port,
+        "max_connections": args.max_connections,
+        "idle_timeout": args.idle_timeout,
+    }
+
+
+def _serve(server: Server, args: argparse.Namespace, watch: bool) -> int:
+    """Serve until a signal, and say how it went."""
+    import logging
+
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="oxisock: %(message)s", stream=sys.stderr
+    )
+    try:
+        server.start()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    print(f"Listening on {format_endpoint(*server.address)}", flush=True)
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(server, over), daemon=True)
+    if watch:
+        watcher.start()
+    report = server.serve_forever(args.drain)
+    over.set()
+    if watch:
+        watcher.join()
+    stats = ", ".join(f"{name} {count}" for name, count in server.stats()._asdict().items() if count)
+    message(f"stats: {stats or 'nothing happened'}; drained {report.drained}, aborted {report.aborted}")
+    return EXIT_OK
+
+
+def _watch(server: Server, over: threading.Event) -> None:
+    """Tell of connections by the counters: the loops that serve them run no Python that could."""
+    before = server.stats()
+    while True:
+        last = over.wait(_LOOK)
+        now = server.stats()
+        for name, was, is_now in zip(now._fields, before, now, strict=True):
+            if is_now > was and name in ("accepted", "closed", "shed", "timeouts", "frame_errors"):
+                message(f"{name} {is_now - was}, {now.active} active, {now.bytes_in} bytes in, {now.bytes_out} out")
+        before = now
+        if last:
+            return
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of at least 1")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _chance(text: str) -> float:
+    try:
+        chance = float(text)
+    except ValueError:
+        chance = -1.0
+    if not 0 <= chance <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no chance: 0 to 1")
+    return chance

@@ -1,0 +1,223 @@
+"""The life of one TCP connection as a machine: events and time in, what to do next out. Holds no bytes and no socket.
+
+A driver tells it what happened (``received``, ``queue``, ``wrote``, ...) with the time in nanoseconds, and then asks
+what to do: read at most ``room()`` bytes, write at most ``allowance()`` bytes, call ``tick`` at ``deadline()``, and
+close the socket once ``closed`` is not OPEN.
+"""
+
+from __future__ import annotations
+
+OPEN, DONE, IDLE, STALLED, LOST, CUT, RESET = range(7)
+"""Why a connection is closed: not at all; all was said; no message came; the peer would not read; the network or the
+peer broke it; a stop cut it; a planned fault reset it."""
+
+NEVER = 2**63 - 1
+"""A time that does not come; as a limit, no limit."""
+
+_MASK = 2**64 - 1
+
+
+class Connection:
+    """The decisions of one connection; times in nanoseconds, sizes in bytes, NEVER for no limit.
+
+    ``cut``, ``delay``, ``reset_after``, ``drop`` (out of 2**32) and ``seed`` are faults made on purpose: the most bytes
+    of one write (0: any), the pause before each, the bytes after which the connection is reset (NEVER: none), and the
+    chance that a piece that came in is swallowed.
+    """
+
+    __slots__ = (
+        "_cut",
+        "_delay",
+        "_drop",
+        "_eof",
+        "_finishing",
+        "_idle_timeout",
+        "_last",
+        "_max_buffered",
+        "_next_write",
+        "_now",
+        "_owed",
+        "_paused",
+        "_progress",
+        "_queued",
+        "_random",
+        "_reset_after",
+        "_write_timeout",
+        "_written",
+        "closed",
+    )
+
+    def __init__(
+        self,
+        now: int,
+        idle_timeout: int,
+        write_timeout: int,
+        max_buffered: int,
+        cut: int = 0,
+        delay: int = 0,
+        reset_after: int = NEVER,
+        drop: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.closed = OPEN
+        self._now = now
+        self._idle_timeout = idle_timeout
+        self._write_timeout = write_timeout
+        self._max_buffered = max_buffered
+        self._cut = cut
+        self._delay = delay
+        self._reset_after = reset_after
+        self._drop = drop
+        self._random = seed & _MASK
+        self._last = now  # when the last complete message came, or the last answer was out
+        self._progress = now  # when the peer last took bytes, or began to have some waiting
+        self._next_write = now
+        self._queued = 0
+        self._written = 0
+        self._owed = False  # whether an answer is being made
+        self._paused = False
+        self._eof = False
+        self._finishing = False
+
+    # --- what happened -------------------------------------------------------------------------------------------
+
+    def active(self, now: int) -> None:
+        """A complete message came (to an echo server: a byte)."""
+        self._now = now
+        self._last = now
+
+    def deliver(self, now: int) -> None:
+        """What came in was handed to a handler: an answer is owed, and nothing is read until it is made."""
+        self._now = now
+        self._owed = True
+
+    def answered(self, messages: int, now: int) -> None:
+        """The answer owed is made (and queued, where there was something to say); it was to so many messages."""
+        self._now = now
+        self._owed = False
+        if messages:
+            self._last = now
+        if self._queued == 0:
+            self._settle()
+
+    def queue(self, size: int, now: int) -> None:
+        """``size`` bytes wait to be written."""
+        self._now = now
+        if size == 0:
+            return
+        if self._queued == 0:
+            self._progress = now
+            self._next_write = now + self._delay
+        self._queued += size
+        if self._queued >= self._max_buffered:
+            self._paused = True
+
+    def wrote(self, size: int, now: int) -> None:
+        """The socket took ``size`` of the bytes that wait."""
+        self._now = now
+        self._queued -= size
+        self._written += size
+        self._progress = now
+        self._next_write = now + self._delay
+        if self._queued <= self._max_buffered // 2:
+            self._paused = False
+        if self._written >= self._reset_after:
+            self._close(RESET)
+        elif self._queued == 0 and not self._owed:
+            self._last = now
+            self._settle()
+
+    def ended(self, now: int) -> None:
+        """The peer will send no more."""
+        self._now = now
+        self._eof = True
+        if self._queued == 0 and not self._owed:
+            self._close(DONE)
+
+    def finish(self, now: int) -> None:
+        """Read no more, and close when what is owed is answered and written."""
+        self._now = now
+        self._finishing = True
+        if self._queued == 0 and not self._owed:
+            self._close(DONE)
+
+    def abort(self, reason: int, now: int) -> None:
+        """End at once, for LOST or CUT."""
+        self._now = now
+        self._close(reason)
+
+    def tick(self, now: int) -> None:
+        """Time has passed: judge the timers."""
+        self._now = now
+        if self.closed != OPEN:
+            return
+        if self._queued:
+            if now >= self._stall_deadline():
+                self._close(STALLED)
+        elif not self._owed and now >= min(self._last + self._idle_timeout, NEVER):
+            self._close(IDLE)
+
+    def swallow(self) -> bool:
+        """Decide whether the piece that just came in is dropped on purpose (splitmix64)."""
+        if self._drop == 0:
+            return False
+        self._random = (self._random + 0x9E3779B97F4A7C15) & _MASK
+        word = self._random
+        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+        return (word ^ (word >> 31)) >> 32 < self._drop
+
+    # --- what to do ----------------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Give how many bytes may be read now; 0 is not to read."""
+        if self.closed != OPEN or self._eof or self._finishing or self._paused or self._owed:
+            return 0
+        return self._max_buffered - self._queued
+
+    def allowance(self) -> int:
+        """Give how many bytes may be written now; 0 is not to write."""
+        if self.closed != OPEN or self._now < self._next_write:
+            return 0
+        size = min(self._queued, self._reset_after - self._written)
+        return min(size, self._cut) if self._cut else size
+
+    def deadline(self) -> int:
+        """Give the time at which ``tick`` has something to judge, or a delayed write may go out."""
+        if self.closed != OPEN:
+            return NEVER
+        if self._queued:
+            return self._next_write if self._now < self._next_write else self._stall_deadline()
+        return NEVER if self._owed else min(self._last + self._idle_timeout, NEVER)
+
+    @property
+    def queued(self) -> int:
+        """How many bytes wait to be written."""
+        return self._queued
+
+    @property
+    def owed(self) -> bool:
+        """Whether an answer is being made."""
+        return self._owed
+
+    @property
+    def eof(self) -> bool:
+        """Whether the peer said that it will send no more."""
+        return self._eof
+
+    @property
+    def paused(self) -> bool:
+        """Whether so much waits to be written that nothing more is to be read or answered for now."""
+        return self._paused
+
+    def _stall_deadline(self) -> int:
+        return min(max(self._progress, self._next_write) + self._write_timeout, NEVER)
+
+    def _settle(self) -> None:
+        """Nothing is owed any more: after the end of the input that is the end."""
+        if self._eof or self._finishing:
+            self._close(DONE)
+
+    def _close(self, reason: int) -> None:
+        if self.closed == OPEN:
+            self.closed = reason

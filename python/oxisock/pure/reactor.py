@@ -1,0 +1,439 @@
+"""The pure reactor: one ``selectors`` loop that accepts, reads and writes, and lets connection machines decide.
+
+A *service* (echo, messages, chat) says what becomes of the bytes. The loop is level-triggered and keeps in the
+selector just what each machine wants, so a connection that must wait costs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from ..binding import Spare, still_sending
+from ..engines import NEVER, FaultPlan, ServerPlan
+from ..types import Peer
+from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..engines import Counters
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_CHUNK = 1 << 18  # of one read
+_ACCEPTS = 256  # in one turn, so that a storm of connects does not starve those who are connected
+_LINGER = 2_000_000_000  # at most, for the last bytes of a connection to arrive
+_LINGER_LOOK = 5_000_000  # between two looks whether they have
+_BACK_OFF = 50_000_000  # before accepting again when there is no descriptor even to turn people away
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+class Link:
+    """One accepted connection: its socket, its machine, and the bytes that wait to be written."""
+
+    __slots__ = ("armed", "events", "held", "machine", "out", "peer", "sock", "token")
+
+    def __init__(self, token: int, sock: socket.socket, peer: Peer, machine: Connection) -> None:
+        self.token = token
+        self.sock = sock
+        self.peer = peer
+        self.machine = machine
+        self.out = bytearray()
+        self.events = 0  # what the selector watches for
+        self.armed = NEVER  # the earliest timer set
+        self.held = False  # whether a service waits for room
+
+
+class Service(Protocol):
+    """What becomes of the bytes: called by the loop, never at the same time twice."""
+
+    def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
+        """Bytes came in."""
+
+    def ended(self, reactor: Reactor, link: Link, now: int) -> None:
+        """The peer will send no more."""
+
+    def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
+        """There is room to write again for a link that is ``held``."""
+
+    def closed(self, reactor: Reactor, link: Link, now: int) -> None:
+        """The connection is gone."""
+
+
+class Reactor:
+    """The loop; ``turn`` it on one thread at a time, everything else may be called from any thread."""
+
+    def __init__(
+        self, listener: socket.socket | None, plan: ServerPlan, service: Service, faults: FaultPlan | None = None
+    ) -> None:
+        self.lock = threading.RLock()  # for whoever touches links; never held while waiting
+        self.links: dict[int, Link] = {}
+        self.ended = threading.Event()
+        self.accepted = self.closed = self.shed = 0
+        self.messages = self.bytes_in = self.bytes_out = 0
+        self.handler_errors = self.frame_errors = self.timeouts = 0
+        self.drained = self.aborted = 0
+        self.group: Sequence[Reactor] = (self,)  # the reactors that share the listener of the first
+        self._listener = listener
+        self._plan = plan
+        self._service = service
+        self._faults = faults
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._selector.register(self._wake_in, _READ)
+        self._spare = Spare() if listener is not None else None
+        self._listening = False
+        self._accept_again = 0  # not before this time
+        self._adopted: deque[tuple[int, socket.socket, Peer]] = deque()
+        self._lingering: list[tuple[socket.socket, int]] = []
+        self._timers: list[tuple[int, int]] = []
+        self._sleeping_until = NEVER
+        self._stop_at: int | None = None
+        self._draining = False
+        self._shut_first = False
+
+    # --- from any thread -----------------------------------------------------------------------------------------
+
+    def begin_stop(self, drain: int) -> None:
+        """Stop listening and end within ``drain`` nanoseconds."""
+        stop_at = min(time.monotonic_ns() + drain, NEVER)
+        self._stop_at = stop_at if self._stop_at is None else min(self._stop_at, stop_at)
+        self.wake()
+
+    def wake(self) -> None:
+        """End the wait of the thread that turns."""
+        with suppress(OSError):  # full, so it is awake; or closed, so it has ended
+            self._wake_out.send(b"\0")
+
+    def adopt(self, token: int, sock: socket.socket, peer: Peer) -> None:
+        """Take over a connection that another reactor of the group accepted."""
+        self._adopted.append((token, sock, peer))
+        self.wake()
+
+    def outcome(self) -> tuple[int, int]:
+        """Give the connections drained and aborted by the stop."""
+        return sum(r.drained for r in self.group), sum(r.aborted for r in self.group)
+
+    def counters(self) -> Counters:
+        """Give the counters of the whole group."""
+        closed = sum(r.closed for r in self.group)  # before accepted, so that active is never negative
+        accepted = self.group[0].accepted
+        return (
+            accepted,
+            accepted - closed,
+            closed,
+            self.group[0].shed,
+            0,
+            sum(r.messages for r in self.group),
+            sum(r.bytes_in for r in self.group),
+            sum(r.bytes_out for r in self.group),
+            sum(r.handler_errors for r in self.group),
+            sum(r.frame_errors for r in self.group),
+            sum(r.timeouts for r in self.group),
+            0,
+            0,
+        )
+
+    def count_errors(self, handler: int, frame: int) -> None:
+        """Add to the counters of errors."""
+        with self.lock:
+            self.handler_errors += handler
+            self.frame_errors += frame
+
+    def forked(self) -> None:
+        """From now on, shut sockets down before closing them: a forked child holds duplicates."""
+        self._shut_first = True
+
+    def abandon(self) -> None:
+        """Close what this forked child inherited; the parent goes on with its own descriptors."""
+        for link in self.links.values():
+            link.sock.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Wait for something to happen and deal with it; False when the reactor has ended."""
+        timeout = self._prepare()
+        if timeout is None:
+            return False
+        ready = self._selector.select(timeout)
+        with self.lock:
+            now = time.monotonic_ns()
+            self._sleeping_until = 0
+            for key, events in ready:
+                link = key.data
+                if link is not None:
+                    self._serve(link, events, now)
+                elif key.fileobj is self._wake_in:
+                    self._drain_wakes()
+                else:
+                    self._accept(now)
+            while self._adopted:
+                self._open(*self._adopted.popleft(), now)
+            if self._lingering:
+                self._look_after_lingering(now)
+            # After what is ready: lag of this loop is not the peer's silence.
+            self._expire(now)
+        return True
+
+    def send(self, link: Link, data: bytes, now: int) -> None:
+        """Write ``data`` as far as the socket takes it, and keep the rest."""
+        if link.machine.closed == OPEN:
+            link.out += data
+            link.machine.queue(len(data), now)
+            self.flush(link, now)
+
+    def flush(self, link: Link, now: int) -> None:
+        """Write what waits, as far as machine and socket allow."""
+        machine = link.machine
+        while size := machine.allowance():
+            try:
+                with memoryview(link.out) as out, out[:size] as part:
+                    sent = link.sock.send(part)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                machine.abort(LOST, now)
+                break
+            del link.out[:sent]
+            self.bytes_out += sent
+            machine.wrote(sent, now)
+            if sent < size:
+                break
+        if link.held and not machine.paused and machine.closed == OPEN:
+            self._service.relieved(self, link, now)
+
+    def room_for_answers(self, link: Link) -> int:
+        """Give how many bytes of answers ``link`` may still queue."""
+        return self._plan.max_buffered - link.machine.queued
+
+    def settle(self, link: Link, now: int) -> None:
+        """Do what the machine of ``link`` wants after something happened: close, watch, set a timer."""
+        machine = link.machine
+        if machine.closed != OPEN:
+            self._close(link, now)
+            return
+        events = (_READ if machine.room() else 0) | (_WRITE if machine.allowance() else 0)
+        if events != link.events:
+            if not link.events:
+                self._selector.register(link.sock, events, link)
+            elif events:
+                self._selector.modify(link.sock, events, link)
+            else:
+                self._selector.unregister(link.sock)
+            link.events = events
+        deadline = machine.deadline()
+        if deadline < link.armed:
+            link.armed = deadline
+            heapq.heappush(self._timers, (deadline, link.token))
+            if deadline < self._sleeping_until:
+                self.wake()
+
+    def _prepare(self) -> float | None:
+        """Begin or end a stop, listen if there is room, and give the seconds to wait; None at the end."""
+        with self.lock:
+            now = time.monotonic_ns()
+            if self._stop_at is not None:
+                if not self._draining:
+                    self._draining = True
+                    self._hang_up()
+                    for link in list(self.links.values()):
+                        link.machine.finish(now)
+                        self.settle(link, now)
+                if now >= self._stop_at:
+                    for link in list(self.links.values()):
+                        link.machine.abort(CUT, now)
+                        self.settle(link, now)
+                # The first stops accepting before the others may go: nobody is handed to a loop that has ended.
+                over = self.group[0]._listener is None and not self._adopted and not self.links
+                if over and (not self._lingering or now >= self._stop_at):
+                    self._end()
+                    return None
+            self._listen(now)
+            wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
+            if self._accept_again > now:
+                wait_until = min(wait_until, self._accept_again)
+            if self._lingering:
+                wait_until = min(wait_until, now + _LINGER_LOOK)
+            self._sleeping_until = wait_until
+            # At most an hour: the system does not take every number of seconds.
+            return min(3600.0, max(0, wait_until - now) / 1e9)
+
+    def _listen(self, now: int) -> None:
+        """Watch the listener while there is room for a connection, so that newcomers wait in the backlog otherwise."""
+        if self._listener is None:
+            return
+        active = self.accepted - sum(r.closed for r in self.group)
+        wanted = active < self._plan.max_connections and now >= self._accept_again
+        if wanted and not self._listening:
+            self._selector.register(self._listener, _READ)
+        elif self._listening and not wanted:
+            self._selector.unregister(self._listener)
+        self._listening = wanted
+
+    def _accept(self, now: int) -> None:
+        listener = self._listener
+        if listener is None:
+            return
+        room = self._plan.max_connections - (self.accepted - sum(r.closed for r in self.group))
+        for _ in range(min(room, _ACCEPTS)):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:  # gone before we came
+                continue
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS and self._spare and self._spare.turn_away(listener):
+                    self.shed += 1
+                    continue
+                self._accept_again = now + _BACK_OFF
+                return
+            token = self.accepted
+            self.accepted += 1
+            reactor = self.group[token % len(self.group)]
+            peer = Peer(address[0], address[1])
+            if reactor is self:
+                self._open(token, sock, peer, now)
+            else:
+                reactor.adopt(token, sock, peer)
+
+    def _open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
+        plan, faults = self._plan, self._faults
+        sock.setblocking(False)
+        try:
+            if plan.nodelay:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if plan.keepalive:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except OSError:  # reset already: the first read will tell
+            pass
+        limits = (plan.idle_timeout, plan.write_timeout, plan.max_buffered)
+        if faults is None:
+            machine = Connection(now, *limits)
+        else:
+            machine = Connection(now, *limits, *faults[:4], faults.seed + token)
+        link = Link(token, sock, peer, machine)
+        self.links[token] = link
+        if self._draining:
+            machine.finish(now)
+        self.settle(link, now)
+
+    def _serve(self, link: Link, events: int, now: int) -> None:
+        machine = link.machine
+        if events & _WRITE:
+            self.flush(link, now)
+        if events & _READ and (room := machine.room()):
+            try:
+                data = link.sock.recv(min(room, _CHUNK))
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                machine.abort(LOST, now)
+            else:
+                if data:
+                    self.bytes_in += len(data)
+                    self._service.received(self, link, data, now)
+                else:
+                    self._service.ended(self, link, now)
+        self.settle(link, now)
+
+    def _expire(self, now: int) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            due, token = heapq.heappop(timers)
+            link = self.links.get(token)
+            if link is None or link.armed != due:
+                continue  # gone, or an earlier timer has taken its place
+            link.armed = NEVER
+            link.machine.tick(now)
+            self.flush(link, now)
+            self.settle(link, now)
+
+    def _close(self, link: Link, now: int) -> None:
+        if self.links.pop(link.token, None) is None:
+            return
+        reason = link.machine.closed
+        if link.events:
+            self._selector.unregister(link.sock)
+        if reason in (STALLED, CUT, RESET):
+            # What was owed did not arrive: a reset says so, where an orderly end would look like the whole answer.
+            # It also frees what the kernel still holds for a peer that does not read.
+            link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif self._shut_first:
+            with suppress(OSError):  # the peer was faster
+                link.sock.shutdown(socket.SHUT_RDWR)
+        if reason == DONE and not link.machine.eof:
+            self._part(link.sock, now)
+        else:
+            link.sock.close()
+        self.timeouts += reason in (IDLE, STALLED)
+        if self._draining:
+            self.drained += reason == DONE
+            self.aborted += reason != DONE
+        self.closed += 1
+        self._service.closed(self, link, now)
+        first = self.group[0]
+        if not first._listening and first._sleeping_until:
+            first.wake()  # there is room to accept again, or an end to come to
+
+    def _part(self, sock: socket.socket, now: int) -> None:
+        """Close a socket whose peer may still be sending, without losing what we sent last.
+
+        Closing with unread input makes the system throw away what has not arrived yet, so such a socket lingers.
+        """
+        if still_sending(sock, 0):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+            self._lingering.append((sock, now + _LINGER))
+        else:
+            sock.close()
+
+    def _look_after_lingering(self, now: int) -> None:
+        lingering, self._lingering = self._lingering, []
+        for sock, until in lingering:
+            if now < until and still_sending(sock, 1):
+                self._lingering.append((sock, until))
+            else:
+                sock.close()
+
+    def _drain_wakes(self) -> None:
+        with suppress(BlockingIOError):
+            while self._wake_in.recv(4096):
+                pass
+
+    def _hang_up(self) -> None:
+        if self._listener is None:
+            return
+        if self._listening:
+            self._selector.unregister(self._listener)
+            self._listening = False
+        if self._shut_first:
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._listener = None
+        if self._spare is not None:
+            self._spare.close()
+        for reactor in self.group[1:]:
+            reactor.wake()
+
+    def _end(self) -> None:
+        for sock, _ in self._lingering:
+            sock.close()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+        self.ended.set()

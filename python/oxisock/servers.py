@@ -1,0 +1,230 @@
+"""TCP servers on a reactor: echo, and a handler for each message; faces of both engines."""
+
+from __future__ import annotations
+
+import math
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import binding
+from .dispatch import Dispatcher, UserFramer
+from .engines import NEVER, FaultPlan, ServerPlan
+from .framing import MIB, Codec, StreamCodec
+from .lifecycle import Server
+from .types import Peer, ServerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .engines import EchoRun, Framer, FramingModule, ServersModule
+
+
+class Faults(NamedTuple):
+    """Misbehaviour on purpose, to see whether a client's framing and timeouts hold.
+
+    ``cut`` is the most bytes of one write (None: as many as go), ``delay`` the seconds before each write,
+    ``reset_after`` the bytes after which a connection is reset (None: never), ``drop`` the chance from 0 to 1 that a
+    piece that arrived is swallowed and never answered, and ``seed`` the start of those chances.
+    """
+
+    cut: int | None = None
+    delay: float = 0.0
+    reset_after: int | None = None
+    drop: float = 0.0
+    seed: int = 0
+
+
+class Limits:
+    """The limits that every TCP server takes, checked; seconds become integer nanoseconds in ``plan``."""
+
+    def __init__(
+        self,
+        *,
+        backlog: int = 1024,
+        max_connections: int = 10_000,
+        idle_timeout: float | None = 300.0,
+        write_timeout: float | None = 30.0,
+        max_buffered: int = 1 << 20,
+        reuse_port: bool = False,
+        nodelay: bool = True,
+        keepalive: bool = False,
+        dual_stack: bool = False,
+    ) -> None:
+        self.backlog = positive("backlog", backlog)
+        self.reuse_port = bool(reuse_port)
+        self.dual_stack = bool(dual_stack)
+        self.idle_timeout = idle_timeout
+        self.write_timeout = write_timeout
+        self.plan = ServerPlan(
+            max_connections=positive("max_connections", max_connections),
+            idle_timeout=nanoseconds("idle_timeout", idle_timeout),
+            write_timeout=nanoseconds("write_timeout", write_timeout),
+            max_buffered=positive("max_buffered", max_buffered),
+            nodelay=bool(nodelay),
+            keepalive=bool(keepalive),
+        )
+
+
+def positive(name: str, value: int) -> int:
+    """Give ``value`` back; raise ValueError unless it is an integer from 1 to 2**31 - 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise ValueError(f"{name} must be an integer from 1 to 2**31 - 1, not {value!r}")
+    return value
+
+
+def nanoseconds(name: str, seconds: float | None) -> int:
+    """Give a timeout in nanoseconds, NEVER for None; raise ValueError unless it is a positive number."""
+    if seconds is None:
+        return NEVER
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"{name} must be a positive number of seconds, or None, not {seconds!r}")
+    return NEVER if math.isinf(seconds) else min(int(seconds * 1e9), NEVER)
+
+
+class StreamServer(Server):
+    """What the TCP servers have in common: host, port or socket, and limits."""
+
+    _engine: ServersModule
+
+    def __init__(self, host: str, port: int, sock: socket.socket | None, limits: dict[str, Any]) -> None:
+        self._host = host
+        self._port = binding.check_port(port)
+        self._limits = Limits(**limits)
+        super().__init__(sock=sock)
+
+    def _listen(self) -> tuple[socket.socket, Peer]:
+        limits = self._limits
+        if self._sock is not None:
+            listener = binding.adopt(self._sock, socket.SOCK_STREAM, backlog=limits.backlog)
+        else:
+            listener = binding.bind(
+                self._host,
+                self._port,
+                socket.SOCK_STREAM,
+                reuse_port=limits.reuse_port,
+                dual_stack=limits.dual_stack,
+                backlog=limits.backlog,
+            )
+        address = binding.address_of(listener)
+        binding.warn_unless_loopback(self._kind, address)
+        return listener, address
+
+
+class EchoServer(StreamServer):
+    """Sends back every byte it gets; a half-closed connection gets the rest and is closed."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        workers: int = 1,
+        faults: Faults | None = None,
+        **limits: Any,
+    ) -> None:
+        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+
+        ``workers`` threads share the connections. ``faults`` makes it misbehave on purpose. ``limits``: backlog=1024;
+        max_connections=10_000 (more wait in the backlog); idle_timeout=300.0 seconds since the last byte;
+        write_timeout=30.0 seconds without progress of a peer that does not read; max_buffered=1 MiB per connection;
+        reuse_port=False; nodelay=True; keepalive=False; dual_stack=False. A timeout of None is no limit. Raises
+        ValueError for what makes no sense; errors of binding come from ``start``.
+        """
+        super().__init__(host, port, sock, limits)
+        self._workers = positive("workers", workers)
+        self._faults = None if faults is None else _fault_plan(faults)
+
+    def _launch(self) -> tuple[_EchoRunning, Peer]:
+        listener, address = self._listen()
+        run = self._engine.start_echo(listener.detach(), self._limits.plan, self._workers, self._faults)
+        return _EchoRunning(run), address
+
+
+class MessageServer(StreamServer):
+    """Calls a handler for every message, and sends what it returns."""
+
+    _framing: FramingModule
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        codec: Codec | None = None,
+        batch: bool = False,
+        dispatchers: int = 1,
+        **limits: Any,
+    ) -> None:
+        """Frame what comes in on ``host`` and ``port`` (0: any free one), or on ``sock``, with ``codec``.
+
+        ``handler(message, peer)`` gets bytes and the ``(host, port)`` they came from, and gives bytes or None. With
+        ``batch=True``, ``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception. At
+        most ``dispatchers`` calls run at once, those of one connection never do, and its answers keep their order. A
+        handler that raises or gives another type is logged with its peer and closes that connection (a batch that
+        raises or has the wrong length closes all in it). ``codec`` None is ``Lines(eof_frame=True)``. ``limits`` are
+        those of EchoServer, ``idle_timeout`` being the time since the last complete message.
+        """
+        if not callable(handler):
+            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        super().__init__(host, port, sock, limits)
+        self._handler = handler
+        known: Framer | None = None
+        if codec is None:
+            known = self._framing.lines_framer(False, True, MIB)
+        elif isinstance(codec, StreamCodec):
+            known = codec._framer_of(self._framing)
+        elif not callable(getattr(codec, "decoder", None)) or not callable(getattr(codec, "encode", None)):
+            raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
+        self._known_framer = known
+        self._framer = UserFramer(codec) if known is None and codec is not None else known
+        self._batch = bool(batch)
+        self._dispatchers = positive("dispatchers", dispatchers)
+
+    def _launch(self) -> tuple[Dispatcher, Peer]:
+        listener, address = self._listen()
+        reactor = self._engine.message_reactor(listener.detach(), self._limits.plan, self._known_framer)
+        assert self._framer is not None
+        return Dispatcher(reactor, self._framer, self._handler, self._batch, self._dispatchers), address
+
+
+class _EchoRunning:
+    """An engine's echo server, as the lifecycle wants it."""
+
+    def __init__(self, run: EchoRun) -> None:
+        self._run = run
+        self.wait = run.wait
+        self.forked = run.forked
+        self.abandon = run.abandon
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening, and end within ``drain`` seconds."""
+        self._run.begin_stop(NEVER if drain is None else min(int(drain * 1e9), NEVER))
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the connections drained and aborted by the stop; there are no handlers."""
+        return (*self._run.outcome(), 0)
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return ServerStats(*self._run.counters())
+
+    def inside(self) -> bool:
+        """No Python runs in an echo server."""
+        return False
+
+
+def _fault_plan(faults: Faults) -> FaultPlan:
+    if not 0.0 <= faults.drop <= 1.0:
+        raise ValueError(f"drop must be from 0 to 1, not {faults.drop!r}")
+    if faults.delay < 0:
+        raise ValueError(f"delay must not be negative, as {faults.delay!r} is")
+    return FaultPlan(
+        cut=0 if faults.cut is None else positive("cut", faults.cut),
+        delay=nanoseconds("delay", faults.delay) if faults.delay else 0,
+        reset_after=NEVER if faults.reset_after is None else positive("reset_after", faults.reset_after),
+        drop=int(faults.drop * 2**32),
+        seed=faults.seed & (2**64 - 1),
+    )

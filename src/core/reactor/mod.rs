@@ -1,0 +1,448 @@
+//! The native reactor: one mio loop that accepts, reads and writes, and lets connection machines decide.
+//!
+//! A [`Service`] (echo, messages, chat) says what becomes of the bytes. The loop comes in two halves, so that whoever
+//! turns it can wait between them without holding a lock: [`Reactor::prepare`], a poll, [`Reactor::process`].
+
+pub mod connection;
+pub mod control;
+pub mod links;
+mod net;
+
+use std::fs::File;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use connection::{Closed, Faults, Limits, NEVER};
+use control::{Control, Mailbox, Newcomer};
+use links::{Closing, Links, Taken};
+
+const LISTENER: Token = Token(usize::MAX - 1);
+const WAKE: Token = Token(usize::MAX);
+/// How many events one poll gives.
+pub const EVENTS: usize = 1024;
+const BUFFER: usize = 256 * 1024;
+/// Accepted in one turn, so that a storm of connects does not starve those who are connected.
+const ACCEPTS: usize = 256;
+/// Between two looks whether the last bytes of a connection have arrived.
+const LINGER_LOOK: u64 = 5_000_000;
+/// The pause before accepting again when there is no descriptor even to turn people away.
+const BACK_OFF: u64 = 50_000_000;
+
+/// What the reactors of a server are to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// At most so many at once; more wait in the backlog.
+    pub max_connections: u64,
+    /// The limits of each.
+    pub limits: Limits,
+    /// Send small writes at once.
+    pub nodelay: bool,
+    /// Let the system probe silent peers.
+    pub keepalive: bool,
+}
+
+/// What becomes of the bytes: called by the loop, never at the same time twice.
+pub trait Service {
+    /// What it keeps for each connection.
+    type State: Default;
+    /// Bytes came in.
+    fn received(&mut self, links: &mut Links<Self::State>, key: usize, data: &[u8], now: u64);
+    /// The peer will send no more.
+    fn ended(&mut self, links: &mut Links<Self::State>, key: usize, now: u64);
+    /// There is room to write again for a link that is `held`.
+    fn relieved(&mut self, links: &mut Links<Self::State>, key: usize, now: u64);
+    /// The connection is gone.
+    fn closed(&mut self, link: Closing<Self::State>);
+}
+
+/// The listener and what it takes to survive without descriptors.
+struct Door {
+    listener: TcpListener,
+    spare: Option<File>,
+    // Somebody may be waiting.
+    ready: bool,
+    // Not before this time.
+    again: u64,
+    accepted: u64,
+}
+
+/// One loop.
+pub struct Reactor<S: Service> {
+    /// The connections.
+    pub links: Links<S::State>,
+    /// What becomes of their bytes.
+    pub service: S,
+    control: Arc<Control>,
+    index: usize,
+    door: Option<Door>,
+    plan: Plan,
+    buffer: Box<[u8]>,
+    // Keys to serve in this turn, and in the next one.
+    active: Vec<usize>,
+    again: Vec<usize>,
+    draining: bool,
+    /// When the thread that polls will wake by itself; 0 while nobody polls.
+    pub sleeping_until: u64,
+}
+
+/// Take over a listening descriptor.
+#[must_use]
+pub fn adopt_listener(descriptor: i32) -> StdListener {
+    net::adopt_listener(descriptor)
+}
+
+/// Make the mailbox of a reactor that polls with `poll`.
+pub fn mailbox(poll: &Poll) -> io::Result<Mailbox> {
+    Mailbox::new(poll.registry())
+}
+
+impl<S: Service> Reactor<S> {
+    /// The reactor number `index` of those that share `control`, with a listener if it is to accept.
+    pub fn new(
+        registry: Registry,
+        control: Arc<Control>,
+        index: usize,
+        listener: Option<StdListener>,
+        plan: Plan,
+        faults: Option<Faults>,
+        service: S,
+    ) -> io::Result<Self> {
+        let door = match listener {
+            None => None,
+            Some(listener) => {
+                let mut listener = TcpListener::from_std(listener);
+                registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+                Some(Door { listener, spare: File::open("/dev/null").ok(), ready: true, again: 0, accepted: 0 })
+            }
+        };
+        Ok(Self {
+            links: Links::new(registry, &plan, faults),
+            service,
+            control,
+            index,
+            door,
+            plan,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            active: Vec::new(),
+            again: Vec::new(),
+            draining: false,
+            sleeping_until: 0,
+        })
+    }
+
+    /// Begin or end a stop, send what was queued, and give how long to wait (`None` within: no limit); `None` at the end.
+    pub fn prepare(&mut self) -> Option<Option<Duration>> {
+        let now = self.control.now();
+        self.settle_touched(now);
+        let stop_at = self.control.stop_at();
+        if let Some(stop_at) = stop_at {
+            if !self.draining {
+                self.draining = true;
+                if self.door.take().is_some() {
+                    self.control.hang_up();
+                }
+                for key in self.links.keys() {
+                    if let Some(link) = self.links.get_mut(key) {
+                        link.machine.finish(now);
+                    }
+                    self.settle(key, now);
+                }
+            }
+            if now >= stop_at {
+                for key in self.links.keys() {
+                    if let Some(link) = self.links.get_mut(key) {
+                        link.machine.abort(Closed::Cut, now);
+                    }
+                    self.settle(key, now);
+                }
+            }
+            // The first hangs up before the others may end: nobody is handed to a loop that has ended.
+            if self.control.hung_up.load(SeqCst) && self.links.is_empty() {
+                let newcomers = self.control.mailboxes[self.index].take();
+                if newcomers.is_empty() && (now >= stop_at || !self.links.look_after_lingering(now)) {
+                    self.tell();
+                    self.links.end();
+                    self.control.mailboxes[self.index].close();
+                    return None;
+                }
+                self.welcome(newcomers, now);
+            }
+        }
+        self.tell();
+        let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER));
+        if self.links.lingers() {
+            until = until.min(now + LINGER_LOOK);
+        }
+        if !self.again.is_empty() {
+            until = 0;
+        }
+        if let Some(door) = &self.door
+            && door.ready
+        {
+            if door.again > now {
+                until = until.min(door.again);
+            } else if self.has_room() {
+                until = 0;
+            } else {
+                self.control.full.store(true, SeqCst);
+                // Somebody may have left between the question and the answer.
+                if self.has_room() {
+                    until = 0;
+                }
+            }
+        }
+        self.sleeping_until = until.max(1);
+        if until == NEVER {
+            return Some(None);
+        }
+        // A millisecond is the least that the system counts: rounding up spares a busy wait, and costs nobody.
+        let left = until.saturating_sub(now).div_ceil(1_000_000);
+        Some(Some(Duration::from_millis(left)))
+    }
+
+    /// Deal with what a poll gave.
+    pub fn process(&mut self, events: &Events) {
+        let now = self.control.now();
+        self.sleeping_until = 0;
+        let mut active = std::mem::take(&mut self.active);
+        active.append(&mut self.again);
+        for event in events {
+            match event.token() {
+                LISTENER => {
+                    if let Some(door) = &mut self.door {
+                        door.ready = true;
+                    }
+                }
+                WAKE => {}
+                Token(key) => {
+                    if self.links.note(key, event) {
+                        self.list(key, &mut active);
+                    }
+                }
+            }
+        }
+        for key in active.drain(..) {
+            if let Some(link) = self.links.get_mut(key) {
+                link.listed = false;
+            }
+            self.serve(key, now);
+        }
+        self.active = active;
+        self.settle_touched(now);
+        if self.index > 0 {
+            let newcomers = self.control.mailboxes[self.index].take();
+            self.welcome(newcomers, now);
+        }
+        self.accept(now);
+        if self.links.lingers() {
+            self.links.look_after_lingering(now);
+        }
+        // After what is ready: lag of this loop is not the peer's silence.
+        while let Some(key) = self.links.expire(now) {
+            self.flush(key, now);
+            self.settle(key, now);
+        }
+        self.settle_touched(now);
+        self.tell();
+    }
+
+    /// Flush and settle those that were touched; also to be called by who queued something while nobody polls.
+    pub fn settle_touched(&mut self, now: u64) {
+        while let Some(key) = self.links.next_touched() {
+            self.flush(key, now);
+            self.settle(key, now);
+        }
+    }
+
+    /// Whether a poll under way has to end, because of what happened meanwhile.
+    #[must_use]
+    pub fn must_wake(&self) -> bool {
+        self.sleeping_until > 0
+            && (!self.again.is_empty() || self.draining || self.links.next_timer() < self.sleeping_until)
+    }
+
+    /// End a poll under way.
+    pub fn wake(&self) {
+        self.control.mailboxes[self.index].wake();
+    }
+
+    fn list(&mut self, key: usize, list: &mut Vec<usize>) {
+        if let Some(link) = self.links.get_mut(key)
+            && !link.listed
+        {
+            link.listed = true;
+            list.push(key);
+        }
+    }
+
+    fn serve(&mut self, key: usize, now: u64) {
+        self.flush(key, now);
+        match self.links.read(key, &mut self.buffer, now) {
+            Taken::Bytes(count) => {
+                self.service.received(&mut self.links, key, &self.buffer[..count], now);
+            }
+            Taken::End => self.service.ended(&mut self.links, key, now),
+            Taken::Nothing => {}
+        }
+        self.settle(key, now);
+    }
+
+    fn flush(&mut self, key: usize, now: u64) {
+        self.links.flush(key, now);
+        if let Some(link) = self.links.get_mut(key)
+            && link.held
+            && !link.machine.paused()
+            && link.machine.closed() == Closed::Open
+        {
+            link.held = false;
+            self.service.relieved(&mut self.links, key, now);
+        }
+    }
+
+    /// Do what the machine wants after something happened: close, go on reading, set a timer.
+    fn settle(&mut self, key: usize, now: u64) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let closed = link.machine.closed();
+        if closed != Closed::Open {
+            self.close(key, closed, now);
+            return;
+        }
+        if link.readable && !link.listed && link.machine.room() > 0 {
+            link.listed = true;
+            self.again.push(key);
+        }
+        self.links.arm(key);
+    }
+
+    fn close(&mut self, key: usize, reason: Closed, now: u64) {
+        let shut_first = self.control.shut_first.load(Relaxed);
+        let Some(link) = self.links.remove(key, shut_first, now) else {
+            return;
+        };
+        let counters = &self.control.counters;
+        if matches!(reason, Closed::Idle | Closed::Stalled) {
+            counters.timeouts.fetch_add(1, Relaxed);
+        }
+        if self.draining {
+            if reason == Closed::Done {
+                counters.drained.fetch_add(1, SeqCst);
+            } else {
+                counters.aborted.fetch_add(1, SeqCst);
+            }
+        }
+        self.tell();
+        self.control.counters.closed.fetch_add(1, SeqCst);
+        if self.control.full.swap(false, SeqCst) {
+            self.control.mailboxes[0].wake();
+        }
+        self.service.closed(link);
+    }
+
+    fn has_room(&self) -> bool {
+        let counters = &self.control.counters;
+        let closed = counters.closed.load(SeqCst);
+        counters.accepted.load(SeqCst) - closed < self.plan.max_connections
+    }
+
+    fn accept(&mut self, now: u64) {
+        let Some(mut door) = self.door.take() else {
+            return;
+        };
+        for _ in 0..ACCEPTS {
+            if !door.ready || door.again > now || !self.has_room() {
+                break;
+            }
+            match door.listener.accept() {
+                Ok((stream, peer)) => {
+                    net::prepare(&stream, self.plan.nodelay, self.plan.keepalive);
+                    let number = door.accepted;
+                    door.accepted += 1;
+                    self.control.counters.accepted.fetch_add(1, SeqCst);
+                    let newcomer = Newcomer { number, stream, peer };
+                    let mailboxes = &self.control.mailboxes;
+                    let index = number as usize % mailboxes.len();
+                    if index == self.index {
+                        self.welcome([newcomer], now);
+                    } else {
+                        mailboxes[index].put(newcomer);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => door.ready = false,
+                Err(error) if net::newcomer_gone(&error) => {}
+                Err(error) => {
+                    if !(net::out_of_descriptors(&error) && self.shed(&mut door)) {
+                        door.again = now + BACK_OFF;
+                    }
+                }
+            }
+        }
+        self.door = Some(door);
+    }
+
+    /// Turn one newcomer away with the spare descriptor; false if not even that is possible.
+    fn shed(&self, door: &mut Door) -> bool {
+        if door.spare.is_none() {
+            door.spare = File::open("/dev/null").ok();
+            if door.spare.is_none() {
+                return false;
+            }
+        }
+        door.spare = None;
+        let taken = door.listener.accept();
+        let shed = match taken {
+            Ok(_) => {
+                self.control.counters.shed.fetch_add(1, Relaxed);
+                true
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    door.ready = false;
+                    true
+                } else {
+                    net::newcomer_gone(&error)
+                }
+            }
+        };
+        door.spare = File::open("/dev/null").ok();
+        shed
+    }
+
+    fn welcome(&mut self, newcomers: impl IntoIterator<Item = Newcomer>, now: u64) {
+        for newcomer in newcomers {
+            match self.links.open(newcomer, now) {
+                Ok(key) => {
+                    if self.draining
+                        && let Some(link) = self.links.get_mut(key)
+                    {
+                        link.machine.finish(now);
+                    }
+                    self.settle(key, now);
+                }
+                // The system has no memory to watch it; its socket is closed already.
+                Err(_) => {
+                    self.control.counters.closed.fetch_add(1, SeqCst);
+                }
+            }
+        }
+    }
+
+    /// Tell the shared counters what happened.
+    fn tell(&mut self) {
+        let tally = std::mem::take(&mut self.links.tally);
+        let counters = &self.control.counters;
+        if tally.bytes_in > 0 {
+            counters.bytes_in.fetch_add(tally.bytes_in, Relaxed);
+        }
+        if tally.bytes_out > 0 {
+            counters.bytes_out.fetch_add(tally.bytes_out, Relaxed);
+        }
+    }
+}
