@@ -13,12 +13,6 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::scan::{ScanEngine, ScanRun, start_scan};
-    // framing
-    #[pymodule_export]
-    use crate::py::framing::{
-        Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
-        varint_framer,
-    };
 
     #[pymodule_export]
     use crate::py::raw_loop::raw_connect_loop;
@@ -31,4 +25,8 @@ mod _native {
     // TCP servers
     #[pymodule_export]
     use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
+
+    // UDP
+    #[pymodule_export]
+    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
 }

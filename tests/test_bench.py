@@ -11,7 +11,7 @@ import pytest
 
 from commands import listening, oxisock
 from oxisock import _native, bench
-from oxisock.bench import Contender, Outcome, Scenario, Timing, scan
+from oxisock.bench import Contender, Outcome, Scenario, Timing, scan, udp
 
 
 def scenario(contenders: Sequence[Contender], log: list[str]) -> Scenario:
@@ -117,3 +117,11 @@ def test_the_demo_finds_what_it_opened() -> None:
     assert "65,535 ports" in done.stdout
     assert "times as fast as pure" in done.stdout
     assert "The engines agree on every port." in done.stdout
+
+
+def test_the_udp_scenarios_once() -> None:
+    with udp._contenders(window=8, amount=200) as contenders:
+        results = {contender.name: bench._time(contender) for contender in contenders}
+    assert {"native echo", "native handler", "native handler, batches", "pure handler"} <= set(results)
+    assert [timing.wrong for timing in results.values()] == [None] * len(results)
+    assert udp._checker(3)((3, 2, 1, 0.1)) == "2 of 3 datagrams answered, 1 of them wrongly"

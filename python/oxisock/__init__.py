@@ -21,6 +21,7 @@ from .specs import parse_ports, parse_targets
 from .targets import Targets
 from .threaded import ThreadConnection
 from .types import (
+    Datagram,
     Peer,
     PortResult,
     PortState,
@@ -31,12 +32,15 @@ from .types import (
     SkippedFrame,
     StopReport,
 )
+from .udp import udp_request
 
 # Type checkers see the pure engine, so no stub of the public face can drift.
 if TYPE_CHECKING or _selected() == "pure":
     from . import pure as _bound
+    from .pure import UdpEchoServer, UdpServer
 else:
     from . import native as _bound
+    from .native import UdpEchoServer, UdpServer
 
 from . import presets
 
@@ -112,17 +116,22 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
     # values
+    "Datagram",
     "Peer",
     "PortResult",
     "PortState",
     "ProbeEvent",
     "Progress",
     "ScanStats",
+    "ServerStats",
+    "StopReport",
     # reports
     "PortChange",
     "ReportDiff",
     "ScanReport",
-    "ServerStats",
-    "StopReport",
 ]

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from .engines import Buffer, Counters, FaultPlan, Item, Reply, ScanPlan, ServerPlan
+from .engines import Buffer, Counters, FaultPlan, Item, Reply, ScanPlan, ServerPlan, UdpPlan, UdpTally
 from .engines import Framer as _AnyFramer
-from .types import SkippedFrame
+from .types import Datagram, Peer, SkippedFrame
 
 __all__ = [
     "VERSION",
+
     "ScanEngine",
     "ScanRun",
     "raw_connect_loop",
@@ -29,6 +30,12 @@ __all__ = [
     "length_framer",
     "lines_framer",
     "varint_framer",
+    # UDP
+    "UdpEcho",
+    "UdpLoop",
+    "udp_echo",
+    "udp_load",
+    "udp_loop",
 ]
 
 VERSION: Final[str]
@@ -156,3 +163,27 @@ class Connection:
     def room(self) -> int: ...
     def allowance(self) -> int: ...
     def deadline(self) -> int: ...
+
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+def udp_loop(fd: int, plan: UdpPlan) -> UdpLoop: ...
+def udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho: ...
+def udp_load(
+    target: tuple[str, int], amount: int, window: int, size: int, patience: float, prefix: bytes
+) -> tuple[int, int, int, float]: ...
+
+@final
+class UdpLoop:
+    def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None: ...
+    def refused(self) -> list[tuple[Peer, int]]: ...
+    def end(self, drain: float | None) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
+    def tally(self) -> UdpTally: ...
+
+@final
+class UdpEcho:
+    def end(self, drain: float | None) -> None: ...
+    def wait(self, timeout: float) -> bool: ...
+    def abandon(self) -> None: ...
+    def tally(self) -> UdpTally: ...

@@ -11,6 +11,7 @@ from . import servers as _servers
 from . import threaded as _threaded
 from . import well_known as _well_known
 from .engines import FramingModule as _FramingModule
+from . import udp as _udp
 from .engines import Impl as _Impl
 from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
@@ -22,6 +23,7 @@ from .specs import parse_ports, parse_targets
 from .targets import Targets
 from .threaded import ThreadConnection
 from .types import SkippedFrame
+from .udp import udp_request
 
 try:
     from . import _native
@@ -113,6 +115,21 @@ _requests: _request.Requests = _request.Requests(FramedSocket)
 tcp_request = _requests.tcp_request
 
 
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+
+class UdpServer(_udp.UdpServer):
+    __doc__ = _udp.UdpServer.__doc__
+    impl = "native"
+    _engine = _native
+
+
+class UdpEchoServer(_udp.UdpEchoServer):
+    __doc__ = _udp.UdpEchoServer.__doc__
+    impl = "native"
+    _engine = _native
+
+
 __all__ = [
     "impl",
     # scanning
@@ -155,4 +172,8 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
 ]

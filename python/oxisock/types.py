@@ -14,6 +14,14 @@ class Peer(NamedTuple):
     port: int
 
 
+class Datagram(NamedTuple):
+    """What a UDP handler gets: the bytes, who sent them, and whether there were more than the server keeps."""
+
+    data: bytes
+    peer: Peer
+    truncated: bool = False
+
+
 class PortState(StrEnum):
     """What a probe says of a port; each value is also its plain lower-case string."""
 

@@ -7,3 +7,4 @@ pub mod messages;
 pub mod net;
 pub mod reactor;
 pub mod scan;
+pub mod udp;

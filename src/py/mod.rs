@@ -6,3 +6,4 @@ pub mod framing;
 pub mod raw_loop;
 pub mod scan;
 pub mod servers;
+pub mod udp;

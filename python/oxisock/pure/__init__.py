@@ -11,6 +11,7 @@ from .. import servers as _servers
 from .. import threaded as _threaded
 from .. import well_known as _well_known
 from ..engines import FramingModule as _FramingModule
+from .. import udp as _udp
 from ..engines import Impl as _Impl
 from ..errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from ..framing import Codec, Decoder
@@ -23,8 +24,10 @@ from ..targets import Targets
 from ..threaded import ThreadConnection
 from ..types import SkippedFrame
 from . import framing as _framing_engine
-from . import scan as _scan_engine
 from . import servers as _servers_engine
+from ..udp import udp_request
+from . import scan as _scan_engine
+from . import udp as _udp_engine
 
 impl: _Impl = "pure"
 
@@ -109,6 +112,21 @@ _requests: _request.Requests = _request.Requests(FramedSocket)
 tcp_request = _requests.tcp_request
 
 
+# --- UDP -----------------------------------------------------------------------------------------------------------
+
+
+class UdpServer(_udp.UdpServer):
+    __doc__ = _udp.UdpServer.__doc__
+    impl = "pure"
+    _engine = _udp_engine
+
+
+class UdpEchoServer(_udp.UdpEchoServer):
+    __doc__ = _udp.UdpEchoServer.__doc__
+    impl = "pure"
+    _engine = _udp_engine
+
+
 __all__ = [
     "impl",
     # scanning
@@ -151,4 +169,8 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # UDP
+    "UdpEchoServer",
+    "UdpServer",
+    "udp_request",
 ]

@@ -1,0 +1,400 @@
+"""UDP: a server that calls a handler for each datagram, a server that echoes, and one request with its answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import binding
+from .engines import UdpPlan
+from .lifecycle import Server
+from .types import Datagram, Peer, ServerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .engines import UdpEcho, UdpLoop, UdpModule, UdpTally
+
+_LONGEST = 65_527  # bytes of a datagram over IPv6, and 20 less over IPv4
+# Bursts wait in the system while a handler runs; its own default holds some 270 small datagrams.
+_RECEIVE_BUFFER = 4 << 20
+_ANY = ("0.0.0.0", "::")
+_PLAIN = frozenset((bytes, type(None)))
+
+
+class _UdpBase(Server):
+    """What both UDP servers share: where they listen."""
+
+    _engine: UdpModule
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        sock: socket.socket | None,
+        max_datagram: int,
+        reuse_port: bool,
+        answer_low_ports: bool,
+    ) -> None:
+        super().__init__(sock=sock)
+        if not isinstance(max_datagram, int) or isinstance(max_datagram, bool) or not 1 <= max_datagram <= 65535:
+            raise ValueError(f"max_datagram must be an integer from 1 to 65535, not {max_datagram!r}")
+        self._host = host
+        self._port = binding.check_port(port)
+        self._max_datagram = max_datagram
+        self._reuse_port = bool(reuse_port)
+        self._answer_low_ports = bool(answer_low_ports)
+
+    def _bind(self) -> tuple[int, UdpPlan, Peer]:
+        """Give a bound descriptor that the engine may keep, what the engine needs to know, and the address."""
+        if self._sock is not None:
+            sock = binding.adopt(self._sock, socket.SOCK_DGRAM)
+        else:
+            sock = binding.bind(self._host, self._port, socket.SOCK_DGRAM, reuse_port=self._reuse_port)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # the system takes what it allows
+        address = binding.address_of(sock)
+        binding.warn_unless_loopback(self._kind, address)
+        plan = UdpPlan(self._max_datagram, self._answer_low_ports, address.host in _ANY)
+        return sock.detach(), plan, address
+
+
+class UdpServer(_UdpBase):
+    """Calls a handler for every datagram, and sends what it returns to where the datagram came from."""
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        batch: bool = False,
+        max_datagram: int = 65535,
+        reuse_port: bool = False,
+        answer_low_ports: bool = False,
+    ) -> None:
+        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+
+        ``handler(datagram)`` gets a ``Datagram(data, peer, truncated)`` and gives the reply as bytes, or None for
+        none; it is called on one thread, for one datagram after the other. With ``batch=True`` it gets a list of up to
+        64 Datagrams and gives a list as long, of bytes, None or an Exception. A handler that raises, gives another
+        type or a reply that no datagram can hold (65,507 bytes over IPv4) is logged with the peer and counted in
+        ``stats().handler_errors``; the server goes on.
+
+        Replies leave from the address that was asked, also on a machine with several. An empty datagram is one.
+        ``max_datagram`` (1 to 65535 bytes): what is longer is cut and marked ``truncated``. With ``reuse_port`` several
+        processes share the port. Datagrams from source ports below 1024 are not handled, only counted as ``ignored``,
+        unless ``answer_low_ports``: with a forged source address two servers could be made to answer each other for
+        ever. ICMP errors are counted and survived. ``stats().timeouts`` are replies given up after a second without
+        room in the system. The report of ``stop`` counts replies sent after it began (``drained``), and datagrams and
+        replies that were dropped (``aborted``).
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        """
+        if not callable(handler):
+            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        super().__init__(host, port, sock, max_datagram, reuse_port, answer_low_ports)
+        self._handler = handler
+        self._batch = bool(batch)
+
+    def _launch(self) -> tuple[_Handling, Peer]:
+        fd, plan, address = self._bind()
+        return _Handling(self._engine.udp_loop(fd, plan), self._handler, self._batch), address
+
+
+class UdpEchoServer(_UdpBase):
+    """Sends every datagram back to where it came from, after a prefix."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        prefix: bytes = b"",
+        reuse_port: bool = False,
+        answer_low_ports: bool = False,
+    ) -> None:
+        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+
+        ``prefix`` (bytes) goes before each datagram; what together no datagram can hold (65,507 bytes over IPv4) is
+        not sent, and counted in ``stats().handler_errors``. All else is as for UdpServer. Raises ValueError or
+        TypeError for what makes no sense; errors of binding come from ``start``.
+        """
+        super().__init__(host, port, sock, 65535, reuse_port, answer_low_ports)
+        if isinstance(prefix, int | str):
+            raise TypeError(f"prefix must be bytes, not {type(prefix).__name__}")
+        self._prefix = bytes(prefix)
+        if len(self._prefix) > _LONGEST:
+            raise ValueError(f"prefix must be at most {_LONGEST} bytes long, not {len(self._prefix)}")
+
+    def _launch(self) -> tuple[_Echoing, Peer]:
+        fd, plan, address = self._bind()
+        return _Echoing(self._engine.udp_echo(fd, plan, self._prefix)), address
+
+
+class _Echoing:
+    """An engine's echo server, as the lifecycle wants it."""
+
+    def __init__(self, echo: UdpEcho) -> None:
+        self._echo = echo
+        self.begin_stop = echo.end
+        self.wait = echo.wait
+        self.abandon = echo.abandon
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the replies that left and that were dropped after the stop began; there are no handlers."""
+        tally = self._echo.tally()
+        return tally.drained, tally.aborted, 0
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return _stats(self._echo.tally(), 0)
+
+    def inside(self) -> bool:
+        """No handler runs in an echo server."""
+        return False
+
+    def forked(self) -> None:
+        """Closing frees a UDP port in one process whatever the others do."""
+
+
+class _Handling:
+    """A daemon thread that turns an engine's loop and calls the handler between the turns."""
+
+    def __init__(self, loop: UdpLoop, handler: Callable[..., Any], batch: bool) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._batch = batch
+        self._errors = 0
+        self._skipped = 0  # datagrams taken whose handler was not called, because the end came first
+        self._handling = False
+        self._ending = False
+        self._deadline: float | None = None
+        self._over = False  # the socket is gone, so there is no next turn
+        self._forked = False
+        self._thread = threading.Thread(target=self._run, name="oxisock-udp", daemon=True)
+        self._thread.start()
+
+    # --- what the lifecycle asks -----------------------------------------------------------------------------------
+
+    def begin_stop(self, drain: float | None) -> None:
+        """End within ``drain`` seconds."""
+        if drain is not None:
+            deadline = time.monotonic() + drain
+            self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+        self._ending = True
+        self._loop.end(drain)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether the thread has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the replies that left and what was dropped after the stop began, and the handlers that still run."""
+        if self._thread.is_alive():
+            # The handler holds the thread, and must not hold the port.
+            self._over = True
+            self._loop.close()
+        tally = self._loop.tally()
+        return tally.drained, tally.aborted + self._skipped, int(self._handling and self._thread.is_alive())
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return _stats(self._loop.tally(), self._errors)
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is the one that calls handlers."""
+        return threading.current_thread() is self._thread
+
+    def forked(self) -> None:
+        """Closing frees a UDP port in one process whatever the others do."""
+
+    def abandon(self) -> None:
+        """Close the socket in a forked child, and nothing else."""
+        self._over = self._forked = True
+        self._loop.abandon()
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        loop = self._loop
+        answer = self._answer_batch if self._batch else self._answer
+        replies: list[bytes | None] = []
+        try:
+            while not self._over:
+                batch = loop.turn(replies)
+                for peer, size in loop.refused():
+                    # Counted by the engine.
+                    _log("a reply of %d bytes to %s port %d is longer than a datagram can be", size, *peer)
+                if batch is None:
+                    return
+                self._handling = True
+                replies = answer(batch) if batch else []
+                self._handling = False
+        except Exception:
+            # A socket closed over the head of a stuck handler is no news.
+            if not self._over:
+                raise
+        finally:
+            if not self._forked:
+                loop.close()
+
+    def _answer(self, batch: list[Datagram]) -> list[bytes | None]:
+        handler = self._handler
+        replies: list[bytes | None] = []
+        for datagram in batch:
+            if self._ending and self._expired():
+                self._skipped += len(batch) - len(replies)
+                break
+            try:
+                reply = handler(datagram)
+                if reply is not None and not isinstance(reply, bytes):
+                    raise TypeError(f"a handler gives bytes or None, not {type(reply).__name__}")
+            except BaseException as error:
+                self._failed(datagram.peer, error)
+                reply = None
+            replies.append(reply)
+        return replies
+
+    def _answer_batch(self, batch: list[Datagram]) -> list[bytes | None]:
+        if self._ending and self._expired():
+            self._skipped += len(batch)
+            return []
+        asked = batch[:]  # the list is the handler's to change
+        try:
+            answers = self._handler(batch)
+            if not isinstance(answers, list) or len(answers) != len(asked):
+                size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
+                raise TypeError(f"a batch handler gives a list of {len(asked)} items, not {size}")
+        except BaseException as error:
+            self._failed(asked[0].peer, error)
+            return []
+        if _PLAIN.issuperset(map(type, answers)):
+            return answers
+        replies: list[bytes | None] = []
+        for (_, peer, _), answer in zip(asked, answers, strict=True):
+            if answer is not None and not isinstance(answer, bytes):
+                if not isinstance(answer, Exception):
+                    answer = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                self._failed(peer, answer)
+                answer = None
+            replies.append(answer)
+        return replies
+
+    def _failed(self, peer: Peer, error: BaseException) -> None:
+        self._errors += 1
+        _log("the handler failed for %s port %d", *peer, error=error)
+
+    def _expired(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+def _stats(tally: UdpTally, errors: int) -> ServerStats:
+    return ServerStats(
+        messages=tally.messages,
+        bytes_in=tally.bytes_in,
+        bytes_out=tally.bytes_out,
+        handler_errors=errors + tally.too_long,
+        timeouts=tally.timeouts,
+        icmp_errors=tally.icmp_errors,
+        ignored=tally.ignored,
+    )
+
+
+def _log(text: str, *values: object, error: BaseException | None = None) -> None:
+    import logging
+
+    logging.getLogger("oxisock").error(text, *values, exc_info=error)
+
+
+def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None = 1.0, retries: int = 0) -> bytes:
+    """Send one datagram, and give the first one that comes back from the address it was sent to.
+
+    ``host`` is a name or an address and ``port`` from 1 to 65535; of a name, the first IPv4 address is asked (the first
+    IPv6 address where it has none), and the next one only where that refuses. ``payload`` (bytes, also none) is sent
+    again up to ``retries`` times, each time after ``timeout`` seconds without an answer (None: no limit); looking up a
+    name counts towards the first of them. A late answer to an earlier try is an answer.
+
+    Raises TimeoutError naming host, port and tries; ``socket.gaierror`` for a name without address;
+    ConnectionRefusedError (or another OSError, errno kept) where the network says that nobody is there; ValueError or
+    TypeError for arguments that make no sense.
+
+    Both engines share this function: a request is a handful of system calls, and nearly all of its time is spent
+    waiting, so a native one would only be a second one to keep alike.
+    """
+    binding.check_port(port)
+    if port == 0:
+        raise ValueError("port must be an integer from 1 to 65535, not 0")
+    if not isinstance(host, str):
+        raise TypeError(f"host must be text, not {type(host).__name__}")
+    if not host.strip():
+        raise ValueError(f"host must be a name or an address, not {host!r}")
+    if isinstance(payload, int | str):
+        raise TypeError(f"payload must be bytes, not {type(payload).__name__}")
+    payload = bytes(payload)
+    if len(payload) > _LONGEST:
+        raise ValueError(f"payload must be at most {_LONGEST} bytes long, not {len(payload)}")
+    if timeout is not None and not 0 < timeout < threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries must be an integer that is not negative, not {retries!r}")
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    refusal: OSError | None = None
+    for address in _addresses(host.strip(), timeout, where):
+        try:
+            return _ask(address, port, payload, deadline, timeout, retries, where)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            refusal = OSError(error.errno, f"{where}: {error.strerror}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+    assert refusal is not None
+    raise refusal
+
+
+def _addresses(host: str, timeout: float | None, where: str) -> list[str]:
+    from .resolve import host_addresses
+
+    try:
+        found = host_addresses(host, timeout=timeout)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer from {where} within {timeout:g} s: {error}") from error
+    return sorted(found, key=lambda address: ":" in address)
+
+
+def _ask(
+    address: str,
+    port: int,
+    payload: bytes,
+    deadline: float | None,
+    timeout: float | None,
+    retries: int,
+    where: str,
+) -> bytes:
+    # Scoped addresses are the one thing that needs the resolver again, and it answers literals at once.
+    family, kind, proto, _, target = socket.getaddrinfo(
+        address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    with socket.socket(family, kind, proto) as sock:
+        # A connected socket hears only this peer, and its ICMP errors.
+        sock.connect(target)
+        for number in range(retries + 1):
+            if number and timeout is not None:
+                deadline = time.monotonic() + timeout
+            sock.settimeout(None)
+            sock.send(payload)
+            left = None if deadline is None else deadline - time.monotonic()
+            try:
+                if left is None or left > 0:
+                    sock.settimeout(left)
+                    return sock.recv(65535)
+            except TimeoutError:
+                continue
+    tries = f"{retries + 1} tries" if retries else "1 try"
+    raise TimeoutError(f"no answer from {where} within {timeout:g} s ({tries})")

@@ -1,0 +1,224 @@
+//! A UDP socket with the patience it needs: it waits, asks again, counts what the network says, and gives up in time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use super::tally::{add, take};
+use super::turner::weight;
+use super::wait::{Bell, Waited, wait};
+use super::{BATCH, Inbox, Options, Outgoing, Shared, system};
+
+/// How long replies wait for room in the system before they are given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait where nothing tells when to go on: no buffers, or an error that stays.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How often a reply is tried before an error is its own: the system reports an ICMP error with whatever call comes next.
+const TRIES: u32 = 4;
+
+/// A socket, its readiness, and the bell that other threads ring.
+pub struct Line {
+    socket: Socket,
+    bell: Bell,
+    shared: Arc<Shared>,
+    options: Options,
+    errors_in_a_row: u32,
+    refused: Vec<(SocketAddr, usize)>,
+}
+
+impl Line {
+    /// Takes over a bound socket.
+    pub fn new(socket: Socket, options: Options) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        system::prepare(&socket, options.wildcard)?;
+        let (bell, rope) = Bell::new()?;
+        let shared = Arc::new(Shared::new(rope));
+        Ok(Self { socket, bell, shared, options, errors_in_a_row: 0, refused: Vec::new() })
+    }
+
+    /// What other threads hold of it.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The bytes that the system queues at most for this socket.
+    #[must_use]
+    pub fn queue_limit(&self) -> usize {
+        self.socket.recv_buffer_size().unwrap_or(1 << 20)
+    }
+
+    /// Whether any reply of the last [`Line::send`] was too long.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// The replies too long for a datagram since this was last called: to whom, and how long.
+    pub fn take_refused(&mut self) -> Vec<(SocketAddr, usize)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Takes what is there, less what is ignored, without waiting; gives what it took from the queue, None for nothing.
+    pub fn receive(&mut self, inbox: &mut Inbox) -> Option<usize> {
+        inbox.arrivals.clear();
+        if let Err(error) = system::receive(&self.socket, inbox) {
+            inbox.arrivals.clear();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock => None,
+                io::ErrorKind::Interrupted => Some(0),
+                _ => {
+                    self.note(&error);
+                    Some(weight(&[]))
+                }
+            };
+        }
+        self.errors_in_a_row = 0;
+        let tally = &self.shared.tally;
+        let weight = weight(&inbox.arrivals);
+        if !self.options.answer_low_ports {
+            let before = inbox.arrivals.len();
+            inbox.arrivals.retain(|arrival| arrival.peer.port() >= 1024);
+            add(&tally.ignored, before - inbox.arrivals.len());
+        }
+        add(&tally.messages, inbox.arrivals.len());
+        add(&tally.bytes_in, inbox.arrivals.iter().map(|arrival| arrival.len).sum());
+        Some(weight)
+    }
+
+    /// Waits until something is there to read, the bell rings, or `limit` is over.
+    pub fn wait(&mut self, limit: Option<Duration>) {
+        self.wait_for(Some(false), limit);
+    }
+
+    /// Waits for something to read (false), room to write (true), or only the bell (None).
+    fn wait_for(&mut self, writable: Option<bool>, limit: Option<Duration>) {
+        let socket = writable.map(|writable| (&self.socket, writable));
+        match wait(socket, Some(&self.bell), limit) {
+            Ok(Waited { failed: true }) => add(&self.shared.tally.icmp_errors, system::reap(&self.socket)),
+            Ok(Waited { failed: false }) => {}
+            Err(error) => self.note(&error),
+        }
+    }
+
+    /// Sends all, or as many as the system, the peers and the end allow; whatever does not leave is counted.
+    pub fn send(&mut self, mut out: &[Outgoing<'_>]) {
+        self.refused.clear();
+        let shared = Arc::clone(&self.shared);
+        let tally = &shared.tally;
+        let mut tries = 0;
+        let mut since = None;
+        while let Some(first) = out.first() {
+            let batch = &out[..out.len().min(BATCH)];
+            // Counted before they leave, or a peer could have its answer before the counters show it.
+            let counter = if shared.ending() { Some(&tally.drained) } else { None };
+            account(&tally.bytes_out, counter, batch, add);
+            let result = system::send(&self.socket, batch);
+            let sent = *result.as_ref().unwrap_or(&0);
+            account(&tally.bytes_out, counter, &batch[sent..], take);
+            out = &out[sent..];
+            let Err(error) = result else {
+                (tries, since) = (0, None);
+                continue;
+            };
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => {
+                    if !self.wait_for_room(out, &mut since, false) {
+                        return;
+                    }
+                }
+                _ if no_buffers(&error) => {
+                    if !self.wait_for_room(out, &mut since, true) {
+                        return;
+                    }
+                }
+                _ => {
+                    tries += 1;
+                    let fresh = system::reap(&self.socket);
+                    add(&tally.icmp_errors, fresh);
+                    if tries < TRIES {
+                        continue;
+                    }
+                    if too_long(&error) {
+                        add(&tally.too_long, 1);
+                        self.refused.push((first.peer, first.data.len()));
+                    } else {
+                        add(&tally.icmp_errors, 1);
+                    }
+                    out = &out[1..];
+                    tries = 0;
+                }
+            }
+        }
+    }
+
+    /// Waits for room to send; says whether to try again. What is given up is counted here.
+    fn wait_for_room(&mut self, out: &[Outgoing<'_>], since: &mut Option<Instant>, blindly: bool) -> bool {
+        let waited = since.get_or_insert_with(Instant::now).elapsed();
+        if self.shared.expired() {
+            add(&self.shared.tally.aborted, out.len());
+            return false;
+        }
+        if waited >= PATIENCE {
+            add(&self.shared.tally.timeouts, out.len());
+            return false;
+        }
+        let mut limit = PATIENCE.saturating_sub(waited);
+        if let Some(remaining) = self.shared.remaining() {
+            limit = limit.min(remaining);
+        }
+        if blindly {
+            self.wait_for(None, Some(limit.min(PAUSE)));
+        } else {
+            self.wait_for(Some(true), Some(limit));
+        }
+        true
+    }
+
+    /// Counts an error that belongs to no reply, and slows down where it does not pass.
+    fn note(&mut self, error: &io::Error) {
+        let reaped = system::reap(&self.socket);
+        let told = usize::from(!system::REAPS && from_the_network(error));
+        add(&self.shared.tally.icmp_errors, reaped + told);
+        self.errors_in_a_row += 1;
+        if self.errors_in_a_row > 32 {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.shared.unhang_bell();
+    }
+}
+
+fn account(
+    bytes: &AtomicU64,
+    replies: Option<&AtomicU64>,
+    batch: &[Outgoing<'_>],
+    operation: impl Fn(&AtomicU64, usize),
+) {
+    operation(bytes, batch.iter().map(|one| one.data.len()).sum());
+    if let Some(replies) = replies {
+        operation(replies, batch.len());
+    }
+}
+
+fn no_buffers(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
+fn from_the_network(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
+}

@@ -1,0 +1,236 @@
+//! UDP for Python: datagrams as tuples, replies as bytes, everything between detached.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
+
+use crate::core::errors::{Error, Result};
+use crate::core::udp::echo::Echo;
+use crate::core::udp::load::{Load, NUMBER, Plan as LoadPlan};
+use crate::core::udp::{self, Counts, Options, Shared, Turner};
+
+/// The peers that are remembered as Python objects: most datagrams come from somebody known.
+const PEERS: usize = 1024;
+
+/// How long a load goes on before it looks for signals.
+const SLICE: Duration = Duration::from_millis(50);
+
+type Plan = (usize, bool, bool);
+
+/// The Python types that results are made of.
+struct Types {
+    new: Py<PyAny>,
+    datagram: Py<PyAny>,
+    peer: Py<PyAny>,
+    tally: Py<PyAny>,
+}
+
+static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+
+fn types(py: Python<'_>) -> PyResult<&'static Types> {
+    TYPES.get_or_try_init(py, || {
+        let types = py.import("oxisock.types")?;
+        Ok(Types {
+            // A NamedTuple made by tuple.__new__ costs a third of one made by calling its class.
+            new: PyType::new::<PyTuple>(py).getattr("__new__")?.unbind(),
+            datagram: types.getattr("Datagram")?.unbind(),
+            peer: types.getattr("Peer")?.unbind(),
+            tally: py.import("oxisock.engines")?.getattr("UdpTally")?.unbind(),
+        })
+    })
+}
+
+fn options((max_datagram, answer_low_ports, wildcard): Plan) -> Options {
+    Options { max_datagram, answer_low_ports, wildcard }
+}
+
+fn grace(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(PyValueError::new_err("seconds must not be negative"));
+    }
+    Ok(Duration::try_from_secs_f64(seconds).ok())
+}
+
+fn peer_object(py: Python<'_>, peer: SocketAddr) -> PyResult<Py<PyAny>> {
+    let types = types(py)?;
+    let fields = (peer.ip().to_string(), peer.port());
+    types.new.call1(py, (types.peer.bind(py), fields))
+}
+
+fn tally(py: Python<'_>, counts: Counts) -> PyResult<Py<PyAny>> {
+    types(py)?.tally.call1(
+        py,
+        (
+            counts.messages,
+            counts.bytes_in,
+            counts.bytes_out,
+            counts.too_long,
+            counts.timeouts,
+            counts.icmp_errors,
+            counts.ignored,
+            counts.drained,
+            counts.aborted,
+        ),
+    )
+}
+
+struct Turning {
+    turner: Turner,
+    peers: HashMap<SocketAddr, Py<PyAny>>,
+}
+
+impl Turning {
+    fn batch<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let types = types(py)?;
+        let (new, class) = (types.new.bind(py), types.datagram.bind(py));
+        let batch = self.turner.batch();
+        let mut made = Vec::with_capacity(batch.len());
+        for (arrival, data) in batch {
+            let peer = if let Some(known) = self.peers.get(&arrival.peer) {
+                known.clone_ref(py)
+            } else {
+                let fresh = peer_object(py, arrival.peer)?;
+                if self.peers.len() >= PEERS {
+                    self.peers.clear();
+                }
+                self.peers.insert(arrival.peer, fresh.clone_ref(py));
+                fresh
+            };
+            made.push(new.call1((class, (PyBytes::new(py, data), peer, arrival.truncated)))?);
+        }
+        PyList::new(py, made)
+    }
+}
+
+/// A UDP socket that Python turns.
+#[pyclass(frozen, module = "oxisock._native")]
+pub struct UdpLoop {
+    turning: Mutex<Option<Turning>>,
+    shared: Arc<Shared>,
+    fd: i64,
+}
+
+impl UdpLoop {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Turning>> {
+        self.turning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl UdpLoop {
+    fn turn<'py>(&self, py: Python<'py>, replies: Vec<Option<PyBackedBytes>>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let on = py.detach(|| -> Result<bool> {
+            let mut guard = self.locked();
+            let turning = guard.as_mut().ok_or_else(|| Error::State("the loop is closed".to_owned()))?;
+            Ok(turning.turner.turn(&replies))
+        })?;
+        if !on {
+            return Ok(None);
+        }
+        // Only the turning thread and `close` take this lock while attached, and neither keeps it.
+        self.locked().as_mut().map(|turning| turning.batch(py)).transpose()
+    }
+
+    fn refused(&self, py: Python<'_>) -> PyResult<Vec<(Py<PyAny>, usize)>> {
+        let refused = self.locked().as_mut().map(|turning| turning.turner.take_refused());
+        refused.unwrap_or_default().into_iter().map(|(peer, len)| Ok((peer_object(py, peer)?, len))).collect()
+    }
+
+    fn end(&self, drain: Option<f64>) -> PyResult<()> {
+        self.shared.end(grace(drain)?);
+        Ok(())
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let ended = py.detach(|| self.locked().take());
+        // Attached again: it holds Python objects.
+        drop(ended);
+    }
+
+    fn abandon(&self) {
+        udp::abandon(self.fd);
+    }
+
+    fn tally(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        tally(py, self.shared.counts())
+    }
+}
+
+/// A UDP echo server on a thread of its own.
+#[pyclass(frozen, module = "oxisock._native")]
+pub struct UdpEcho {
+    echo: Echo,
+    fd: i64,
+}
+
+#[pymethods]
+impl UdpEcho {
+    fn end(&self, drain: Option<f64>) -> PyResult<()> {
+        self.echo.shared().end(grace(drain)?);
+        Ok(())
+    }
+
+    fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let limit = grace(Some(timeout))?.unwrap_or(Duration::MAX);
+        Ok(py.detach(|| self.echo.wait(limit)))
+    }
+
+    fn abandon(&self) {
+        udp::abandon(self.fd);
+    }
+
+    fn tally(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        tally(py, self.echo.shared().counts())
+    }
+}
+
+/// Takes over a bound socket, to be turned by the caller.
+#[pyfunction]
+pub fn udp_loop(fd: i64, plan: Plan) -> Result<UdpLoop> {
+    let turner = Turner::new(udp::adopt(fd)?, options(plan), b"")?;
+    let shared = turner.shared();
+    Ok(UdpLoop { turning: Mutex::new(Some(Turning { turner, peers: HashMap::new() })), shared, fd })
+}
+
+/// Takes over a bound socket and begins to echo.
+#[pyfunction]
+pub fn udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEcho> {
+    Ok(UdpEcho { echo: Echo::start(udp::adopt(fd)?, options(plan), &prefix)?, fd })
+}
+
+/// Sends `amount` datagrams, `window` at a time, and checks their answers: (sent, answered, wrong, seconds).
+/// After `patience` seconds of silence, those under way count as lost.
+#[pyfunction]
+pub fn udp_load(
+    py: Python<'_>,
+    target: (String, u16),
+    amount: u64,
+    window: usize,
+    size: usize,
+    patience: f64,
+    prefix: &[u8],
+) -> PyResult<(u64, u64, u64, f64)> {
+    let (host, port) = target;
+    let host: IpAddr = host.parse().map_err(|_| PyValueError::new_err("target must be an IPv4 or IPv6 literal"))?;
+    if amount == 0 || window == 0 || !(NUMBER..=65507).contains(&size) {
+        return Err(PyValueError::new_err("amount and window must be positive, and size from 8 to 65507"));
+    }
+    let target = SocketAddr::new(host, port);
+    let patience = grace(Some(patience))?.unwrap_or(Duration::MAX);
+    let plan = LoadPlan { target, amount, window, size, patience, prefix: prefix.to_vec() };
+    let mut load = Load::new(plan).map_err(Error::from)?;
+    let start = Instant::now();
+    while py.detach(|| load.step(SLICE)).map_err(Error::from)? {
+        py.check_signals()?;
+    }
+    let result = load.result();
+    Ok((result.sent, result.answered, result.wrong, start.elapsed().as_secs_f64()))
+}
