@@ -9,7 +9,6 @@ from .types import Datagram, Peer, SkippedFrame
 
 __all__ = [
     "VERSION",
-
     "ScanEngine",
     "ScanRun",
     "raw_connect_loop",

@@ -9,9 +9,9 @@ from .. import framing as _framing
 from .. import request as _request
 from .. import servers as _servers
 from .. import threaded as _threaded
+from .. import udp as _udp
 from .. import well_known as _well_known
 from ..engines import FramingModule as _FramingModule
-from .. import udp as _udp
 from ..engines import Impl as _Impl
 from ..errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from ..framing import Codec, Decoder
@@ -23,10 +23,10 @@ from ..specs import parse_ports, parse_targets
 from ..targets import Targets
 from ..threaded import ThreadConnection
 from ..types import SkippedFrame
-from . import framing as _framing_engine
-from . import servers as _servers_engine
 from ..udp import udp_request
+from . import framing as _framing_engine
 from . import scan as _scan_engine
+from . import servers as _servers_engine
 from . import udp as _udp_engine
 
 impl: _Impl = "pure"
