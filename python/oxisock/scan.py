@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -33,12 +34,21 @@ _ERRNO_OF = {
 }
 
 
+class Stopped(Exception):
+    """A call was told to stop; only those who set the event ever see it."""
+
+
 class Scanner:
     """The scanning functions, bound to one engine."""
 
-    def __init__(self, impl: Impl, engine: ScanModule) -> None:
+    def __init__(self, impl: Impl, engine: ScanModule, stop: threading.Event | None = None) -> None:
         self._impl = impl
         self._engine = engine
+        self._stop = stop
+
+    def until(self, stop: threading.Event) -> Scanner:
+        """Give a scanner whose calls end with Stopped within a twentieth of a second once ``stop`` is set."""
+        return Scanner(self._impl, self._engine, stop)
 
     def __reduce__(self) -> tuple[Callable[[Impl], Scanner], tuple[Impl]]:
         return _scanner_of, (self._impl,)
@@ -57,7 +67,7 @@ class Scanner:
         limit = seconds(timeout, "timeout")
         start = time.monotonic()
         try:
-            addresses = host_addresses(_checked_host(host), timeout=limit)
+            addresses = host_addresses(_checked_host(host), timeout=limit, cancelled=self._stopped)
         except (socket.gaierror, TimeoutError):
             return False
         fault = None
@@ -82,10 +92,12 @@ class Scanner:
         port_number(port)
         limit = seconds(timeout, "timeout")
         start = time.monotonic()
-        address = _first(host_addresses(_checked_host(host), timeout=limit))
+        address = _first(host_addresses(_checked_host(host), timeout=limit, cancelled=self._stopped))
         left = max(limit - (time.monotonic() - start), 0.001)
         options = ScanOptions(left / 2, adaptive=False, keep="open,closed,filtered,error")
         with self._start(make_job([address], port, (), (), options)) as scan:
+            while scan.advance(_SLICE) == []:
+                self._check()
             result = next(scan)
         return result._replace(host=host.strip())
 
@@ -174,7 +186,7 @@ class Scanner:
             keep,
             trace,
         )
-        with self._start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
+        with self._start(make_job(targets, ports, exclude, exclude_ports, options, cancelled=self._stopped)) as scan:
             try:
                 _follow(scan, on_result, on_progress)
             except KeyboardInterrupt:
@@ -229,7 +241,7 @@ class Scanner:
             keep,
             trace,
         )
-        return self._start(make_job(targets, ports, exclude, exclude_ports, options))
+        return self._start(make_job(targets, ports, exclude, exclude_ports, options, cancelled=self._stopped))
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
@@ -251,17 +263,17 @@ class Scanner:
             if error is None:
                 return waited
             if limit is not None and waited + pause >= limit:
-                time.sleep(max(0.0, limit - waited))
+                self._pause(max(0.0, limit - waited))
                 raise TimeoutError(
                     errno.ETIMEDOUT, f"{host}:{port} did not accept a connection within {limit:g} s ({error})"
                 ) from error
-            time.sleep(pause)
+            self._pause(pause)
 
     def _try(self, host: str, port: int, timeout: float) -> OSError | None:
         """Try every address once; give the last error, or None where one accepted."""
         start = time.monotonic()
         try:
-            addresses = host_addresses(host, timeout=timeout)
+            addresses = host_addresses(host, timeout=timeout, cancelled=self._stopped)
         except OSError as failure:
             return failure
         error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
@@ -279,9 +291,24 @@ class Scanner:
         run = self._engine.start_scan(job.plan)
         try:
             while not run.done():
+                self._check()
                 yield from run.wait(_SLICE)
         finally:
             run.cancel()
+
+    def _stopped(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
+    def _check(self) -> None:
+        if self._stopped():
+            raise Stopped
+
+    def _pause(self, duration: float) -> None:
+        if self._stop is None:
+            time.sleep(duration)
+        else:
+            self._stop.wait(duration)
+            self._check()
 
     def _start(self, job: ScanJob) -> Scan:
         return Scan(self._engine.start_scan, job)

@@ -127,6 +127,18 @@ class UdpEchoServer(_udp.UdpEchoServer):
     _engine = _udp_engine
 
 
+# --- asyncio -------------------------------------------------------------------------------------------------------
+
+
+def __getattr__(name: str) -> object:
+    """Give ``aio``: imported only when asked for, because it imports asyncio."""
+    if name != "aio":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..aio import bind
+
+    return bind(impl)
+
+
 __all__ = [
     "impl",
     # scanning
