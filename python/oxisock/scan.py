@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from .engines import OPEN, Impl, OutcomeTuple, ScanModule
+from .engines import Impl, ScanModule
 from .errors import ScanInterrupted
 from .report import ScanReport
 from .resolve import Family, host_addresses
-from .scan_plan import ScanJob, ScanOptions, make_job, seconds
-from .scan_run import Scan, reason_text
+from .scan_plan import ScanJob, ScanOptions, make_job
+from .scan_run import Scan
+from .scan_steps import LookUp, Outcomes, Questions, Step, Steps, checked_host
 from .services import port_number
 from .specs import PortSpec, TargetSpec
 from .types import PortResult, Progress
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
-_TRY_SECONDS = 1.0  # how long wait_for_port gives one try
-_LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-_ERRNO_OF = {
-    "conn-refused": errno.ECONNREFUSED,
-    "self-connect": errno.ECONNREFUSED,
-    "no-response": errno.ETIMEDOUT,
-    "host-unreachable": errno.EHOSTUNREACH,
-    "net-unreachable": errno.ENETUNREACH,
-    "proto-unreachable": errno.ENOPROTOOPT,
-}
 
-
-class Stopped(Exception):
-    """A call was told to stop; only those who set the event ever see it."""
+T = TypeVar("T")
 
 
 class Scanner:
     """The scanning functions, bound to one engine."""
 
-    def __init__(self, impl: Impl, engine: ScanModule, stop: threading.Event | None = None) -> None:
+    def __init__(self, impl: Impl, engine: ScanModule) -> None:
         self._impl = impl
         self._engine = engine
-        self._stop = stop
-
-    def until(self, stop: threading.Event) -> Scanner:
-        """Give a scanner whose calls end with Stopped within a twentieth of a second once ``stop`` is set."""
-        return Scanner(self._impl, self._engine, stop)
+        self.questions = Questions(engine.start_scan)
 
     def __reduce__(self) -> tuple[Callable[[Impl], Scanner], tuple[Impl]]:
         return _scanner_of, (self._impl,)
@@ -63,22 +45,7 @@ class Scanner:
         Raises ValueError for a port outside 1..65535, and OSError for a fault of this machine (out of descriptors, no
         permission), because that says nothing about the port.
         """
-        port_number(port)
-        limit = seconds(timeout, "timeout")
-        start = time.monotonic()
-        try:
-            addresses = host_addresses(_checked_host(host), timeout=limit, cancelled=self._stopped)
-        except (socket.gaierror, TimeoutError):
-            return False
-        fault = None
-        for result in self._ask(addresses, port, limit - (time.monotonic() - start)):
-            if result[2] == OPEN:
-                return True
-            if result[3] < 0 and -result[3] not in _LOCAL_ROUTES:
-                fault = OSError(-result[3], os.strerror(-result[3]))
-        if fault is not None:
-            raise fault
-        return False
+        return _ask(self.questions.check_host(host, port, timeout))
 
     def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
         """Ask one port of one host, a name or a literal, and give all that was learned.
@@ -89,17 +56,7 @@ class Scanner:
         Raises ValueError for a bad host or port, ``socket.gaierror`` where the name has no address, TimeoutError where
         its look-up takes too long.
         """
-        port_number(port)
-        limit = seconds(timeout, "timeout")
-        start = time.monotonic()
-        address = _first(host_addresses(_checked_host(host), timeout=limit, cancelled=self._stopped))
-        left = max(limit - (time.monotonic() - start), 0.001)
-        options = ScanOptions(left / 2, adaptive=False, keep="open,closed,filtered,error")
-        with self._start(make_job([address], port, (), (), options)) as scan:
-            while scan.advance(_SLICE) == []:
-                self._check()
-            result = next(scan)
-        return result._replace(host=host.strip())
+        return _ask(self.questions.scan_port(host, port, timeout))
 
     def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
@@ -112,7 +69,7 @@ class Scanner:
         """
         if port_number(start) > port_number(end):
             raise ValueError(f"start={start} is above end={end}")
-        report = self.scan([_checked_host(host)], range(start, end + 1), timeout=timeout, concurrency=workers)
+        report = self.scan([checked_host(host)], range(start, end + 1), timeout=timeout, concurrency=workers)
         return [result.port for result in report.open]
 
     def scan(
@@ -186,7 +143,7 @@ class Scanner:
             keep,
             trace,
         )
-        with self._start(make_job(targets, ports, exclude, exclude_ports, options, cancelled=self._stopped)) as scan:
+        with self.start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
             try:
                 _follow(scan, on_result, on_progress)
             except KeyboardInterrupt:
@@ -241,7 +198,7 @@ class Scanner:
             keep,
             trace,
         )
-        return self._start(make_job(targets, ports, exclude, exclude_ports, options, cancelled=self._stopped))
+        return self.start(make_job(targets, ports, exclude, exclude_ports, options))
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
@@ -251,66 +208,10 @@ class Scanner:
 
         Raises TimeoutError when the time is up, with the last error as its cause, and ValueError for a bad port.
         """
-        port_number(port)
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        pause = seconds(interval, "interval")
-        host = _checked_host(host)
-        start = time.monotonic()
-        while True:
-            left = _TRY_SECONDS if limit is None else min(_TRY_SECONDS, limit - (time.monotonic() - start))
-            error = self._try(host, port, max(left, 0.05))
-            waited = time.monotonic() - start
-            if error is None:
-                return waited
-            if limit is not None and waited + pause >= limit:
-                self._pause(max(0.0, limit - waited))
-                raise TimeoutError(
-                    errno.ETIMEDOUT, f"{host}:{port} did not accept a connection within {limit:g} s ({error})"
-                ) from error
-            self._pause(pause)
+        return _ask(self.questions.wait_for_port(host, port, timeout, interval))
 
-    def _try(self, host: str, port: int, timeout: float) -> OSError | None:
-        """Try every address once; give the last error, or None where one accepted."""
-        start = time.monotonic()
-        try:
-            addresses = host_addresses(host, timeout=timeout, cancelled=self._stopped)
-        except OSError as failure:
-            return failure
-        error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        for result in self._ask(addresses, port, timeout - (time.monotonic() - start)):
-            if result[2] == OPEN:
-                return None
-            code = -result[3] if result[3] < 0 else _ERRNO_OF[reason_text(result[3])]
-            error = OSError(code, os.strerror(code))
-        return error
-
-    def _ask(self, addresses: list[str], port: int, timeout: float) -> Iterator[OutcomeTuple]:
-        """Ask one port of some addresses side by side, each twice if need be, and end with the first that is open."""
-        options = ScanOptions(max(timeout, 0.001) / 2, adaptive=False, keep="open,closed,filtered,error")
-        job = make_job(addresses, port, (), (), options)
-        run = self._engine.start_scan(job.plan)
-        try:
-            while not run.done():
-                self._check()
-                yield from run.wait(_SLICE)
-        finally:
-            run.cancel()
-
-    def _stopped(self) -> bool:
-        return self._stop is not None and self._stop.is_set()
-
-    def _check(self) -> None:
-        if self._stopped():
-            raise Stopped
-
-    def _pause(self, duration: float) -> None:
-        if self._stop is None:
-            time.sleep(duration)
-        else:
-            self._stop.wait(duration)
-            self._check()
-
-    def _start(self, job: ScanJob) -> Scan:
+    def start(self, job: ScanJob) -> Scan:
+        """Begin a scan that is planned."""
         return Scan(self._engine.start_scan, job)
 
 
@@ -321,16 +222,29 @@ def _scanner_of(impl: Impl) -> Scanner:
     return scanner
 
 
-def _checked_host(host: str) -> str:
-    if not isinstance(host, str):
-        raise TypeError(f"host={host!r}: expected a name or an address as text")
-    if not host.strip():
-        raise ValueError(f"host={host!r}: expected a name or an address")
-    return host.strip()
+def _ask(steps: Steps[T]) -> T:
+    """Answer a question, waiting for one step after the other."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = _wait_for(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        found: T = end.value
+        return found
 
 
-def _first(addresses: list[str]) -> str:
-    return next((address for address in addresses if ":" not in address), addresses[0])
+def _wait_for(step: Step) -> object:
+    if isinstance(step, LookUp):
+        return host_addresses(step.host, timeout=step.timeout)
+    if isinstance(step, Outcomes):
+        return step.run.wait(_SLICE)
+    time.sleep(step.seconds)
+    return None
 
 
 def _follow(

@@ -9,31 +9,24 @@ import threading
 from collections.abc import Callable, Generator
 from functools import cache, partial
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, Unpack
+from typing import Any, Unpack
 
-from ..background import in_thread
 from ..engines import FramingModule, Impl
 from ..framing import Codec
 from ..report import ScanReport
 from ..request import check_connect, no_answer
 from ..scan import Scanner
-from ..scan_plan import ScanKeywords
+from ..scan_plan import ScanKeywords, ScanOptions, make_job
+from ..scan_run import Scan
+from ..scan_steps import checked_host
+from ..services import port_number
 from ..specs import PortSpec, TargetSpec
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
+from .questions import answer
 from .scanning import AsyncScan
 from .server import FramedServer, Handler
 from .stream import FramedStream, Framing, StreamProtocol
-
-T = TypeVar("T")
-
-
-class _Face(Protocol):
-    """What of ``oxisock.pure`` and ``oxisock.native`` is needed here."""
-
-    Lines: Callable[..., Codec]
-    _scanner: Scanner
-    _framing_module: FramingModule
 
 
 class Aio:
@@ -58,24 +51,28 @@ class Aio:
 
     async def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
         """Say whether a TCP connection to a port succeeds; arguments and errors are those of ``oxisock.check_host``."""
-        return await self._ask(lambda scanner: scanner.check_host(host, port, timeout))
+        return await answer(self._scanner.questions.check_host(host, port, timeout))
 
     async def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
         """Ask one port and give all that was learned; arguments and errors are those of ``oxisock.scan_port``."""
-        return await self._ask(lambda scanner: scanner.scan_port(host, port, timeout))
+        return await answer(self._scanner.questions.scan_port(host, port, timeout))
 
     async def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
 
         Arguments and errors are those of ``oxisock.wait_for_port``.
         """
-        return await self._ask(lambda scanner: scanner.wait_for_port(host, port, timeout, interval))
+        return await answer(self._scanner.questions.wait_for_port(host, port, timeout, interval))
 
     async def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
     ) -> list[int]:
         """Give the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
-        return await self._ask(lambda scanner: scanner.scan_host(host, start, end, workers=workers, timeout=timeout))
+        if port_number(start) > port_number(end):
+            raise ValueError(f"start={start} is above end={end}")
+        hosts, ports = [checked_host(host)], range(start, end + 1)
+        report = await self.scan(hosts, ports, timeout=timeout, concurrency=workers)
+        return [result.port for result in report.open]
 
     async def scan(
         self,
@@ -98,11 +95,14 @@ class Aio:
 
         Arguments and errors are those of ``oxisock.scan_iter``; the errors come with the first result asked for.
         """
-        return AsyncScan(lambda stop: self._scanner.until(stop).scan_iter(targets, ports, **options))
+        rest: dict[str, Any] = {**options}
+        exclude, exclude_ports = rest.pop("exclude", ()), rest.pop("exclude_ports", ())
+        how = ScanOptions(**rest)
 
-    async def _ask(self, question: Callable[[Scanner], T]) -> T:
-        stop = threading.Event()
-        return await in_thread(partial(question, self._scanner.until(stop)), stop=stop.set)
+        def begin(stop: threading.Event) -> Scan:
+            return self._scanner.start(make_job(targets, ports, exclude, exclude_ports, how, cancelled=stop.is_set))
+
+        return AsyncScan(begin)
 
     # --- framed streams and servers --------------------------------------------------------------------------------
 
