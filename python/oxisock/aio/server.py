@@ -216,7 +216,8 @@ class _Core:
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
         self._spare = binding.Spare()
-        self._acceptor = self.loop.create_task(self._accept())
+        self._again = 0.0  # the time before which nobody is accepted
+        self._listening = self.loop.create_task(self._listen())
         self._end_task: asyncio.Task[None] | None = None
         _live.add(self)
 
@@ -255,39 +256,52 @@ class _Core:
 
     # --- accepting -------------------------------------------------------------------------------------------------
 
-    async def _accept(self) -> None:
+    async def _listen(self) -> None:
+        """Accept until this is cancelled, by a stop or by the end of the loop."""
+        # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
         try:
             while True:
-                for _ in range(_ACCEPT_BATCH):
-                    while len(self._streams) >= self._limits.plan.max_connections:
-                        self._changed.clear()
-                        await self._changed.wait()
-                    await self._take()
-                await asyncio.sleep(0)
+                room = self._limits.plan.max_connections - len(self._streams)
+                if room > 0 and self.loop.time() >= self._again:
+                    self.loop.add_reader(self._listener, self._knocked)
+                await self._changed.wait()
+                self._changed.clear()
         finally:
-            # Also where the loop comes to its end without a stop.
+            self.loop.remove_reader(self._listener)
             self._listener.close()
             self._spare.close()
 
-    async def _take(self) -> None:
-        try:
-            sock, address = await self.loop.sock_accept(self._listener)
-        except (BlockingIOError, InterruptedError, ConnectionError):
-            return
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and self._spare.turn_away(self._listener):
-                self._shed += 1
-            else:
-                await asyncio.sleep(_BACK_OFF)
-            return
+    def _knocked(self) -> None:
+        room = self._limits.plan.max_connections - len(self._streams)
+        for _ in range(min(room, _ACCEPT_BATCH)):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except (InterruptedError, ConnectionError):
+                continue
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self._spare.turn_away(self._listener):
+                    self._shed += 1
+                else:
+                    self._again = self.loop.time() + _BACK_OFF
+                    self.loop.call_at(self._again, self._changed.set)
+                    self.loop.remove_reader(self._listener)
+                return
+            self._take(sock, Peer(address[0], address[1]))
+        if len(self._streams) >= self._limits.plan.max_connections:
+            self.loop.remove_reader(self._listener)
+
+    def _take(self, sock: socket.socket, peer: Peer) -> None:
         plan = self._limits.plan
+        sock.setblocking(False)
         with suppress(OSError):  # reset already: the first read will tell
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(plan.nodelay))
             if plan.keepalive:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         stream = ServedStream(self._framing, self._limits, self)
         self._accepted += 1
-        task = self.loop.create_task(self._serve(sock, stream, Peer(address[0], address[1])))
+        task = self.loop.create_task(self._serve(sock, stream, peer))
         self._streams[task] = stream
         task.add_done_callback(self._forget)
 
@@ -345,8 +359,8 @@ class _Core:
         """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
         began = time.monotonic()
         try:
-            self._acceptor.cancel()
-            await asyncio.wait([self._acceptor])
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
             total = len(self._streams)
             for stream in self._streams.values():
                 stream.end_input()
