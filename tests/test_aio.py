@@ -15,14 +15,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import oxisock
-from conftest import descriptors
-from loops import Run, run, warm  # noqa: F401
+from conftest import Run, descriptors
 from oxisock import IncompleteFrame, Peer, ServerStats, StopReport
 
 
@@ -433,9 +433,8 @@ def test_a_connection_without_messages_times_out(impl: ModuleType, run: Run) -> 
                     assert await stream.recv() == b"X"
                     await asyncio.sleep(0.1)
                 stream._write(b"no newline")
-                with pytest.raises(ConnectionError):
-                    if await stream.recv() is None:
-                        raise ConnectionError
+                with suppress(ConnectionResetError):
+                    assert await stream.recv() is None
                 assert asyncio.get_running_loop().time() - began >= 0.6
             await until(lambda: server.stats().closed == 1)
             assert server.stats().timeouts == 1 and server.stats().handler_errors == 0
@@ -487,7 +486,7 @@ def test_a_peer_that_does_not_read_costs_little(impl: ModuleType, run: Run) -> N
                 sock.setblocking(False)
                 loop = asyncio.get_running_loop()
                 wire = impl.LengthPrefix().encode(b"x" * 50_000)
-                with pytest.raises(TimeoutError):
+                with suppress(TimeoutError):
                     async with asyncio.timeout(1.0):
                         while True:
                             await loop.sock_sendall(sock, wire)
@@ -874,7 +873,7 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
 
         works = {"connect": connect, "recv": recv, "send": send, "server": serve, "request": request}
         async with impl.aio.start_server(silent) as server:
-            for _ in range(2):  # the first time, for whatever is made once
+            for number in range(2):
                 before = descriptors()
                 active = server.stats().active
                 task = asyncio.create_task(works[what]())
@@ -883,8 +882,9 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                # What is left is the server's own ends. (uvloop closes its descriptors in its next turn.)
-                await until(lambda: len(descriptors() - before) <= server.stats().active - active)  # noqa: B023
+                if number:  # the first time a loop may open what it keeps
+                    # What is left are the server's own ends. (uvloop closes its descriptors in its next turn.)
+                    await until(lambda: len(descriptors() - before) <= server.stats().active - active)  # noqa: B023
 
     run(main())
 
