@@ -122,4 +122,4 @@ def test_with_fixtures(
     free_port: int,
 ) -> None:
     assert_ports(oxisock_echo_server.address.host, open=oxisock_echo_server.address.port, closed=free_port)
-    assert_type(oxisock_message_server(answer).impl, oxisock.engines.Impl)
+    assert_type(oxisock_message_server(answer).address, oxisock.Peer)
