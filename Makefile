@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench scale wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -23,6 +23,10 @@ lint: $(VENV)/.built
 
 bench: $(VENV)/.built
 	$(BIN)/oxisock bench
+
+# Scans of up to a /8, simulated: docs/scale.md says what comes out.
+scale:
+	cargo bench --quiet --locked --no-default-features --bench scale
 
 # Builds the wheel, installs it into a clean environment and runs the suite from there.
 wheel: $(VENV)/.built

@@ -13,20 +13,23 @@ mod _native {
 
     #[pymodule_export]
     use crate::py::scan::{ScanEngine, ScanRun, start_scan};
-
-    #[pymodule_export]
-    use crate::py::raw_loop::raw_connect_loop;
     // framing
     #[pymodule_export]
     use crate::py::framing::{
         Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
         varint_framer,
     };
-    // TCP servers
+
     #[pymodule_export]
-    use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
+    use crate::py::raw_loop::raw_connect_loop;
 
     // UDP
     #[pymodule_export]
     use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
+    // load
+    #[pymodule_export]
+    use crate::py::load::{load_tcp, raw_echo_loop};
+    // TCP servers
+    #[pymodule_export]
+    use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from commands import listening, oxisock
 from oxisock import _native, bench
-from oxisock.bench import Contender, Outcome, Scenario, Timing, scan, udp
+from oxisock.bench import Contender, Outcome, Scenario, Timing, echo, message, scan, stage, udp
 
 
 def scenario(contenders: Sequence[Contender], log: list[str]) -> Scenario:
@@ -113,10 +114,32 @@ def test_the_scan_scenario_answers_rightly() -> None:
 def test_the_demo_finds_what_it_opened() -> None:
     done = oxisock("demo", timeout=110, isolated=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("opened by this demo") == 3
+    assert done.stdout.count("opened by this demo") == 4
     assert "65,535 ports" in done.stdout
     assert "times as fast as pure" in done.stdout
     assert "The engines agree on every port." in done.stdout
+    for engine in ("native", "pure"):
+        for row in (
+            rf"echo +{engine} +hello +hello",
+            rf"upper +{engine} +hello +HELLO",
+            rf"udp +{engine} +hello +ACK: hello",
+        ):
+            assert re.search(row, done.stdout)
+
+
+@pytest.mark.parametrize("contenders", [echo._contenders(3, 64, 60), message._contenders(3, 2, 60)])
+def test_the_tcp_scenarios_once(contenders: Any) -> None:
+    with contenders as all_of_them:
+        results = {contender.name: bench._time(contender) for contender in all_of_them}
+    assert {"native", "pure"} <= set(results)
+    assert [timing.wrong for timing in results.values()] == [None] * len(results)
+    assert all(timing.cpu > 0 for timing in results.values())
+
+
+def test_a_wrong_answer_of_a_server_is_told() -> None:
+    servers = {"shouting": message._HANDLER.format(impl="native")}
+    with stage.contenders(servers, stage.Asking(1, 1, b"quiet\n", b"quiet\n", 5)) as (contender,):
+        assert bench._time(contender).wrong == "a wrong answer came"
 
 
 def test_the_udp_scenarios_once() -> None:

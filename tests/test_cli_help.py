@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,10 +40,22 @@ def test_every_command_with_a_choice_has_examples() -> None:
     assert {line.split()[1] for line in examples()} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("line", [line for line in examples() if "bench" not in line and line != "oxisock demo"])
+SERVING = ("serve", "send")  # run until they are stopped, or need a server; their own tests run them
+
+
+@pytest.mark.parametrize("line", [line for line in examples() if line.split()[1] in SERVING])
+def test_the_examples_of_servers_can_be_read(line: str) -> None:
+    assert build_parser().parse_args(shlex.split(line, comments=True)[1:]).command in SERVING
+
+
+@pytest.mark.parametrize(
+    "line",
+    [line for line in examples() if "bench" not in line and line != "oxisock demo" and line.split()[1] not in SERVING],
+)
 def test_the_examples_work(line: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(OLD.to_json())
     (tmp_path / "new.json").write_text(NEW.to_json())
+    (tmp_path / "capture.bin").write_bytes(b"\0\0\0\5hello")
     (tmp_path / "oxisock").write_text(f'#!/bin/sh\nexec {sys.executable} -m oxisock "$@"\n')
     (tmp_path / "oxisock").chmod(0o755)
     # Waiting a minute for a port that may not open is not what is tested.
@@ -51,7 +64,7 @@ def test_the_examples_work(line: str, tmp_path: Path) -> None:
     env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}")
     done = subprocess.run(short, shell=True, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env)
     # Which ports are open here is not for the test to say.
-    answers = (0, 1) if line.split()[1] in ("check", "wait", "diff") or "oxisock diff" in line else (0,)
+    answers = (0, 1) if line.split()[1] in ("check", "wait", "diff", "explain") or "oxisock diff" in line else (0,)
     assert done.returncode in answers, done.stderr
     assert "Traceback" not in done.stderr
 

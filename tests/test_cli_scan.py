@@ -147,7 +147,7 @@ def test_ndjson_streams_and_ctrl_c_leaves_a_valid_part(impl: ModuleType) -> None
     report = ScanReport.from_ndjson(first + rest)
     assert report.partial
     assert 1 <= len(report) < 20000
-    assert complaints.startswith("oxisock: the scan ended early")
+    assert "oxisock: the scan ended early" in complaints
 
 
 def test_ctrl_c_leaves_a_valid_part_in_a_file(impl: ModuleType, tmp_path: Path) -> None:

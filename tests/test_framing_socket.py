@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -358,6 +359,35 @@ def test_connecting_fails_as_sockets_do(impl: ModuleType) -> None:
         impl.connect("127.0.0.1", "80", impl.Lines())
     with pytest.raises(ValueError):
         impl.connect("127.0.0.1", 80, impl.Lines(), timeout=-1)
+
+
+def test_a_connection_to_itself_is_refused(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect_to_itself(address: tuple[str, int], timeout: float | None) -> socket.socket:
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())  # TCP's simultaneous open, with both ends the same
+        return sock
+
+    monkeypatch.setattr(socket, "create_connection", connect_to_itself)
+    with pytest.raises(ConnectionRefusedError):
+        impl.connect("127.0.0.1", 40_000, impl.Lines(), timeout=20.0)
+
+
+def test_closing_from_a_signal_handler_does_not_hang(
+    impl: ModuleType, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    framed = impl.FramedSocket(pair[0], impl.Lines())
+    before = signal.signal(signal.SIGUSR1, lambda *_: framed.close())
+    try:
+
+        def interrupt() -> None:
+            assert wait_until(framed._receiving.locked)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+        with running(interrupt), pytest.raises(OSError):
+            framed.recv()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_connecting_has_a_deadline(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

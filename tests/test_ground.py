@@ -60,3 +60,13 @@ def test_both_engines_offer_the_whole_public_surface() -> None:
     assert sorted(pure.__all__) == sorted(native.__all__)
     assert all(hasattr(oxisock, name) for name in oxisock.__all__)
     assert set(pure.__all__) <= set(oxisock.__all__)
+
+
+def test_everything_is_there_after_a_plain_import() -> None:
+    code = (
+        "import oxisock; oxisock.pure.Lines; oxisock.native.Lines; oxisock.presets.dns_tcp;"
+        "assert callable(oxisock.scan); assert all(getattr(oxisock, name) is not None for name in oxisock.__all__);"
+        "assert callable(oxisock.scan); assert callable(oxisock.pure.scan); print(oxisock.Lines.__module__)"
+    )
+    done = run(code)
+    assert done.stdout == "oxisock.native\n", done.stderr

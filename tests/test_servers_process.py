@@ -149,7 +149,7 @@ def test_a_port_in_use_is_one_line(impl: ModuleType) -> None:
 
 
 def send(impl: ModuleType, server: Any, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    where = "%s:%d" % server.address
+    where = ":".join(map(str, server.address))
     command = [*OXISOCK, "send", where, *arguments, "--impl", impl.impl]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)
 
@@ -169,10 +169,24 @@ def test_send_prints_one_reply_for_each_message(impl: ModuleType) -> None:
         assert server.stats().accepted == 2
 
 
+def test_serve_udp_acknowledges(impl: ModuleType) -> None:
+    for more in ([], ["-v"]):
+        with process(*serve(impl, "udp", *more)) as (server, address):
+            where = ":".join(map(str, address))
+            command = [*OXISOCK, "send", "--udp", where, "one", "two", "--impl", impl.impl]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "ACK: one\nACK: two\n", "")
+            server.terminate()
+            code, _, err = ended(server)
+            assert code == 0
+            assert "messages 2" in err
+            assert ("b'one'" in err) is bool(more)
+
+
 def test_send_without_an_answer(impl: ModuleType) -> None:
     with impl.MessageServer(lambda message, peer: None) as server:
         done = send(impl, server, "hello", "--timeout", "200ms")
-        where = "%s:%d" % server.address
+        where = ":".join(map(str, server.address))
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"oxisock: {where}: timed out\n")
     done = send(impl, server, "hello")
     assert (done.returncode, done.stderr) == (1, f"oxisock: {where}: Connection refused\n")
@@ -235,9 +249,8 @@ def test_sigterm_at_full_load_answers_what_was_read(impl: ModuleType) -> None:
     body = """
 def handler(message, peer):
     return message
-server = impl.MessageServer(handler).start()
-listening(server)
-report = server.serve_forever(drain=20)
+server = impl.MessageServer(handler)
+report = server.serve_forever(drain=20, on_start=lambda: listening(server))
 print("report", *report[:3], "messages", server.stats().messages, flush=True)
 """
     with process(*script(impl, body)) as (server, address):
@@ -338,10 +351,10 @@ sys.stdin.readline()
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
                 assert child.stdout is not None
                 assert child.stdout.readline() == b"all\n"
-                assert server.stats().active == count
+                assert server.stats().active >= count
                 assert (resident() - before) / count < 4096
                 child.communicate(b"\n", timeout=60)
-            assert wait_until(lambda: server.stats().closed == count)
+            assert wait_until(lambda: server.stats().closed >= count), server.stats()
             assert server.stats().bytes_out == 6 * count
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -416,10 +429,10 @@ def test_redis_benchmark_pings(impl: ModuleType) -> None:
     def handler(message: bytes, peer: Any) -> bytes | None:
         # Inline commands, and RESP arrays whose last element is the command's only word.
         if message.upper() == b"PING":
-            return b"+PONG\r"
-        return b"*0\r" if message.upper() == b"CONFIG" else None
+            return b"+PONG"
+        return b"*0" if message.upper() == b"CONFIG" else None
 
-    with impl.MessageServer(handler) as server:
+    with impl.MessageServer(handler, codec=impl.presets.redis_inline()) as server:
         host, port = server.address
         words = [tool, "-h", host, "-p", str(port), "-t", "ping", "-n", "2000", "-c", "20", "-q"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -441,6 +454,14 @@ def test_dig_over_tcp(impl: ModuleType) -> None:
         words = [tool, "+tcp", "+short", "+noedns", f"@{host}", "-p", str(port), "example.test"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.stdout == "192.0.2.7\n", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _uvloop_opens_a_pipe_for_good() -> None:
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.run(asyncio.sleep(0))
 
 
 async def converse() -> None:

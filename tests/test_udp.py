@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -43,6 +44,16 @@ def run(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, **more
     )
+
+
+def heeds_signals(pid: int) -> bool:
+    """Say whether a process has come so far that it catches SIGTERM."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        pytest.skip("the system does not tell which signals a process catches")
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def has_ipv6() -> bool:
@@ -592,6 +603,7 @@ def test_serve_forever_ends_with_a_signal(impl: ModuleType, number: int) -> None
         assert process.stdout is not None
         port = int(process.stdout.readline())
         assert udp_request(LOCAL, port, b"x", timeout=SECONDS) == b"x"
+        assert wait_until(lambda: heeds_signals(process.pid))
         process.send_signal(number)
         assert process.stdout.read() == "0\n"
         assert process.wait(SECONDS) == 0

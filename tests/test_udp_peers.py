@@ -13,7 +13,9 @@ from types import ModuleType
 
 import pytest
 
+from conftest import wait_until
 from oxisock import Datagram
+from test_udp import heeds_signals
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -96,6 +98,12 @@ def test_sockperf(impl: ModuleType, batch: bool) -> None:
         assert server.stats().handler_errors == 0
 
 
+def test_the_first_example_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (EXAMPLES.parent / "docs" / "udp.md").read_text()
+    exec(page.partition("```python\n")[2].partition("```")[0], {})
+    assert capsys.readouterr().out == "b'ACK: hello'\n"
+
+
 def test_the_examples() -> None:
     python = sys.executable
     with subprocess.Popen([python, str(EXAMPLES / "udp_server.py")], stdout=subprocess.PIPE, text=True) as server:
@@ -104,6 +112,7 @@ def test_the_examples() -> None:
         client = [python, str(EXAMPLES / "udp_client.py"), host, port]
         assert run(*client, "hello", "there") == "ACK: hello there\n"
         assert server.stdout.readline().endswith("sent 11 bytes\n")
+        assert wait_until(lambda: heeds_signals(server.pid))
         server.send_signal(signal.SIGINT)
         assert server.stdout.read() == "1 datagrams, 11 bytes in, 16 bytes out\n"
         assert server.wait(20) == 0

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import suppress
 
 from .types import Peer
 
@@ -153,10 +154,13 @@ class Spare:
         self.close()
         try:
             listener.accept()[0].close()
-            self._descriptor = os.open(os.devnull, os.O_RDONLY)
         except OSError:
-            return False
-        return True
+            turned_away = False
+        else:
+            turned_away = True
+        with suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY)
+        return turned_away
 
     def close(self) -> None:
         """Give the descriptor back."""

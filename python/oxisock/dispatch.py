@@ -213,7 +213,8 @@ class Dispatcher:
                     self._answer_batch(items)
                 else:
                     self._answer(item)
-            if self._leader != me or time.monotonic() > flush_at:
+            # With nothing left to do the next turn sends the answers anyway.
+            if self._leader != me or (work and time.monotonic() > flush_at):
                 if replies := self._take_outbox():
                     self._reactor.submit(replies)
                 flush_at = time.monotonic() + _FLUSH_AFTER
@@ -234,15 +235,16 @@ class Dispatcher:
         messages, error = self._messages(item)
         handler = self._handler
         payloads: list[bytes] = []
+        add = payloads.append
         rest = iter(messages)
         failure: BaseException | None = None
         try:
             for message in rest:
                 payload = handler(message, peer)
                 if payload is not None:
-                    if not isinstance(payload, bytes):
+                    if payload.__class__ is not bytes and not isinstance(payload, bytes):
                         raise TypeError(f"a handler gives bytes or None, not {type(payload).__name__}")
-                    payloads.append(payload)
+                    add(payload)
                     room -= len(payload)
                     if room <= 0:
                         break

@@ -24,6 +24,7 @@ from .resolve import host_addresses
 from .types import Peer
 
 _CHUNK: Final = 64 << 10
+_PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
 _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
 T = TypeVar("T")
@@ -86,6 +87,11 @@ class FramedSocket(Bound):
                     break
                 continue
             try:
+                if sock.getsockname() == sock.getpeername():
+                    # It met its own source port: nobody listens there.
+                    failure = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                    sock.close()
+                    continue
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return cls(sock, codec, timeout=timeout)
             except BaseException:
@@ -131,7 +137,7 @@ class FramedSocket(Bound):
             while not self._frames:
                 self._check_usable()
                 if self._error is not None:
-                    raise _again(self._error)
+                    raise self._error.with_traceback(None)
                 if self._at_end:
                     return None
                 data = self._move(partial(self._sock.recv, _CHUNK, flags), select.POLLIN, deadline)
@@ -140,6 +146,7 @@ class FramedSocket(Bound):
                     self._frames.extend(self._decoder.feed(data) if data else self._decoder.eof())
                 except FrameError as error:
                     self._frames.extend(error.frames)
+                    error.frames = []
                     self._error = error
             return self._frames.popleft()
 
@@ -157,8 +164,14 @@ class FramedSocket(Bound):
             # Closing alone wakes nobody; and a socket that nobody waits for may be shared with another process.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-        with self._receiving, self._sending:
+        # Nobody should be using the number when it becomes free. A signal handler, though, may have interrupted just
+        # the call that it would wait for.
+        held = [lock for lock in (self._receiving, self._sending) if lock.acquire(timeout=_PATIENCE)]
+        try:
             self._sock.close()
+        finally:
+            for lock in held:
+                lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -272,8 +285,3 @@ def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
 def _is_tls(sock: socket.socket) -> bool:
     ssl = sys.modules.get("ssl")  # whoever made a TLS socket has imported it
     return ssl is not None and isinstance(sock, ssl.SSLSocket)
-
-
-def _again(error: FrameError) -> FrameError:
-    """An equal error, without the frames: they were given already."""
-    return type(error)(error.args[0], error.offset, error.declared, error.limit)

@@ -16,7 +16,7 @@ from .types import Peer, ServerStats, StopReport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
     from .engines import Impl
@@ -125,8 +125,10 @@ class Server:
             running.wait(drain + _GRACE)
         return self._conclude(running)
 
-    def serve_forever(self, drain: float | None = 5.0) -> StopReport:
+    def serve_forever(self, drain: float | None = 5.0, *, on_start: Callable[[], object] | None = None) -> StopReport:
         """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then give the report; starts the server if need be.
+
+        ``on_start`` is called once the server listens and signals are heeded.
 
         The first signal stops with ``drain`` (seconds; None: no limit), the second at once. Signals are heeded in the
         main thread only, as Python has it; what handled them before does so again afterwards.
@@ -138,6 +140,8 @@ class Server:
                 self.start()
             running = self._running
             assert running is not None
+            if on_start is not None:
+                on_start()
             heeded = 0
             while not self._ended and not running.wait(_SLICE):
                 if len(hits) > heeded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from . import _native
 from . import framed_socket as _framed_socket
 from . import framing as _framing
 from . import request as _request
@@ -15,26 +16,31 @@ from .engines import FramingModule as _FramingModule
 from .engines import Impl as _Impl
 from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
+from .report import PortChange, ReportDiff, ScanReport
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
 from .servers import Faults
 from .services import service_name
 from .specs import parse_ports, parse_targets
 from .targets import Targets
-from .threaded import ThreadConnection
-from .types import SkippedFrame
+from .thread_connection import ThreadConnection
+from .types import (
+    Datagram,
+    Peer,
+    PortResult,
+    PortState,
+    ProbeEvent,
+    Progress,
+    ScanStats,
+    ServerStats,
+    SkippedFrame,
+    StopReport,
+)
 from .udp import udp_request
-
-try:
-    from . import _native
-except ImportError as error:
-    raise ImportError(
-        f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
-    ) from error
 
 impl: _Impl = "native"
 
-_scanner: _Scanner = _Scanner(impl, _native)
+_scanner: _Scanner = _Scanner.of(impl)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
@@ -88,8 +94,6 @@ class FramedSocket(_Framing, _framed_socket.FramedSocket):
 
 connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
-
-
 # --- TCP servers ---------------------------------------------------------------------------------------------------
 
 
@@ -113,7 +117,6 @@ class ThreadedServer(_threaded.ThreadedServer):
 
 _requests: _request.Requests = _request.Requests(FramedSocket)
 tcp_request = _requests.tcp_request
-
 
 # --- UDP -----------------------------------------------------------------------------------------------------------
 
@@ -184,6 +187,20 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # values
+    "Datagram",
+    "Peer",
+    "PortResult",
+    "PortState",
+    "ProbeEvent",
+    "Progress",
+    "ScanStats",
+    "ServerStats",
+    "StopReport",
+    # reports
+    "PortChange",
+    "ReportDiff",
+    "ScanReport",
     # UDP
     "UdpEchoServer",
     "UdpServer",

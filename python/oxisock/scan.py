@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from .engines import Impl, ScanModule
 from .errors import ScanInterrupted
-from .report import ScanReport
-from .resolve import Family, host_addresses
-from .scan_plan import ScanJob, ScanOptions, make_job
+from .resolve import host_addresses
+from .scan_plan import ScanOptions, make_job
 from .scan_run import Scan
-from .scan_steps import LookUp, Outcomes, Questions, Step, Steps, checked_host
+from .scan_steps import LookUp, Outcomes, Questions, checked_host
 from .services import port_number
-from .specs import PortSpec, TargetSpec
-from .types import PortResult, Progress
+from .types import ScanStats
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .engines import Impl, ScanModule
+    from .report import ScanReport
+    from .resolve import Family
+    from .scan_plan import ScanJob
+    from .scan_steps import Step, Steps
+    from .specs import PortSpec, TargetSpec
+    from .types import PortResult, Progress
+
+_ENGINES = {"pure": "oxisock.pure.scan", "native": "oxisock._native"}  # by name, so that a face imports no engine
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
 
@@ -27,13 +35,28 @@ T = TypeVar("T")
 class Scanner:
     """The scanning functions, bound to one engine."""
 
-    def __init__(self, impl: Impl, engine: ScanModule) -> None:
-        self._impl = impl
-        self._engine = engine
-        self.questions = Questions(engine.start_scan)
+    _known: ClassVar[dict[Impl, Scanner]] = {}
+
+    def __init__(self, impl: Impl) -> None:
+        self._impl: Impl = impl
+
+    @classmethod
+    def of(cls, impl: Impl) -> Scanner:
+        """Give the scanner of an engine: there is one of each, so that bound functions compare equal."""
+        return cls._known.setdefault(impl, cls(impl))
 
     def __reduce__(self) -> tuple[Callable[[Impl], Scanner], tuple[Impl]]:
-        return _scanner_of, (self._impl,)
+        return Scanner.of, (self._impl,)
+
+    @property
+    def questions(self) -> Questions:
+        """The questions about one port, to be asked step by step."""
+        return Questions(self._engine.start_scan)
+
+    @property
+    def _engine(self) -> ScanModule:
+        engine: ScanModule = importlib.import_module(_ENGINES[self._impl])
+        return engine
 
     def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
         """Say whether a TCP connection to a port succeeds.
@@ -143,17 +166,17 @@ class Scanner:
             keep,
             trace,
         )
-        with self.start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
-            try:
+        scan = None
+        try:
+            with self.start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
                 _follow(scan, on_result, on_progress)
-            except KeyboardInterrupt:
-                scan.close()
-                raise ScanInterrupted(scan.report()) from None
-            except BaseException as error:
-                scan.close()
+                return scan.report()
+        except KeyboardInterrupt:
+            raise ScanInterrupted(scan.report() if scan else _nothing()) from None
+        except BaseException as error:
+            if scan:
                 error.report = scan.report()  # type: ignore[attr-defined]
-                raise
-            return scan.report()
+            raise
 
     def scan_iter(
         self,
@@ -215,13 +238,6 @@ class Scanner:
         return Scan(self._engine.start_scan, job)
 
 
-def _scanner_of(impl: Impl) -> Scanner:
-    """Give the scanner of an engine: bound functions are pickled as its name."""
-    # By name, so that the faces import no engine.
-    scanner: Scanner = importlib.import_module(f"oxisock.{impl}")._scanner
-    return scanner
-
-
 def _ask(steps: Steps[T]) -> T:
     """Answer a question, waiting for one step after the other."""
     try:
@@ -245,6 +261,13 @@ def _wait_for(step: Step) -> object:
         return step.run.wait(_SLICE)
     time.sleep(step.seconds)
     return None
+
+
+def _nothing() -> ScanReport:
+    """Give the report of a scan that was interrupted before it began."""
+    from .report import ScanReport
+
+    return ScanReport(results=(), counts={}, stats=ScanStats(), partial=True)
 
 
 def _follow(

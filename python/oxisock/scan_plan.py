@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypedDict
 
@@ -192,10 +193,12 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
 
 def _top_ports_first(ports: array[int]) -> tuple[array[int], int]:
     """Put the ports that most often answer first, so that there is an estimate of the round trip soon."""
-    there = set(ports)
-    first = [port for port in top_ports(_FIRST_PORTS) if port in there]
-    early = set(first)
-    return array("H", first + [port for port in ports if port not in early]), len(first)
+    first, rest = array("H"), array("H", ports)
+    for port in top_ports(_FIRST_PORTS):
+        place = bisect_left(rest, port)
+        if place < len(rest) and rest[place] == port:
+            first.append(rest.pop(place))
+    return first + rest, len(first)
 
 
 def _read_shard(text: str | None) -> tuple[int, int]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from .engines import ERROR, SENT, EventTuple, OutcomeTuple, ScanPlan, ScanRun, Tally
 from .errors import ScanInterrupted
-from .report import ScanReport
 from .scan_plan import STATES, ScanJob
 from .services import service_name
 from .types import PortResult, ProbeEvent, Progress, ScanStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from .report import ScanReport
 
 _SLICE = 0.05  # seconds: how soon Ctrl-C is seen, at the latest
 _REASONS = (
@@ -118,6 +121,7 @@ class Scan:
 
     def report(self) -> ScanReport:
         """Give what is known by now; marked partial unless every port is decided."""
+
         if not self._run.done():
             self._take(self._run.wait(0))
         return self.taken()

@@ -73,8 +73,10 @@ def _choose_ports(spec: PortSpec, what: str) -> bytearray:
 
 
 def _clear(chosen: bytearray, removed: bytearray) -> None:
-    for port in compress(range(MAX_PORT + 1), removed):
+    port = removed.find(1)
+    while port >= 0:
         chosen[port] = 0
+        port = removed.find(1, port + 1)
 
 
 def _choose_from_text(text: str, what: str, chosen: bytearray) -> None:

@@ -3,6 +3,7 @@
 pub mod echo;
 pub mod errors;
 pub mod framing;
+pub mod load;
 pub mod messages;
 pub mod net;
 pub mod reactor;

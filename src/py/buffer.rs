@@ -1,6 +1,5 @@
 //! Bytes across the border: any C-contiguous buffer in, without a copy; bytes and lists of them out.
 
-use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::slice;
@@ -26,7 +25,7 @@ pub struct Exported<'py> {
 }
 
 impl<'a, 'py> Buffer<'a, 'py> {
-    /// Borrow the bytes of `object`; BufferError where they are not contiguous, TypeError where there are none.
+    /// Borrow the bytes of `object`; `BufferError` where they are not contiguous, `TypeError` where it has none.
     #[inline]
     pub fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         match object.cast::<PyBytes>() {
@@ -38,9 +37,8 @@ impl<'a, 'py> Buffer<'a, 'py> {
     fn exported(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = object.py();
         let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::uninit());
-        const SIMPLE: c_int = ffi::PyBUF_SIMPLE;
         // SAFETY: the object is alive, `view` is room for a Py_buffer, and the interpreter is attached.
-        let done = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), SIMPLE) };
+        let done = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE) };
         if done != 0 {
             let error = PyErr::fetch(py);
             if error.is_instance_of::<PyBufferError>(py) {
@@ -76,7 +74,7 @@ impl Drop for Exported<'_> {
     }
 }
 
-/// A bytes object; MemoryError where there is no room for it.
+/// A bytes object; `MemoryError` where there is no room for it.
 #[inline]
 pub fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let size = isize::try_from(bytes.len()).map_err(|_| PyMemoryError::new_err(()))?;

@@ -10,8 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyType};
 
 use super::buffer::{Buffer, bytes_of, list_of};
-use crate::core::framing::counted::{Counted, Decimal, Escaped, Fixed, LengthPrefix, Varint};
+use crate::core::framing::counted::Counted;
 use crate::core::framing::delimited::Delimited;
+use crate::core::framing::headers::{Decimal, Escaped, Fixed, LengthPrefix, Varint};
 use crate::core::framing::{self as core, Codec, FeedError, FrameError, Frames, Kind, Span};
 
 mod exceptions {

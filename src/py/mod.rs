@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod errors;
 pub mod framing;
+pub mod load;
 pub mod raw_loop;
 pub mod scan;
 pub mod servers;

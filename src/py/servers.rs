@@ -127,8 +127,10 @@ pub struct MessageReactor {
     #[pyo3(get)]
     framed: bool,
     // By place in the reactor: the connection's token, and its peer as Python knows it.
-    peers: Mutex<Vec<Option<(u64, Py<PyAny>)>>>,
+    peers: Mutex<Vec<Option<KnownPeer>>>,
 }
+
+type KnownPeer = (u64, Py<PyAny>);
 
 type Answers<'py> = Vec<(u64, Bound<'py, PyBytes>, u64, u8)>;
 

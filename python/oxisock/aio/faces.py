@@ -205,4 +205,4 @@ def bind(impl: Impl) -> Aio:
     """Give the functions of ``oxisock.aio`` bound to the engine "pure" or "native"."""
     # By name, so that the faces import no engine.
     face = importlib.import_module(f"oxisock.{impl}")
-    return Aio(impl, face._scanner, face.FramedSocket._engine, face.Lines(eof_frame=True))
+    return Aio(impl, Scanner.of(impl), face.FramedSocket._engine, face.Lines(eof_frame=True))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-GROUPS = ("scan", "udp")
+GROUPS = ("scan", "framing", "echo", "message", "udp")
 """The modules of this package that have scenarios."""
 
 

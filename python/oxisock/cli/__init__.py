@@ -13,7 +13,19 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-COMMANDS = ("scan", "check", "wait", "diff", "serve", "send", "source", "demo", "bench", "completion")
+COMMANDS = (
+    "scan",
+    "check",
+    "wait",
+    "diff",
+    "serve",
+    "send",
+    "explain",
+    "source",
+    "demo",
+    "bench",
+    "completion",
+)
 """The modules with commands, in the order in which the help names them."""
 
 EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 130, 141

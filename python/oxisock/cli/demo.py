@@ -1,4 +1,4 @@
-"""``oxisock demo``: every TCP port of this machine, by both engines, side by side."""
+"""``oxisock demo``: every TCP port of this machine and a few servers, by both engines, side by side."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..report import ScanReport
+    from ..types import Peer
 
 _HOST = "127.0.0.1"
-_LISTENERS = 3
+_ROUNDS = 200
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "demo",
-        help="scan this machine with both engines",
-        description="Scan every TCP port of this machine with the native engine, then with the pure one, and compare.",
+        help="scan this machine and serve, with both engines",
+        description="Run servers of both engines, scan every TCP port of this machine with the native engine, "
+        "then with the pure one, compare, and talk to the servers.",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Open a few ports, scan all of them twice, and tell what came of it."""
-    import socket
-
     import oxisock.native
     import oxisock.pure
 
     raise_descriptor_limit()
     out = sys.stdout
     with ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(_LISTENERS)]
-        ours = {server.getsockname()[1] for server in servers}
+        faces = (oxisock.native, oxisock.pure)
+        echoes = {face.impl: stack.enter_context(face.EchoServer(_HOST)) for face in faces}
+        uppers = {face.impl: stack.enter_context(face.MessageServer(_upper, _HOST)) for face in faces}
+        ours = {server.address.port for server in (*echoes.values(), *uppers.values())}
         print(paint(f"oxisock {oxisock.__version__}: every TCP port of {_HOST}, by both engines", "bold", out))
-        print(f"The demo listens on {_LISTENERS} ports of its own, so that there is something to find.\n", flush=True)
+        print(f"The demo runs {len(ours)} servers of its own, so that there is something to find.\n", flush=True)
         reports = {}
-        for face in (oxisock.native, oxisock.pure):
+        for face in faces:
             with progress_bar(f"{face.impl:6}  ") as on_progress:
                 report = face.scan(_HOST, "1-65535", on_progress=on_progress)
             reports[face.impl] = report
@@ -67,7 +69,47 @@ def run(args: argparse.Namespace) -> int:
         print(paint("The engines agree on every port.", "green", out))
         if disputed:
             print(f"({sorted(disputed)} opened or closed between the two scans; asked again, both say the same.)")
+        print()
+        rows = [["SERVER", "ENGINE", "SENT", "CAME BACK", "ROUND TRIP ms"]]
+        for face in faces:
+            for name, server in (("echo", echoes[face.impl]), ("upper", uppers[face.impl])):
+                rows.append([name, face.impl, *_round_trips(face, server.address)])
+            with face.UdpEchoServer(_HOST, prefix=b"ACK: ") as server:
+                rows.append(["udp", face.impl, *_datagrams(face, server.address)])
+        print(table(rows, out, right=(4,)))
     return EXIT_OK
+
+
+def _upper(message: bytes, peer: Peer) -> bytes:
+    return message.upper()
+
+
+def _round_trips(face: Any, address: Peer) -> tuple[str, str, str]:
+    """Send a line and wait for its answer, many times; give the line, the last answer and the median time."""
+    import statistics
+    import time
+
+    line, times = b"hello", []
+    with face.connect(*address, face.Lines()) as framed:
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            framed.send(line)
+            answer = framed.recv()
+            times.append(time.perf_counter() - began)
+    return line.decode(), answer.decode(), milliseconds(statistics.median(times))
+
+
+def _datagrams(face: Any, address: Peer) -> tuple[str, str, str]:
+    """The same with datagrams, each from a socket of its own."""
+    import statistics
+    import time
+
+    payload, times = b"hello", []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        answer = face.udp_request(*address, payload, retries=2)
+        times.append(time.perf_counter() - began)
+    return payload.decode(), answer.decode(), milliseconds(statistics.median(times))
 
 
 def _timing(name: str, report: ScanReport) -> str:

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import EXIT_OK, UsageError, raise_descriptor_limit
+from . import EXIT_OK, raise_descriptor_limit
 from .arguments import add_impl, duration, examples, face, format_endpoint, positive_duration
 from .output import message
 
@@ -158,16 +158,15 @@ def _serve(server: Server, args: argparse.Namespace, watch: bool) -> int:
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="oxisock: %(message)s", stream=sys.stderr
     )
-    try:
-        server.start()
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    print(f"Listening on {format_endpoint(*server.address)}", flush=True)
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(server, over), daemon=True)
-    if watch:
-        watcher.start()
-    report = server.serve_forever(args.drain)
+
+    def tell() -> None:
+        print(f"Listening on {format_endpoint(*server.address)}", flush=True)
+        if watch:
+            watcher.start()
+
+    report = server.serve_forever(args.drain, on_start=tell)
     over.set()
     if watch:
         watcher.join()

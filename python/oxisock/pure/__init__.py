@@ -15,23 +15,35 @@ from ..engines import FramingModule as _FramingModule
 from ..engines import Impl as _Impl
 from ..errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from ..framing import Codec, Decoder
+from ..report import PortChange, ReportDiff, ScanReport
 from ..scan import Scanner as _Scanner
 from ..scan_run import Scan
 from ..servers import Faults
 from ..services import service_name
 from ..specs import parse_ports, parse_targets
 from ..targets import Targets
-from ..threaded import ThreadConnection
-from ..types import SkippedFrame
+from ..thread_connection import ThreadConnection
+from ..types import (
+    Datagram,
+    Peer,
+    PortResult,
+    PortState,
+    ProbeEvent,
+    Progress,
+    ScanStats,
+    ServerStats,
+    SkippedFrame,
+    StopReport,
+)
 from ..udp import udp_request
 from . import framing as _framing_engine
-from . import scan as _scan_engine
+from . import scan as _scan_engine  # noqa: F401  # before the function of that name: imported later, it would hide it
 from . import servers as _servers_engine
 from . import udp as _udp_engine
 
 impl: _Impl = "pure"
 
-_scanner: _Scanner = _Scanner(impl, _scan_engine)
+_scanner: _Scanner = _Scanner.of(impl)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
@@ -86,7 +98,6 @@ class FramedSocket(_Framing, _framed_socket.FramedSocket):
 connect = FramedSocket.connect
 presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
 
-
 # --- TCP servers ---------------------------------------------------------------------------------------------------
 
 
@@ -110,7 +121,6 @@ class ThreadedServer(_threaded.ThreadedServer):
 
 _requests: _request.Requests = _request.Requests(FramedSocket)
 tcp_request = _requests.tcp_request
-
 
 # --- UDP -----------------------------------------------------------------------------------------------------------
 
@@ -181,6 +191,20 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # values
+    "Datagram",
+    "Peer",
+    "PortResult",
+    "PortState",
+    "ProbeEvent",
+    "Progress",
+    "ScanStats",
+    "ServerStats",
+    "StopReport",
+    # reports
+    "PortChange",
+    "ReportDiff",
+    "ScanReport",
     # UDP
     "UdpEchoServer",
     "UdpServer",

@@ -22,13 +22,10 @@ class Fault(NamedTuple):
     discard: int = 0
 
 
-class Extent(NamedTuple):
-    """Where a frame stands: what is given of it, where the next one begins, and the length of body it declared."""
+Extent = tuple[int, int, int, int | None]
+"""Where a frame stands: start and end of what is given of it, where the next one begins, the length it declared.
 
-    start: int
-    end: int
-    next: int
-    declared: int | None
+A plain tuple, because there is one for each frame."""
 
 
 def incomplete(held: int, declared: int | None) -> Fault:
@@ -61,8 +58,10 @@ class Counted:
         size, trailer = len(source), self.trailer
         while at < size:
             found = self.header(source, at)
-            if not isinstance(found, Extent):
-                return (at, 0, found) if isinstance(found, Fault) else (at, found, None)
+            if isinstance(found, int):
+                return at, found, None
+            if isinstance(found, Fault):
+                return at, 0, found
             start, end, following, declared = found
             if following > size:
                 return at, following - at, None
@@ -75,7 +74,7 @@ class Counted:
     def finish(self, held: bytes) -> bytes | Fault:
         """Say what a stream that ends with ``held`` means."""
         found = self.header(held, 0)
-        return incomplete(len(held), found.declared if isinstance(found, Extent) else None)
+        return incomplete(len(held), None if isinstance(found, int | Fault) else found[3])
 
     def bad_trailer(self, byte: int, declared: int | None) -> Fault:
         """The fault of a frame that ends in another byte than its trailer."""
@@ -119,7 +118,7 @@ class LengthPrefix(Counted):
             return Fault(FrameCorrupt, reason, body)
         if body > self.limit:
             return self.too_long(body, self._header)
-        return Extent(at + self._strip, body_at + body, body_at + body, body)
+        return at + self._strip, body_at + body, body_at + body, body
 
     def wrap(self, payload: bytes) -> bytes:
         # Decoding gives the wire less its first `strip` bytes, so the payload is all that follows those.
@@ -154,7 +153,7 @@ class Escaped(Counted):
         if body > self.limit:
             return self.too_long(body, head)
         end = at + head + body
-        return Extent(at + head, end, end, body)
+        return at + head, end, end, body
 
     def wrap(self, payload: bytes) -> bytes:
         size = len(payload)
@@ -179,7 +178,7 @@ class Varint(Counted):
                 if body > self.limit:
                     return self.too_long(body, head)
                 end = at + head + body
-                return Extent(at + head, end, end, body)
+                return at + head, end, end, body
         return len(source) - at + 1
 
     def wrap(self, payload: bytes) -> bytes:
@@ -211,7 +210,7 @@ class Decimal(Counted):
                 if body > self.limit:
                     return self.too_long(body, head + tail)
                 end = at + head + body
-                return Extent(at + head, end, end + tail, body)
+                return at + head, end, end + tail, body
             if not 0x30 <= byte <= 0x39:
                 return Fault(FrameCorrupt, f"byte 0x{byte:02x} in a decimal length")
             if place and not body:
@@ -232,7 +231,7 @@ class Fixed(Counted):
 
     def header(self, source: bytes, at: int) -> Extent | Fault | int:
         end = at + self.limit
-        return Extent(at, end, end, None)
+        return at, end, end, None
 
     def wrap(self, payload: bytes) -> bytes:
         if len(payload) != self.limit:

@@ -132,7 +132,7 @@ class Host:
         # Work.
         self.in_flight = 0
         self.put_back = 0  # probes that a fault of this machine kept from leaving
-        self.sent: tuple[deque[int], ...] = tuple(deque() for _ in range(LEVELS))  # tokens, by level, oldest first
+        self.sent: dict[int, deque[int]] = {}  # tokens of probes under way, by level, oldest first
         self.waiting: deque[Probe] = deque()
         self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
         self.armed = -1  # when its timer is set, -1 for not at all
@@ -165,7 +165,8 @@ class Host:
             self.srtt += delta >> 3
             self.rttvar += (abs(delta) - self.rttvar) >> 2
         before = self.timeout
-        self.timeout = min(limit, max(FLOOR, self.srtt + 4 * self.rttvar))
+        # Half the round trip at the least: after many even samples one late answer must not look like silence.
+        self.timeout = min(limit, max(FLOOR, self.srtt + max(4 * self.rttvar, self.srtt >> 1)))
         return self.timeout < before
 
     def answered(self, small: bool, lost: int, limit: int) -> None:
@@ -183,6 +184,14 @@ class Host:
             if self.window < self.threshold or self.growth >= 8:
                 self.growth = 0
                 self.window += 1
+
+    def vouched(self, limit: int) -> None:
+        """Widen the window by an eighth where a canary came back and no loss was ever seen.
+
+        Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
+        """
+        if self.drops == 0:
+            self.window = min(limit, self.window + self.window // 8)
 
     def lost(self, small: bool) -> None:
         """Count a lost probe to a port that is known to answer."""

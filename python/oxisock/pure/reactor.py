@@ -363,15 +363,22 @@ class Reactor:
             self.settle(link, now)
 
     def _close(self, link: Link, now: int) -> None:
+        """Count the end of a connection and then close it: whoever sees the end finds it counted."""
         if self.links.pop(link.token, None) is None:
             return
         reason = link.machine.closed
+        self.timeouts += reason in (IDLE, STALLED)
+        if self._draining:
+            self.drained += reason == DONE
+            self.aborted += reason != DONE
+        self.closed += 1
         if link.events:
             self._selector.unregister(link.sock)
         if reason in (STALLED, CUT, RESET):
             # What was owed did not arrive: a reset says so, where an orderly end would look like the whole answer.
             # It also frees what the kernel still holds for a peer that does not read.
-            link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):  # not every system lets a broken connection be told
+                link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif self._shut_first:
             with suppress(OSError):  # the peer was faster
                 link.sock.shutdown(socket.SHUT_RDWR)
@@ -379,11 +386,6 @@ class Reactor:
             self._part(link.sock, now)
         else:
             link.sock.close()
-        self.timeouts += reason in (IDLE, STALLED)
-        if self._draining:
-            self.drained += reason == DONE
-            self.aborted += reason != DONE
-        self.closed += 1
         self._service.closed(self, link, now)
         first = self.group[0]
         if not first._listening and first._sleeping_until:

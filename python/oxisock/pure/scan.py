@@ -26,6 +26,7 @@ from ..engines import (
     Tally,
     TraceEvent,
 )
+from .interrupts import held_back
 from .scan_engine import ProbeOrder, ScanEngine
 
 __all__ = ["ScanEngine", "start_scan"]
@@ -106,7 +107,7 @@ class PureScanRun:
     def wait(self, timeout: float) -> list[Outcome]:
         """Scan for at most ``timeout`` seconds, or until there are kept outcomes, and give those."""
         until = self._now() + int(timeout * 1e9)
-        with self._lock:
+        with held_back(), self._lock:
             self._turning = True
             try:
                 while not (self._ready or self._cancelled or self._finished()):

@@ -67,7 +67,8 @@ class ScanEngine:
         self._pairs = iter(self._order)
         self._drawn_all = False
         self._group = -1
-        self._group_hosts: dict[int, Host] = {}
+        self._hosts: dict[int, Host] = {}  # those that are not finished
+        self._group_members: list[Host] = []
         self._window = self._limit = plan.concurrency
         self._window_growth = 0
         self._in_flight = 0
@@ -79,7 +80,7 @@ class ScanEngine:
         self._token = 0
         self._put_back: deque[Probe] = deque()
         self._ready: deque[Host] = deque()
-        self._timers: list[tuple[int, int, int, Host]] = []
+        self._timers: list[tuple[int, int, int]] = []  # (time, host number, serial)
         self._timer_serial = 0
         self._now = 0  # the time of the present call
         self._not_before = 0
@@ -129,7 +130,10 @@ class ScanEngine:
         self._now = now
         expired: list[int] = []
         while self._timers and self._timers[0][0] <= now:
-            deadline, _, _, host = heapq.heappop(self._timers)
+            deadline, index, _ = heapq.heappop(self._timers)
+            host = self._hosts.get(index)
+            if host is None:
+                continue
             if deadline != host.armed:
                 if deadline == host.nap:
                     host.nap = -1
@@ -137,7 +141,7 @@ class ScanEngine:
                 continue
             host.armed = -1
             for number in range(LEVELS):
-                queue, limit = host.sent[number], self._timeout(host, number)
+                queue, limit = host.sent.get(number), self._timeout(host, number)
                 while queue:
                     probe = self._probes.get(queue[0])
                     if probe is None:
@@ -228,18 +232,19 @@ class ScanEngine:
         if index // GROUP != self._group:
             self._leave_group()
             self._group = index // GROUP
-        host = self._group_hosts.get(index)
+        host = self._hosts.get(index)
         if host is None:
             limit = self._limit
             host = Host(index, self._plan.timeout, self._plan.retries, max(1, limit // 2), limit)
-            self._group_hosts[index] = host
+            self._hosts[index] = host
+            self._group_members.append(host)
         return host, self._plan.ports[port_index]
 
     def _leave_group(self) -> None:
-        hosts, self._group_hosts = self._group_hosts, {}
-        for index in sorted(hosts):
-            hosts[index].drawn = True
-            self._touch(hosts[index])
+        members, self._group_members = self._group_members, []
+        for host in sorted(members, key=lambda host: host.index):
+            host.drawn = True
+            self._touch(host)
 
     def _send(self, probe: Probe, now: int) -> ProbeOrder:
         host = probe.host
@@ -251,7 +256,7 @@ class ScanEngine:
         self._in_flight += 1
         self._sent += 1
         self._retries += probe.repeat > 0
-        queue = host.sent[level(probe.repeat)]
+        queue = host.sent.setdefault(level(probe.repeat), deque())
         while queue and queue[0] not in self._probes:
             queue.popleft()
         queue.append(token)
@@ -270,8 +275,7 @@ class ScanEngine:
     def _arm(self, host: Host) -> None:
         """Set the host's timer to the earliest deadline among its probes in flight, if that is earlier."""
         earliest = -1
-        for number in range(LEVELS):
-            queue = host.sent[number]
+        for number, queue in host.sent.items():
             while queue and queue[0] not in self._probes:
                 queue.popleft()
             if queue:
@@ -283,8 +287,8 @@ class ScanEngine:
             self._push_timer(earliest, host)
 
     def _push_timer(self, time: int, host: Host) -> None:
-        self._timer_serial += 1  # so that equal times never compare hosts
-        heapq.heappush(self._timers, (time, host.index, self._timer_serial, host))
+        self._timer_serial += 1
+        heapq.heappush(self._timers, (time, host.index, self._timer_serial))
 
     # --- what came of a probe
 
@@ -298,7 +302,9 @@ class ScanEngine:
         host.answered(probe.small, lost, self._limit)
         host.review(now)
         host.highest = max(host.highest, probe.repeat)
-        if not probe.canary:
+        if probe.canary:
+            host.vouched(self._limit)
+        else:
             host.known_to_answer(probe.port, closed=what == CONN_REFUSED)
             self._decide(host, probe.port, OPEN if what == SYN_ACK else CLOSED, what, rtt)
         if lost or probe.repeat:
@@ -366,7 +372,7 @@ class ScanEngine:
         return True
 
     def _touch(self, host: Host) -> None:
-        """Queue a host that has something to ask and room in its window; finish one that has nothing left."""
+        """Queue a host that has something to ask and room in its window; forget one that has nothing left."""
         if host.waiting:
             if host.queued or host.in_flight >= host.window:
                 return
@@ -376,19 +382,21 @@ class ScanEngine:
             elif host.nap < 0:
                 host.nap = host.next_send
                 self._push_timer(host.nap, host)
-        elif host.drawn and host.in_flight == 0 and host.put_back == 0 and host.bench:
-            self._finish(host)
+        elif host.drawn and host.in_flight == 0 and host.put_back == 0:
+            if host.bench:
+                self._finish(host)
+            else:
+                self._hosts.pop(host.index, None)
 
     def _finish(self, host: Host) -> None:
         """Call what stayed silent filtered, but not before enough canaries have told silence from loss."""
         missing = host.canaries_missing()
         while missing > 0 and self._add_canary(host):
             missing -= 1
-        if host.waiting:
-            self._touch(host)
-            return
-        while host.bench:
-            self._unbench(host)
+        if not host.waiting:
+            while host.bench:
+                self._unbench(host)
+        self._touch(host)
 
     def _decide(self, host: Host, port: int, state: int, reason: int, rtt: int) -> None:
         self._counts[state] += 1

@@ -1,6 +1,6 @@
-//! Frames whose header says how long they are: lengths in binary, LEB128 or decimal digits, and fixed sizes.
+//! Frames whose header says how long they are: the walk from header to header, whatever the headers are.
 
-use super::{Fault, Kind, Machine, Passed, Passing, Reason, SKIP_FACTOR, Span, Step};
+use super::{Fault, Machine, Passed, Passing, Reason, Span, Step};
 
 /// What a header says.
 pub enum Head {
@@ -136,300 +136,59 @@ impl<H: Header> Machine for Counted<H> {
     }
 }
 
-#[cold]
-fn too_long(body: u64, limit: u64, overhead: usize) -> Head {
-    let discard = (body <= limit.saturating_mul(SKIP_FACTOR)).then(|| body.saturating_add(overhead as u64));
-    Head::Bad(Box::new(Fault {
-        kind: Kind::TooLong,
-        reason: Reason::Over(i128::from(body), limit),
-        declared: Some(i128::from(body)),
-        discard,
-    }))
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-fn check(body: usize, limit: u64) -> Result<(), String> {
-    if body as u64 > limit { Err(Reason::Over(body as i128, limit).to_string()) } else { Ok(()) }
-}
+    use super::super::headers::{Decimal, LengthPrefix, Varint};
+    use super::super::{Decoder, Frames};
+    use super::*;
 
-/// A body of `size` bytes after a header of `head`, or the fault of one over the limit.
-fn whole(head: usize, size: u64, limit: u64, trailer: usize) -> Head {
-    if size > limit {
-        return too_long(size, limit, head + trailer);
-    }
-    Head::Whole { start: head, body: head, end: head + size as usize }
-}
+    /// A header that counts how many bytes it is read from.
+    struct Counting<H>(H, Arc<AtomicUsize>);
 
-/// A binary length field of `width` bytes after `offset` others.
-pub struct LengthPrefix {
-    width: usize,
-    little: bool,
-    offset: usize,
-    header: usize,
-    adjustment: i64,
-    strip: usize,
-    limit: u64,
-    /// The legal values of the field.
-    legal: std::ops::RangeInclusive<u64>,
-}
-
-impl LengthPrefix {
-    /// The face has checked that some field is legal and that the sizes add up within 63 bits.
-    #[must_use]
-    pub fn new(width: usize, little: bool, offset: usize, adjustment: i64, strip: usize, limit: u64) -> Self {
-        let header = offset + width;
-        let least = strip.saturating_sub(header) as i128 - i128::from(adjustment);
-        let most = i128::from(limit) - i128::from(adjustment);
-        let clamp = |value: i128| value.clamp(0, i128::from(u64::MAX)) as u64;
-        Self { width, little, offset, header, adjustment, strip, limit, legal: clamp(least)..=clamp(most) }
-    }
-
-    #[inline]
-    fn field(&self, bytes: &[u8]) -> u64 {
-        let unused = 64 - 8 * self.width as u32;
-        // One load and a shift does for every width, where eight bytes are there to load.
-        if let Some(eight) = bytes[self.offset..].first_chunk::<8>() {
-            if self.little {
-                u64::from_le_bytes(*eight) << unused >> unused
-            } else {
-                u64::from_be_bytes(*eight) >> unused
-            }
-        } else {
-            let field = &bytes[self.offset..self.header];
-            let join = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-            if self.little { field.iter().rev().fold(0, join) } else { field.iter().fold(0, join) }
+    impl<H: Header> Header for Counting<H> {
+        fn read(&self, bytes: &[u8]) -> Head {
+            // Headers of this test are within the first 20 bytes, and no header looks further.
+            self.1.fetch_add(1 + bytes.len().min(20), Ordering::Relaxed);
+            self.0.read(bytes)
+        }
+        fn limit(&self) -> u64 {
+            self.0.limit()
+        }
+        fn trailer(&self) -> Option<u8> {
+            self.0.trailer()
+        }
+        fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+            self.0.wrap(payload, out)
         }
     }
 
-    #[cold]
-    fn illegal(&self, field: u64) -> Head {
-        let body = i128::from(field) + i128::from(self.adjustment);
-        let size = body + self.header as i128;
-        let fault = if body < 0 {
-            Fault::corrupt(Reason::Negative(body), Some(body))
-        } else if size < self.strip as i128 {
-            Fault::corrupt(Reason::Short(size as u64, self.strip as u64), Some(body))
-        } else {
-            let most = i128::from(self.limit) * i128::from(SKIP_FACTOR);
-            let discard = (body <= most).then_some(u64::try_from(size).unwrap_or(u64::MAX));
-            Fault { kind: Kind::TooLong, reason: Reason::Over(body, self.limit), declared: Some(body), discard }
-        };
-        Head::Bad(Box::new(fault))
-    }
-}
-
-impl Header for LengthPrefix {
-    #[inline]
-    fn read(&self, bytes: &[u8]) -> Head {
-        if bytes.len() < self.header {
-            return Head::Need(self.header);
+    fn work(header: impl Header + 'static, size: usize) -> usize {
+        let count = Arc::new(AtomicUsize::new(0));
+        let codec = Arc::new(Counted(Counting(header, Arc::clone(&count))));
+        let mut wire = Vec::new();
+        assert!(codec.wrap(&vec![b'x'; size], &mut wire).is_ok());
+        let mut decoder = Decoder::new(codec, false);
+        let mut found = 0;
+        for byte in wire {
+            let mut frames = Frames::default();
+            assert!(decoder.feed(&[byte], &mut frames).is_ok());
+            found += usize::from(frames.first.is_some());
         }
-        let field = self.field(bytes);
-        if !self.legal.contains(&field) {
-            return self.illegal(field);
-        }
-        let size = field.wrapping_add_signed(self.adjustment) as usize;
-        Head::Whole { start: self.strip, body: self.header, end: self.header + size }
+        assert_eq!(found, 1);
+        count.load(Ordering::Relaxed)
     }
 
-    fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        // Decoding gives the wire less its first `strip` bytes, so the payload is all that follows those.
-        let size = self.strip + payload.len();
-        if size < self.header {
-            return Err(format!(
-                "a payload of {} bytes, shorter than the {} of header that it includes",
-                payload.len(),
-                self.header - self.strip
-            ));
-        }
-        let body = size - self.header;
-        check(body, self.limit)?;
-        let field = body as i128 - i128::from(self.adjustment);
-        if field < 0 || field >= 1i128 << (8 * self.width) {
-            return Err(format!("a body of {body} bytes, which a field of {} bytes cannot tell", self.width));
-        }
-        let (field, begin) = (field as u64, out.len());
-        out.reserve(size);
-        out.resize(begin + self.strip, 0);
-        out.extend_from_slice(payload);
-        let place = &mut out[begin + self.offset..begin + self.header];
-        if self.little {
-            place.copy_from_slice(&field.to_le_bytes()[..self.width]);
-        } else {
-            place.copy_from_slice(&field.to_be_bytes()[8 - self.width..]);
-        }
-        Ok(())
-    }
-}
-
-/// multiprocessing's header: a signed 32-bit length, where -1 announces an unsigned 64-bit one.
-pub struct Escaped {
-    /// The longest body.
-    pub limit: u64,
-}
-
-impl Header for Escaped {
-    fn read(&self, bytes: &[u8]) -> Head {
-        let Some((short, rest)) = bytes.split_first_chunk::<4>() else {
-            return Head::Need(4);
-        };
-        match i32::from_be_bytes(*short) {
-            -1 => match rest.first_chunk::<8>() {
-                Some(long) => whole(12, u64::from_be_bytes(*long), self.limit, 0),
-                None => Head::Need(12),
-            },
-            length if length < 0 => {
-                let length = i128::from(length);
-                Head::Bad(Box::new(Fault::corrupt(Reason::Negative(length), Some(length))))
-            }
-            length => whole(4, length as u64, self.limit, 0),
-        }
-    }
-
-    fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        check(payload.len(), self.limit)?;
-        if let Ok(length) = i32::try_from(payload.len()) {
-            out.extend_from_slice(&length.to_be_bytes());
-        } else {
-            out.extend_from_slice(&(-1i32).to_be_bytes());
-            out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        }
-        out.extend_from_slice(payload);
-        Ok(())
-    }
-}
-
-/// A LEB128 length: seven bits a byte, the least significant first, the eighth set in all but the last.
-pub struct Varint {
-    /// The longest body.
-    pub limit: u64,
-}
-
-impl Header for Varint {
-    fn read(&self, bytes: &[u8]) -> Head {
-        let mut size = 0;
-        for (place, &byte) in bytes.iter().take(10).enumerate() {
-            // The tenth byte holds bit 63 and nothing else.
-            if place == 9 && byte > 1 {
-                return Head::Bad(Box::new(Fault::corrupt(Reason::Varint, None)));
-            }
-            size |= u64::from(byte & 0x7f) << (7 * place);
-            if byte < 0x80 {
-                return whole(place + 1, size, self.limit, 0);
-            }
-        }
-        Head::Need(bytes.len() + 1)
-    }
-
-    fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        check(payload.len(), self.limit)?;
-        let mut size = payload.len();
-        while size > 0x7f {
-            out.push(size as u8 | 0x80);
-            size >>= 7;
-        }
-        out.push(size as u8);
-        out.extend_from_slice(payload);
-        Ok(())
-    }
-}
-
-/// A length in decimal digits up to a separator, and perhaps a trailer: netstrings, RFC 6587 octet counting.
-pub struct Decimal {
-    separator: u8,
-    trailer: Option<u8>,
-    limit: u64,
-    digits: usize,
-}
-
-impl Decimal {
-    /// The face has checked that the separator is no digit.
-    #[must_use]
-    pub fn new(separator: u8, trailer: Option<u8>, limit: u64) -> Self {
-        Self { separator, trailer, limit, digits: limit.to_string().len() }
-    }
-
-    #[cold]
-    fn bad(kind: Kind, reason: Reason) -> Head {
-        Head::Bad(Box::new(Fault { kind, reason, declared: None, discard: None }))
-    }
-}
-
-impl Header for Decimal {
-    fn read(&self, bytes: &[u8]) -> Head {
-        let mut size = 0u64;
-        for (place, &byte) in bytes.iter().take(self.digits + 1).enumerate() {
-            if byte == self.separator && place > 0 {
-                return whole(place + 1, size, self.limit, usize::from(self.trailer.is_some()));
-            }
-            if !byte.is_ascii_digit() {
-                return Self::bad(Kind::Corrupt, Reason::Digit(byte));
-            }
-            if place > 0 && size == 0 {
-                return Self::bad(Kind::Corrupt, Reason::LeadingZero);
-            }
-            if place == self.digits {
-                return Self::bad(Kind::TooLong, Reason::Digits(place, self.limit));
-            }
-            // The limit is below 2**63, so its 19 digits at most cannot overflow.
-            size = 10 * size + u64::from(byte - b'0');
-        }
-        Head::Need(bytes.len() + 1)
-    }
-
-    fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    fn trailer(&self) -> Option<u8> {
-        self.trailer
-    }
-
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        check(payload.len(), self.limit)?;
-        out.extend_from_slice(payload.len().to_string().as_bytes());
-        out.push(self.separator);
-        out.extend_from_slice(payload);
-        out.extend(self.trailer);
-        Ok(())
-    }
-}
-
-/// No header at all: every frame has the same size.
-pub struct Fixed {
-    /// That size.
-    pub size: usize,
-}
-
-impl Header for Fixed {
-    fn read(&self, _: &[u8]) -> Head {
-        Head::Whole { start: 0, body: 0, end: self.size }
-    }
-
-    fn limit(&self) -> u64 {
-        self.size as u64
-    }
-
-    fn declares(&self) -> bool {
-        false
-    }
-
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        if payload.len() != self.size {
-            return Err(format!("a payload of {} bytes, where every frame has {}", payload.len(), self.size));
-        }
-        out.extend_from_slice(payload);
-        Ok(())
+    #[test]
+    fn byte_by_byte_takes_linear_work() {
+        let limit = 1 << 20;
+        let length = |size| work(LengthPrefix::new(4, false, 0, 0, 4, limit), size);
+        let decimal = |size| work(Decimal::new(b':', Some(b','), limit), size);
+        let varint = |size| work(Varint { limit }, size);
+        assert!(length(40_000) * 10 <= length(20_000) * 23);
+        assert!(decimal(40_000) * 10 <= decimal(20_000) * 23);
+        assert!(varint(40_000) * 10 <= varint(20_000) * 23);
     }
 }

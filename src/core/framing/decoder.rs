@@ -240,3 +240,74 @@ impl Decoder {
         self.skipped_count += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::counted::Counted;
+    use super::super::delimited::Delimited;
+    use super::super::headers::{Decimal, LengthPrefix};
+    use super::*;
+
+    fn codecs() -> Vec<Codec> {
+        vec![
+            Arc::new(Counted(LengthPrefix::new(2, false, 0, 0, 2, 6))),
+            Arc::new(Counted(Decimal::new(b':', Some(b','), 6))),
+            Arc::new(Delimited::lines(false, true, 6)),
+            Arc::new(Delimited::new(vec![b"abc".to_vec(), b"--".to_vec()], false, false, 6)),
+        ]
+    }
+
+    /// All that a stream comes to.
+    fn outcome(codec: &Codec, chunks: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), FeedError>, Vec<Skipped>) {
+        let mut decoder = Decoder::new(Arc::clone(codec), true);
+        let mut all = Vec::new();
+        let mut result = Ok(());
+        for chunk in chunks {
+            let mut frames = Frames::default();
+            result = decoder.feed(chunk, &mut frames);
+            all.extend(frames.first.iter().map(|(held, span)| held[span.start..span.end].to_vec()));
+            all.extend(frames.spans.iter().map(|span| chunk[span.start..span.end].to_vec()));
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_ok() {
+            result = decoder.eof().map(|last| all.extend(last));
+        }
+        (all, result, decoder.take_skipped().into())
+    }
+
+    #[test]
+    fn every_cut_in_three_comes_to_the_same() {
+        let streams: [&[u8]; 5] = [
+            b"\0\x02hi\0\0\0\x07toolong\0\x01x",
+            b"2:hi,0:,7:toolong,1:x,",
+            b"one\r\ntoo long\r\n\nlast\r",
+            b"xabcy--ababcmuch too longababcz",
+            b"2:hi,07:",
+        ];
+        for codec in codecs() {
+            for stream in streams {
+                let whole = outcome(&codec, &[stream]);
+                for first in 0..=stream.len() {
+                    for second in first..=stream.len() {
+                        let chunks = [&stream[..first], &stream[first..second], &stream[second..]];
+                        assert_eq!(outcome(&codec, &chunks), whole, "{stream:?} cut at {first} and {second}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_declared_length_reserves_nothing() {
+        let codec: Codec = Arc::new(Counted(LengthPrefix::new(4, false, 0, 0, 4, 1 << 31)));
+        let mut decoder = Decoder::new(codec, false);
+        let mut frames = Frames::default();
+        assert!(decoder.feed(b"\x80\0\0\0", &mut frames).is_ok());
+        assert!(decoder.held.capacity() < 64);
+        assert_eq!(decoder.buffered(), 4);
+    }
+}

@@ -59,6 +59,8 @@ impl Delimited {
     /// Where the first terminator from `at` on begins and ends.
     fn find(&self, data: &[u8], at: usize) -> Option<(usize, usize)> {
         let rest = &data[at..];
+        #[cfg(test)]
+        tests::SEARCHED.set(tests::SEARCHED.get() + rest.len());
         match &self.search {
             Search::Byte(byte) => memchr::memchr(*byte, rest).map(|found| (at + found, at + found + 1)),
             Search::Lines => memchr::memchr(b'\n', rest).map(|found| line_end(data, at, at + found)),
@@ -220,5 +222,43 @@ impl Machine for Delimited {
             return Err("a payload that contains a terminator, or makes one with the terminator after it".to_owned());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use super::super::{Decoder, Frames};
+    use super::*;
+
+    thread_local! {
+        /// The bytes that were searched in this thread.
+        pub static SEARCHED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many bytes are searched in a line of this size that comes byte by byte.
+    fn work(delimiters: &[&[u8]], size: usize) -> usize {
+        let delimiters: Vec<Vec<u8>> = delimiters.iter().map(|each| each.to_vec()).collect();
+        let end = delimiters[0].clone();
+        let mut decoder = Decoder::new(Arc::new(Delimited::new(delimiters, false, false, 1 << 20)), false);
+        SEARCHED.set(0);
+        let mut found = 0;
+        for byte in std::iter::repeat_n(b'x', size).chain(end) {
+            let mut frames = Frames::default();
+            assert!(decoder.feed(&[byte], &mut frames).is_ok());
+            found += usize::from(frames.first.is_some()) + frames.spans.len();
+        }
+        assert_eq!(found, 1);
+        SEARCHED.get()
+    }
+
+    #[test]
+    fn byte_by_byte_takes_linear_work() {
+        let sets: [&[&[u8]]; 4] = [&[b"\n"], &[b"--end--"], &[b"\r\n", b"\n"], &[b"abcdef", b"--"]];
+        for delimiters in sets {
+            assert!(work(delimiters, 40_000) * 10 <= work(delimiters, 20_000) * 23, "{delimiters:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod counted;
 pub mod decoder;
 pub mod delimited;
+pub mod headers;
 
 use std::fmt;
 use std::sync::Arc;

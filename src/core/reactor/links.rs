@@ -4,13 +4,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::connection::{Closed, Connection, Faults, Limits, NEVER};
-use super::control::Newcomer;
+use super::control::{Control, Newcomer};
 use super::{Plan, net};
 
 /// An output buffer larger than this is given back when it is empty.
@@ -68,15 +70,6 @@ pub enum Taken {
     Nothing,
 }
 
-/// What happened since the shared counters were last told.
-#[derive(Default)]
-pub struct Tally {
-    /// Bytes read.
-    pub bytes_in: u64,
-    /// Bytes written.
-    pub bytes_out: u64,
-}
-
 /// The connections of one reactor.
 pub struct Links<T> {
     slab: Slab<Link<T>>,
@@ -89,11 +82,11 @@ pub struct Links<T> {
     touched: Vec<usize>,
     /// Sockets whose connection is over, and how long they may take.
     lingering: Vec<(TcpStream, u64)>,
-    pub(super) tally: Tally,
+    control: Arc<Control>,
 }
 
 impl<T: Default> Links<T> {
-    pub(super) fn new(registry: Registry, plan: &Plan, faults: Option<Faults>) -> Self {
+    pub(super) fn new(registry: Registry, plan: &Plan, faults: Option<Faults>, control: Arc<Control>) -> Self {
         Self {
             slab: Slab::new(),
             registry: Some(registry),
@@ -102,7 +95,7 @@ impl<T: Default> Links<T> {
             timers: BinaryHeap::new(),
             touched: Vec::new(),
             lingering: Vec::new(),
-            tally: Tally::default(),
+            control,
         }
     }
 
@@ -165,7 +158,7 @@ impl<T: Default> Links<T> {
             match link.stream.write(&data[sent..sent + size]) {
                 Ok(count) => {
                     sent += count;
-                    self.tally.bytes_out += count as u64;
+                    self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
                     link.machine.wrote(count, now);
                     if count < size {
                         link.writable = false;
@@ -229,7 +222,7 @@ impl<T: Default> Links<T> {
             match link.stream.write(&link.out[link.written..link.written + size]) {
                 Ok(count) => {
                     link.written += count;
-                    self.tally.bytes_out += count as u64;
+                    self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
                     link.machine.wrote(count, now);
                     link.writable = count == size;
                 }
@@ -273,7 +266,7 @@ impl<T: Default> Links<T> {
                 if count < room && !link.hung_up {
                     link.readable = false;
                 }
-                self.tally.bytes_in += count as u64;
+                self.control.counters.bytes_in.fetch_add(count as u64, Relaxed);
                 Taken::Bytes(count)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Nothing,

@@ -122,7 +122,7 @@ impl<S: Service> Reactor<S> {
             }
         };
         Ok(Self {
-            links: Links::new(registry, &plan, faults),
+            links: Links::new(registry, &plan, faults, Arc::clone(&control)),
             service,
             control,
             index,
@@ -166,7 +166,6 @@ impl<S: Service> Reactor<S> {
             if self.control.hung_up.load(SeqCst) && self.links.is_empty() {
                 let newcomers = self.control.mailboxes[self.index].take();
                 if newcomers.is_empty() && (now >= stop_at || !self.links.look_after_lingering(now)) {
-                    self.tell();
                     self.links.end();
                     self.control.mailboxes[self.index].close();
                     return None;
@@ -174,7 +173,6 @@ impl<S: Service> Reactor<S> {
                 self.welcome(newcomers, now);
             }
         }
-        self.tell();
         let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER));
         if self.links.lingers() {
             until = until.min(now + LINGER_LOOK);
@@ -249,7 +247,6 @@ impl<S: Service> Reactor<S> {
             self.settle(key, now);
         }
         self.settle_touched(now);
-        self.tell();
     }
 
     /// Flush and settle those that were touched; also to be called by who queued something while nobody polls.
@@ -322,28 +319,24 @@ impl<S: Service> Reactor<S> {
         self.links.arm(key);
     }
 
+    /// Count the end of a connection and then close it: whoever sees the end finds it counted.
     fn close(&mut self, key: usize, reason: Closed, now: u64) {
-        let shut_first = self.control.shut_first.load(Relaxed);
-        let Some(link) = self.links.remove(key, shut_first, now) else {
-            return;
-        };
         let counters = &self.control.counters;
         if matches!(reason, Closed::Idle | Closed::Stalled) {
             counters.timeouts.fetch_add(1, Relaxed);
         }
         if self.draining {
-            if reason == Closed::Done {
-                counters.drained.fetch_add(1, SeqCst);
-            } else {
-                counters.aborted.fetch_add(1, SeqCst);
-            }
+            let end = if reason == Closed::Done { &counters.drained } else { &counters.aborted };
+            end.fetch_add(1, SeqCst);
         }
-        self.tell();
-        self.control.counters.closed.fetch_add(1, SeqCst);
+        counters.closed.fetch_add(1, SeqCst);
+        let shut_first = self.control.shut_first.load(Relaxed);
+        if let Some(link) = self.links.remove(key, shut_first, now) {
+            self.service.closed(link);
+        }
         if self.control.full.swap(false, SeqCst) {
             self.control.mailboxes[0].wake();
         }
-        self.service.closed(link);
     }
 
     fn has_room(&self) -> bool {
@@ -396,20 +389,17 @@ impl<S: Service> Reactor<S> {
             }
         }
         door.spare = None;
-        let taken = door.listener.accept();
-        let shed = match taken {
-            Ok(_) => {
+        // The newcomer's descriptor is closed here already, so that the spare can be had again.
+        let shed = match door.listener.accept().map(drop) {
+            Ok(()) => {
                 self.control.counters.shed.fetch_add(1, Relaxed);
                 true
             }
-            Err(error) => {
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    door.ready = false;
-                    true
-                } else {
-                    net::newcomer_gone(&error)
-                }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                door.ready = false;
+                true
             }
+            Err(error) => net::newcomer_gone(&error),
         };
         door.spare = File::open("/dev/null").ok();
         shed
@@ -431,18 +421,6 @@ impl<S: Service> Reactor<S> {
                     self.control.counters.closed.fetch_add(1, SeqCst);
                 }
             }
-        }
-    }
-
-    /// Tell the shared counters what happened.
-    fn tell(&mut self) {
-        let tally = std::mem::take(&mut self.links.tally);
-        let counters = &self.control.counters;
-        if tally.bytes_in > 0 {
-            counters.bytes_in.fetch_add(tally.bytes_in, Relaxed);
-        }
-        if tally.bytes_out > 0 {
-            counters.bytes_out.fetch_add(tally.bytes_out, Relaxed);
         }
     }
 }

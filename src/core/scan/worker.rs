@@ -43,6 +43,8 @@ pub(super) struct Worker {
     addresses: Addresses,
     poll: Poll,
     start: Instant,
+    /// When the clock was last read: an answer that comes at once tells the time for the next probe too.
+    time: i64,
     banner: i64,
     /// By the lower half of the engine's token.
     attempts: Vec<Option<(ProbeOrder, TcpStream)>>,
@@ -62,6 +64,7 @@ impl Worker {
             addresses,
             poll,
             start,
+            time: 0,
             banner: plan.banner,
             attempts: Vec::new(),
             under_way: 0,
@@ -97,20 +100,25 @@ impl Worker {
         shared.publish(thread, std::mem::take(&mut self.found), self.engine.take_events(), self.engine.tally());
     }
 
-    fn now(&self) -> i64 {
-        self.start.elapsed().as_nanos() as i64
+    fn now(&mut self) -> i64 {
+        self.time = self.start.elapsed().as_nanos() as i64;
+        self.time
     }
 
     fn turn(&mut self, events: &mut Events, expired: &mut Vec<u64>) {
         let mut sent = 0;
+        self.now();
         while sent < BATCH
-            && let Some(order) = self.engine.next(self.now())
+            && let Some(order) = self.engine.next(self.time)
         {
             self.send(order);
             sent += 1;
         }
         if sent == BATCH && self.under_way == 0 && self.reading.is_empty() {
-            return; // every answer came at once: there is nothing to wait for
+            // Every answer came at once: there is nothing to wait for, and only the timers of the answered to clear away.
+            expired.clear();
+            self.engine.expire(self.time, expired);
+            return;
         }
         let now = self.now();
         self.found.extend(self.engine.take_outcomes());
@@ -213,6 +221,7 @@ impl Worker {
         }
         self.attempts[place] = Some((order, stream));
         self.under_way += 1;
+        self.now();
         Ok(())
     }
 

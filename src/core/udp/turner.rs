@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use socket2::Socket;
 
-use super::{Arrival, Inbox, Line, Options, Outgoing, Shared};
+use super::{Arrival, BATCH, Inbox, Line, Options, Outgoing, Shared};
 
 /// What a queued datagram costs the system at least; with it, bytes read tell when a whole queue has been.
 const OVERHEAD: usize = 512;
@@ -17,13 +17,15 @@ pub struct Turner {
     inbox: Inbox,
     /// Once the end has begun: the bytes that may have been queued by then and are still to be read.
     left: Option<usize>,
+    /// Whether the last batch emptied the queue, so that a receive without a wait before it would mostly find nothing.
+    dry: bool,
 }
 
 impl Turner {
     /// Takes over a bound socket; [`Turner::echo`] puts `prefix` before what came.
     pub fn new(socket: Socket, options: Options, prefix: &[u8]) -> io::Result<Self> {
         let inbox = Inbox::new(options.max_datagram, prefix);
-        Ok(Self { line: Line::new(socket, options)?, inbox, left: None })
+        Ok(Self { line: Line::new(socket, options)?, inbox, left: None, dry: false })
     }
 
     /// What other threads hold of it.
@@ -77,7 +79,13 @@ impl Turner {
                 self.inbox.arrivals.clear();
                 return false;
             }
+            if self.dry && !ending {
+                self.dry = false;
+                self.line.wait(None);
+                continue;
+            }
             let weight = self.line.receive(&mut self.inbox);
+            self.dry = self.inbox.arrivals().len() < BATCH;
             if ending {
                 let Some(weight) = weight else { return false };
                 // What was queued when the end began is answered; what keeps coming is not, or there would be no end.
@@ -86,9 +94,6 @@ impl Turner {
             }
             if !self.inbox.arrivals().is_empty() {
                 return true;
-            }
-            if weight.is_none() {
-                self.line.wait(None);
             }
         }
     }
@@ -110,7 +115,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::udp::BATCH;
     use crate::core::udp::echo::Echo;
     use crate::core::udp::load::{Load, Plan};
 
