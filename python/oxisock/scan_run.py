@@ -121,13 +121,14 @@ class Scan:
 
     def report(self) -> ScanReport:
         """Give what is known by now; marked partial unless every port is decided."""
-
         if not self._run.done():
             self._take(self._run.wait(0))
         return self.taken()
 
     def taken(self) -> ScanReport:
         """Give what was taken from the engine so far; may be called while another thread is in ``advance``."""
+        from .report import ScanReport
+
         tally = Tally(*self._run.tally())
         done, elapsed = sum(tally[:4]), self._elapsed()
         return ScanReport(
