@@ -63,10 +63,10 @@ def test_a_conversation(impl: ModuleType, run: Run) -> None:
                 assert stream.peer == server.address and stream.codec == impl.Netstring()
                 here = Peer(*stream.sock.getsockname())
             await until(lambda: server.stats().active == 0)
-            assert peers == [(here, here)]
-            assert server.stats() == ServerStats(
-                accepted=1, closed=1, messages=5, bytes_in=6 + 6 + 3 + 8 + 7, bytes_out=30
-            )
+            assert (here, here) in peers
+            stats = server.stats()
+            assert (stats.messages, stats.bytes_in, stats.bytes_out) == (5, 6 + 6 + 3 + 8 + 7, 30)
+            assert stats.accepted == stats.closed >= 1  # whoever scans this machine meanwhile is counted, too
 
     run(main())
 
@@ -226,7 +226,7 @@ def test_what_was_sent_before_close_arrives(impl: ModuleType, run: Run) -> None:
         async with impl.aio.start_server(handler, codec=impl.LengthPrefix()) as server:
             async with impl.aio.open_framed(*server.address, impl.LengthPrefix()) as stream:
                 await stream.send_many([payload] * 10)
-            await until(lambda: server.stats().closed == 1)
+            await until(lambda: len(got) == 10 and server.stats().active == 0)
         assert got == [payload] * 10
 
     run(main())
@@ -436,7 +436,7 @@ def test_a_connection_without_messages_times_out(impl: ModuleType, run: Run) -> 
                 with suppress(ConnectionResetError):
                     assert await stream.recv() is None
                 assert asyncio.get_running_loop().time() - began >= 0.6
-            await until(lambda: server.stats().closed == 1)
+            await until(lambda: bool(caught))
             assert server.stats().timeouts == 1 and server.stats().handler_errors == 0
             assert str(caught[0]) == "no message came for 0.3 s"
 
@@ -472,7 +472,7 @@ def test_a_peer_that_never_reads_is_closed(impl: ModuleType, run: Run) -> None:
 
         async with impl.aio.start_server(flood, write_timeout=0.3, max_buffered=100_000) as server:
             with socket.create_connection(server.address):
-                await until(lambda: server.stats().closed == 1)
+                await until(lambda: bool(caught))
             assert server.stats().timeouts == 1 and server.stats().handler_errors == 0
             assert str(caught[0]) == "the peer took nothing for 0.3 s"
 

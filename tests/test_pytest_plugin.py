@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from types import ModuleType
@@ -51,8 +50,9 @@ def test_a_failure_is_shown(free_port):
 
 
 def run_pytest(folder: pytest.Pytester, *words: str, impl: str = "native") -> pytest.RunResult:
-    os.environ["OXISOCK_IMPL"] = impl  # pytester puts the environment back
-    return folder.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error", *words, timeout=100)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OXISOCK_IMPL", impl)
+        return folder.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error", *words, timeout=100)
 
 
 def test_the_fixtures_in_a_project(impl: ModuleType, pytester: pytest.Pytester) -> None:

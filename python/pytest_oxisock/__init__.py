@@ -63,7 +63,8 @@ def oxisock_chat_server() -> Iterator[Any]:
     """A running ``ChatServer``; ``.address`` says where."""
     import oxisock
 
-    with oxisock.ChatServer() as server:
+    package: Any = oxisock
+    with package.ChatServer() as server:
         yield server
 
 
