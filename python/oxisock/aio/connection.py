@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from .. import binding
@@ -24,6 +27,7 @@ class Tally(Protocol):
     bytes_in: int
     bytes_out: int
     timeouts: int
+    forked: bool
 
 
 class ServedStream(FramedStream):
@@ -101,6 +105,10 @@ class ServedStream(FramedStream):
     def abort(self) -> None:
         """Close at once; what is under way is lost."""
         self._tally.bytes_out -= self.unsent()
+        if self._tally.forked and not self.gone():
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+            with suppress(OSError), socket.socket(fileno=descriptor) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
         super().abort()
 
     def _awaited(self) -> bool:

@@ -206,6 +206,7 @@ class _Core:
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
         self.stopping = False
+        self.forked = False  # a child may hold duplicates, so closing alone ends nothing
         self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
         self._accepted = self._closed = self._shed = self._handler_errors = self._frame_errors = 0
         self._listener = listener
@@ -268,6 +269,9 @@ class _Core:
                 self._changed.clear()
         finally:
             self.loop.remove_reader(self._listener)
+            if self.forked:
+                with suppress(OSError):
+                    self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._spare.close()
 
@@ -415,10 +419,15 @@ def _signals(core: _Core, drain: float | None) -> Iterator[None]:
 _live: weakref.WeakSet[_Core] = weakref.WeakSet()
 
 
+def _after_fork_in_parent() -> None:
+    for core in list(_live):
+        core.forked = True
+
+
 def _after_fork_in_child() -> None:
     for core in list(_live):
         core.abandon()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
