@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..types import Peer
 
 _LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
-_LINGER_LOOK = 0.005  # between two looks whether they have
+_LEAST_LINGER = 0.01  # for what the peer is just saying, which would otherwise be answered by a reset
+_LINGER_LOOK = 0.002  # between two looks whether they have
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
 
 
@@ -94,10 +95,10 @@ class ServedStream(FramedStream):
             self._transport.set_write_buffer_limits(0)
             while self._room is not None:
                 await asyncio.wait([self._room])
-            until = self._loop.time() + _LINGER
+            least, most = self._loop.time() + _LEAST_LINGER, self._loop.time() + _LINGER
             if not self._gone.done() and self._transport.can_write_eof():
                 self._transport.write_eof()
-                while self._awaited() and self._loop.time() < until:
+                while self._awaited(least) and self._loop.time() < most:
                     await asyncio.sleep(_LINGER_LOOK)
             self.close()
         await self.wait_closed()
@@ -111,9 +112,11 @@ class ServedStream(FramedStream):
                 twin.shutdown(socket.SHUT_RDWR)
         super().abort()
 
-    def _awaited(self) -> bool:
+    def _awaited(self, least: float) -> bool:
         if self._eof_seen or self._gone.done():
             return False
+        if self._loop.time() < least:
+            return True
         sock = self._transport.get_extra_info("socket")
         return sock is not None and binding.unacknowledged(sock) > 1
 
