@@ -23,6 +23,7 @@ lint: $(VENV)/.built
 
 bench: $(VENV)/.built
 	$(BIN)/oxisock bench
+	$(BIN)/python benches/network.py
 
 # Scans of up to a /8, simulated: docs/scale.md says what comes out.
 scale:

@@ -19,6 +19,11 @@ mod _native {
         Decoder, Framer, decimal_framer, delimiter_framer, escaped_framer, fixed_framer, length_framer, lines_framer,
         varint_framer,
     };
+    // chat
+    #[pymodule_export]
+    use crate::py::chat::{ChatRun, Hub, start_chat};
+    #[pymodule_export]
+    use crate::py::chat_load::{load_chat, raw_chat_loop};
 
     #[pymodule_export]
     use crate::py::raw_loop::raw_connect_loop;

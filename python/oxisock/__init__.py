@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .engines import check as _check
-from .engines import selected as _selected
 from .scan import Scanner as _Scanner
+from .selection import check as _check
+from .selection import selected as _selected
 
 impl = _selected()
 _check(impl)
@@ -69,6 +69,12 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # chat
+    "ChatClient",
+    "ChatError",
+    "ChatEvent",
+    "ChatMember",
+    "ChatServer",
     # UDP
     "UdpEchoServer",
     "UdpServer",
@@ -95,7 +101,8 @@ if TYPE_CHECKING:
     from . import presets
     from . import pure as _bound
     from . import pure as pure
-    from .errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+    from .chat import ChatEvent, ChatMember
+    from .errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
     from .framing import Codec, Decoder
     from .report import PortChange, ReportDiff, ScanReport
     from .scan_run import Scan
@@ -136,6 +143,9 @@ if TYPE_CHECKING:
 
     UdpEchoServer = _bound.UdpEchoServer
     UdpServer = _bound.UdpServer
+
+    ChatClient = _bound.ChatClient
+    ChatServer = _bound.ChatServer
 else:
     # Everything else is loaded when the first of it is asked for, which keeps `import oxisock` light.
     _MODULES = ("aio", "native", "presets", "pure", "testing")

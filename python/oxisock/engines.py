@@ -1,4 +1,4 @@
-"""What an engine offers, as Protocols, and which engine is selected.
+"""What an engine offers, as Protocols; `selected` says which engine that is.
 
 An engine is a set of modules, one for each concept, that satisfy these Protocols: ``oxisock.pure.*`` in Python and
 ``oxisock._native`` in Rust. Faces know engines only through what stands here.
@@ -6,42 +6,15 @@ An engine is a set of modules, one for each concept, that satisfy these Protocol
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from .selection import Impl as Impl
+from .selection import selected as selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .types import Datagram, Peer, SkippedFrame
-
-Impl = Literal["native", "pure"]
-"""The name of an engine."""
-
-
-def selected() -> Impl:
-    """Name the engine that ``OXISOCK_IMPL`` asks for; unset or empty is "native".
-
-    Raises ImportError for any other word: a choice that cannot be met is never silently replaced.
-    """
-    choice = os.environ.get("OXISOCK_IMPL", "")
-    if choice in ("", "native"):
-        return "native"
-    if choice == "pure":
-        return "pure"
-    raise ImportError(f"OXISOCK_IMPL={choice!r} names no engine: expected 'native' or 'pure'")
-
-
-def check(impl: Impl) -> None:
-    """Raise ImportError, with the way out, where an engine cannot be loaded."""
-    if impl == "pure":
-        return
-    try:
-        from . import _native  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
-        ) from error
-
 
 # --- scan ----------------------------------------------------------------------------------------------------------
 
@@ -434,3 +407,87 @@ class ServersModule(Protocol):
 
     def message_reactor(self, listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
         """Make the loop of a message server; one that knows ``framer`` may frame by itself."""
+
+
+# --- chat ----------------------------------------------------------------------------------------------------------
+
+
+class HubPlan(NamedTuple):
+    """The rules of a chat; durations are integer nanoseconds, NEVER for no limit."""
+
+    name: str
+    max_clients: int
+    max_line: int
+    history: int
+    queue_limit: int
+    drop: bool  # what a slow client misses is dropped; otherwise it is closed
+    interval: int  # between two lines in the long run, 0 for no limit
+    burst: int  # lines at once
+    idle_timeout: int
+    echo: bool
+    events: bool  # whether anybody wants them
+
+
+HubClose: TypeAlias = "tuple[int, bytes, bool]"
+"""A client to be closed: what to send it last, and whether it is to be cut off at once instead."""
+
+HubEvent: TypeAlias = "tuple[str, str, str]"
+"""The fields of ChatEvent."""
+
+HubMember: TypeAlias = "tuple[int, str, int, int, int]"
+"""The client, its nick, when it joined, bytes waiting for it, and lines that it missed."""
+
+
+class HubMachine(Protocol):
+    """The room of a chat; ``oxisock.pure.hub`` says what each of these means."""
+
+    @property
+    def full(self) -> bool: ...
+    @property
+    def timeouts(self) -> int: ...
+    def joined(self, client: int, now: int) -> bool: ...
+    def line(self, client: int, line: bytes, now: int) -> None: ...
+    def too_long(self, client: int, now: int) -> None: ...
+    def left(self, client: int, lost: bool) -> None: ...
+    def tick(self, now: int) -> None: ...
+    def backlog(self, client: int, size: int) -> bool: ...
+    def broadcast(self, text: str) -> None: ...
+    def kick(self, nick: str, reason: str) -> bool: ...
+    def close(self) -> None: ...
+    def take_pressed(self) -> list[int]: ...
+    def take_closes(self) -> list[HubClose]: ...
+    def take_dirty(self) -> list[int]: ...
+    def take(self, client: int) -> bytes: ...
+    def take_events(self) -> list[HubEvent]: ...
+    def deadline(self) -> int: ...
+    def members(self) -> list[HubMember]: ...
+
+
+class ChatRun(ReactorRun, Protocol):
+    """A chat server under way, on a thread of its own."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether it has ended."""
+
+    def now(self) -> int:
+        """Give the time on the clock of ``members``, in nanoseconds."""
+
+    def members(self) -> list[tuple[str, str, int, int, int, int]]:
+        """Give nick, host, port, time of joining, bytes queued and lines skipped of everybody, in order of joining."""
+
+    def broadcast(self, text: str) -> None:
+        """Say something to everybody."""
+
+    def kick(self, nick: str, reason: str) -> bool:
+        """Part with a client; False if nobody is called so."""
+
+    def events(self, timeout: float) -> tuple[Sequence[HubEvent], int] | None:
+        """Wait at most ``timeout`` seconds for events and give them, with the number of those lost because nobody took
+        them in time; None when there will be no more."""
+
+
+class ChatModule(Protocol):
+    """What the chat face needs from an engine."""
+
+    def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun:
+        """Begin to chat on the listening descriptor ``listener``, which is taken over."""

@@ -69,3 +69,10 @@ class FrameCorrupt(FrameError):
 
 class IncompleteFrame(FrameError, EOFError):
     """The stream ended within a frame."""
+
+
+# --- chat ----------------------------------------------------------------------------------------------------------
+
+
+class ChatError(Exception):
+    """A chat server refused: it is full, the nick is taken or bad, or it is no chat server at all."""

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import time
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
-from .errors import ScanInterrupted
-from .resolve import host_addresses
-from .scan_plan import ScanOptions, make_job
-from .scan_run import Scan
-from .scan_steps import LookUp, Outcomes, Questions, checked_host
-from .services import port_number
-from .types import ScanStats
-
+# `import oxisock` comes by here: what does the work is imported when it is called.
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .engines import Impl, ScanModule
+    from .engines import ScanModule
     from .report import ScanReport
     from .resolve import Family
-    from .scan_plan import ScanJob
-    from .scan_steps import Step, Steps
+    from .scan_run import Scan
+    from .selection import Impl
     from .specs import PortSpec, TargetSpec
     from .types import PortResult, Progress
 
 _ENGINES = {"pure": "oxisock.pure.scan", "native": "oxisock._native"}  # by name, so that a face imports no engine
-_PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
-_SLICE = 0.05
-
-T = TypeVar("T")
 
 
 class Scanner:
@@ -49,12 +36,9 @@ class Scanner:
         return Scanner.of, (self._impl,)
 
     @property
-    def questions(self) -> Questions:
-        """The questions about one port, to be asked step by step."""
-        return Questions(self._engine.start_scan)
-
-    @property
     def _engine(self) -> ScanModule:
+        import importlib
+
         engine: ScanModule = importlib.import_module(_ENGINES[self._impl])
         return engine
 
@@ -68,7 +52,9 @@ class Scanner:
         Raises ValueError for a port outside 1..65535, and OSError for a fault of this machine (out of descriptors, no
         permission), because that says nothing about the port.
         """
-        return _ask(self.questions.check_host(host, port, timeout))
+        from . import scan_calls
+
+        return scan_calls.check_host(self._engine, host, port, timeout)
 
     def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
         """Ask one port of one host, a name or a literal, and give all that was learned.
@@ -79,7 +65,9 @@ class Scanner:
         Raises ValueError for a bad host or port, ``socket.gaierror`` where the name has no address, TimeoutError where
         its look-up takes too long.
         """
-        return _ask(self.questions.scan_port(host, port, timeout))
+        from . import scan_calls
+
+        return scan_calls.scan_port(self._engine, host, port, timeout)
 
     def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
@@ -90,10 +78,9 @@ class Scanner:
         longest that one of them waits, in seconds. Raises ValueError for a bad host or range, and ``socket.gaierror``
         where the name has no address.
         """
-        if port_number(start) > port_number(end):
-            raise ValueError(f"start={start} is above end={end}")
-        report = self.scan([checked_host(host)], range(start, end + 1), timeout=timeout, concurrency=workers)
-        return [result.port for result in report.open]
+        from . import scan_calls
+
+        return scan_calls.scan_host(self._engine, host, start, end, workers, timeout)
 
     def scan(
         self,
@@ -150,6 +137,8 @@ class Scanner:
         Raises ValueError or TypeError for a bad argument, saying which part of it is at fault, and ``socket.gaierror``
         where no target resolves.
         """
+        from .scan_plan import ScanOptions
+
         options = ScanOptions(
             timeout,
             retries,
@@ -166,17 +155,9 @@ class Scanner:
             keep,
             trace,
         )
-        scan = None
-        try:
-            with self.start(make_job(targets, ports, exclude, exclude_ports, options)) as scan:
-                _follow(scan, on_result, on_progress)
-                return scan.report()
-        except KeyboardInterrupt:
-            raise ScanInterrupted(scan.report() if scan else _nothing()) from None
-        except BaseException as error:
-            if scan:
-                error.report = scan.report()  # type: ignore[attr-defined]
-            raise
+        from . import scan_calls
+
+        return scan_calls.scan(self._engine, targets, ports, exclude, exclude_ports, options, on_result, on_progress)
 
     def scan_iter(
         self,
@@ -205,6 +186,8 @@ class Scanner:
         The arguments, and what is raised for bad ones, are those of ``scan``. The Scan is an iterator and a context
         manager; leaving ``with``, ``cancel()``, ``close()`` or dropping it ends the scan.
         """
+        from .scan_plan import ScanOptions
+
         options = ScanOptions(
             timeout,
             retries,
@@ -221,7 +204,9 @@ class Scanner:
             keep,
             trace,
         )
-        return self.start(make_job(targets, ports, exclude, exclude_ports, options))
+        from . import scan_calls
+
+        return scan_calls.scan_iter(self._engine, targets, ports, exclude, exclude_ports, options)
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
@@ -231,56 +216,6 @@ class Scanner:
 
         Raises TimeoutError when the time is up, with the last error as its cause, and ValueError for a bad port.
         """
-        return _ask(self.questions.wait_for_port(host, port, timeout, interval))
+        from . import scan_calls
 
-    def start(self, job: ScanJob) -> Scan:
-        """Begin a scan that is planned."""
-        return Scan(self._engine.start_scan, job)
-
-
-def _ask(steps: Steps[T]) -> T:
-    """Answer a question, waiting for one step after the other."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = _wait_for(step)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        found: T = end.value
-        return found
-
-
-def _wait_for(step: Step) -> object:
-    if isinstance(step, LookUp):
-        return host_addresses(step.host, timeout=step.timeout)
-    if isinstance(step, Outcomes):
-        return step.run.wait(_SLICE)
-    time.sleep(step.seconds)
-    return None
-
-
-def _nothing() -> ScanReport:
-    """Give the report of a scan that was interrupted before it began."""
-    from .report import ScanReport
-
-    return ScanReport(results=(), counts={}, stats=ScanStats(), partial=True)
-
-
-def _follow(
-    scan: Scan, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
-) -> None:
-    """Let the scan run to its end, calling back from this thread."""
-    next_call = time.monotonic() + _PROGRESS_INTERVAL
-    while (results := scan.advance(_SLICE)) is not None:
-        if on_result:
-            for result in results:
-                on_result(result)
-        if on_progress and time.monotonic() >= next_call:
-            on_progress(scan.progress())
-            next_call = time.monotonic() + _PROGRESS_INTERVAL
-    if on_progress:
-        on_progress(scan.progress())
+        return scan_calls.wait_for_port(self._engine, host, port, timeout, interval)

@@ -1,5 +1,6 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
 
+pub mod chat;
 pub mod echo;
 pub mod errors;
 pub mod framing;

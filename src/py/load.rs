@@ -1,7 +1,7 @@
 //! The TCP load generator and the raw echo loop, for Python.
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use crate::core::errors::Error;
 use crate::core::load::{self, TcpLoad};
 
 /// Run `work` detached; Ctrl-C ends it.
-fn heeding_signals<T: Send>(
+pub(super) fn heeding_signals<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, Error> + Send,
 ) -> PyResult<T> {
@@ -57,15 +57,17 @@ pub fn raw_echo_loop(py: Python<'_>, tell: &Bound<'_, PyAny>) -> PyResult<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::Io)?;
     listener.set_nonblocking(true).map_err(Error::Io)?;
     tell.call1((listener.local_addr().map_err(Error::Io)?.port(),))?;
-    heeding_signals(py, |keep_going| {
-        let mut looked = std::time::Instant::now();
-        load::raw_echo_loop(listener, || {
-            // Attaching in every turn would cost what is to be measured.
-            if looked.elapsed() < Duration::from_millis(100) {
-                return true;
-            }
-            looked = std::time::Instant::now();
-            keep_going()
-        })
-    })
+    heeding_signals(py, |keep_going| load::raw_echo_loop(listener, seldom(keep_going)))
+}
+
+/// Ask only every 100 ms: attaching in every turn would cost what is to be measured.
+pub(super) fn seldom(keep_going: &mut dyn FnMut() -> bool) -> impl FnMut() -> bool {
+    let mut looked = Instant::now();
+    move || {
+        if looked.elapsed() < Duration::from_millis(100) {
+            return true;
+        }
+        looked = Instant::now();
+        keep_going()
+    }
 }

@@ -1,6 +1,8 @@
 //! The bindings: thin, by concept, with no socket of their own.
 
 pub mod buffer;
+pub mod chat;
+pub mod chat_load;
 pub mod errors;
 pub mod framing;
 pub mod load;

@@ -29,7 +29,7 @@ pub struct ServerPlan {
 }
 
 impl ServerPlan {
-    fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Plan {
         Plan {
             max_connections: self.max_connections,
             limits: Limits {

@@ -11,14 +11,14 @@ from functools import cache, partial
 from types import TracebackType
 from typing import Any, Unpack
 
-from ..engines import FramingModule, Impl
+from ..engines import FramingModule, Impl, ScanModule
 from ..framing import Codec
 from ..report import ScanReport
 from ..request import check_connect, no_answer
 from ..scan import Scanner
 from ..scan_plan import ScanKeywords, ScanOptions, make_job
 from ..scan_run import Scan
-from ..scan_steps import checked_host
+from ..scan_steps import Questions, checked_host
 from ..services import port_number
 from ..specs import PortSpec, TargetSpec
 from ..types import PortResult, Progress
@@ -32,9 +32,10 @@ from .stream import FramedStream, Framing, StreamProtocol
 class Aio:
     """The functions of ``oxisock.aio``, bound to one engine; made by ``bind``."""
 
-    def __init__(self, impl: Impl, scanner: Scanner, framing: FramingModule, lines: Codec) -> None:
+    def __init__(self, impl: Impl, engine: ScanModule, framing: FramingModule, lines: Codec) -> None:
         self.impl = impl
-        self._scanner = scanner
+        self._engine = engine
+        self._questions = Questions(engine.start_scan)
         self._framing = framing
         self._lines = lines
         self.AsyncScan = AsyncScan
@@ -51,18 +52,18 @@ class Aio:
 
     async def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
         """Say whether a TCP connection to a port succeeds; arguments and errors are those of ``oxisock.check_host``."""
-        return await answer(self._scanner.questions.check_host(host, port, timeout))
+        return await answer(self._questions.check_host(host, port, timeout))
 
     async def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
         """Ask one port and give all that was learned; arguments and errors are those of ``oxisock.scan_port``."""
-        return await answer(self._scanner.questions.scan_port(host, port, timeout))
+        return await answer(self._questions.scan_port(host, port, timeout))
 
     async def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
 
         Arguments and errors are those of ``oxisock.wait_for_port``.
         """
-        return await answer(self._scanner.questions.wait_for_port(host, port, timeout, interval))
+        return await answer(self._questions.wait_for_port(host, port, timeout, interval))
 
     async def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
@@ -70,8 +71,8 @@ class Aio:
         """Give the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
         if port_number(start) > port_number(end):
             raise ValueError(f"start={start} is above end={end}")
-        hosts, ports = [checked_host(host)], range(start, end + 1)
-        report = await self.scan(hosts, ports, timeout=timeout, concurrency=workers)
+        ports = range(start, end + 1)
+        report = await self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
         return [result.port for result in report.open]
 
     async def scan(
@@ -100,7 +101,8 @@ class Aio:
         how = ScanOptions(**rest)
 
         def begin(stop: threading.Event) -> Scan:
-            return self._scanner.start(make_job(targets, ports, exclude, exclude_ports, how, cancelled=stop.is_set))
+            job = make_job(targets, ports, exclude, exclude_ports, how, cancelled=stop.is_set)
+            return Scan(self._engine.start_scan, job)
 
         return AsyncScan(begin)
 
@@ -205,4 +207,4 @@ def bind(impl: Impl) -> Aio:
     """Give the functions of ``oxisock.aio`` bound to the engine "pure" or "native"."""
     # By name, so that the faces import no engine.
     face = importlib.import_module(f"oxisock.{impl}")
-    return Aio(impl, Scanner.of(impl), face.FramedSocket._engine, face.Lines(eof_frame=True))
+    return Aio(impl, Scanner.of(impl)._engine, face.FramedSocket._engine, face.Lines(eof_frame=True))

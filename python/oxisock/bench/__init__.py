@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-GROUPS = ("scan", "framing", "echo", "message", "udp")
+GROUPS = ("scan", "framing", "echo", "message", "udp", "chat")
 """The modules of this package that have scenarios."""
 
 
@@ -144,7 +144,7 @@ def table(outcome: Outcome) -> list[tuple[str, ...]]:
     from statistics import median
 
     unit = outcome.scenario.unit
-    rows: list[tuple[str, ...]] = [("", "median", "fastest", "slowest", "CPU", f"{unit}/s", f"CPU/{unit.rstrip('s')}")]
+    rows: list[tuple[str, ...]] = [("", "median", "fastest", "slowest", "CPU", f"{unit}/s", f"CPU/{_one(unit)}")]
     for name, timings in outcome.timings.items():
         if any(timing.wrong for timing in timings):
             rows.append((name, "wrong answer", "", "", "", "", ""))
@@ -160,6 +160,10 @@ def table(outcome: Outcome) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _one(unit: str) -> str:
+    return unit.removesuffix("ies") + "y" if unit.endswith("ies") else unit.removesuffix("s")
 
 
 def ratios(outcome: Outcome) -> list[str]:

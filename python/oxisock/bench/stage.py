@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from . import Contender
 
@@ -34,9 +34,23 @@ class Asking(NamedTuple):
     reply: bytes
     messages: int
 
+    def ask(self, name: str, address: str) -> int:
+        """Ask the server called ``name`` and give the number of right answers; ValueError for a wrong one."""
+        from .. import _native
+
+        return _native.load_tcp(address, *self)[0]
+
+
+class Asks(Protocol):
+    """A load, and how many right answers there are to be."""
+
+    @property
+    def messages(self) -> int: ...
+    def ask(self, name: str, address: str) -> int: ...
+
 
 @contextlib.contextmanager
-def contenders(servers: Mapping[str, str], asking: Asking) -> Iterator[list[Contender]]:
+def contenders(servers: Mapping[str, str], asking: Asks) -> Iterator[list[Contender]]:
     """Start every server, given as the Python code that runs it and calls ``tell(port)``, and give the contenders.
 
     The CPU time of a contender is its server's alone. On a machine with several cores servers run on the first and the
@@ -69,14 +83,12 @@ def _server(code: str, place: str) -> Iterator[tuple[int, int]]:
             process.kill()
 
 
-def _contender(name: str, server: tuple[int, int], asking: Asking) -> Contender:
-    from .. import _native
-
+def _contender(name: str, server: tuple[int, int], asking: Asks) -> Contender:
     pid, port = server
 
     def run() -> int:
         try:
-            return _native.load_tcp(f"127.0.0.1:{port}", *asking)[0]
+            return asking.ask(name, f"127.0.0.1:{port}")
         except (OSError, ValueError) as error:
             failure.append(str(error))
             return 0

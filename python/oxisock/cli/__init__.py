@@ -20,6 +20,7 @@ COMMANDS = (
     "diff",
     "serve",
     "send",
+    "chat",
     "explain",
     "source",
     "demo",

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from . import EXIT_NO, EXIT_OK, raise_descriptor_limit
+from .demo_chat import conversation
 from .output import milliseconds, paint, table
 from .progress import progress_bar
 
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
             with face.UdpEchoServer(_HOST, prefix=b"ACK: ") as server:
                 rows.append(["udp", face.impl, *_datagrams(face, server.address)])
         print(table(rows, out, right=(4,)))
+        for face in faces:
+            conversation(face)
     return EXIT_OK
 
 

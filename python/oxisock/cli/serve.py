@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import EXIT_OK, raise_descriptor_limit
+from . import EXIT_OK, raise_descriptor_limit, serve_chat
 from .arguments import add_impl, duration, examples, face, format_endpoint, positive_duration
 from .output import message
 
@@ -34,6 +34,7 @@ def add_parser(subparsers: Any) -> None:
     _add_echo(kinds)
     _add_upper(kinds)
     _add_udp(kinds)
+    serve_chat.add(kinds, _add_common, _serve)
 
 
 def _add_echo(kinds: Any) -> None:

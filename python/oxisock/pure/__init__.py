@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .. import chat as _chat
+from .. import chat_client as _chat_client
 from .. import framed_socket as _framed_socket
 from .. import framing as _framing
 from .. import request as _request
@@ -11,9 +13,10 @@ from .. import servers as _servers
 from .. import threaded as _threaded
 from .. import udp as _udp
 from .. import well_known as _well_known
+from ..chat import ChatEvent, ChatMember
 from ..engines import FramingModule as _FramingModule
 from ..engines import Impl as _Impl
-from ..errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
+from ..errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from ..framing import Codec, Decoder
 from ..report import PortChange, ReportDiff, ScanReport
 from ..scan import Scanner as _Scanner
@@ -36,6 +39,7 @@ from ..types import (
     StopReport,
 )
 from ..udp import udp_request
+from . import chat as _chat_engine
 from . import framing as _framing_engine
 from . import scan as _scan_engine  # noqa: F401  # before the function of that name: imported later, it would hide it
 from . import servers as _servers_engine
@@ -149,6 +153,22 @@ class UdpEchoServer(_udp.UdpEchoServer):
     _engine = _udp_engine
 
 
+# --- chat ----------------------------------------------------------------------------------------------------------
+
+
+class ChatServer(_chat.ChatServer):
+    __doc__ = _chat.ChatServer.__doc__
+    impl = "pure"
+    _chat = _chat_engine
+
+
+class ChatClient(_chat_client.ChatClient):
+    __doc__ = _chat_client.ChatClient.__doc__
+    impl = "pure"
+    _connect = FramedSocket.connect
+    _lines = Lines
+
+
 __all__ = [
     "impl",
     # scanning
@@ -191,6 +211,12 @@ __all__ = [
     "ThreadConnection",
     "ThreadedServer",
     "tcp_request",
+    # chat
+    "ChatClient",
+    "ChatError",
+    "ChatEvent",
+    "ChatMember",
+    "ChatServer",
     # values
     "Datagram",
     "Peer",

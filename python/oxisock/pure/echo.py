@@ -7,13 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from .reactor import Link, Reactor
+from .reactor import Link, Reactor, Service
 
 if TYPE_CHECKING:
     from ..engines import Counters, FaultPlan, ServerPlan
 
 
-class Echo:
+class Echo(Service):
     """The service: every byte is a message of its own and its own answer."""
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:

@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from ..engines import FINISH, HELD
-from .reactor import Link, Reactor
+from .reactor import Link, Reactor, Service
 
 if TYPE_CHECKING:
     from ..engines import Counters, Framer, Item, Reply, ServerPlan
 
 
-class Messages:
+class Messages(Service):
     """The service: collects what came in, one Item of each connection at a time. Framing is left to who turns."""
 
     def __init__(self) -> None:

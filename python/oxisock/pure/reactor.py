@@ -55,6 +55,11 @@ class Link:
 class Service(Protocol):
     """What becomes of the bytes: called by the loop, never at the same time twice."""
 
+    chunk: int = _CHUNK
+    """At most so many bytes of one read."""
+    patience: int = NEVER
+    """For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one."""
+
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Bytes came in."""
 
@@ -67,6 +72,26 @@ class Service(Protocol):
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """The connection is gone."""
 
+    def opened(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Somebody has come."""
+        return
+
+    def refusal(self) -> bytes | None:
+        """Give what to say to newcomers who cannot be taken in, if so."""
+        return None
+
+    def turned(self, reactor: Reactor, now: int) -> None:
+        """All that was ready has been dealt with."""
+        return
+
+    def stopping(self, reactor: Reactor, now: int) -> None:
+        """A stop has begun: the connections will be told to finish."""
+        return
+
+    def deadline(self) -> int:
+        """Give the time at which ``turned`` is to be called at the latest."""
+        return NEVER
+
 
 class Reactor:
     """The loop; ``turn`` it on one thread at a time, everything else may be called from any thread."""
@@ -77,7 +102,7 @@ class Reactor:
         self.lock = threading.RLock()  # for whoever touches links; never held while waiting
         self.links: dict[int, Link] = {}
         self.ended = threading.Event()
-        self.accepted = self.closed = self.shed = 0
+        self.accepted = self.closed = self.shed = self.rejected = 0
         self.messages = self.bytes_in = self.bytes_out = 0
         self.handler_errors = self.frame_errors = self.timeouts = 0
         self.drained = self.aborted = 0
@@ -98,6 +123,7 @@ class Reactor:
         self._lingering: list[tuple[socket.socket, int]] = []
         self._timers: list[tuple[int, int]] = []
         self._sleeping_until = NEVER
+        self._read_until = NEVER
         self._stop_at: int | None = None
         self._draining = False
         self._shut_first = False
@@ -133,7 +159,7 @@ class Reactor:
             accepted - closed,
             closed,
             self.group[0].shed,
-            0,
+            self.group[0].rejected,
             sum(r.messages for r in self.group),
             sum(r.bytes_in for r in self.group),
             sum(r.bytes_out for r in self.group),
@@ -172,6 +198,7 @@ class Reactor:
         with self.lock:
             now = time.monotonic_ns()
             self._sleeping_until = 0
+            self._read_until = now + self._service.patience
             for key, events in ready:
                 link = key.data
                 if link is not None:
@@ -186,6 +213,7 @@ class Reactor:
                 self._look_after_lingering(now)
             # After what is ready: lag of this loop is not the peer's silence.
             self._expire(now)
+            self._service.turned(self, now)
         return True
 
     def send(self, link: Link, data: bytes, now: int) -> None:
@@ -249,6 +277,7 @@ class Reactor:
                 if not self._draining:
                     self._draining = True
                     self._hang_up()
+                    self._service.stopping(self, now)
                     for link in list(self.links.values()):
                         link.machine.finish(now)
                         self.settle(link, now)
@@ -263,6 +292,7 @@ class Reactor:
                     return None
             self._listen(now)
             wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
+            wait_until = min(wait_until, self._service.deadline())
             if self._accept_again > now:
                 wait_until = min(wait_until, self._accept_again)
             if self._lingering:
@@ -301,6 +331,9 @@ class Reactor:
                     continue
                 self._accept_again = now + _BACK_OFF
                 return
+            if (words := self._service.refusal()) is not None:
+                self._refuse(sock, words, now)
+                continue
             token = self.accepted
             self.accepted += 1
             reactor = self.group[token % len(self.group)]
@@ -327,17 +360,27 @@ class Reactor:
             machine = Connection(now, *limits, *faults[:4], faults.seed + token)
         link = Link(token, sock, peer, machine)
         self.links[token] = link
+        self._service.opened(self, link, now)
         if self._draining:
             machine.finish(now)
         self.settle(link, now)
+
+    def _refuse(self, sock: socket.socket, words: bytes, now: int) -> None:
+        """Say something to a newcomer who is not taken in."""
+        self.rejected += 1
+        sock.setblocking(False)
+        with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
+            sock.send(words)
+            sock.shutdown(socket.SHUT_WR)
+        self._lingering.append((sock, now + _LINGER))
 
     def _serve(self, link: Link, events: int, now: int) -> None:
         machine = link.machine
         if events & _WRITE:
             self.flush(link, now)
-        if events & _READ and (room := machine.room()):
+        if events & _READ and (room := machine.room()) and time.monotonic_ns() < self._read_until:
             try:
-                data = link.sock.recv(min(room, _CHUNK))
+                data = link.sock.recv(min(room, self._service.chunk))
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:

@@ -22,6 +22,8 @@ pub struct Counters {
     pub closed: AtomicU64,
     /// Newcomers turned away for want of descriptors.
     pub shed: AtomicU64,
+    /// Newcomers turned away by the service.
+    pub rejected: AtomicU64,
     /// Messages handled.
     pub messages: AtomicU64,
     /// Bytes read.
@@ -179,7 +181,7 @@ impl Control {
             accepted - closed,
             closed,
             c.shed.load(Relaxed),
-            0,
+            c.rejected.load(Relaxed),
             c.messages.load(Relaxed),
             c.bytes_in.load(Relaxed),
             c.bytes_out.load(Relaxed),

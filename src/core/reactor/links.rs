@@ -179,6 +179,14 @@ impl<T: Default> Links<T> {
         link.out.extend_from_slice(&data[sent..]);
     }
 
+    /// Try to write what waits, whatever the system last said.
+    pub fn retry(&mut self, key: usize, now: u64) {
+        if let Some(link) = self.slab.get_mut(key) {
+            link.writable = true;
+            self.flush(key, now);
+        }
+    }
+
     /// Add `data` to what waits; it goes out, together with what else comes, when the reactor gets to it.
     pub fn queue(&mut self, key: usize, data: &[u8], now: u64) {
         if let Some(link) = self.slab.get_mut(key)
@@ -198,6 +206,11 @@ impl<T: Default> Links<T> {
             link.touched = true;
             self.touched.push(key);
         }
+    }
+
+    /// Whether some are touched.
+    pub(super) fn touches(&self) -> bool {
+        !self.touched.is_empty()
     }
 
     /// One of those touched.
@@ -380,6 +393,14 @@ impl<T: Default> Links<T> {
             self.lingering.push((link.stream, now + LINGER));
         }
         Some(closing)
+    }
+
+    /// Say something to a newcomer who is not taken in.
+    pub(super) fn refuse(&mut self, mut stream: TcpStream, words: &[u8], now: u64) {
+        // Few words, and a socket that is empty: they fit, or the newcomer has gone.
+        let _ = stream.write(words);
+        net::end_output(&stream);
+        self.lingering.push((stream, now + LINGER));
     }
 
     /// Close those that lingered long enough, or whose last bytes have arrived; true if there are more.

@@ -26,7 +26,6 @@ const LISTENER: Token = Token(usize::MAX - 1);
 const WAKE: Token = Token(usize::MAX);
 /// How many events one poll gives.
 pub const EVENTS: usize = 1024;
-const BUFFER: usize = 256 * 1024;
 /// Accepted in one turn, so that a storm of connects does not starve those who are connected.
 const ACCEPTS: usize = 256;
 /// Between two looks whether the last bytes of a connection have arrived.
@@ -51,6 +50,10 @@ pub struct Plan {
 pub trait Service {
     /// What it keeps for each connection.
     type State: Default;
+    /// At most so many bytes of one read.
+    const CHUNK: usize = 256 * 1024;
+    /// For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one.
+    const PATIENCE: u64 = NEVER;
     /// Bytes came in.
     fn received(&mut self, links: &mut Links<Self::State>, key: usize, data: &[u8], now: u64);
     /// The peer will send no more.
@@ -59,6 +62,20 @@ pub trait Service {
     fn relieved(&mut self, links: &mut Links<Self::State>, key: usize, now: u64);
     /// The connection is gone.
     fn closed(&mut self, link: Closing<Self::State>);
+    /// Somebody has come.
+    fn opened(&mut self, _links: &mut Links<Self::State>, _key: usize, _now: u64) {}
+    /// What to say to newcomers who cannot be taken in, if so.
+    fn refusal(&self) -> Option<&'static [u8]> {
+        None
+    }
+    /// All that was ready has been dealt with; called again until no connection was touched.
+    fn turned(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
+    /// A stop has begun: the connections will be told to finish.
+    fn stopping(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
+    /// When `turned` is to be called at the latest.
+    fn deadline(&self) -> u64 {
+        NEVER
+    }
 }
 
 /// The listener and what it takes to survive without descriptors.
@@ -128,7 +145,7 @@ impl<S: Service> Reactor<S> {
             index,
             door,
             plan,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: vec![0; S::CHUNK].into_boxed_slice(),
             active: Vec::new(),
             again: Vec::new(),
             draining: false,
@@ -147,6 +164,7 @@ impl<S: Service> Reactor<S> {
                 if self.door.take().is_some() {
                     self.control.hang_up();
                 }
+                self.service.stopping(&mut self.links, now);
                 for key in self.links.keys() {
                     if let Some(link) = self.links.get_mut(key) {
                         link.machine.finish(now);
@@ -173,7 +191,7 @@ impl<S: Service> Reactor<S> {
                 self.welcome(newcomers, now);
             }
         }
-        let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER));
+        let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER)).min(self.service.deadline());
         if self.links.lingers() {
             until = until.min(now + LINGER_LOOK);
         }
@@ -225,12 +243,20 @@ impl<S: Service> Reactor<S> {
                 }
             }
         }
-        for key in active.drain(..) {
-            if let Some(link) = self.links.get_mut(key) {
+        let mut served = 0;
+        for key in &active {
+            if S::PATIENCE != NEVER && served > 0 && self.control.now() - now > S::PATIENCE {
+                break;
+            }
+            served += 1;
+            if let Some(link) = self.links.get_mut(*key) {
                 link.listed = false;
             }
-            self.serve(key, now);
+            self.serve(*key, now);
         }
+        // Those who are left come first in the next turn.
+        let listed = std::mem::take(&mut self.again);
+        self.again.extend(active.drain(..).skip(served).chain(listed));
         self.active = active;
         self.settle_touched(now);
         if self.index > 0 {
@@ -246,7 +272,13 @@ impl<S: Service> Reactor<S> {
             self.flush(key, now);
             self.settle(key, now);
         }
-        self.settle_touched(now);
+        loop {
+            self.service.turned(&mut self.links, now);
+            if !self.links.touches() {
+                break;
+            }
+            self.settle_touched(now);
+        }
     }
 
     /// Flush and settle those that were touched; also to be called by who queued something while nobody polls.
@@ -355,6 +387,11 @@ impl<S: Service> Reactor<S> {
             }
             match door.listener.accept() {
                 Ok((stream, peer)) => {
+                    if let Some(words) = self.service.refusal() {
+                        self.control.counters.rejected.fetch_add(1, Relaxed);
+                        self.links.refuse(stream, words, now);
+                        continue;
+                    }
                     net::prepare(&stream, self.plan.nodelay, self.plan.keepalive);
                     let number = door.accepted;
                     door.accepted += 1;
@@ -409,6 +446,7 @@ impl<S: Service> Reactor<S> {
         for newcomer in newcomers {
             match self.links.open(newcomer, now) {
                 Ok(key) => {
+                    self.service.opened(&mut self.links, key, now);
                     if self.draining
                         && let Some(link) = self.links.get_mut(key)
                     {

@@ -1,0 +1,28 @@
+"""A bot that does sums for everybody in a chat: chat.py HOST PORT
+
+Try it::
+
+    oxisock serve chat --port 7000
+    python examples/chat.py 127.0.0.1 7000
+    oxisock chat 127.0.0.1:7000          # and type: 2 + 3
+"""
+
+import re
+import sys
+
+import oxisock
+
+
+def main(host: str, port: str) -> None:
+    """Answer sums until the server closes."""
+    with oxisock.ChatClient(host, int(port), nick="adder") as bot:
+        bot.send("Hello, I add: try 2 + 3")
+        for line in bot:
+            if sum_ := re.fullmatch(r"\[(?!adder\])(.+)\] (\d{1,9}) *\+ *(\d{1,9})", line):
+                bot.send(f"{sum_[1]}: {int(sum_[2]) + int(sum_[3])}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: chat.py HOST PORT")
+    main(*sys.argv[1:])

@@ -1,0 +1,216 @@
+"""``oxisock chat``: talk to the others in a chat."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe
+from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
+from .output import coloured, is_terminal, message
+
+if TYPE_CHECKING:
+    from ..chat_client import ChatClient
+
+_NICK_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the connection is tried again
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "chat",
+        help="talk to the others in a chat",
+        description="Say every line that is typed, and show every line that comes. /help tells what else there is; "
+        "the end of the input (Ctrl-D) leaves. On a terminal with oxisock[cli], what comes does not disturb what is "
+        "being typed, and a lost connection is tried again.",
+        **examples("oxisock chat 127.0.0.1:7000 --nick ann", "echo 'the backup is done' | oxisock chat 127.0.0.1:7000"),
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="the server")
+    parser.add_argument("--nick", metavar="NAME", help="what to be called (default: guest-N)")
+    parser.add_argument(
+        "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait to get in (default: 5s)"
+    )
+    add_impl(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Get in, and talk."""
+    from ..errors import ChatError
+
+    def connect(nick: str | None) -> ChatClient:
+        client: ChatClient = face(args.impl).ChatClient(*args.endpoint, nick=nick, timeout=args.timeout)
+        return client
+
+    try:
+        client = connect(args.nick)
+    except ChatError as error:
+        raise UsageError(f"{format_endpoint(*args.endpoint)}: {error}") from None
+    if sys.stdin.isatty() and is_terminal(sys.stdout) and _have_prompt_toolkit():
+        return Conversation(client, connect).run()
+    return _plain(client)
+
+
+def _have_prompt_toolkit() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("prompt_toolkit") is not None
+
+
+def _plain(client: ChatClient) -> int:
+    """Lines of the standard input go out, lines that come go to the standard output."""
+    left = threading.Event()
+    over = threading.Event()
+
+    def say() -> None:
+        try:
+            for line in sys.stdin:
+                client.send(line.rstrip("\r\n"))
+            left.set()
+            client.leave()
+        except (OSError, ValueError) as error:
+            if not over.is_set():
+                message(f"what was typed did not get through: {error}")
+                client.close()
+
+    with client:
+        # A daemon: whoever waits for a line of input cannot be told to stop.
+        threading.Thread(target=say, daemon=True).start()
+        try:
+            for line in client:
+                print(painted(line), flush=True)
+        except OSError as error:
+            message(f"the connection is lost: {describe(error)}")
+            return EXIT_NO
+        finally:
+            over.set()
+    if left.is_set():
+        return EXIT_OK
+    message("the server closed the connection")
+    return EXIT_NO
+
+
+class Conversation:
+    """A chat on a terminal: a line to type in at the bottom, the others above it."""
+
+    def __init__(self, client: ChatClient, connect: Callable[[str | None], ChatClient]) -> None:
+        from prompt_toolkit import PromptSession
+
+        self._client = client
+        self._connect = connect
+        self._wanted = client.nick
+        self._connected = True
+        self._over = threading.Event()
+        self._code = EXIT_OK
+        self._session: PromptSession[str] = PromptSession(erase_when_done=True)
+
+    def run(self) -> int:
+        """Talk until one side has enough."""
+        from prompt_toolkit.patch_stdout import patch_stdout
+
+        with patch_stdout(raw=True):
+            listener = threading.Thread(target=self._listen, daemon=True)
+            listener.start()
+            try:
+                while not self._over.is_set():
+                    self._say(self._session.prompt(self._prompt))
+            except EOFError:
+                pass
+            except KeyboardInterrupt:
+                self._code = EXIT_INTERRUPTED
+            self._over.set()
+            self._client.close()
+            listener.join(2)
+        return self._code
+
+    def _prompt(self) -> str:
+        return f"{self._client.nick}> " if self._connected else f"({self._client.nick} is offline)> "
+
+    def _say(self, line: str) -> None:
+        if not line.strip():
+            return
+        if line.split()[0] == "/quit":
+            self._over.set()
+        try:
+            self._client.send(line)
+        except OSError:
+            print("-- not sent: there is no connection")
+
+    def _listen(self) -> None:
+        """Show what comes; where the connection is lost, get another one."""
+        while True:
+            last = ""
+            try:
+                for line in self._client:
+                    last = line
+                    print(painted(line))
+                why = "the server closed the connection"
+            except (OSError, ValueError) as error:
+                why = f"the connection is lost: {_words(error)}"
+            if self._over.is_set():
+                return
+            self._connected = False
+            # Whoever was shown the door does not come back by himself.
+            if last.startswith("! you ") or not self._come_back(why):
+                self._code = EXIT_NO
+                self._end()
+                return
+            self._connected = True
+
+    def _come_back(self, why: str) -> bool:
+        from ..errors import ChatError
+
+        pause = _FIRST_PAUSE
+        nick = self._client.nick
+        self._client.close()
+        print(f"-- {why}; trying again")
+        while not self._over.wait(pause):
+            try:
+                client = self._connect(None)
+            except (OSError, ChatError) as error:
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                print(f"-- {_words(error)}; trying again in {pause:g} s")
+                continue
+            self._client = client
+            if not nick.startswith("guest-"):
+                # Somebody may have taken it meanwhile, which the server will say.
+                client.send(f"/nick {nick}")
+            print(f"-- back again, as {client.nick}")
+            return True
+        return False
+
+    def _end(self) -> None:
+        """End the prompt that waits."""
+        self._over.set()
+        app = self._session.app
+        if app.is_running and app.loop is not None:
+            app.loop.call_soon_threadsafe(lambda: app.exit(exception=EOFError()) if app.is_running else None)
+
+
+def _words(error: Exception) -> str:
+    return describe(error) if isinstance(error, OSError) else str(error)
+
+
+def painted(line: str) -> str:
+    """Give a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
+    from ..pure.hub import clean
+
+    line = clean(line)
+    if not coloured(sys.stdout):
+        return line
+    if line.startswith("["):
+        inside, bracket, text = line[1:].partition("] ")
+        if bracket:
+            nicks = " -> ".join(f"\x1b[{_colour(nick)}m{nick}\x1b[0m" for nick in inside.split(" -> "))
+            return f"[{nicks}] {text}"
+    colour = 31 if line.startswith("! ") else 2
+    return f"\x1b[{colour}m{line}\x1b[0m"
+
+
+def _colour(nick: str) -> int:
+    # Not hash(): the same nick is to have the same colour tomorrow.
+    return _NICK_COLOURS[sum(nick.lower().encode()) % len(_NICK_COLOURS)]

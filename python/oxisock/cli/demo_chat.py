@@ -1,0 +1,40 @@
+"""The part of ``oxisock demo`` that chats: three clients, one of whom vanishes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from .chat import painted
+
+
+def conversation(face: Any) -> None:
+    """Let three talk in a chat of one engine, and print what the first of them sees."""
+    with face.ChatServer(name="the demo") as server:
+        print(f"A chat, on the {face.impl} engine at {server.address.host}:{server.address.port}, as ann sees it:")
+        with face.ChatClient(*server.address, nick="ann") as ann:
+            with face.ChatClient(*server.address, nick="bob") as bob:
+                cleo = face.ChatClient(*server.address, nick="cleo")
+                bob.send("hello, is anybody here?")
+                _show_until(ann, "[bob] hello, is anybody here?")
+                ann.send("/me waves")
+                _show_until(ann, "[ann] ~ waves")
+                cleo.send("I can stay for a min")
+                _show_until(ann, "[cleo] I can stay for a min")
+                # Gone without a word, as where somebody pulls the plug: a reset.
+                cleo.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                cleo.close()
+                _show_until(ann, "* cleo left (lost)")
+                bob.send("/who")
+                bob.send("/quit dinner")
+                _show_until(ann, "* bob left (quit: dinner)")
+            server.stop()
+            _show_until(ann, "* server is closing")
+
+
+def _show_until(client: Any, last: str) -> None:
+    while (line := client.recv(5.0)) is not None:
+        print(f"  {painted(line)}", flush=True)
+        if line == last:
+            return

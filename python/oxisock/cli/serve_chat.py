@@ -1,0 +1,110 @@
+"""``oxisock serve chat``: a chat that ``nc`` and ``oxisock chat`` can join."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from . import UsageError, raise_descriptor_limit
+from .arguments import examples, face, positive_duration
+from .output import message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..chat import ChatEvent
+    from ..lifecycle import Server
+
+
+def add(
+    kinds: Any,
+    add_common: Callable[[argparse.ArgumentParser], None],
+    serve: Callable[[Server, argparse.Namespace, bool], int],
+) -> None:
+    """Add the command to those of ``oxisock serve``, whose arguments and way of serving it shares."""
+    parser = kinds.add_parser(
+        "chat",
+        help="TCP: everybody hears everybody",
+        description="Lines of text to everybody; nc is a client, and so is oxisock chat.",
+        **examples(
+            "oxisock serve chat --port 7000 --name den --history 20",
+            "oxisock chat 127.0.0.1:7000 --nick ann",
+            "nc 127.0.0.1 7000",
+        ),
+    )
+    add_common(parser)
+    parser.add_argument("--name", default="oxisock", help="said in the welcome (default: oxisock)")
+    parser.add_argument("--max-clients", type=_number, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--max-line", type=_number, default=4096, metavar="BYTES", help="default: 4096")
+    parser.add_argument(
+        "--history", type=_number, default=0, metavar="N", help="lines that newcomers are told (default: 0)"
+    )
+    parser.add_argument(
+        "--queue-limit",
+        type=_number,
+        default=256 << 10,
+        metavar="BYTES",
+        help="what may wait for a client that does not read (default: 262144)",
+    )
+    parser.add_argument(
+        "--slow-policy",
+        choices=("disconnect", "drop"),
+        default="disconnect",
+        help="what becomes of a client for whom more waits (default: disconnect)",
+    )
+    parser.add_argument(
+        "--rate", type=_rate, default=10.0, metavar="N", help="lines a second of one client, or none (default: 10)"
+    )
+    parser.add_argument("--burst", type=_number, default=20, metavar="N", help="lines at once (default: 20)")
+    parser.add_argument("--idle-timeout", type=_timeout, default=600.0, metavar="TIME", help="or none (default: 600s)")
+    parser.add_argument("--no-echo", action="store_true", help="what one says does not come back")
+    parser.set_defaults(run=lambda args: _run(args, serve))
+
+
+def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, bool], int]) -> int:
+    raise_descriptor_limit()
+    try:
+        server = face(args.impl).ChatServer(
+            args.host,
+            args.port,
+            name=args.name,
+            max_clients=args.max_clients,
+            max_line=args.max_line,
+            history=args.history,
+            queue_limit=args.queue_limit,
+            slow_policy=args.slow_policy,
+            rate=args.rate,
+            burst=args.burst,
+            idle_timeout=args.idle_timeout,
+            echo=not args.no_echo,
+            on_event=_log if args.verbose else None,
+            reuse_port=args.reuse_port,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return serve(server, args, False)
+
+
+def _log(event: ChatEvent) -> None:
+    kind, nick, text = event
+    # What is said in private stays private.
+    message(f"{kind} {nick}" + (f": {text}" if text and kind != "private" else ""))
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number")
+    return int(text)
+
+
+def _rate(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of lines a second, or none") from None
+
+
+def _timeout(text: str) -> float | None:
+    return None if text == "none" else positive_duration(text)

@@ -1,0 +1,9 @@
+//! Chat: a room of clients who all see the same lines in the same order. `hub` decides, `service` moves the bytes.
+
+mod commands;
+pub mod hub;
+pub mod load;
+mod queues;
+pub mod service;
+pub mod shared;
+mod text;

@@ -1,0 +1,373 @@
+//! The native chat server: the hub on a reactor, on a thread that never touches Python.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+use mio::{Events, Poll};
+
+use super::hub::{Close, Hub, Member, Rules};
+use super::shared::{Command, Shared};
+use crate::core::framing::{Codec, Decoder, Frames};
+use crate::core::reactor::connection::{Closed, NEVER};
+use crate::core::reactor::control::Control;
+use crate::core::reactor::links::{Closing, Links};
+use crate::core::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
+
+/// Who is to go and does not read gets this long.
+const PATIENCE: u64 = 5_000_000_000;
+
+/// What is kept for a connection: where its stream is, once something came in.
+type State = Option<Box<Decoder>>;
+
+/// The service: carries lines to the hub, and what the hub wants to the connections.
+struct Chat {
+    hub: Hub,
+    codec: Codec,
+    control: Arc<Control>,
+    shared: Arc<Shared>,
+    // Those who are to go, and until when they may take.
+    leaving: VecDeque<(u64, u64)>,
+    // Those whose connection is gone, for the hub to hear of one by one.
+    gone: Vec<u64>,
+    timeouts: u64,
+    // Scratch space.
+    frames: Frames,
+}
+
+impl Chat {
+    /// Send what waits for a client; one who is hard `pressed` is not judged by what the system said a while ago.
+    fn flush(&mut self, links: &mut Links<State>, token: u64, pressed: bool, now: u64) {
+        let Some(key) = links.key_of(token) else {
+            return;
+        };
+        let misses = self.hub.send_with(token, |out| {
+            links.send(key, out, now);
+            if pressed {
+                links.retry(key, now);
+            }
+            links.get_mut(key).map_or(0, |link| link.machine.queued())
+        });
+        let Some(link) = links.get_mut(key) else {
+            return;
+        };
+        if link.machine.closed() != Closed::Open {
+            links.touch(key);
+        } else if misses {
+            let queued = link.machine.queued();
+            link.held = self.hub.backlog(token, queued);
+        }
+    }
+
+    /// Do what the hub wants before it is told of anything else.
+    fn see_to(&mut self, links: &mut Links<State>, now: u64) {
+        while self.hub.is_urgent() {
+            for token in self.hub.take_pressed() {
+                self.flush(links, token, true, now);
+            }
+            for close in self.hub.take_closes() {
+                self.part(links, &close, now);
+            }
+        }
+    }
+
+    fn part(&mut self, links: &mut Links<State>, close: &Close, now: u64) {
+        let Some(key) = links.key_of(close.client) else {
+            return;
+        };
+        links.send(key, &close.last, now);
+        if let Some(link) = links.get_mut(key) {
+            link.held = false;
+            if close.cut {
+                link.machine.abort(Closed::Cut, now);
+            } else {
+                link.machine.finish(now);
+                self.leaving.push_back((now + PATIENCE, close.client));
+            }
+        }
+        links.touch(key);
+    }
+
+    fn obey(&mut self, links: &mut Links<State>, command: Command, now: u64) {
+        match command {
+            Command::Members(answer) => {
+                let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+                let place = |member: Member| {
+                    let key = links.key_of(member.client);
+                    let peer = key.and_then(|key| links.get_mut(key)).map_or(nowhere, |link| link.peer);
+                    (member, peer)
+                };
+                // Whoever asked may have given up.
+                let _ = answer.send(self.hub.members().into_iter().map(place).collect());
+            }
+            Command::Broadcast(text) => self.hub.broadcast(&text),
+            Command::Kick(nick, reason, answer) => {
+                let _ = answer.send(self.hub.kick(&nick, &reason));
+            }
+        }
+        self.see_to(links, now);
+    }
+
+    fn judge_timers(&mut self, links: &mut Links<State>, now: u64) {
+        while self.hub.deadline() <= now {
+            self.hub.tick(now);
+            let timeouts = self.hub.timeouts();
+            self.control.counters.timeouts.fetch_add(timeouts - self.timeouts, Relaxed);
+            self.timeouts = timeouts;
+            self.see_to(links, now);
+        }
+        while let Some((due, token)) = self.leaving.front().copied() {
+            if due > now {
+                break;
+            }
+            self.leaving.pop_front();
+            if let Some(key) = links.key_of(token)
+                && let Some(link) = links.get_mut(key)
+            {
+                link.machine.abort(Closed::Cut, now);
+                links.touch(key);
+            }
+        }
+    }
+}
+
+impl Service for Chat {
+    type State = State;
+    // Those who say much do not keep the others waiting.
+    const CHUNK: usize = 4 * 1024;
+    const PATIENCE: u64 = 10_000_000;
+
+    fn opened(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        if let Some(link) = links.get_mut(key) {
+            let token = link.token;
+            if !self.hub.joined(token, now) {
+                link.machine.finish(now);
+            }
+        }
+        self.see_to(links, now);
+    }
+
+    fn refusal(&self) -> Option<&'static [u8]> {
+        self.hub.full().then_some(b"! server is full\n")
+    }
+
+    fn received(&mut self, links: &mut Links<State>, key: usize, data: &[u8], now: u64) {
+        let Some(link) = links.get_mut(key) else {
+            return;
+        };
+        let token = link.token;
+        let state = link.state.take();
+        let mut decoder = state.unwrap_or_else(|| Box::new(Decoder::new(Arc::clone(&self.codec), true)));
+        let (mut rest, mut said) = (data, 0);
+        // Line by line, so that a line that is too long is told of in its place.
+        while !rest.is_empty() {
+            let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (piece, tail) = rest.split_at(end);
+            rest = tail;
+            let skipped = decoder.skipped_count();
+            if decoder.feed(piece, &mut self.frames).is_err() {
+                break;
+            }
+            if let Some((held, span)) = self.frames.first.take() {
+                self.hub.line(token, &held[span.start..span.end], now);
+            } else if let Some(span) = self.frames.spans.pop() {
+                self.hub.line(token, &piece[span.start..span.end], now);
+            } else if decoder.skipped_count() > skipped {
+                decoder.take_skipped();
+                self.control.counters.frame_errors.fetch_add(1, Relaxed);
+                self.hub.too_long(token, now);
+            } else {
+                continue;
+            }
+            said += 1;
+            self.see_to(links, now);
+        }
+        self.control.counters.messages.fetch_add(said, Relaxed);
+        if let Some(link) = links.get_mut(key) {
+            link.state = Some(decoder);
+        }
+    }
+
+    fn ended(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        if let Some(link) = links.get_mut(key) {
+            let token = link.token;
+            self.hub.left(token, false);
+            self.see_to(links, now);
+        }
+        if let Some(link) = links.get_mut(key) {
+            link.machine.ended(now);
+        }
+    }
+
+    fn relieved(&mut self, links: &mut Links<State>, key: usize, _: u64) {
+        if let Some(link) = links.get_mut(key) {
+            let queued = link.machine.queued();
+            link.held = self.hub.backlog(link.token, queued);
+        }
+    }
+
+    fn closed(&mut self, link: Closing<State>) {
+        self.gone.push(link.token);
+    }
+
+    fn turned(&mut self, links: &mut Links<State>, now: u64) {
+        for command in self.shared.take_commands() {
+            self.obey(links, command, now);
+        }
+        self.judge_timers(links, now);
+        for token in mem::take(&mut self.gone) {
+            self.hub.left(token, true);
+            self.see_to(links, now);
+        }
+        loop {
+            let dirty = self.hub.take_dirty();
+            if dirty.is_empty() {
+                break;
+            }
+            for token in dirty {
+                self.flush(links, token, false, now);
+            }
+            self.see_to(links, now);
+        }
+        let events = self.hub.take_events();
+        if !events.is_empty() {
+            self.shared.put(events);
+        }
+    }
+
+    fn stopping(&mut self, links: &mut Links<State>, now: u64) {
+        self.hub.close();
+        self.see_to(links, now);
+        self.shared.put(self.hub.take_events());
+    }
+
+    fn deadline(&self) -> u64 {
+        self.hub.deadline().min(self.leaving.front().map_or(NEVER, |(due, _)| *due))
+    }
+}
+
+impl Drop for Chat {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+/// A chat server under way.
+pub struct ChatRun {
+    /// What its reactor shares with who watches it.
+    pub control: Arc<Control>,
+    /// How others talk to it.
+    pub shared: Arc<Shared>,
+    running: Arc<(Mutex<bool>, Condvar)>,
+}
+
+/// Tells that the loop has ended, however it did.
+struct Leaving(Arc<(Mutex<bool>, Condvar)>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.1.notify_all();
+    }
+}
+
+impl ChatRun {
+    /// Begin to chat on the listening descriptor `listener`, which is taken over; `codec` cuts lines.
+    pub fn start(listener: i32, plan: Plan, codec: Codec, rules: Rules) -> io::Result<Self> {
+        let door = adopt_listener(listener);
+        let poll = Poll::new()?;
+        let control = Arc::new(Control::new(vec![mailbox(&poll)?], listener));
+        let shared = Arc::new(Shared::new());
+        let chat = Chat {
+            hub: Hub::new(rules),
+            codec,
+            control: Arc::clone(&control),
+            shared: Arc::clone(&shared),
+            leaving: VecDeque::new(),
+            gone: Vec::new(),
+            timeouts: 0,
+            frames: Frames::default(),
+        };
+        let registry = poll.registry().try_clone()?;
+        let reactor = Reactor::new(registry, Arc::clone(&control), 0, Some(door), plan, None, chat)?;
+        let running = Arc::new((Mutex::new(true), Condvar::new()));
+        let leaving = Leaving(Arc::clone(&running));
+        thread::Builder::new().name("oxisock-chat".into()).spawn(move || {
+            let _leaving = leaving;
+            turn(poll, reactor);
+        })?;
+        Ok(Self { control, shared, running })
+    }
+
+    /// Wait at most `timeout`; say whether it has ended.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut running = self.running.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while *running {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            (running, _) = self.running.1.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// Who is there, and where, in order of joining.
+    #[must_use]
+    pub fn members(&self) -> Vec<(Member, SocketAddr)> {
+        let (answer, answered) = sync_channel(1);
+        self.ask(Command::Members(answer));
+        received(&answered)
+    }
+
+    /// Say something to everybody.
+    pub fn broadcast(&self, text: String) {
+        self.ask(Command::Broadcast(text));
+    }
+
+    /// Part with a client; false if nobody is called so.
+    #[must_use]
+    pub fn kick(&self, nick: String, reason: String) -> bool {
+        let (answer, answered) = sync_channel(1);
+        self.ask(Command::Kick(nick, reason, answer));
+        received(&answered)
+    }
+
+    fn ask(&self, command: Command) {
+        self.shared.ask(command);
+        for mailbox in &self.control.mailboxes {
+            mailbox.wake();
+        }
+    }
+}
+
+impl Drop for ChatRun {
+    fn drop(&mut self) {
+        self.control.begin_stop(0);
+    }
+}
+
+/// The answer, or nothing from a loop that has ended.
+fn received<T: Default>(answered: &Receiver<T>) -> T {
+    answered.recv().unwrap_or_default()
+}
+
+fn turn(mut poll: Poll, mut reactor: Reactor<Chat>) {
+    let mut events = Events::with_capacity(EVENTS);
+    while let Some(timeout) = reactor.prepare() {
+        match poll.poll(&mut events, timeout) {
+            Ok(()) => reactor.process(&events),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

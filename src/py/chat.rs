@@ -1,0 +1,235 @@
+//! The chat server and its hub, for Python.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::servers::ServerPlan;
+use crate::core::chat::hub::{self, Rules};
+use crate::core::chat::service;
+use crate::core::errors::Error;
+use crate::core::framing::delimited::Delimited;
+
+/// Python's `HubPlan`.
+#[derive(FromPyObject)]
+pub struct HubPlan {
+    name: String,
+    max_clients: usize,
+    max_line: u64,
+    history: usize,
+    queue_limit: usize,
+    drop: bool,
+    interval: u64,
+    burst: u64,
+    idle_timeout: u64,
+    echo: bool,
+    events: bool,
+}
+
+impl HubPlan {
+    fn rules(self) -> Rules {
+        Rules {
+            name: self.name,
+            max_clients: self.max_clients,
+            history: self.history,
+            queue_limit: self.queue_limit,
+            drop: self.drop,
+            interval: self.interval,
+            burst: self.burst,
+            idle_timeout: self.idle_timeout,
+            echo: self.echo,
+            events: self.events,
+        }
+    }
+}
+
+type Event = (&'static str, String, String);
+
+/// A chat server under way, on a thread of its own.
+#[pyclass(frozen, module = "oxisock._native")]
+pub struct ChatRun {
+    run: service::ChatRun,
+}
+
+#[pymethods]
+impl ChatRun {
+    /// Stop listening and end within `drain` nanoseconds.
+    fn begin_stop(&self, drain: u64) {
+        self.run.control.begin_stop(drain);
+    }
+
+    /// Wait at most `timeout` seconds; say whether it has ended.
+    fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        // In slices, so that Ctrl-C is seen.
+        let slice = Duration::from_millis(50);
+        let deadline =
+            Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
+            if py.detach(|| self.run.wait(left.min(slice))) {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// Give the connections drained and aborted by the stop.
+    fn outcome(&self) -> (u64, u64) {
+        self.run.control.outcome()
+    }
+
+    /// Give the fields of `ServerStats`.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.run.control.counters())
+    }
+
+    /// From now on, shut sockets down before closing them.
+    fn forked(&self) {
+        self.run.control.forked();
+    }
+
+    /// Let go of the listener: this is a forked child.
+    fn abandon(&self) {
+        self.run.control.abandon();
+    }
+
+    /// Give the time on the clock of `members`, in nanoseconds.
+    fn now(&self) -> u64 {
+        self.run.control.now()
+    }
+
+    /// Give nick, host, port, time of joining, bytes queued and lines skipped of everybody.
+    fn members(&self, py: Python<'_>) -> Vec<(String, String, u16, u64, usize, u64)> {
+        py.detach(|| self.run.members())
+            .into_iter()
+            .map(|(member, peer)| {
+                (member.nick, peer.ip().to_string(), peer.port(), member.joined, member.queued, member.skipped)
+            })
+            .collect()
+    }
+
+    /// Say something to everybody.
+    fn broadcast(&self, text: String) {
+        self.run.broadcast(text);
+    }
+
+    /// Part with a client; False if nobody is called so.
+    fn kick(&self, py: Python<'_>, nick: String, reason: String) -> bool {
+        py.detach(|| self.run.kick(nick, reason))
+    }
+
+    /// Wait at most `timeout` seconds for events and give them, with the number of those lost; None at the end.
+    fn events(&self, py: Python<'_>, timeout: f64) -> Option<(Vec<Event>, u64)> {
+        let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::ZERO);
+        let (events, lost) = py.detach(|| self.run.shared.wait(timeout))?;
+        Some((events.into(), lost))
+    }
+}
+
+/// Begin to chat on the listening descriptor, which is taken over.
+#[pyfunction]
+pub fn start_chat(listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<ChatRun> {
+    let codec = Arc::new(Delimited::lines(false, false, plan.max_line));
+    let run = service::ChatRun::start(listener, server.plan(), codec, plan.rules()).map_err(Error::Io)?;
+    Ok(ChatRun { run })
+}
+
+/// The room of a chat: what happened in, what everybody is sent out.
+#[pyclass(module = "oxisock._native")]
+pub struct Hub {
+    hub: hub::Hub,
+}
+
+#[pymethods]
+impl Hub {
+    #[new]
+    fn new(plan: HubPlan) -> Self {
+        Self { hub: hub::Hub::new(plan.rules()) }
+    }
+
+    #[getter]
+    fn full(&self) -> bool {
+        self.hub.full()
+    }
+
+    #[getter]
+    fn timeouts(&self) -> u64 {
+        self.hub.timeouts()
+    }
+
+    fn joined(&mut self, client: u64, now: u64) -> bool {
+        self.hub.joined(client, now)
+    }
+
+    fn line(&mut self, client: u64, line: &[u8], now: u64) {
+        self.hub.line(client, line, now);
+    }
+
+    fn too_long(&mut self, client: u64, now: u64) {
+        self.hub.too_long(client, now);
+    }
+
+    fn left(&mut self, client: u64, lost: bool) {
+        self.hub.left(client, lost);
+    }
+
+    fn tick(&mut self, now: u64) {
+        self.hub.tick(now);
+    }
+
+    fn backlog(&mut self, client: u64, size: usize) -> bool {
+        self.hub.backlog(client, size)
+    }
+
+    fn broadcast(&mut self, text: &str) {
+        self.hub.broadcast(text);
+    }
+
+    fn kick(&mut self, nick: &str, reason: &str) -> bool {
+        self.hub.kick(nick, reason)
+    }
+
+    fn close(&mut self) {
+        self.hub.close();
+    }
+
+    fn take_pressed(&mut self) -> Vec<u64> {
+        self.hub.take_pressed()
+    }
+
+    fn take_closes<'py>(&mut self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>, bool)> {
+        let closes = self.hub.take_closes();
+        closes.into_iter().map(|close| (close.client, PyBytes::new(py, &close.last), close.cut)).collect()
+    }
+
+    fn take_dirty(&mut self) -> Vec<u64> {
+        self.hub.take_dirty()
+    }
+
+    fn take<'py>(&mut self, py: Python<'py>, client: u64) -> Bound<'py, PyBytes> {
+        let mut taken = Vec::new();
+        self.hub.send_with(client, |out| {
+            taken.extend_from_slice(out);
+            0
+        });
+        PyBytes::new(py, &taken)
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        self.hub.take_events()
+    }
+
+    fn deadline(&self) -> u64 {
+        self.hub.deadline()
+    }
+
+    fn members(&self) -> Vec<(u64, String, u64, usize, u64)> {
+        let members = self.hub.members();
+        members.into_iter().map(|m| (m.client, m.nick, m.joined, m.queued, m.skipped)).collect()
+    }
+}
