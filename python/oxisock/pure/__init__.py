@@ -76,39 +76,39 @@ class _Framing(_framing.Bound):
 
 
 class LengthPrefix(_Framing, _framing.LengthPrefix):
-    pass
+    __doc__ = _framing.LengthPrefix.__doc__
 
 
 class Varint(_Framing, _framing.Varint):
-    pass
+    __doc__ = _framing.Varint.__doc__
 
 
 class Netstring(_Framing, _framing.Netstring):
-    pass
+    __doc__ = _framing.Netstring.__doc__
 
 
 class Fixed(_Framing, _framing.Fixed):
-    pass
+    __doc__ = _framing.Fixed.__doc__
 
 
 class Delimiter(_Framing, _framing.Delimiter):
-    pass
+    __doc__ = _framing.Delimiter.__doc__
 
 
 class Lines(_Framing, _framing.Lines):
-    pass
+    __doc__ = _framing.Lines.__doc__
 
 
 class OctetCounted(_Framing, _framing.OctetCounted):
-    pass
+    __doc__ = _framing.OctetCounted.__doc__
 
 
 class MultiprocessingPrefix(_Framing, _framing.MultiprocessingPrefix):
-    pass
+    __doc__ = _framing.MultiprocessingPrefix.__doc__
 
 
 class FramedSocket(_Framing, _framed_socket.FramedSocket):
-    pass
+    __doc__ = _framed_socket.FramedSocket.__doc__
 
 
 connect = FramedSocket.connect
