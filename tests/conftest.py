@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,11 +18,18 @@ from hypothesis import HealthCheck, settings
 import oxisock.native
 import oxisock.pure
 
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
 # Derandomized: the same examples everywhere, so a run cannot fail by chance.
 _COMMON = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=40, **_COMMON)
 settings.register_profile("thorough", max_examples=200, **_COMMON)
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
+
+pytest_plugins = ["pytester"]
 
 ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
 
@@ -75,3 +84,34 @@ def no_leaks() -> Iterator[None]:
         left = sorted(descriptors() - before_descriptors)
         threads = sorted(t.name for t in set(threading.enumerate()) - before_names)
         pytest.fail(f"left open: {left}; threads {before_threads} -> {native_threads()}, of Python: {threads}")
+
+
+# --- event loops ---------------------------------------------------------------------------------------------------
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def warm_uvloop() -> None:
+    """Let libuv make its pool of threads, which it keeps for as long as the process lives, before leaks are watched."""
+
+    async def look_up() -> None:
+        await asyncio.get_running_loop().getaddrinfo("localhost", 1)
+
+    if uvloop is not None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(look_up())
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest, warm_uvloop: None) -> Run:
+    """Run a coroutine to its end on an event loop of each kind, within a deadline."""
+    if request.param == "uvloop" and uvloop is None:
+        pytest.skip("uvloop is not installed")
+    factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
+
+    def to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(asyncio.wait_for(work, 60))
+
+    return to_the_end

@@ -148,7 +148,7 @@ if TYPE_CHECKING:
     ChatServer = _bound.ChatServer
 else:
     # Everything else is loaded when the first of it is asked for, which keeps `import oxisock` light.
-    _MODULES = ("native", "presets", "pure")
+    _MODULES = ("aio", "native", "presets", "pure", "testing")
 
     def __getattr__(name: str) -> object:
         from importlib import import_module

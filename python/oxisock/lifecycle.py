@@ -109,7 +109,7 @@ class Server:
         at once. Raises ValueError for a negative ``drain``.
         """
         self._check_process()
-        _check_drain(drain)
+        check_drain(drain)
         running = self._running
         if running is None or self._ended:
             return self._report
@@ -134,7 +134,7 @@ class Server:
         main thread only, as Python has it; what handled them before does so again afterwards.
         """
         self._check_process()
-        _check_drain(drain)
+        check_drain(drain)
         with _signals() as hits:
             if self._running is None:
                 self.start()
@@ -174,6 +174,20 @@ class Server:
     ) -> None:
         """Stop at once."""
         self.stop()
+
+    async def __aenter__(self: _Self) -> _Self:
+        """Start the server, without holding up the event loop."""
+        from .background import in_thread
+
+        return await in_thread(self.__enter__, undo=lambda server: server.stop())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop at once, without holding up the event loop."""
+        from .background import in_thread
+
+        await in_thread(self.stop)
 
     def __repr__(self) -> str:
         """Show what it is, and where."""
@@ -225,7 +239,8 @@ class Server:
         return self._report
 
 
-def _check_drain(drain: float | None) -> None:
+def check_drain(drain: float | None) -> None:
+    """Raise ValueError unless ``drain`` is a number of seconds that is not negative, or None."""
     if drain is not None and not drain >= 0:
         raise ValueError(f"drain must be a number of seconds that is not negative, or None, not {drain!r}")
 

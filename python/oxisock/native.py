@@ -51,6 +51,18 @@ scan_iter = _scanner.scan_iter
 scan_port = _scanner.scan_port
 wait_for_port = _scanner.wait_for_port
 
+# --- asyncio -------------------------------------------------------------------------------------------------------
+
+
+def __getattr__(name: str) -> object:
+    """Give ``aio``: imported only when asked for, because it imports asyncio."""
+    if name != "aio":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .aio import bind
+
+    return bind(impl)
+
+
 # --- framing -------------------------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from .types import PortResult, PortState, ProbeEvent, ProbeTrail, ScanStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+T = TypeVar("T")
+
+_SORTED_AT_ONCE = 1 << 13  # results
 
 
 class PortChange(NamedTuple):
@@ -248,12 +252,25 @@ def address_key(address: str) -> tuple[int, bytes, str]:
 def sort_keys(keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Sort (address, port) pairs by the number of the address, then by port."""
     found = list(keys)
-    order = {address: address_key(address) for address in {address for address, _ in found}}
-    return sorted(found, key=lambda key: (order[key[0]], key[1]))
+    ranks = _ranks({address for address, _ in found})
+    return _in_order(found, lambda key: ranks[key[0]] + key[1])
 
 
 def sort_results(results: Iterable[PortResult]) -> list[PortResult]:
     """Sort results by the number of the address, then by port."""
     found = list(results)
-    order = {address: address_key(address) for address in {result.address for result in found}}
-    return sorted(found, key=lambda result: (order[result.address], result.port))
+    ranks = _ranks({result.address for result in found})
+    return _in_order(found, lambda result: ranks[result.address] + result.port)
+
+
+def _ranks(addresses: set[str]) -> dict[str, int]:
+    """Give each address a number that leaves room for a port, in the order of the addresses."""
+    return {address: rank << 16 for rank, address in enumerate(sorted(addresses, key=address_key))}
+
+
+def _in_order(found: list[T], key: Callable[[T], int]) -> list[T]:
+    """Sort piece by piece, and then the pieces: while a list is sorted, other threads wait, an event loop's for one."""
+    if len(found) > _SORTED_AT_ONCE:
+        pieces = [found[at : at + _SORTED_AT_ONCE] for at in range(0, len(found), _SORTED_AT_ONCE)]
+        found = [item for piece in pieces for item in sorted(piece, key=key)]
+    return sorted(found, key=key)

@@ -35,12 +35,7 @@ class Requests:
         Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
         FrameError (FrameTooLong past 16 MiB; IncompleteFrame where the peer closed before a whole frame), OSError.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout={timeout!r} is neither None nor a number of seconds from 0 up")
-        if isinstance(port, bool) or not isinstance(port, int):
-            raise TypeError(f"a port must be a whole number, not {type(port).__name__}")
-        if not 1 <= port <= 65535:
-            raise ValueError(f"port {port} is out of range: 1 to 65535")
+        check_connect(port, timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         if codec is None:
             return _exchange(host, port, payload, deadline)
@@ -50,8 +45,30 @@ class Requests:
             framed.settimeout(_left(deadline))
             answer = framed.recv()
         if answer is None:
-            raise IncompleteFrame("the peer closed the connection without an answer")
+            raise no_answer()
         return answer
+
+
+def check_connect(port: int, timeout: float | None) -> None:
+    """Raise ValueError or TypeError unless one can connect to such a port within such a time."""
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r} is neither None nor a number of seconds from 0 up")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"a port must be a whole number, not {type(port).__name__}")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port {port} is out of range: 1 to 65535")
+
+
+def no_answer() -> IncompleteFrame:
+    """Make the error of a connection that ended before there was an answer."""
+    return IncompleteFrame("the peer closed the connection without an answer")
+
+
+def collect(answer: bytearray, data: bytes) -> None:
+    """Add to an answer without a codec; FrameTooLong past the limit."""
+    answer += data
+    if len(answer) > _MOST:
+        raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
 
 
 def _exchange(host: str, port: int, payload: bytes, deadline: float | None) -> bytes:
@@ -65,9 +82,7 @@ def _exchange(host: str, port: int, payload: bytes, deadline: float | None) -> b
             data = sock.recv(1 << 16)
             if not data:
                 return bytes(answer)
-            answer += data
-            if len(answer) > _MOST:
-                raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
+            collect(answer, data)
 
 
 def _connect(host: str, port: int, deadline: float | None) -> socket.socket:

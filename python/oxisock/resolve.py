@@ -97,15 +97,21 @@ def resolve(
     return Resolution(addresses, {name: error.strerror or str(error) for name, error in errors.items()}, errors)
 
 
-def host_addresses(host: str, *, family: Family = None, timeout: float | None = None) -> list[str]:
+def host_addresses(
+    host: str,
+    *,
+    family: Family = None,
+    timeout: float | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[str]:
     """Give every address of one host, a literal or a name, in the order in which they are to be tried.
 
-    Raises ``socket.gaierror`` where there is none, and TimeoutError after ``timeout`` seconds.
+    Raises ``socket.gaierror`` where there is none, and TimeoutError after ``timeout`` seconds or once ``cancelled()``.
     """
     try:
         parse_address(host)
     except ValueError:
-        resolution = resolve([host], family=family, resolve_all=True, timeout=timeout)
+        resolution = resolve([host], family=family, resolve_all=True, timeout=timeout, cancelled=cancelled)
         if resolution.errors:
             raise resolution.errors[host] from None
         return resolution.addresses[host]

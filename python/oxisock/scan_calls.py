@@ -2,73 +2,40 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from .engines import OPEN
 from .errors import ScanInterrupted
 from .report import ScanReport
 from .resolve import host_addresses
-from .scan_plan import ScanJob, ScanOptions, make_job, seconds
-from .scan_run import Scan, reason_text
+from .scan_plan import ScanJob, ScanOptions, make_job
+from .scan_run import Scan
+from .scan_steps import LookUp, Outcomes, Questions, checked_host
 from .services import port_number
 from .types import ScanStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from .engines import OutcomeTuple, ScanModule
+    from .engines import ScanModule
+    from .scan_steps import Step, Steps
     from .specs import PortSpec, TargetSpec
     from .types import PortResult, Progress
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
-_TRY_SECONDS = 1.0  # how long wait_for_port gives one try
-_LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-_ERRNO_OF = {
-    "conn-refused": errno.ECONNREFUSED,
-    "self-connect": errno.ECONNREFUSED,
-    "no-response": errno.ETIMEDOUT,
-    "host-unreachable": errno.EHOSTUNREACH,
-    "net-unreachable": errno.ENETUNREACH,
-    "proto-unreachable": errno.ENOPROTOOPT,
-}
+
+T = TypeVar("T")
 
 
 def check_host(engine: ScanModule, host: str, port: int, timeout: float | None) -> bool:
     """Say whether one of the host's addresses accepts a connection."""
-    port_number(port)
-    limit = seconds(timeout, "timeout")
-    start = time.monotonic()
-    try:
-        addresses = host_addresses(_checked_host(host), timeout=limit)
-    except (socket.gaierror, TimeoutError):
-        return False
-    fault = None
-    for result in _ask(engine, addresses, port, limit - (time.monotonic() - start)):
-        if result[2] == OPEN:
-            return True
-        if result[3] < 0 and -result[3] not in _LOCAL_ROUTES:
-            fault = OSError(-result[3], os.strerror(-result[3]))
-    if fault is not None:
-        raise fault
-    return False
+    return _answer(Questions(engine.start_scan).check_host(host, port, timeout))
 
 
 def scan_port(engine: ScanModule, host: str, port: int, timeout: float | None) -> PortResult:
     """Ask one port of the host's first address."""
-    port_number(port)
-    limit = seconds(timeout, "timeout")
-    start = time.monotonic()
-    address = _first(host_addresses(_checked_host(host), timeout=limit))
-    left = max(limit - (time.monotonic() - start), 0.001)
-    options = ScanOptions(left / 2, adaptive=False, keep="open,closed,filtered,error")
-    with _start(engine, make_job([address], port, (), (), options)) as scan:
-        result = next(scan)
-    return result._replace(host=host.strip())
+    return _answer(Questions(engine.start_scan).scan_port(host, port, timeout))
 
 
 def scan_host(
@@ -78,29 +45,13 @@ def scan_host(
     if port_number(start) > port_number(end):
         raise ValueError(f"start={start} is above end={end}")
     options = ScanOptions(timeout, concurrency=workers)
-    report = scan(engine, _checked_host(host), range(start, end + 1), (), (), options)
+    report = scan(engine, checked_host(host), range(start, end + 1), (), (), options)
     return [result.port for result in report.open]
 
 
 def wait_for_port(engine: ScanModule, host: str, port: int, timeout: float | None, interval: float) -> float:
     """Try again and again until one of the host's addresses accepts."""
-    port_number(port)
-    limit = None if timeout is None else seconds(timeout, "timeout")
-    pause = seconds(interval, "interval")
-    host = _checked_host(host)
-    start = time.monotonic()
-    while True:
-        left = _TRY_SECONDS if limit is None else min(_TRY_SECONDS, limit - (time.monotonic() - start))
-        error = _try(engine, host, port, max(left, 0.05))
-        waited = time.monotonic() - start
-        if error is None:
-            return waited
-        if limit is not None and waited + pause >= limit:
-            time.sleep(max(0.0, limit - waited))
-            raise TimeoutError(
-                errno.ETIMEDOUT, f"{host}:{port} did not accept a connection within {limit:g} s ({error})"
-            ) from error
-        time.sleep(pause)
+    return _answer(Questions(engine.start_scan).wait_for_port(host, port, timeout, interval))
 
 
 def scan(
@@ -139,50 +90,33 @@ def scan_iter(
     return _start(engine, make_job(targets, ports, exclude, exclude_ports, options))
 
 
-def _try(engine: ScanModule, host: str, port: int, timeout: float) -> OSError | None:
-    """Try every address once; give the last error, or None where one accepted."""
-    start = time.monotonic()
+def _answer(steps: Steps[T]) -> T:
+    """Answer a question, waiting for one step after the other."""
     try:
-        addresses = host_addresses(host, timeout=timeout)
-    except OSError as failure:
-        return failure
-    error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-    for result in _ask(engine, addresses, port, timeout - (time.monotonic() - start)):
-        if result[2] == OPEN:
-            return None
-        code = -result[3] if result[3] < 0 else _ERRNO_OF[reason_text(result[3])]
-        error = OSError(code, os.strerror(code))
-    return error
+        step = next(steps)
+        while True:
+            try:
+                came = _wait_for(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration as end:
+        found: T = end.value
+        return found
 
 
-def _ask(engine: ScanModule, addresses: list[str], port: int, timeout: float) -> Iterator[OutcomeTuple]:
-    """Ask one port of some addresses side by side, each twice if need be, and end with the first that is open."""
-    options = ScanOptions(max(timeout, 0.001) / 2, adaptive=False, keep="open,closed,filtered,error")
-    job = make_job(addresses, port, (), (), options)
-    run = engine.start_scan(job.plan)
-    try:
-        while not run.done():
-            yield from run.wait(_SLICE)
-    finally:
-        run.cancel()
+def _wait_for(step: Step) -> object:
+    if isinstance(step, LookUp):
+        return host_addresses(step.host, timeout=step.timeout)
+    if isinstance(step, Outcomes):
+        return step.run.wait(_SLICE)
+    time.sleep(step.seconds)
+    return None
 
 
 def _start(engine: ScanModule, job: ScanJob) -> Scan:
     return Scan(engine.start_scan, job)
-
-
-def _checked_host(host: str) -> str:
-    """Give a host without the blanks around it; TypeError or ValueError where there is none."""
-    if not isinstance(host, str):
-        raise TypeError(f"host={host!r}: expected a name or an address as text")
-    if not host.strip():
-        raise ValueError(f"host={host!r}: expected a name or an address")
-    return host.strip()
-
-
-def _first(addresses: list[str]) -> str:
-    """Give the first IPv4 address, or the first of all where there is none."""
-    return next((address for address in addresses if ":" not in address), addresses[0])
 
 
 def _nothing() -> ScanReport:

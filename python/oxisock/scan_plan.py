@@ -6,8 +6,8 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypedDict
 
 from .engines import ScanPlan
 from .resolve import Family, resolve
@@ -44,6 +44,27 @@ class ScanOptions(NamedTuple):
     banner: bool | float = False
     keep: str | Iterable[str] = ("open",)
     trace: bool = False
+
+
+class ScanKeywords(TypedDict, total=False):
+    """The arguments of ``scan_iter`` that go by name, for those who pass them on."""
+
+    exclude: TargetSpec
+    exclude_ports: PortSpec
+    timeout: float | None
+    retries: int
+    adaptive: bool
+    concurrency: int | None
+    rate: float | None
+    threads: int | None
+    order: str
+    seed: int | None
+    shard: str | None
+    family: Family
+    resolve_all: bool
+    banner: bool | float
+    keep: str | Iterable[str]
+    trace: bool
 
 
 class ScanJob(NamedTuple):
@@ -101,9 +122,15 @@ def cores() -> int:
 
 
 def make_job(
-    targets: TargetSpec, ports: PortSpec, exclude: TargetSpec, exclude_ports: PortSpec, options: ScanOptions
+    targets: TargetSpec,
+    ports: PortSpec,
+    exclude: TargetSpec,
+    exclude_ports: PortSpec,
+    options: ScanOptions,
+    *,
+    cancelled: Callable[[], bool] | None = None,
 ) -> ScanJob:
-    """Check every argument, resolve the names, and plan the scan.
+    """Check every argument, resolve the names, and plan the scan; names are given up once ``cancelled()``.
 
     Raises what ``scan`` raises for bad arguments, and ``socket.gaierror`` where there are targets but none resolves.
     """
@@ -112,8 +139,9 @@ def make_job(
     parsed = parse_targets(targets, exclude)
     unresolved: dict[str, str] = {}
     if parsed.names or parsed.excluded_names:
-        found = resolve(parsed.names, family=options.family, resolve_all=options.resolve_all)
-        excluded = resolve(parsed.excluded_names, resolve_all=True)  # whatever an excluded name stands for
+        found = resolve(parsed.names, family=options.family, resolve_all=options.resolve_all, cancelled=cancelled)
+        # Whatever an excluded name stands for.
+        excluded = resolve(parsed.excluded_names, resolve_all=True, cancelled=cancelled)
         unresolved = found.unresolved
         nothing = not parsed.ranges and not found.addresses
         parsed = parsed.resolved(excluded.addresses | found.addresses)

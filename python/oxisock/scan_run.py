@@ -38,6 +38,21 @@ def reason_text(reason: int) -> str:
     return f"local-error: {errno.errorcode.get(-reason, str(-reason))}"
 
 
+def result_of(outcome: OutcomeTuple, host: str, address: str) -> PortResult:
+    """Put an engine's outcome into words."""
+    _, port, state, reason, rtt, banner = outcome
+    return PortResult(
+        host,
+        address,
+        port,
+        STATES[state],
+        reason_text(reason),
+        None if rtt < 0 or state == ERROR else rtt / 1e9,
+        service_name(port, default="") or None,
+        banner,
+    )
+
+
 class Scan:
     """A scan under way: an iterator over the results that are kept, and a context manager that ends it.
 
@@ -106,10 +121,14 @@ class Scan:
 
     def report(self) -> ScanReport:
         """Give what is known by now; marked partial unless every port is decided."""
-        from .report import ScanReport  # slow to import
-
         if not self._run.done():
             self._take(self._run.wait(0))
+        return self.taken()
+
+    def taken(self) -> ScanReport:
+        """Give what was taken from the engine so far; may be called while another thread is in ``advance``."""
+        from .report import ScanReport
+
         tally = Tally(*self._run.tally())
         done, elapsed = sum(tally[:4]), self._elapsed()
         return ScanReport(
@@ -154,18 +173,8 @@ class Scan:
         return self._cached
 
     def _result(self, outcome: OutcomeTuple) -> PortResult:
-        number, port, state, reason, rtt, banner = outcome
-        _, host, address = self._names(number)
-        return PortResult(
-            host,
-            address,
-            port,
-            STATES[state],
-            reason_text(reason),
-            None if rtt < 0 or state == ERROR else rtt / 1e9,
-            service_name(port, default="") or None,
-            banner,
-        )
+        _, host, address = self._names(outcome[0])
+        return result_of(outcome, host, address)
 
     def _event(self, event: EventTuple) -> ProbeEvent:
         at, number, port, repeat, what = event

@@ -43,6 +43,8 @@ def port_array(spec: PortSpec, exclude: PortSpec = ()) -> array[int]:
 
     ``exclude`` is read as ``spec`` is, but may be empty. Raises what ``parse_ports`` raises.
     """
+    if type(spec) is int and 1 <= spec <= MAX_PORT and exclude == ():
+        return array("H", [spec])  # a thousand times as fast: questions about one port are asked by the thousand
     chosen = _choose_ports(spec, "ports")
     if 1 not in chosen:
         raise ValueError(f"ports: {reprlib.repr(spec)} holds no port: expected at least one")
@@ -96,10 +98,12 @@ def _choose_from_text(text: str, what: str, chosen: bytearray) -> None:
         except ValueError as error:
             raise ValueError(f"{what}: {part!r} at position {at}: {error}") from None
         position += len(element) + 1
-    if removals and 1 not in chosen:
+    if not removals:
+        return
+    if 1 not in chosen:
         raise ValueError(f"{what}: {removals[0]} removes from nothing: begin with '-' for all ports")
     _clear(chosen, removed)
-    if removals and 1 not in chosen:
+    if 1 not in chosen:
         raise ValueError(f"{what}: {removals[-1]} leaves no port: expected at least one")
 
 

@@ -326,6 +326,24 @@ def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None =
     Both engines share this function: a request is a handful of system calls, and nearly all of its time is spent
     waiting, so a native one would only be a second one to keep alike.
     """
+    host, payload = check_request(host, port, payload, timeout, retries)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    where = spoken(host, port)
+    refusal: OSError | None = None
+    for address in _addresses(host, timeout, where):
+        try:
+            return _ask(address, port, payload, deadline, timeout, retries, where)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            refusal = OSError(error.errno, f"{where}: {error.strerror}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+    assert refusal is not None
+    raise refusal
+
+
+def check_request(host: str, port: int, payload: bytes, timeout: float | None, retries: int) -> tuple[str, bytes]:
+    """Give host and payload as they are to be used; raise ValueError or TypeError as `udp_request` says."""
     binding.check_port(port)
     if port == 0:
         raise ValueError("port must be an integer from 1 to 65535, not 0")
@@ -342,20 +360,18 @@ def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None =
         raise ValueError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries must be an integer that is not negative, not {retries!r}")
+    return host.strip(), payload
 
-    deadline = None if timeout is None else time.monotonic() + timeout
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    refusal: OSError | None = None
-    for address in _addresses(host.strip(), timeout, where):
-        try:
-            return _ask(address, port, payload, deadline, timeout, retries, where)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            refusal = OSError(error.errno, f"{where}: {error.strerror}")
-        deadline = None if timeout is None else time.monotonic() + timeout
-    assert refusal is not None
-    raise refusal
+
+def spoken(host: str, port: int) -> str:
+    """Write a host and a port as one says them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def unanswered(where: str, timeout: float | None, retries: int) -> TimeoutError:
+    """Make the error of a request that nobody answered."""
+    tries = f"{retries + 1} tries" if retries else "1 try"
+    return TimeoutError(f"no answer from {where} within {timeout:g} s ({tries})")
 
 
 def _addresses(host: str, timeout: float | None, where: str) -> list[str]:
@@ -377,13 +393,7 @@ def _ask(
     retries: int,
     where: str,
 ) -> bytes:
-    # Scoped addresses are the one thing that needs the resolver again, and it answers literals at once.
-    family, kind, proto, _, target = socket.getaddrinfo(
-        address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    with socket.socket(family, kind, proto) as sock:
-        # A connected socket hears only this peer, and its ICMP errors.
-        sock.connect(target)
+    with towards(address, port) as sock:
         for number in range(retries + 1):
             if number and timeout is not None:
                 deadline = time.monotonic() + timeout
@@ -396,5 +406,19 @@ def _ask(
                     return sock.recv(65535)
             except TimeoutError:
                 continue
-    tries = f"{retries + 1} tries" if retries else "1 try"
-    raise TimeoutError(f"no answer from {where} within {timeout:g} s ({tries})")
+    raise unanswered(where, timeout, retries)
+
+
+def towards(address: str, port: int) -> socket.socket:
+    """Make a socket that hears only this peer, and its ICMP errors."""
+    # Scoped addresses are the one thing that needs the resolver again, and it answers literals at once.
+    family, kind, proto, _, target = socket.getaddrinfo(
+        address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.connect(target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
 use crate::core::errors::Error;
 use crate::core::scan::driver::ScanRun as CoreRun;
@@ -13,6 +13,9 @@ use crate::core::scan::{AddressRange, Answer, Outcome, Plan, Tally, TraceEvent};
 
 type OutcomeTuple<'py> = (u64, u16, u8, i32, i64, Option<Bound<'py, PyBytes>>);
 type EventTuple = (i64, u64, u16, u32, i32);
+/// Outcomes are turned into Python's so many at a time.
+const AT_ONCE: usize = 1024;
+
 type TallyTuple = (u64, u64, u64, u64, u64, u64, u64, u64);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for AddressRange {
@@ -46,14 +49,18 @@ fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
     })
 }
 
-fn outcomes_of(py: Python<'_>, outcomes: Vec<Outcome>) -> Vec<OutcomeTuple<'_>> {
-    outcomes
-        .into_iter()
-        .map(|each| {
-            let banner = each.banner.map(|banner| PyBytes::new(py, &banner));
-            (each.host, each.port, each.state as u8, each.reason.code(), each.rtt, banner)
-        })
-        .collect()
+fn outcomes_of(py: Python<'_>, outcomes: Vec<Outcome>) -> PyResult<Bound<'_, PyList>> {
+    let list = PyList::empty(py);
+    for (number, each) in outcomes.into_iter().enumerate() {
+        if number % AT_ONCE == AT_ONCE - 1 {
+            // Whoever waits for the interpreter gets it here: an event loop must not stand still for a large scan.
+            py.detach(|| ());
+        }
+        let banner = each.banner.map(|banner| PyBytes::new(py, &banner));
+        let outcome: OutcomeTuple<'_> = (each.host, each.port, each.state as u8, each.reason.code(), each.rtt, banner);
+        list.append(outcome)?;
+    }
+    Ok(list)
 }
 
 fn events_of(events: Vec<TraceEvent>) -> Vec<EventTuple> {
@@ -82,7 +89,7 @@ pub struct ScanRun {
 #[pymethods]
 impl ScanRun {
     /// Wait at most `timeout` seconds for kept outcomes and give those there are.
-    fn wait<'py>(&self, py: Python<'py>, timeout: f64) -> Vec<OutcomeTuple<'py>> {
+    fn wait<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyList>> {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         let outcomes = py.detach(|| self.run.wait(timeout));
         outcomes_of(py, outcomes)
@@ -167,7 +174,7 @@ impl ScanEngine {
         self.lock().finished()
     }
 
-    fn take_outcomes<'py>(&self, py: Python<'py>) -> Vec<OutcomeTuple<'py>> {
+    fn take_outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         outcomes_of(py, self.lock().take_outcomes())
     }
 

@@ -1,0 +1,48 @@
+"""oxisock for asyncio, and for any event loop of its kind, such as uvloop's; bound to the selected engine.
+
+``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
+"""
+
+from __future__ import annotations
+
+from ..engines import selected as _selected
+from .faces import Aio, bind
+from .scanning import AsyncScan
+from .server import FramedServer
+from .stream import FramedStream
+
+_bound = bind(_selected())
+
+impl = _bound.impl
+check_host = _bound.check_host
+open_framed = _bound.open_framed
+scan = _bound.scan
+scan_host = _bound.scan_host
+scan_iter = _bound.scan_iter
+scan_port = _bound.scan_port
+start_server = _bound.start_server
+tcp_request = _bound.tcp_request
+udp_request = _bound.udp_request
+wait_for_port = _bound.wait_for_port
+
+__all__ = [
+    "impl",
+    "bind",
+    "Aio",
+    # scanning
+    "AsyncScan",
+    "check_host",
+    "scan",
+    "scan_host",
+    "scan_iter",
+    "scan_port",
+    "wait_for_port",
+    # framed streams and servers
+    "FramedServer",
+    "FramedStream",
+    "open_framed",
+    "start_server",
+    # one question, one answer
+    "tcp_request",
+    "udp_request",
+]

@@ -1,0 +1,197 @@
+"""One connection of an asyncio server: a framed stream under the server's limits, with a decent end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from .. import binding
+from .stream import FramedStream, Framing
+
+if TYPE_CHECKING:
+    from ..servers import Limits
+    from ..types import Peer
+
+_LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
+_LEAST_LINGER = 0.01  # for what the peer is just saying, which would otherwise be answered by a reset
+_LINGER_LOOK = 0.002  # between two looks whether they have
+_LOOKS = 4  # at a peer that does not read, in each write_timeout
+
+
+class Tally(Protocol):
+    """The counters of a server that its connections add to."""
+
+    messages: int
+    bytes_in: int
+    bytes_out: int
+    timeouts: int
+    forked: bool
+
+
+class ServedStream(FramedStream):
+    """A stream that the server closes when no message comes, or when the peer takes nothing."""
+
+    def __init__(self, framing: Framing, limits: Limits, tally: Tally) -> None:
+        super().__init__(framing)
+        self._limits = limits
+        self._tally = tally
+        self._most_unread = limits.plan.max_buffered
+        self._last = self._loop.time()  # when the last message came, or the handler had done with it
+        self._handling = False
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._progress = 0.0  # when the peer last took something
+        self._outgoing = self._taken = 0  # bytes given to the transport, and what the peer's system had of them
+        if limits.idle_timeout is not None:
+            self._idle_timer = self._loop.call_later(limits.idle_timeout, self._check_idle)
+
+    def begin(self, peer: Peer) -> None:
+        """Take note that the connection is there."""
+        self._peer = peer
+        self._transport.set_write_buffer_limits(self._limits.plan.max_buffered)
+
+    def begun(self) -> bool:
+        """Say whether the connection is there."""
+        return hasattr(self, "_transport")
+
+    def gone(self) -> bool:
+        """Say whether the connection is no more."""
+        return self._gone.done()
+
+    def raised(self, error: BaseException) -> bool:
+        """Say whether it was this stream that raised an error."""
+        return error is self._raised
+
+    def unsent(self) -> int:
+        """Give how many bytes wait for the peer."""
+        return self._transport.get_write_buffer_size() if self.begun() and not self.gone() else 0
+
+    def unhandled(self) -> int:
+        """Give how many messages wait for the handler."""
+        return len(self._frames)
+
+    def at_rest(self) -> bool:
+        """Say whether nothing is owed: the handler waits for a message, and everything is sent."""
+        return self._receiver is not None and not self._frames and not self._pending and not self.unsent()
+
+    def end_input(self) -> None:
+        """Let the handler read the end of the stream after what is in by now."""
+        self._at_end = True
+        self._wake()
+
+    async def part(self) -> None:
+        """End the conversation without losing what was said last.
+
+        Closing a socket with unread input makes the system throw away what has not arrived yet.
+        """
+        if not self._closed and not self._gone.done():
+            self._flush()
+            self._discarding = True
+            self._frames.clear()
+            self._resume()
+            self._transport.set_write_buffer_limits(0)
+            while self._room is not None:
+                await asyncio.wait([self._room])
+            least, most = self._loop.time() + _LEAST_LINGER, self._loop.time() + _LINGER
+            if not self._gone.done() and self._transport.can_write_eof():
+                self._transport.write_eof()
+                while self._awaited(least) and self._loop.time() < most:
+                    await asyncio.sleep(_LINGER_LOOK)
+            self.close()
+        await self.wait_closed()
+
+    def abort(self) -> None:
+        """Close at once; what is under way is lost."""
+        self._tally.bytes_out -= self.unsent()
+        if self._tally.forked and not self.gone():
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+            with suppress(OSError), socket.socket(fileno=descriptor) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+        super().abort()
+
+    def _awaited(self, least: float) -> bool:
+        if self._eof_seen or self._gone.done():
+            return False
+        if self._loop.time() < least:
+            return True
+        sock = self._transport.get_extra_info("socket")
+        return sock is not None and binding.unacknowledged(sock) > 1
+
+    # --- limits ----------------------------------------------------------------------------------------------------
+
+    def _received(self, data: memoryview) -> None:
+        self._tally.bytes_in += len(data)
+        super()._received(data)
+
+    def _completed(self, frames: int) -> None:
+        self._tally.messages += frames
+        self._last = self._loop.time()
+
+    def _handed_over(self, size: int) -> None:
+        self._tally.bytes_out += size
+        self._outgoing += size
+        if self._stall_timer is None and self._limits.write_timeout is not None:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting:
+                self._progress = self._loop.time()
+                self._taken = self._outgoing - waiting
+                self._look_later(self._limits.write_timeout)
+
+    async def _wait_for_frames(self) -> None:
+        if self._handling:
+            self._handling = False
+            self._last = self._loop.time()
+        await super()._wait_for_frames()
+        self._handling = bool(self._frames)
+
+    def _blocked(self) -> None:
+        super()._blocked()
+        self._pause()
+
+    def _relieved(self) -> None:
+        super()._relieved()
+        if not self._frames and not self._reading:
+            self._resume()
+
+    def _check_idle(self) -> None:
+        assert self._limits.idle_timeout is not None
+        now = self._loop.time()
+        timeout = self._limits.idle_timeout
+        # While the handler is at work it is not the peer who is idle.
+        due = self._last + timeout if self._receiver is not None and not self.unsent() else now + timeout
+        if now >= due:
+            self._time_out(f"no message came for {timeout:g} s")
+        else:
+            self._idle_timer = self._loop.call_at(due, self._check_idle)
+
+    def _look_later(self, timeout: float) -> None:
+        self._stall_timer = self._loop.call_later(timeout / _LOOKS, self._check_stall, timeout)
+
+    def _check_stall(self, timeout: float) -> None:
+        self._stall_timer = None
+        waiting = self.unsent()
+        now = self._loop.time()
+        if self._outgoing - waiting > self._taken:
+            self._taken = self._outgoing - waiting
+            self._progress = now
+        if waiting and now >= self._progress + timeout:
+            self._time_out(f"the peer took nothing for {timeout:g} s")
+        elif waiting:
+            self._look_later(timeout)
+
+    def _time_out(self, text: str) -> None:
+        self._tally.timeouts += 1
+        self._lost = TimeoutError(text)
+        self._tally.bytes_out -= self.unsent()
+        self._transport.abort()
+        self._wake()
+
+    def _connection_lost(self, error: Exception | None) -> None:
+        for timer in (self._idle_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._idle_timer = self._stall_timer = None
+        super()._connection_lost(error)

@@ -1,0 +1,210 @@
+"""The functions of ``oxisock.aio``, bound to one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+import threading
+from collections.abc import Callable, Generator
+from functools import cache, partial
+from types import TracebackType
+from typing import Any, Unpack
+
+from ..engines import FramingModule, Impl, ScanModule
+from ..framing import Codec
+from ..report import ScanReport
+from ..request import check_connect, no_answer
+from ..scan import Scanner
+from ..scan_plan import ScanKeywords, ScanOptions, make_job
+from ..scan_run import Scan
+from ..scan_steps import Questions, checked_host
+from ..services import port_number
+from ..specs import PortSpec, TargetSpec
+from ..types import PortResult, Progress
+from .connect import connect, deadline_in, exchange, udp_request, within
+from .questions import answer
+from .scanning import AsyncScan
+from .server import FramedServer, Handler
+from .stream import FramedStream, Framing, StreamProtocol
+
+
+class Aio:
+    """The functions of ``oxisock.aio``, bound to one engine; made by ``bind``."""
+
+    def __init__(self, impl: Impl, engine: ScanModule, framing: FramingModule, lines: Codec) -> None:
+        self.impl = impl
+        self._engine = engine
+        self._questions = Questions(engine.start_scan)
+        self._framing = framing
+        self._lines = lines
+        self.AsyncScan = AsyncScan
+        self.FramedServer = FramedServer
+        self.FramedStream = FramedStream
+
+    def __repr__(self) -> str:
+        return f"<oxisock.aio, {self.impl}>"
+
+    def __reduce__(self) -> tuple[Callable[[Impl], Aio], tuple[Impl]]:
+        return bind, (self.impl,)
+
+    # --- scanning --------------------------------------------------------------------------------------------------
+
+    async def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
+        """Say whether a TCP connection to a port succeeds; arguments and errors are those of ``oxisock.check_host``."""
+        return await answer(self._questions.check_host(host, port, timeout))
+
+    async def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
+        """Ask one port and give all that was learned; arguments and errors are those of ``oxisock.scan_port``."""
+        return await answer(self._questions.scan_port(host, port, timeout))
+
+    async def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
+        """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
+
+        Arguments and errors are those of ``oxisock.wait_for_port``.
+        """
+        return await answer(self._questions.wait_for_port(host, port, timeout, interval))
+
+    async def scan_host(
+        self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
+    ) -> list[int]:
+        """Give the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
+        if port_number(start) > port_number(end):
+            raise ValueError(f"start={start} is above end={end}")
+        ports = range(start, end + 1)
+        report = await self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
+        return [result.port for result in report.open]
+
+    async def scan(
+        self,
+        targets: TargetSpec,
+        ports: PortSpec = "1-1024",
+        *,
+        on_result: Callable[[PortResult], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        **options: Unpack[ScanKeywords],
+    ) -> ScanReport:
+        """Scan ports and give the report; arguments and errors are those of ``oxisock.scan``.
+
+        The callbacks, plain functions, are called on the event loop; an exception in one ends the scan and carries
+        the partial report as ``.report``. Cancelling the task ends the scan within a tenth of a second.
+        """
+        return await self.scan_iter(targets, ports, **options).run(on_result, on_progress)
+
+    def scan_iter(self, targets: TargetSpec, ports: PortSpec = "1-1024", **options: Unpack[ScanKeywords]) -> AsyncScan:
+        """Give a scan that is to be iterated over with ``async for``, as itself or under ``async with``.
+
+        Arguments and errors are those of ``oxisock.scan_iter``; the errors come with the first result asked for.
+        """
+        rest: dict[str, Any] = {**options}
+        exclude, exclude_ports = rest.pop("exclude", ()), rest.pop("exclude_ports", ())
+        how = ScanOptions(**rest)
+
+        def begin(stop: threading.Event) -> Scan:
+            job = make_job(targets, ports, exclude, exclude_ports, how, cancelled=stop.is_set)
+            return Scan(self._engine.start_scan, job)
+
+        return AsyncScan(begin)
+
+    # --- framed streams and servers --------------------------------------------------------------------------------
+
+    def open_framed(
+        self, host: str, port: int, codec: Codec | None = None, *, timeout: float | None = 5.0
+    ) -> OpenFramed:
+        """Connect to a TCP server: ``await`` gives a FramedStream, and so does ``async with``, which closes it.
+
+        Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
+        and connecting, and nothing after that: ``asyncio.timeout`` is for the rest. ``codec`` None is
+        ``Lines(eof_frame=True)``, as for the servers.
+
+        Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
+        and whatever OSError the last address gave.
+        """
+        check_connect(port, timeout)
+        return OpenFramed(host, port, Framing(self._lines if codec is None else codec, self._framing), timeout)
+
+    def start_server(
+        self,
+        handler: Handler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        codec: Codec | None = None,
+        sock: socket.socket | None = None,
+        **limits: Any,
+    ) -> FramedServer:
+        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, and call a coroutine for each connection.
+
+        ``async def handler(stream, peer)`` gets a FramedStream and the ``(host, port)`` at its other end; when it
+        returns, what it sent is sent and the connection closed. One that raises is logged with its peer and ends its
+        connection alone. ``await start_server(...)`` gives the running FramedServer, and so does
+        ``async with start_server(...) as server``, which stops it.
+
+        ``codec`` None is ``Lines(eof_frame=True)``. ``limits`` are those of EchoServer: ``idle_timeout`` is the time
+        since the last complete message while the handler waits for one, and ``write_timeout`` the time without
+        progress of a peer that does not read; ``recv`` and ``send`` then raise TimeoutError, and the connection is
+        closed. Past ``max_buffered`` bytes under way ``send`` waits and nothing more is read.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come when it is started.
+        """
+        framing = Framing(self._lines if codec is None else codec, self._framing)
+        return FramedServer(self.impl, handler, framing, host, port, sock, limits)
+
+    # --- one question, one answer ----------------------------------------------------------------------------------
+
+    async def tcp_request(
+        self, host: str, port: int, payload: bytes, *, codec: Codec | None = None, timeout: float | None = 5.0
+    ) -> bytes:
+        """Connect, send ``payload``, and give the answer; arguments and errors are those of ``oxisock.tcp_request``."""
+        check_connect(port, timeout)
+        if codec is None:
+            return await exchange(host, port, payload, timeout)
+        deadline = deadline_in(timeout)
+        async with self.open_framed(host, port, codec, timeout=timeout) as stream:
+            async with within(deadline):
+                await stream.send(payload)
+                answer = await stream.recv()
+            stream.abort()
+        if answer is None:
+            raise no_answer()
+        return answer
+
+    udp_request = staticmethod(udp_request)
+
+
+class OpenFramed:
+    """A connection to be made: ``await`` it, or use it with ``async with``."""
+
+    def __init__(self, host: str, port: int, framing: Framing, timeout: float | None) -> None:
+        self._open = partial(_open, host, port, framing, timeout)
+
+    def __await__(self) -> Generator[Any, None, FramedStream]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> FramedStream:
+        self._stream = await self._open()
+        return await self._stream.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stream.__aexit__(kind, error, trace)
+
+
+async def _open(host: str, port: int, framing: Framing, timeout: float | None) -> FramedStream:
+    stream = FramedStream(framing)
+    sock = await connect(host, port, timeout)
+    try:
+        await asyncio.get_running_loop().create_connection(partial(StreamProtocol, stream), sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return stream
+
+
+@cache
+def bind(impl: Impl) -> Aio:
+    """Give the functions of ``oxisock.aio`` bound to the engine "pure" or "native"."""
+    # By name, so that the faces import no engine.
+    face = importlib.import_module(f"oxisock.{impl}")
+    return Aio(impl, Scanner.of(impl)._engine, face.FramedSocket._engine, face.Lines(eof_frame=True))

@@ -1,0 +1,78 @@
+"""Questions about one port, answered on the event loop: no thread, whatever the number of questions."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TypeVar
+
+from ..engines import OutcomeTuple, ScanRun
+from ..scan_steps import LookUp, Outcomes, Step, Steps
+from .connect import addresses_of
+
+T = TypeVar("T")
+
+# A scan is looked at after so much of the time that it has taken, in seconds at least and at most: soon where answers
+# come soon, and seldom where nothing comes.
+_SHARE = 1 / 8
+_SOONEST = 0.0002
+_LATEST = 0.02
+
+
+async def answer(steps: Steps[T]) -> T:
+    """Answer a question, awaiting one step after the other; cancelling it gives back every descriptor at once."""
+    # One question is begun at a time, and others have their turn between two: beginning one takes a moment.
+    async with _turnstile():
+        await asyncio.sleep(0)
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            raise RuntimeError("a question without steps") from end
+    looks = _Looks()
+    try:
+        while True:
+            try:
+                came = await _wait_for(step, looks)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+
+
+class _Looks:
+    """When to look at a scan that is under way."""
+
+    def __init__(self) -> None:
+        self._run: ScanRun | None = None
+        self._began = 0.0
+
+    async def look(self, run: ScanRun) -> list[OutcomeTuple]:
+        """Give what is known since the last time, after a pause."""
+        now = asyncio.get_running_loop().time()
+        if run is not self._run:
+            self._run, self._began = run, now
+        else:
+            await asyncio.sleep(min(max((now - self._began) * _SHARE, _SOONEST), _LATEST))
+        return list(run.wait(0))
+
+
+async def _wait_for(step: Step, looks: _Looks) -> object:
+    if isinstance(step, LookUp):
+        return await addresses_of(step.host, step.timeout)
+    if isinstance(step, Outcomes):
+        return await looks.look(step.run)
+    await asyncio.sleep(step.seconds)
+    return None
+
+
+_turnstiles: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+
+def _turnstile() -> asyncio.Lock:
+    loop = asyncio.get_running_loop()
+    if loop not in _turnstiles:
+        _turnstiles[loop] = asyncio.Lock()
+    return _turnstiles[loop]

@@ -1,0 +1,227 @@
+"""Scanning from a coroutine: the blocking scanner on a thread of its own, ended with the task that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from ..report import ScanReport
+from ..scan_run import Scan
+from ..types import PortResult, Progress
+
+_SLICE = 0.02  # seconds: how soon the thread sees that it is to end
+_PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
+_FAIR_SHARE = 128  # results given in a row, before others have their turn
+
+
+class AsyncScan:
+    """A scan under way: an asynchronous iterator over the results that are kept, and a context manager that ends it.
+
+    Made by ``aio.scan_iter``; begins with ``async with`` or the first result asked for, and it is there that bad
+    arguments are raised. Results come as they are found, in no order. However the scan ends (at its end, by
+    ``cancel``, ``close``, leaving ``async with``, being dropped, or with the task that waits for a result being
+    cancelled), its descriptors are given back and ``report`` stays valid. One task at a time iterates.
+    """
+
+    def __init__(self, begin: Callable[[threading.Event], Scan]) -> None:
+        self._driver = _Driver(begin)
+        self._given = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> PortResult:
+        """Give the next result; StopAsyncIteration at the end. Cancelling it ends the scan."""
+        driver = self._driver
+        try:
+            await self._give_way()
+            if not driver.closed:
+                driver.start()
+            while not driver.fresh:
+                if driver.over or driver.closed:
+                    driver.check()
+                    raise StopAsyncIteration
+                await driver.wait()
+        except asyncio.CancelledError:
+            await self._end()
+            raise
+        return driver.fresh.popleft()
+
+    async def __aenter__(self) -> Self:
+        driver = self._driver
+        driver.start()
+        try:
+            while driver.scan is None and not driver.over:
+                await driver.wait()
+        except BaseException:
+            await self._end()
+            raise
+        driver.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_driver"):
+            self._driver.stop.set()
+
+    def __repr__(self) -> str:
+        done, total, open_ports, *_ = self.progress()
+        return f"<AsyncScan: {done} of {total} ports decided, {open_ports} open>"
+
+    def cancel(self) -> None:
+        """End the scan within a twentieth of a second; what was found before is still given."""
+        self._driver.stop.set()
+
+    def close(self) -> None:
+        """End the scan as ``cancel`` does, and the iteration; ``report`` still has all that was found."""
+        self._driver.stop.set()
+        self._driver.closed = True
+        self._driver.fresh.clear()
+
+    async def wait_closed(self) -> None:
+        """Wait until a scan that ends has given everything back."""
+        while not self._driver.over:
+            await self._driver.wait()
+
+    def progress(self) -> Progress:
+        """Say how far the scan is."""
+        scan = self._driver.scan
+        return Progress(0, 0, 0, 0.0, 0.0) if scan is None else scan.progress()
+
+    def report(self) -> ScanReport:
+        """Give what is known by now; marked partial unless every port is decided. RuntimeError before the beginning."""
+        if self._driver.report is not None:
+            return self._driver.report
+        if self._driver.scan is None:
+            raise RuntimeError("the scan has not begun")
+        return self._driver.scan.taken()
+
+    async def run(
+        self, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
+    ) -> ScanReport:
+        """Let the scan run to its end, calling back on the way, and give the report."""
+        async with self:
+            driver = self._driver
+            clock = driver.loop.time
+            next_call = clock() + _PROGRESS_INTERVAL
+            try:
+                while not driver.over:
+                    await driver.wait(_PROGRESS_INTERVAL if on_progress else None)
+                    await self._call(on_result)
+                    if on_progress and not driver.over and clock() >= next_call:
+                        on_progress(self.progress())
+                        next_call = clock() + _PROGRESS_INTERVAL
+                driver.check()
+                await self._call(on_result)
+                if on_progress:
+                    on_progress(self.progress())
+            except Exception as error:
+                await self._end()
+                error.report = self.report()  # type: ignore[attr-defined]
+                raise
+        return self.report()
+
+    async def _call(self, on_result: Callable[[PortResult], object] | None) -> None:
+        fresh = self._driver.fresh
+        if on_result is None:
+            fresh.clear()
+        while on_result is not None and fresh:
+            await self._give_way()
+            on_result(fresh.popleft())
+
+    async def _give_way(self) -> None:
+        """Let others have a turn now and then, however many results there are."""
+        self._given += 1
+        if not self._given % _FAIR_SHARE:
+            await asyncio.sleep(0)
+
+    async def _end(self) -> None:
+        self.close()
+        await self.wait_closed()
+
+
+class _Driver:
+    """The thread that scans, and what it has to say; it does not hold the user's AsyncScan, which may be dropped."""
+
+    def __init__(self, begin: Callable[[threading.Event], Scan]) -> None:
+        self._begin = begin
+        self.stop = threading.Event()
+        self.scan: Scan | None = None
+        self.fresh: deque[PortResult] = deque()
+        self.report: ScanReport | None = None
+        self.closed = False
+        self.over = True  # until it is started
+        self._started = False
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin, unless that is done."""
+        if self._started:
+            return
+        self._started = True
+        self.loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self.over = False
+        try:
+            threading.Thread(target=self._run, name="oxisock-aio-scan", daemon=True).start()
+        except BaseException:
+            self.over = True
+            raise
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait for something to have happened, at most ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
+
+    def check(self) -> None:
+        """Raise what ended the scan, once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self) -> None:
+        error, report = None, None
+        try:
+            with self._begin(self.stop) as scan:
+                self._post(self._began, scan)
+                while not self.stop.is_set() and (results := scan.advance(_SLICE)) is not None:
+                    if results:
+                        self._post(self._came, results)
+            report = scan.report()
+        except BaseException as failure:
+            # What an end on request makes fail is no news.
+            error = None if self.stop.is_set() else failure
+        self._post(self._ended, report, error)
+
+    def _post(self, event: Callable[..., None], *values: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(event, *values)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self.stop.set()
+
+    def _began(self, scan: Scan) -> None:
+        self.scan = scan
+        self._news.set()
+
+    def _came(self, results: list[PortResult]) -> None:
+        if not self.closed:
+            self.fresh += results
+        self._news.set()
+
+    def _ended(self, report: ScanReport | None, error: BaseException | None) -> None:
+        self.report = report
+        self._error = error
+        self.over = True
+        self._news.set()

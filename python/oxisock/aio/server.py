@@ -1,0 +1,433 @@
+"""A TCP server whose handlers are coroutines: thousands of framed connections on one thread, limited and drained."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import os
+import signal
+import socket
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+from .. import binding
+from ..background import in_thread
+from ..engines import Impl
+from ..errors import FrameError
+from ..lifecycle import check_drain
+from ..servers import Limits
+from ..types import Peer, ServerStats, StopReport
+from .connection import ServedStream
+from .stream import FramedStream, Framing, StreamProtocol
+
+Handler = Callable[[FramedStream, Peer], Awaitable[object]]
+"""``async def handler(stream, peer)``: one conversation."""
+
+_BACK_OFF = 0.05  # seconds, where accepting has to wait for want of something
+_ACCEPT_BATCH = 64  # newcomers in a row, before others have their turn
+# A handler that reads the end of the stream has this long, also where there is no drain.
+_LAST_WORDS = 0.02
+# One that was cancelled has this long: `stop` promises to be back a tenth of a second after its drain.
+_GRACE = 0.05
+
+
+class FramedServer:
+    """A TCP server on the event loop it was started in; made by ``aio.start_server``.
+
+    ``await`` starts it and gives it; ``async with`` starts it, unless that is done, and stops it at the end.
+    """
+
+    def __init__(
+        self,
+        impl: Impl,
+        handler: Handler,
+        framing: Framing,
+        host: str,
+        port: int,
+        sock: socket.socket | None,
+        limits: dict[str, Any],
+    ) -> None:
+        if not callable(handler):
+            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        self.impl = impl
+        self._handler = handler
+        self._framing = framing
+        self._host = host
+        self._port = binding.check_port(port)
+        self._sock = sock
+        self._limits = Limits(**limits)
+        self._starting = False
+        self._core: _Core | None = None
+        self._address: Peer | None = None
+        self._pid = 0
+
+    async def start(self) -> Self:
+        """Bind, begin to serve, and give the server itself.
+
+        Raises OSError where the address cannot be had (with host and port in its words, errno kept), and RuntimeError
+        for a second start.
+        """
+        self._check_process()
+        if self._starting:
+            raise RuntimeError("the server was started before; make a new one to serve again")
+        self._starting = True
+        try:
+            # A name may take a while to look up.
+            listener = await in_thread(self._listen, undo=socket.socket.close)
+        except BaseException:
+            self._starting = False
+            raise
+        self._pid = os.getpid()
+        self._address = binding.address_of(listener)
+        binding.warn_unless_loopback("an asyncio server", self._address)
+        self._core = _Core(listener, self._handler, self._framing, self._limits)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Self:
+        if self._core is None:
+            await self.start()
+        self._check_process()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self, drain: float | None = 0.0) -> StopReport:
+        """Stop listening, let the handlers read the end of their streams for at most ``drain`` seconds (None: no
+        limit), then cancel those that are left and cut their connections.
+
+        Gives the number of connections that ended with nothing owed to them (``drained``) and of those that were cut
+        (``aborted``), of handlers that went on in spite of it (``stuck_handlers``), and the seconds it took. Before the
+        start, and again after the end, gives the last report (zeros at first). From one of the server's own handlers
+        it begins the stop and returns at once. Raises ValueError for a negative ``drain``.
+        """
+        self._check_process()
+        check_drain(drain)
+        core = self._core
+        if core is None:
+            return StopReport()
+        core.begin_stop(drain)
+        if self._sock is not None:
+            self._sock.close()
+        if not core.inside():
+            await asyncio.wait([core.ended])
+        return core.report
+
+    async def serve_forever(self, drain: float | None = 5.0) -> StopReport:
+        """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then give the report; starts the server if need be.
+
+        The first signal stops with ``drain`` (seconds; None: no limit), the second at once; signals are heeded in the
+        main thread only. Cancelling it stops the server at once.
+        """
+        self._check_process()
+        check_drain(drain)
+        if self._core is None:
+            await self.start()
+        core = self._core
+        assert core is not None
+        try:
+            with _signals(core, drain):
+                await asyncio.wait([core.ended])
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        return core.report
+
+    @property
+    def address(self) -> Peer:
+        """Where the server listens, as ``(host, port)``; stays valid after ``stop``. RuntimeError before the start."""
+        self._check_process()
+        if self._address is None:
+            raise RuntimeError("the server has no address before it is started")
+        return self._address
+
+    def stats(self) -> ServerStats:
+        """Give the counters: zeros before the start, the final ones after ``stop``."""
+        self._check_process()
+        return ServerStats() if self._core is None else self._core.stats()
+
+    def __repr__(self) -> str:
+        if self._address is None:
+            state = "not started"
+        else:
+            over = self._core is None or self._core.stopping
+            state = f"{'stopped' if over else 'listening'} {self._address.host}:{self._address.port}"
+        return f"<{self.impl} FramedServer {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("FramedServer cannot be pickled")
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is None or core.stopping or self._pid != os.getpid() or core.loop.is_closed():
+            return
+        warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            core.loop.call_soon_threadsafe(core.begin_stop, 0.0)
+
+    def _listen(self) -> socket.socket:
+        limits = self._limits
+        if self._sock is not None:
+            return binding.adopt(self._sock, socket.SOCK_STREAM, backlog=limits.backlog)
+        return binding.bind(
+            self._host,
+            self._port,
+            socket.SOCK_STREAM,
+            reuse_port=limits.reuse_port,
+            dual_stack=limits.dual_stack,
+            backlog=limits.backlog,
+        )
+
+    def _check_process(self) -> None:
+        if self._pid not in (0, os.getpid()):
+            raise RuntimeError(
+                f"the server was started by process {self._pid} and cannot be used in its forked child {os.getpid()}"
+            )
+
+
+class _Core:
+    """A server under way: what its tasks hold, rather than the user's handle."""
+
+    def __init__(self, listener: socket.socket, handler: Handler, framing: Framing, limits: Limits) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self.report = StopReport()
+        self.stopping = False
+        self.forked = False  # a child may hold duplicates, so closing alone ends nothing
+        self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
+        self._accepted = self._closed = self._shed = self._handler_errors = self._frame_errors = 0
+        self._listener = listener
+        self._handler = handler
+        self._framing = framing
+        self._limits = limits
+        self._streams: dict[asyncio.Task[None], ServedStream] = {}
+        self._changed = asyncio.Event()
+        self._stop_at = float("inf")
+        self._spare = binding.Spare()
+        self._again = 0.0  # the time before which nobody is accepted
+        self._listening = self.loop.create_task(self._listen())
+        self._end_task: asyncio.Task[None] | None = None
+        _live.add(self)
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening and end within ``drain`` seconds; again may bring the end forward."""
+        if drain is not None:
+            self._stop_at = min(self._stop_at, self.loop.time() + drain)
+        self._changed.set()
+        if not self.stopping:
+            self.stopping = True
+            self._end_task = self.loop.create_task(self._end())
+
+    def inside(self) -> bool:
+        """Say whether the running task is a handler's."""
+        return asyncio.current_task() in self._streams
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        streams = self._streams.values()
+        return ServerStats(
+            accepted=self._accepted,
+            active=self._accepted - self._closed,
+            closed=self._closed,
+            shed=self._shed,
+            messages=self.messages - sum(stream.unhandled() for stream in streams),
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out - sum(stream.unsent() for stream in streams),
+            handler_errors=self._handler_errors,
+            frame_errors=self._frame_errors,
+            timeouts=self.timeouts,
+        )
+
+    def abandon(self) -> None:
+        """Close the listening descriptor in a forked child."""
+        self._listener.close()
+
+    # --- accepting -------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Accept until this is cancelled, by a stop or by the end of the loop."""
+        # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
+        try:
+            while True:
+                room = self._limits.plan.max_connections - len(self._streams)
+                if room > 0 and self.loop.time() >= self._again:
+                    self.loop.add_reader(self._listener, self._knocked)
+                await self._changed.wait()
+                self._changed.clear()
+        finally:
+            self.loop.remove_reader(self._listener)
+            if self.forked:
+                with suppress(OSError):
+                    self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._spare.close()
+
+    def _knocked(self) -> None:
+        room = self._limits.plan.max_connections - len(self._streams)
+        for _ in range(min(room, _ACCEPT_BATCH)):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except (InterruptedError, ConnectionError):
+                continue
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self._spare.turn_away(self._listener):
+                    self._shed += 1
+                else:
+                    self._again = self.loop.time() + _BACK_OFF
+                    self.loop.call_at(self._again, self._changed.set)
+                    self.loop.remove_reader(self._listener)
+                return
+            self._take(sock, Peer(address[0], address[1]))
+        if len(self._streams) >= self._limits.plan.max_connections:
+            self.loop.remove_reader(self._listener)
+
+    def _take(self, sock: socket.socket, peer: Peer) -> None:
+        plan = self._limits.plan
+        sock.setblocking(False)
+        with suppress(OSError):  # reset already: the first read will tell
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(plan.nodelay))
+            if plan.keepalive:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        stream = ServedStream(self._framing, self._limits, self)
+        self._accepted += 1
+        task = self.loop.create_task(self._serve(sock, stream, peer))
+        self._streams[task] = stream
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self.messages -= self._streams.pop(task).unhandled()
+        self._closed += 1
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.loop.call_exception_handler({"message": "a connection ended badly", "exception": error, "task": task})
+
+    # --- one connection --------------------------------------------------------------------------------------------
+
+    async def _serve(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        try:
+            await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            stream.begin(peer)
+            await self._call(stream, peer)
+            await stream.part()
+        finally:
+            if not stream.gone():
+                stream.abort()
+                await stream.wait_closed()
+
+    async def _call(self, stream: ServedStream, peer: Peer) -> None:
+        try:
+            conversation = self._handler(stream, peer)
+            if not inspect.isawaitable(conversation):
+                raise TypeError(f"a handler is a coroutine function; this one gave {type(conversation).__name__}")
+            await conversation
+        except Exception as error:
+            self._failed(stream, peer, error)
+
+    def _failed(self, stream: ServedStream, peer: Peer, error: Exception) -> None:
+        import logging
+
+        log = logging.getLogger("oxisock")
+        if not stream.raised(error):
+            self._handler_errors += 1
+            log.error("the handler failed for %s port %d", *peer, exc_info=error)
+        elif isinstance(error, FrameError):
+            self._frame_errors += 1
+            log.warning("%s port %d broke the framing: %s", *peer, str(error))
+        elif isinstance(error, TimeoutError):
+            log.info("%s port %d timed out", *peer)
+        else:  # the network broke the connection, or a stop
+            log.info("lost %s port %d: %s", *peer, str(error))
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
+        began = time.monotonic()
+        try:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+            total = len(self._streams)
+            for stream in self._streams.values():
+                stream.end_input()
+            await self._emptied(lambda: self._stop_at + _LAST_WORDS)
+            left = dict(self._streams)
+            aborted = sum(not stream.at_rest() for stream in left.values())
+            for task, stream in left.items():
+                task.cancel()
+                if stream.begun():
+                    stream.abort()
+            until = self.loop.time() + _GRACE
+            await self._emptied(lambda: until)
+            elapsed = time.monotonic() - began
+            self.report = StopReport(total - aborted, aborted, len(self._streams), elapsed)
+        finally:
+            _live.discard(self)
+            self.ended.set_result(None)
+
+    async def _emptied(self, until: Callable[[], float]) -> None:
+        """Wait for all handlers to end, up to a time that may come nearer."""
+        while self._streams and (left := until() - self.loop.time()) > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left == float("inf") else left):
+                    await self._changed.wait()
+
+
+@contextmanager
+def _signals(core: _Core, drain: float | None) -> Iterator[None]:
+    """Stop the server at SIGINT and SIGTERM, for as long as the block lasts, where Python allows it."""
+    hits = 0
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal hits
+        hits += 1
+        # Within a signal handler only this is allowed, and it wakes the loop.
+        core.loop.call_soon_threadsafe(core.begin_stop, drain if hits == 1 else 0.0)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Whoever runs us in the background with Ctrl-C ignored means it.
+            if not (number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN):
+                before[number] = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+_live: weakref.WeakSet[_Core] = weakref.WeakSet()
+
+
+def _after_fork_in_parent() -> None:
+    for core in list(_live):
+        core.forked = True
+
+
+def _after_fork_in_child() -> None:
+    for core in list(_live):
+        core.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

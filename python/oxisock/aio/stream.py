@@ -1,0 +1,397 @@
+"""A connection that speaks in frames, for coroutines: bytes go straight from the socket into the engine's decoder."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from ..engines import Buffer, FramingModule
+from ..errors import FrameError
+from ..framing import Codec, StreamCodec, StreamDecoder
+from ..types import Peer
+
+if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
+
+_READ = 64 << 10  # bytes read at once: so few that their frames are soon cut, whatever they are
+_FLUSH_AT = 64 << 10  # bytes of frames that are collected before they are written
+_FAIR_SHARE = 128  # frames given or taken in a row, before others have their turn
+_UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pauses
+
+# A loop reads and has decoded before it reads for another connection, so all may share one buffer: thousands of idle
+# connections hold none. (The proactor of Windows has a read under way on every connection: those have their own.)
+_SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
+
+
+class Framing:
+    """A codec's two halves in one engine: what a stream needs to know of it."""
+
+    def __init__(self, codec: Codec, engine: FramingModule) -> None:
+        self.codec = codec
+        self.plain = not isinstance(codec, StreamCodec)
+        if isinstance(codec, StreamCodec):
+            framer = codec._framer_of(engine)
+            self.encode: Callable[..., bytes] = framer.encode
+            self.encode_many: Callable[..., bytes] = framer.encode_many
+            self.decoder: Callable[[], StreamDecoder] = lambda: framer.decoder(False)
+        elif callable(getattr(codec, "decoder", None)) and callable(getattr(codec, "encode", None)):
+            self.encode = codec.encode
+            self.encode_many = lambda payloads: b"".join([codec.encode(payload) for payload in payloads])
+            self.decoder = codec.decoder
+        else:
+            raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
+
+
+class FramedStream:
+    """A connection and a codec, for the tasks of one event loop: one may receive while others send.
+
+    Made by ``aio.open_framed``, and by the server for each connection. Used with ``async with``, leaving the block
+    closes it: after what was sent has left, or, where an exception leaves the block, at once.
+    """
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+        self._encode = framing.encode
+        self._decoder = framing.decoder()
+        self._loop = asyncio.get_running_loop()
+        self._frames: deque[bytes] = deque()
+        self._error: Exception | None = None  # of the framing; comes after the frames
+        self._lost: Exception | None = None  # why the connection is no more
+        self._raised: Exception | None = None  # the last of these that a call raised
+        self._at_end = self._closed = self._discarding = self._eof_seen = False
+        self._unread = self._given = 0
+        self._reading = True
+        self._receiver: asyncio.Future[None] | None = None
+        self._pending: list[bytes] = []  # frames on their way to the transport
+        self._pending_size = 0
+        self._flush_due = False
+        self._room: asyncio.Future[None] | None = None  # there while the peer does not keep up
+        self._transport: asyncio.Transport
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._peer = Peer("", 0)
+
+    # --- for users -------------------------------------------------------------------------------------------------
+
+    @property
+    def codec(self) -> Codec:
+        """How the messages stand in the stream."""
+        return self._framing.codec
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+        return self._peer
+
+    @property
+    def sock(self) -> TransportSocket:
+        """The socket, to ask things of; what is received and sent belongs to the stream."""
+        found: TransportSocket = self._transport.get_extra_info("socket")
+        return found
+
+    async def send(self, payload: Buffer) -> None:
+        """Frame a payload and send it; waits while more is under way than the peer and the limits take.
+
+        A frame that was begun is sent whole, also when the waiting is cancelled. Raises ValueError for a payload that
+        the codec cannot frame, with nothing sent, and OSError where the connection is closed or lost.
+        """
+        self._check_open()
+        self._write(self._encode(payload))
+        if self._room is not None:
+            await self._wait_for_room()
+        else:
+            await self._give_way()
+
+    async def send_many(self, payloads: Iterable[Buffer]) -> None:
+        """Frame payloads and send them in one go; raises as `send` does."""
+        self._check_open()
+        self._write(self._framing.encode_many(payloads))
+        if self._room is not None:
+            await self._wait_for_room()
+        else:
+            await self._give_way()
+
+    async def recv(self) -> bytes | None:
+        """Give the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
+
+        Raises FrameError (IncompleteFrame where the stream ended within a frame), after the good frames before it;
+        OSError where the connection is closed or lost; RuntimeError where another task receives.
+        """
+        await self._give_way()
+        while not self._frames:
+            self._check_open(receiving=True)
+            if self._error is not None:
+                raise self._raising(self._error)
+            if self._at_end:
+                return None
+            await self._wait_for_frames()
+        frame = self._frames.popleft()
+        if not self._frames and not self._reading:
+            self._resume()
+        return frame
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Give the next frame, up to the end of the stream; raises as `recv` does."""
+        frame = await self.recv()
+        if frame is None:
+            raise StopAsyncIteration
+        return frame
+
+    def shutdown_write(self) -> None:
+        """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed."""
+        self._check_open()
+        self._flush()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """Send what is under way, then close; returns at once. May be called again."""
+        if not self._closed:
+            self._flush()
+            self._closed = True
+            self._transport.close()
+            self._wake()
+
+    def abort(self) -> None:
+        """Close at once; what is under way is lost."""
+        self._closed = True
+        self._transport.abort()
+        self._wake()
+
+    async def wait_closed(self) -> None:
+        """Wait until a connection that was closed is gone; cancelled, it is closed at once."""
+        try:
+            await asyncio.wait([self._gone])
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+        await self.wait_closed()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "lost" if self._gone.done() else "open"
+        return f"<FramedStream {self._peer.host}:{self._peer.port} {state} {self.codec!r}>"
+
+    def __del__(self) -> None:
+        transport = getattr(self, "_transport", None)
+        if transport is None or self._closed or self._gone.done():
+            return
+        warnings.warn(f"{self!r} was dropped while open", ResourceWarning, stacklevel=1, source=self)
+        with suppress(RuntimeError):  # the loop is closed
+            # Whichever thread drops it, transports are touched on the loop's.
+            self._loop.call_soon_threadsafe(transport.abort)
+
+    # --- receiving -------------------------------------------------------------------------------------------------
+
+    def _received(self, data: memoryview) -> None:
+        if self._discarding or self._at_end or self._error is not None:
+            return
+        try:
+            frames = self._decoder.feed(bytes(data) if self._framing.plain else data)  # type: ignore[arg-type]
+        except Exception as error:  # users' own decoders may raise what they like
+            frames = getattr(error, "frames", [])
+            self._error = error
+            self._pause()
+        if frames:
+            self._frames += frames
+            self._unread += len(data)
+            self._completed(len(frames))
+            if self._unread > self._most_unread:
+                self._pause()
+        self._wake()
+
+    def _ended(self) -> None:
+        """The peer will send no more."""
+        self._eof_seen = True
+        if self._at_end or self._error is not None:
+            return
+        self._at_end = True
+        try:
+            frames = self._decoder.eof()
+        except Exception as error:
+            frames = getattr(error, "frames", [])
+            self._error = error
+        self._frames += frames
+        self._completed(len(frames))
+        self._wake()
+
+    _most_unread = _UNREAD
+
+    def _completed(self, frames: int) -> None:
+        """Frames have come; a server's connection notes when."""
+
+    async def _wait_for_frames(self) -> None:
+        if self._receiver is not None:
+            raise RuntimeError("another task receives from this stream")
+        self._flush()
+        self._given = 0
+        self._receiver = self._loop.create_future()
+        try:
+            await self._receiver
+        finally:
+            self._receiver = None
+
+    def _wake(self) -> None:
+        if self._receiver is not None and not self._receiver.done():
+            self._receiver.set_result(None)
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._error is None and not self._gone.done() and not self._transport.is_closing():
+            self._reading = True
+            self._unread = 0
+            self._transport.resume_reading()
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def _write(self, wire: bytes) -> None:
+        # Many small frames make one write: those of one task's turn, or as many as fill a large one.
+        self._pending.append(wire)
+        self._pending_size += len(wire)
+        if self._pending_size >= _FLUSH_AT:
+            self._flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._pending:
+            wire = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+            self._pending.clear()
+            self._pending_size = 0
+            if not self._gone.done():
+                self._transport.write(wire)
+                self._handed_over(len(wire))
+
+    def _handed_over(self, size: int) -> None:
+        """Bytes were given to the transport; a server's connection counts and times them."""
+
+    async def _wait_for_room(self) -> None:
+        self._given = 0
+        while self._room is not None:
+            await asyncio.wait([self._room])
+        self._check_open()
+
+    async def _give_way(self) -> None:
+        """Let others have a turn now and then, however much there is to receive and to send."""
+        self._given += 1
+        if self._given >= _FAIR_SHARE:
+            self._given = 0
+            await asyncio.sleep(0)
+
+    def _blocked(self) -> None:
+        if self._room is None:
+            self._room = self._loop.create_future()
+
+    def _relieved(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    def _check_open(self, receiving: bool = False) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if self._lost is not None and not (receiving and (self._at_end or self._error)):
+            raise self._raising(self._lost)
+
+    def _raising(self, error: Exception) -> Exception:
+        """Give an equal error, without the frames, which were given already, and without another raise's traceback."""
+        if isinstance(error, FrameError):
+            error = type(error)(error.args[0], error.offset, error.declared, error.limit)
+        elif isinstance(error, OSError):
+            error = type(error)(*error.args)
+        self._raised = error
+        return error
+
+    def _connection_lost(self, error: Exception | None) -> None:
+        if self._lost is None:
+            self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+        self._relieved()
+        self._wake()
+
+
+class StreamProtocol(asyncio.BufferedProtocol):
+    """What asyncio calls; it does not hold the user's FramedStream, which may be dropped."""
+
+    def __init__(self, stream: FramedStream) -> None:
+        self._stream = weakref.ref(stream)
+        self._gone = stream._gone
+        self._buffer = bytearray(_READ) if _SHARED is None else _SHARED
+        self._view = memoryview(self._buffer)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called once, before all else."""
+        tcp = cast(asyncio.Transport, transport)  # uvloop's has another base
+        stream = self._stream()
+        if stream is None:
+            tcp.abort()
+            return
+        stream._transport = tcp
+        name = transport.get_extra_info("peername")
+        if name:
+            stream._peer = Peer(name[0], name[1])
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Called before each read."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called after each read."""
+        stream = self._stream()
+        if stream is not None:
+            stream._received(self._view[:nbytes])
+
+    def eof_received(self) -> bool:
+        """Called when the peer has said that it will send no more; the other direction stays open."""
+        stream = self._stream()
+        if stream is not None:
+            stream._ended()
+        return True
+
+    def pause_writing(self) -> None:
+        """Called when the peer does not keep up."""
+        stream = self._stream()
+        if stream is not None:
+            stream._blocked()
+
+    def resume_writing(self) -> None:
+        """Called when it does again."""
+        stream = self._stream()
+        if stream is not None:
+            stream._relieved()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called once, after all else."""
+        if not self._gone.done():
+            self._gone.set_result(None)
+        stream = self._stream()
+        if stream is not None:
+            stream._connection_lost(exc)

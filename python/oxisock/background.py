@@ -1,0 +1,92 @@
+"""Blocking work for asyncio programs: on a thread of its own, told to stop when its task is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# A cancelled task waits this long for its work to give back what it holds; all work here is done sooner.
+_PATIENCE = 0.1
+
+
+async def in_thread(
+    work: Callable[[], T], *, stop: Callable[[], object] | None = None, undo: Callable[[T], object] | None = None
+) -> T:
+    """Do ``work()`` on a daemon thread and give its result.
+
+    When the task is cancelled, ``stop()`` is called to tell the work, ``undo(result)`` takes back (on a thread, too)
+    what it makes all the same, and the task waits for the end of both, but not for more than a tenth of a second. The
+    loop's own executor is left alone: at its end a program would wait for whatever still runs there.
+    """
+    job = _Job(work, undo)
+    try:
+        # Not awaited itself: cancelling the task would cancel the future, and with it what the thread has to say.
+        await asyncio.wait([job.done])
+    except asyncio.CancelledError:
+        if stop is not None:
+            stop()
+        job.abandon()
+        await asyncio.wait([job.gone], timeout=_PATIENCE)
+        raise
+    return job.done.result()
+
+
+class _Job(Generic[T]):
+    """Work on a thread; all but that thread belongs to the loop's."""
+
+    def __init__(self, work: Callable[[], T], undo: Callable[[T], object] | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._undo = undo
+        self._abandoned = False
+        self.done: asyncio.Future[T] = self._loop.create_future()
+        self.gone: asyncio.Future[None] = self._loop.create_future()  # of abandoned work: nothing is left of it
+        self._start(lambda: self._work(work))
+
+    def abandon(self) -> None:
+        """Let go of the work and of what it makes."""
+        self._abandoned = True
+        if self.done.done():
+            self._let_go()
+
+    def _work(self, work: Callable[[], T]) -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        try:
+            self._loop.call_soon_threadsafe(self._settle, result, failure)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            if failure is None and self._undo is not None:
+                self._undo(result)  # type: ignore[arg-type]
+
+    def _settle(self, result: T | None, failure: BaseException | None) -> None:
+        if failure is not None:
+            self.done.set_exception(failure)
+        else:
+            self.done.set_result(result)  # type: ignore[arg-type]
+        if self._abandoned:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        # Asking for the exception also keeps asyncio from complaining that nobody did.
+        if self.done.exception() is not None or self._undo is None:
+            self.gone.set_result(None)
+        else:
+            undo, result = self._undo, self.done.result()
+            self._start(lambda: self._take_back(undo, result))
+
+    def _take_back(self, undo: Callable[[T], object], result: T) -> None:
+        try:
+            undo(result)
+        finally:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.gone.set_result, None)
+
+    def _start(self, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, name="oxisock-background", daemon=True).start()

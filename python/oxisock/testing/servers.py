@@ -1,0 +1,57 @@
+"""A server that misbehaves, and a statement about ports: help for testing clients and deployments."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import oxisock
+
+from ..specs import PortSpec, parse_ports
+from ..types import PortState
+
+
+class FaultyServer(oxisock.EchoServer):
+    """An echo server with faults; called, it starts another one with other faults, which is stopped with it."""
+
+    def __init__(self, **faults: Any) -> None:
+        """``faults`` are the fields of ``oxisock.Faults``."""
+        super().__init__(faults=oxisock.Faults(**faults))
+        self._others = ExitStack()
+
+    def __call__(self, **faults: Any) -> oxisock.EchoServer:
+        """Start an echo server with these faults."""
+        return self._others.enter_context(oxisock.EchoServer(faults=oxisock.Faults(**faults)))
+
+    def stop(self, drain: float | None = 0.0) -> oxisock.StopReport:
+        """Stop the server, and those that it started."""
+        self._others.close()
+        return super().stop(drain)
+
+
+def assert_ports(host: str, *, open: PortSpec = (), closed: PortSpec = (), timeout: float | None = 1.0) -> None:
+    """Assert that ports of a host are open, and others closed: that connecting to them is refused.
+
+    Both are what ``parse_ports`` reads, such as ``443``, ``[22, 80]`` or ``"1-1024,!22"``; a silent port is neither.
+    ``timeout`` in seconds is how long each may take to answer.
+
+    Raises AssertionError that names every port that is otherwise, and how it answered.
+    """
+    expected = dict.fromkeys(_ports(open), PortState.OPEN)
+    for port in _ports(closed):
+        if expected.setdefault(port, PortState.CLOSED) is PortState.OPEN:
+            raise ValueError(f"port {port} cannot be both open and closed")
+    if not expected:
+        raise ValueError("expected some ports: open=... or closed=...")
+    report = oxisock.scan([host], expected, timeout=timeout, keep=list(PortState))
+    wrong = [
+        f"{result.port} is {result.state} ({result.reason}), expected {expected[result.port]}"
+        for result in report
+        if result.state != expected[result.port]
+    ]
+    if wrong:
+        raise AssertionError(f"{host}: {len(wrong)} of {len(expected)} ports are not as expected: " + "; ".join(wrong))
+
+
+def _ports(spec: PortSpec) -> tuple[int, ...]:
+    return () if spec == () or spec == [] else parse_ports(spec)

@@ -1,0 +1,125 @@
+"""Typical use of oxisock, for type checkers: every line must pass ``mypy --strict`` and pyright. Never run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import assert_type
+
+import oxisock
+from oxisock import aio, presets
+from oxisock.testing import assert_ports
+
+
+def scanning() -> None:
+    assert_type(oxisock.check_host("localhost", 22), bool)
+    result = oxisock.scan_port("localhost", 22, timeout=0.5)
+    assert_type(result.state, oxisock.PortState)
+    assert_type(result.rtt, float | None)
+    assert_type(oxisock.scan_host("localhost", 1, 1024), list[int])
+    found: list[oxisock.PortResult] = []
+    report = oxisock.scan("10.0.0.0/24", "22,80", on_result=found.append, keep=("open", "closed"))
+    assert_type(report, oxisock.ScanReport)
+    for each in report:
+        print(each.address, each.port, each.service or "-")
+    assert_type(report.hosts, dict[str, list[oxisock.PortResult]])
+    assert_type(report.diff(report).opened, list[oxisock.PortResult])
+    with oxisock.scan_iter(["localhost"], range(1, 100)) as scan:
+        assert_type(next(scan), oxisock.PortResult)
+        assert_type(scan.progress(), oxisock.Progress)
+    assert_type(oxisock.parse_ports("1-10,!5"), tuple[int, ...])
+    assert_type(oxisock.wait_for_port("localhost", 5432), float)
+
+
+def framing() -> None:
+    codec = oxisock.LengthPrefix(2, "little", max_frame=1024)
+    assert_type(codec.encode(b"x"), bytes)
+    assert_type(codec.decode(b"x"), list[bytes])
+    decoder = codec.decoder("skip")
+    assert_type(decoder.feed(memoryview(b"")), list[bytes])
+    assert_type(decoder.take_skipped(), list[oxisock.SkippedFrame])
+    with oxisock.connect("localhost", 9, oxisock.Lines(), timeout=None) as framed:
+        framed.send(b"hello")
+        assert_type(framed.recv(), bytes | None)
+        for message in framed:
+            assert_type(message, bytes)
+    try:
+        presets.erlang(4).decode(b"\0")
+    except oxisock.FrameError as error:
+        assert_type(error.frames, list[bytes])
+
+
+class Codec:
+    """A user's own."""
+
+    def encode(self, payload: bytes, /) -> bytes:
+        return payload + b"\0"
+
+    def decoder(self) -> Decoder:
+        return Decoder()
+
+
+class Decoder:
+    def feed(self, data: bytes, /) -> list[bytes]:
+        return data.split(b"\0")
+
+    def eof(self) -> list[bytes]:
+        return []
+
+
+def answer(message: bytes, peer: oxisock.Peer) -> bytes | None:
+    return message.upper() if peer.host == "127.0.0.1" else None
+
+
+def serving() -> None:
+    with oxisock.MessageServer(answer, codec=Codec(), dispatchers=4, max_connections=10) as server:
+        assert_type(server.address.port, int)
+        assert_type(server.stats().accepted, int)
+        assert_type(server.stop(drain=1.0), oxisock.StopReport)
+    with oxisock.EchoServer("::1", faults=oxisock.Faults(cut=1)).start() as echo:
+        assert_type(oxisock.tcp_request(*echo.address, b"x", codec=oxisock.Varint()), bytes)
+
+    def reply(datagram: oxisock.Datagram) -> bytes:
+        return datagram.data
+
+    with oxisock.UdpServer(reply, max_datagram=512) as udp:
+        assert_type(oxisock.udp_request(udp.address.host, udp.address.port, b"x", retries=2), bytes)
+
+
+async def talk(stream: aio.FramedStream, peer: oxisock.Peer) -> None:
+    async for message in stream:
+        await stream.send(message.upper())
+    assert_type(await stream.recv(), bytes | None)
+
+
+async def asynchronous() -> None:
+    async with aio.start_server(talk, codec=Codec(), idle_timeout=None) as server:
+        async with aio.open_framed(*server.address, oxisock.Lines()) as stream:
+            assert_type(stream, aio.FramedStream)
+            await stream.send_many([b"a", b"b"])
+        other = await aio.open_framed("localhost", 9)
+        other.close()
+        await other.wait_closed()
+        assert_type(await server.stop(drain=2.0), oxisock.StopReport)
+    started = await aio.start_server(talk, "localhost", 0)
+    assert_type(started, aio.FramedServer)
+    async for result in aio.scan_iter("localhost", "1-1024", rate=100.0):
+        assert_type(result, oxisock.PortResult)
+    async with aio.scan_iter("localhost", keep="open,closed") as scan:
+        assert_type(scan.report(), oxisock.ScanReport)
+    first, second = await asyncio.gather(aio.check_host("localhost", 22), aio.scan_port("localhost", 22))
+    assert_type(first, bool)
+    assert_type(second, oxisock.PortResult)
+    assert_type(await aio.tcp_request("localhost", 9, b"x"), bytes)
+    assert_type(await aio.udp_request("localhost", 9, b"x"), bytes)
+    async with oxisock.EchoServer() as echo:
+        assert_type(echo, oxisock.EchoServer)
+
+
+def test_with_fixtures(
+    oxisock_echo_server: oxisock.EchoServer,
+    oxisock_message_server: Callable[..., oxisock.MessageServer],
+    free_port: int,
+) -> None:
+    assert_ports(oxisock_echo_server.address.host, open=oxisock_echo_server.address.port, closed=free_port)
+    assert_type(oxisock_message_server(answer).address, oxisock.Peer)
