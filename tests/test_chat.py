@@ -280,7 +280,7 @@ def test_values(impl: ModuleType) -> None:
 
 
 def test_a_server_that_is_dropped_warns_and_ends(impl: ModuleType) -> None:
-    kept = [impl.ChatServer(HOST, on_event=print).start()]
+    kept = [impl.ChatServer(HOST, on_event=lambda event: None).start()]
     guest = Guest(kept[0])
     with pytest.warns(ResourceWarning, match="dropped while running"):
         drop_all(kept)
