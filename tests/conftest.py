@@ -26,7 +26,7 @@ except ImportError:
 # Derandomized: the same examples everywhere, so a run cannot fail by chance.
 _COMMON = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=40, **_COMMON)
-settings.register_profile("thorough", max_examples=200, **_COMMON)
+settings.register_profile("thorough", max_examples=100, **_COMMON)
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 pytest_plugins = ["pytester"]
