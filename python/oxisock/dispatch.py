@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from .engines import ANSWERED, FINISH, HELD, NEVER
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _PATIENCE = 0.01  # of a follower with a leader in handlers
 _FLUSH_AFTER = 0.001  # answers wait at most about this long for those that are made after them
 _LATER = float("inf")
+_ONLY_BYTES = frozenset([bytes])
 _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
 
 
@@ -276,7 +278,9 @@ class Dispatcher:
     def _answer_batch(self, items: list[Item]) -> None:
         """Call the handler once for the messages of all Items."""
         unpacked = [(item[0], item[1], *self._messages(item)) for item in items]
-        pairs = [(message, peer) for _, peer, messages, _ in unpacked for message in messages]
+        pairs: list[tuple[bytes, Peer]] = []
+        for _, peer, messages, _ in unpacked:
+            pairs.extend(zip(messages, repeat(peer)))
         answers: list[Any] = []
         failure: BaseException | None = None
         if pairs:
@@ -291,16 +295,20 @@ class Dispatcher:
         for token, peer, messages, error in unpacked:
             payloads: list[bytes] = []
             wrong: BaseException | None = failure if messages else None
-            for answer in answers[start : start + len(messages)]:
-                if isinstance(answer, bytes):
-                    payloads.append(answer)
-                elif isinstance(answer, Exception):
-                    wrong = answer
-                    break
-                elif answer is not None:
-                    wrong = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
-                    break
+            part = answers[start : start + len(messages)]
             start += len(messages)
+            if set(map(type, part)) <= _ONLY_BYTES:
+                payloads = part
+            else:
+                for answer in part:
+                    if isinstance(answer, bytes):
+                        payloads.append(answer)
+                    elif isinstance(answer, Exception):
+                        wrong = answer
+                        break
+                    elif answer is not None:
+                        wrong = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                        break
             self._reply(token, peer, payloads, len(messages), [], error, wrong)
 
     def _messages(self, item: Item) -> tuple[list[bytes], Exception | None]:
