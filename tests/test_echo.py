@@ -73,7 +73,8 @@ def test_echo_is_drained_when_what_it_had_read_is_written(impl: ModuleType) -> N
         except ConnectionResetError:  # for what we had sent and it had not read
             pass
         stopper.join()
-        assert got == read
+        # What it still read after the question is owed too.
+        assert got == server.stats().bytes_in >= read
         assert reports[0][:2] == (1, 0)
 
 

@@ -411,3 +411,27 @@ def test_who_never_reads_does_not_slow_the_others(impl: ModuleType) -> None:
         stuff_until_it_stops(deaf, 0.1, b"x" * 1023 + b"\n")
         for _ in range(20):
             assert ask(other, b"HELLO\n") == b"HELLO\n"
+
+
+def test_more_connections_are_ready_than_one_turn_takes(impl: ModuleType) -> None:
+    wanted = [b"line %d of 200" % n for n in range(200)]
+    begun, go_on = threading.Event(), threading.Event()
+
+    def handler(message: bytes, peer: Peer) -> bytes:
+        if message == b"wait":
+            begun.set()
+            assert go_on.wait(20)
+        return message.upper()
+
+    with impl.MessageServer(handler) as server, ExitStack() as stack:
+        first, *others = [stack.enter_context(connect(server)) for _ in range(20)]
+        first.sendall(b"wait\n")
+        assert begun.wait(20)
+        for sock in others:
+            sock.sendall(b"\n".join(wanted) + b"\n")
+        go_on.set()
+        for sock in others:
+            lines = stack.enter_context(sock.makefile("rb"))
+            assert [lines.readline() for _ in wanted] == [line.upper() + b"\n" for line in wanted]
+        # A server counts a turn's messages before it sends the answers.
+        assert server.stats().messages == 1 + 19 * len(wanted)

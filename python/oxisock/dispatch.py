@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from .engines import ANSWERED, FINISH, HELD, NEVER
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.01  # of a follower with a leader in handlers
 _FLUSH_AFTER = 0.001  # answers wait at most about this long for those that are made after them
+_LATER = float("inf")
+_ONLY_BYTES = frozenset([bytes])
 _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
 
 
@@ -66,7 +69,9 @@ class Dispatcher:
         dispatchers: int,
     ) -> None:
         self._reactor = reactor
+        self._framed = reactor.framed
         self._framer = framer
+        self._encode = framer.encode_many
         self._handler = handler
         self._batch = batch
         self._dispatchers = dispatchers
@@ -135,11 +140,10 @@ class Dispatcher:
 
     def _lead(self, me: int) -> bool:
         """Turn the reactor and handle what comes in, until another thread has taken over; False at the end."""
-        reactor, work = self._reactor, self._work
+        reactor, work, lock, framed = self._reactor, self._work, self._lock, self._framed
+        turn = reactor.turn
         while True:
-            with self._lock:
-                if self._leader != me:
-                    return True
+            with lock:
                 handle = bool(work) and self._handling < self._dispatchers
                 if handle:
                     self._handling += 1
@@ -147,16 +151,18 @@ class Dispatcher:
                     if self._dozing:
                         self._dozing = False
                         self._alarm.set()
-            if handle:
-                self._handle_all(me)
-                continue
-            items = reactor.turn(self._take_outbox())
+                replies = None if handle else self._take_outbox()
+            if replies is None:
+                replies = self._handle_all(me)
+                if replies is None:
+                    return True
+            items = turn(replies)
             if items is None:
                 self._over = True
                 self._alarm.set()
                 return False
             work.extend(items)
-            if not reactor.framed:
+            if not framed:
                 for token in reactor.take_closed():
                     self._sessions.pop(token, None)
 
@@ -183,19 +189,20 @@ class Dispatcher:
         return False
 
     def _take_outbox(self) -> list[Reply]:
+        """Give the answers to send; with the lock held."""
         outbox = self._outbox
-        if not outbox:
-            return []
         # Others may append meanwhile, so the list stays the same one.
-        with self._lock:
-            replies = outbox[:]
-            del outbox[: len(replies)]
+        replies = outbox[:]
+        del outbox[: len(replies)]
         return replies
 
-    def _handle_all(self, me: int) -> None:
-        """Handle the work there is, also what comes in meanwhile if another thread has taken over the lead."""
+    def _handle_all(self, me: int) -> list[Reply] | None:
+        """Handle the work there is, and give the answers to send; None if another thread has taken over the lead.
+
+        In that case what came in meanwhile is handled too, and the answers are sent.
+        """
         work = self._work
-        flush_at = time.monotonic() + _FLUSH_AFTER
+        flush_at = time.monotonic() + _FLUSH_AFTER if len(work) > 1 else _LATER
         while True:
             try:
                 if self._batch:
@@ -215,7 +222,9 @@ class Dispatcher:
                     self._answer(item)
             # With nothing left to do the next turn sends the answers anyway.
             if self._leader != me or (work and time.monotonic() > flush_at):
-                if replies := self._take_outbox():
+                with self._lock:
+                    replies = self._take_outbox()
+                if replies:
                     self._reactor.submit(replies)
                 flush_at = time.monotonic() + _FLUSH_AFTER
             if not work:
@@ -223,40 +232,55 @@ class Dispatcher:
                     if work:
                         continue
                     self._handling -= 1
-                    if self._leader == me:
-                        self._phase += 1
-                    return
+                    # Only in handlers can the lead be lost.
+                    if self._leader != me:
+                        return None
+                    self._phase += 1
+                    return self._take_outbox()
 
     # --- calling handlers ----------------------------------------------------------------------------------------
 
     def _answer(self, item: Item) -> None:
         """Call the handler for each message of an Item, as long as there is room for answers."""
-        token, peer, _, room, _ = item
-        messages, error = self._messages(item)
+        token, peer, given, room, error = item
+        if self._framed and isinstance(given, list) and token not in self._sessions:
+            messages = given
+        else:
+            messages, error = self._messages(item)
         handler = self._handler
         payloads: list[bytes] = []
-        add = payloads.append
+        counted = 0
+        # Answers of at most an equal share each do not fill the room: only larger ones make it worth counting.
+        share = room // (len(messages) or 1)
         rest = iter(messages)
+        left: list[bytes] = []
         failure: BaseException | None = None
         try:
             for message in rest:
                 payload = handler(message, peer)
-                if payload is not None:
-                    if payload.__class__ is not bytes and not isinstance(payload, bytes):
+                if type(payload) is not bytes:
+                    if payload is None:
+                        continue
+                    if not isinstance(payload, bytes):
                         raise TypeError(f"a handler gives bytes or None, not {type(payload).__name__}")
-                    add(payload)
-                    room -= len(payload)
+                payloads.append(payload)
+                if len(payload) > share:
+                    room -= sum(map(len, payloads[counted:]))
                     if room <= 0:
+                        left = list(rest)
                         break
+                    counted = len(payloads)
+                    share = room // len(messages)
         except BaseException as raised:
-            failure = raised
-        left = list(rest)
+            failure, left = raised, list(rest)
         self._reply(token, peer, payloads, len(messages) - len(left), left, error, failure)
 
     def _answer_batch(self, items: list[Item]) -> None:
         """Call the handler once for the messages of all Items."""
         unpacked = [(item[0], item[1], *self._messages(item)) for item in items]
-        pairs = [(message, peer) for _, peer, messages, _ in unpacked for message in messages]
+        pairs: list[tuple[bytes, Peer]] = []
+        for _, peer, messages, _ in unpacked:
+            pairs.extend(zip(messages, repeat(peer)))
         answers: list[Any] = []
         failure: BaseException | None = None
         if pairs:
@@ -271,23 +295,27 @@ class Dispatcher:
         for token, peer, messages, error in unpacked:
             payloads: list[bytes] = []
             wrong: BaseException | None = failure if messages else None
-            for answer in answers[start : start + len(messages)]:
-                if isinstance(answer, bytes):
-                    payloads.append(answer)
-                elif isinstance(answer, Exception):
-                    wrong = answer
-                    break
-                elif answer is not None:
-                    wrong = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
-                    break
+            part = answers[start : start + len(messages)]
             start += len(messages)
+            if set(map(type, part)) <= _ONLY_BYTES:
+                payloads = part
+            else:
+                for answer in part:
+                    if isinstance(answer, bytes):
+                        payloads.append(answer)
+                    elif isinstance(answer, Exception):
+                        wrong = answer
+                        break
+                    elif answer is not None:
+                        wrong = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                        break
             self._reply(token, peer, payloads, len(messages), [], error, wrong)
 
     def _messages(self, item: Item) -> tuple[list[bytes], Exception | None]:
         """Give the messages of an Item, and the error that comes after them."""
         token, _, given, _, error = item
         session = self._sessions.get(token)
-        if self._reactor.framed:
+        if self._framed:
             if given is None:  # it is gone
                 self._sessions.pop(token, None)
                 return [], None
@@ -321,7 +349,7 @@ class Dispatcher:
         output = b""
         if payloads:
             try:
-                output = self._framer.encode_many(payloads)
+                output = self._encode(payloads)
             except Exception as raised:
                 # An answer that the codec refuses is the handler's fault; those before it are good.
                 output, failure = _encode_some(self._framer, payloads), failure or raised

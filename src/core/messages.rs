@@ -17,6 +17,9 @@ use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
 /// An arena larger than this is given back after its batch.
 const KEPT_ARENA: usize = 4 << 20;
 const KEPT_SPANS: usize = 64 << 10;
+/// With so many messages it is the handlers' turn: those who asked first would wait while more are read, which then
+/// fall out of the processor's caches.
+const BATCH: usize = 512;
 
 /// What came in on a connection.
 pub enum Input {
@@ -175,6 +178,10 @@ impl Service for Messages {
         } else if link.held {
             self.forget(link.token, link.peer);
         }
+    }
+
+    fn full(&self) -> bool {
+        self.batch.spans.len() >= BATCH
     }
 }
 

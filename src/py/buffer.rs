@@ -28,6 +28,10 @@ impl<'a, 'py> Buffer<'a, 'py> {
     /// Borrow the bytes of `object`; `BufferError` where they are not contiguous, `TypeError` where it has none.
     #[inline]
     pub fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        // To compare types is cheaper than to ask the interpreter, and nearly all that comes is bytes itself.
+        if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.as_bytes()));
+        }
         match object.cast::<PyBytes>() {
             Ok(bytes) => Ok(Self::Bytes(bytes.as_bytes())),
             Err(_) => Self::exported(object),

@@ -26,10 +26,14 @@ const MOST_BUFFER: isize = 256 << 10;
 
 /// Scratch space for more frames than this is not kept: it is 16 bytes each.
 const KEPT_SPANS: usize = 64 << 10;
+/// Nor are more bytes than this.
+const KEPT_WIRE: usize = 64 << 10;
 
 thread_local! {
     // Taken while in use, so that a finaliser that feeds another decoder meanwhile finds none and makes its own.
     static SPANS: Cell<Vec<Span>> = const { Cell::new(Vec::new()) };
+    // The same for bytes on their way out.
+    static WIRE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 fn exception(py: Python<'_>, kind: Kind) -> Bound<'_, PyType> {
@@ -182,7 +186,7 @@ impl Framer {
     /// Frame payloads one after the other.
     #[pyo3(signature = (payloads, /))]
     fn encode_many<'py>(&self, payloads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut wire = Vec::new();
+        let mut wire = WIRE.take();
         let mut wrap = |payload: &Bound<'py, PyAny>| -> PyResult<()> {
             self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(PyValueError::new_err)
         };
@@ -195,7 +199,12 @@ impl Framer {
                 wrap(&payload?)?;
             }
         }
-        bytes_of(payloads.py(), &wire)
+        let framed = bytes_of(payloads.py(), &wire);
+        if wire.capacity() <= KEPT_WIRE {
+            wire.clear();
+            WIRE.set(wire);
+        }
+        framed
     }
 
     /// Begin a stream.

@@ -76,6 +76,10 @@ pub trait Service {
     fn deadline(&self) -> u64 {
         NEVER
     }
+    /// It has enough to deal with: what else is ready is read in the next turn.
+    fn full(&self) -> bool {
+        false
+    }
 }
 
 /// The listener and what it takes to survive without descriptors.
@@ -245,6 +249,9 @@ impl<S: Service> Reactor<S> {
         }
         let mut served = 0;
         for key in &active {
+            if self.service.full() {
+                break;
+            }
             if S::PATIENCE != NEVER && served > 0 && self.control.now() - now > S::PATIENCE {
                 break;
             }
