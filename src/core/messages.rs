@@ -17,9 +17,8 @@ use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
 /// An arena larger than this is given back after its batch.
 const KEPT_ARENA: usize = 4 << 20;
 const KEPT_SPANS: usize = 64 << 10;
-/// With so many messages it is the handlers' turn: those who asked first would wait while more are read, which then
-/// fall out of the processor's caches.
-const BATCH: usize = 512;
+/// With so many messages it is the handlers' turn: those who asked first would wait while more are read.
+const BATCH: usize = 4096;
 
 /// What came in on a connection.
 pub enum Input {
