@@ -66,8 +66,17 @@ def native_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def old_objects_aside() -> None:
+    """Set aside what lives between two modules: the watch for leaks collects garbage twice for each test, and that
+    would take longer than most tests if it went through every module, example and report each time."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def no_leaks() -> Iterator[None]:
+def no_leaks(old_objects_aside: None) -> Iterator[None]:
     """Fail any test that leaves a descriptor or a thread behind."""
     if not Path("/proc/self/fd").exists():
         yield
