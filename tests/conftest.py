@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -30,6 +31,10 @@ settings.register_profile("thorough", max_examples=100, **_COMMON)
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 pytest_plugins = ["pytester"]
+
+# Started in the background of a script, a process ignores Ctrl-C, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
 

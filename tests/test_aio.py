@@ -505,6 +505,7 @@ async def upper(stream, peer):
     async for message in stream:
         await stream.send(message.upper())
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news
     async with impl.aio.start_server(upper) as server:
         assert await impl.aio.tcp_request(*server.address, b"a") == b"A\\n"
         limit = len(os.listdir("/dev/fd")) + 2
