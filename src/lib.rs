@@ -36,5 +36,7 @@ mod _native {
     use crate::py::load::{load_tcp, raw_echo_loop};
     // TCP servers
     #[pymodule_export]
+    use crate::py::reactor_run::ReactorRun;
+    #[pymodule_export]
     use crate::py::servers::{Connection, EchoRun, MessageReactor, message_reactor, start_echo};
 }

@@ -5,12 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll};
+use mio::Poll;
 
 use super::reactor::connection::Faults;
 use super::reactor::control::Control;
 use super::reactor::links::{Closing, Links};
-use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
+use super::reactor::{Plan, Reactor, Service, adopt_listener, mailbox};
 
 /// The service: every byte is a message of its own and its own answer.
 struct Echo;
@@ -79,7 +79,7 @@ impl EchoRun {
             let leaving = Leaving(Arc::clone(&alive));
             thread::Builder::new().name(format!("oxisock-echo-{index}")).spawn(move || {
                 let _leaving = leaving;
-                turn(poll, reactor);
+                reactor.run(poll);
             })?;
         }
         Ok(run)
@@ -104,16 +104,5 @@ impl EchoRun {
 impl Drop for EchoRun {
     fn drop(&mut self) {
         self.control.begin_stop(0);
-    }
-}
-
-fn turn(mut poll: Poll, mut reactor: Reactor<Echo>) {
-    let mut events = Events::with_capacity(EVENTS);
-    while let Some(timeout) = reactor.prepare() {
-        match poll.poll(&mut events, timeout) {
-            Ok(()) => reactor.process(&events),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
     }
 }

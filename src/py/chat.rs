@@ -1,13 +1,15 @@
 //! The chat server and its hub, for Python.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 
+use super::reactor_run::{ReactorRun, wait_in_slices};
 use super::servers::ServerPlan;
-use crate::core::chat::hub::{self, Rules};
+use crate::core::chat::hub;
+use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
 use crate::core::errors::Error;
 use crate::core::framing::delimited::Delimited;
@@ -48,54 +50,16 @@ impl HubPlan {
 type Event = (&'static str, String, String);
 
 /// A chat server under way, on a thread of its own.
-#[pyclass(frozen, module = "oxisock._native")]
+#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
 pub struct ChatRun {
     run: service::ChatRun,
 }
 
 #[pymethods]
 impl ChatRun {
-    /// Stop listening and end within `drain` nanoseconds.
-    fn begin_stop(&self, drain: u64) {
-        self.run.control.begin_stop(drain);
-    }
-
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        // In slices, so that Ctrl-C is seen.
-        let slice = Duration::from_millis(50);
-        let deadline =
-            Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
-            if py.detach(|| self.run.wait(left.min(slice))) {
-                return Ok(true);
-            }
-            if left.is_zero() {
-                return Ok(false);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    /// Give the connections drained and aborted by the stop.
-    fn outcome(&self) -> (u64, u64) {
-        self.run.control.outcome()
-    }
-
-    /// Give the fields of `ServerStats`.
-    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.run.control.counters())
-    }
-
-    /// From now on, shut sockets down before closing them.
-    fn forked(&self) {
-        self.run.control.forked();
-    }
-
-    /// Let go of the listener: this is a forked child.
-    fn abandon(&self) {
-        self.run.control.abandon();
+        wait_in_slices(py, timeout, |slice| self.run.wait(slice))
     }
 
     /// Give the time on the clock of `members`, in nanoseconds.
@@ -133,10 +97,11 @@ impl ChatRun {
 
 /// Begin to chat on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn start_chat(listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<ChatRun> {
+pub fn start_chat(py: Python<'_>, listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatRun>> {
     let codec = Arc::new(Delimited::lines(false, false, plan.max_line));
     let run = service::ChatRun::start(listener, server.plan(), codec, plan.rules()).map_err(Error::Io)?;
-    Ok(ChatRun { run })
+    let base = ReactorRun::of(&run.control);
+    Py::new(py, (ChatRun { run }, base))
 }
 
 /// The room of a chat: what happened in, what everybody is sent out.

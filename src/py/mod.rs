@@ -7,6 +7,7 @@ pub mod errors;
 pub mod framing;
 pub mod load;
 pub mod raw_loop;
+pub mod reactor_run;
 pub mod scan;
 pub mod servers;
 pub mod udp;

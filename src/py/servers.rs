@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyList, PyType};
 
 use super::buffer::{bytes_of, list_of};
 use super::framing::{Framer, frame_error};
+use super::reactor_run::{ReactorRun, wait_in_slices};
 use crate::core::echo;
 use crate::core::errors::Error;
 use crate::core::messages::{self, Action, Batch, Delivery, Input};
@@ -60,67 +60,36 @@ impl FaultPlan {
 }
 
 /// An echo server under way, on threads of its own.
-#[pyclass(frozen, module = "oxisock._native")]
+#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
 pub struct EchoRun {
     run: echo::EchoRun,
 }
 
 #[pymethods]
 impl EchoRun {
-    /// Stop listening and end within `drain` nanoseconds.
-    fn begin_stop(&self, drain: u64) {
-        self.run.control.begin_stop(drain);
-    }
-
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        // In slices, so that Ctrl-C is seen.
-        let slice = Duration::from_millis(50);
-        let deadline =
-            Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
-            if py.detach(|| self.run.wait(left.min(slice))) {
-                return Ok(true);
-            }
-            if left.is_zero() {
-                return Ok(false);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    /// Give the connections drained and aborted by the stop.
-    fn outcome(&self) -> (u64, u64) {
-        self.run.control.outcome()
-    }
-
-    /// Give the fields of `ServerStats`.
-    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.run.control.counters())
-    }
-
-    /// From now on, shut sockets down before closing them.
-    fn forked(&self) {
-        self.run.control.forked();
-    }
-
-    /// Let go of the listener: this is a forked child.
-    fn abandon(&self) {
-        self.run.control.abandon();
+        wait_in_slices(py, timeout, |slice| self.run.wait(slice))
     }
 }
 
 /// Begin to echo on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn start_echo(listener: i32, plan: ServerPlan, workers: usize, faults: Option<FaultPlan>) -> PyResult<EchoRun> {
+pub fn start_echo(
+    py: Python<'_>,
+    listener: i32,
+    plan: ServerPlan,
+    workers: usize,
+    faults: Option<FaultPlan>,
+) -> PyResult<Py<EchoRun>> {
     let faults = faults.map(|plan| plan.faults());
     let run = echo::EchoRun::start(listener, plan.plan(), workers, faults).map_err(Error::Io)?;
-    Ok(EchoRun { run })
+    let base = ReactorRun::of(&run.control);
+    Py::new(py, (EchoRun { run }, base))
 }
 
 /// The loop of a message server, to be turned by Python threads, one at a time.
-#[pyclass(frozen, module = "oxisock._native")]
+#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
 pub struct MessageReactor {
     reactor: messages::MessageReactor,
     /// Whether items hold messages, rather than bytes.
@@ -233,40 +202,21 @@ impl MessageReactor {
         counters.handler_errors.fetch_add(handler, Relaxed);
         counters.frame_errors.fetch_add(frame, Relaxed);
     }
-
-    /// Stop listening and end within `drain` nanoseconds.
-    fn begin_stop(&self, drain: u64) {
-        self.reactor.control.begin_stop(drain);
-    }
-
-    /// Give the connections drained and aborted by the stop.
-    fn outcome(&self) -> (u64, u64) {
-        self.reactor.control.outcome()
-    }
-
-    /// Give the fields of `ServerStats`.
-    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.reactor.control.counters())
-    }
-
-    /// From now on, shut sockets down before closing them.
-    fn forked(&self) {
-        self.reactor.control.forked();
-    }
-
-    /// Let go of the listener: this is a forked child.
-    fn abandon(&self) {
-        self.reactor.control.abandon();
-    }
 }
 
 /// Make the loop of a message server on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn message_reactor(listener: i32, plan: ServerPlan, framer: Option<Bound<'_, Framer>>) -> PyResult<MessageReactor> {
+pub fn message_reactor(
+    py: Python<'_>,
+    listener: i32,
+    plan: ServerPlan,
+    framer: Option<Bound<'_, Framer>>,
+) -> PyResult<Py<MessageReactor>> {
     let codec = framer.map(|framer| framer.get().codec.clone());
     let frames_itself = codec.is_some();
     let reactor = messages::MessageReactor::new(listener, plan.plan(), codec).map_err(Error::Io)?;
-    Ok(MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() })
+    let base = ReactorRun::of(&reactor.control);
+    Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
 }
 
 /// The life of one TCP connection as a machine: events and time in, what to do next out.

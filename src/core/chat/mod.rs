@@ -4,6 +4,7 @@ mod commands;
 pub mod hub;
 pub mod load;
 mod queues;
+pub mod rules;
 pub mod service;
 pub mod shared;
 mod text;

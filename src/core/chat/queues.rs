@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::hub::Rules;
+use super::rules::Rules;
 
 /// What is known of one member.
 pub(super) struct Client {

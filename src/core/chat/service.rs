@@ -11,15 +11,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
-use mio::{Events, Poll};
+use mio::Poll;
 
-use super::hub::{Close, Hub, Member, Rules};
+use super::hub::{Close, Hub, Member};
+use super::rules::Rules;
 use super::shared::{Command, Shared};
 use crate::core::framing::{Codec, Decoder, Frames};
 use crate::core::reactor::connection::{Closed, NEVER};
 use crate::core::reactor::control::Control;
 use crate::core::reactor::links::{Closing, Links};
-use crate::core::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
+use crate::core::reactor::{Plan, Reactor, Service, adopt_listener, mailbox};
 
 /// Who is to go and does not read gets this long.
 const PATIENCE: u64 = 5_000_000_000;
@@ -301,7 +302,7 @@ impl ChatRun {
         let leaving = Leaving(Arc::clone(&running));
         thread::Builder::new().name("oxisock-chat".into()).spawn(move || {
             let _leaving = leaving;
-            turn(poll, reactor);
+            reactor.run(poll);
         })?;
         Ok(Self { control, shared, running })
     }
@@ -359,15 +360,4 @@ impl Drop for ChatRun {
 /// The answer, or nothing from a loop that has ended.
 fn received<T: Default>(answered: &Receiver<T>) -> T {
     answered.recv().unwrap_or_default()
-}
-
-fn turn(mut poll: Poll, mut reactor: Reactor<Chat>) {
-    let mut events = Events::with_capacity(EVENTS);
-    while let Some(timeout) = reactor.prepare() {
-        match poll.poll(&mut events, timeout) {
-            Ok(()) => reactor.process(&events),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
 }

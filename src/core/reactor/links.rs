@@ -13,12 +13,11 @@ use slab::Slab;
 
 use super::connection::{Closed, Connection, Faults, Limits, NEVER};
 use super::control::{Control, Newcomer};
+use super::lingering::Lingering;
 use super::{Plan, net};
 
 /// An output buffer larger than this is given back when it is empty.
 const KEPT_OUTPUT: usize = 16 * 1024;
-/// At most so long, for the last bytes of a connection to arrive.
-const LINGER: u64 = 2_000_000_000;
 
 /// One accepted connection; `T` is what the service keeps for it.
 #[expect(clippy::struct_excessive_bools, reason = "what the system said, each apart from the others")]
@@ -80,8 +79,7 @@ pub struct Links<T> {
     timers: BinaryHeap<Reverse<(u64, u64)>>,
     /// Keys of those that were written to by somebody else's event.
     touched: Vec<usize>,
-    /// Sockets whose connection is over, and how long they may take.
-    lingering: Vec<(TcpStream, u64)>,
+    pub(super) lingering: Lingering,
     control: Arc<Control>,
 }
 
@@ -94,7 +92,7 @@ impl<T: Default> Links<T> {
             faults,
             timers: BinaryHeap::new(),
             touched: Vec::new(),
-            lingering: Vec::new(),
+            lingering: Lingering::default(),
             control,
         }
     }
@@ -371,9 +369,6 @@ impl<T: Default> Links<T> {
     }
 
     /// Close the socket, in the way that its end asks for, and forget the connection.
-    ///
-    /// Closing with unread input makes the system throw away what has not arrived at the peer yet. So where the peer
-    /// may still be sending, the socket lingers until what we sent has arrived.
     pub(super) fn remove(&mut self, key: usize, shut_first: bool, now: u64) -> Option<Closing<T>> {
         let mut link = self.slab.try_remove(key)?;
         if shut_first {
@@ -389,8 +384,7 @@ impl<T: Default> Links<T> {
         }
         let closing = Closing { token: link.token, peer: link.peer, held: link.held, state: link.state };
         if link.machine.closed() == Closed::Done && !link.machine.eof() && net::still_sending(&mut link.stream, 0) {
-            net::end_output(&link.stream);
-            self.lingering.push((link.stream, now + LINGER));
+            self.lingering.add(link.stream, now);
         }
         Some(closing)
     }
@@ -399,24 +393,12 @@ impl<T: Default> Links<T> {
     pub(super) fn refuse(&mut self, mut stream: TcpStream, words: &[u8], now: u64) {
         // Few words, and a socket that is empty: they fit, or the newcomer has gone.
         let _ = stream.write(words);
-        net::end_output(&stream);
-        self.lingering.push((stream, now + LINGER));
-    }
-
-    /// Close those that lingered long enough, or whose last bytes have arrived; true if there are more.
-    pub(super) fn look_after_lingering(&mut self, now: u64) -> bool {
-        self.lingering.retain_mut(|(stream, until)| now < *until && net::still_sending(stream, 1));
-        !self.lingering.is_empty()
+        self.lingering.add(stream, now);
     }
 
     /// Give everything back: the reactor has ended.
     pub(super) fn end(&mut self) {
         self.lingering.clear();
         self.registry = None;
-    }
-
-    /// Whether sockets linger.
-    pub(super) fn lingers(&self) -> bool {
-        !self.lingering.is_empty()
     }
 }

@@ -5,21 +5,23 @@
 
 pub mod connection;
 pub mod control;
+mod door;
+mod lingering;
 pub mod links;
 mod net;
 
-use std::fs::File;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::net::TcpStream;
+use mio::{Events, Poll, Registry, Token};
 
 use connection::{Closed, Faults, Limits, NEVER};
 use control::{Control, Mailbox, Newcomer};
+use door::{Door, Knock};
 use links::{Closing, Links, Taken};
 
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -28,10 +30,6 @@ const WAKE: Token = Token(usize::MAX);
 pub const EVENTS: usize = 1024;
 /// Accepted in one turn, so that a storm of connects does not starve those who are connected.
 const ACCEPTS: usize = 256;
-/// Between two looks whether the last bytes of a connection have arrived.
-const LINGER_LOOK: u64 = 5_000_000;
-/// The pause before accepting again when there is no descriptor even to turn people away.
-const BACK_OFF: u64 = 50_000_000;
 
 /// What the reactors of a server are to keep.
 #[derive(Clone, Copy, Debug)]
@@ -82,17 +80,6 @@ pub trait Service {
     }
 }
 
-/// The listener and what it takes to survive without descriptors.
-struct Door {
-    listener: TcpListener,
-    spare: Option<File>,
-    // Somebody may be waiting.
-    ready: bool,
-    // Not before this time.
-    again: u64,
-    accepted: u64,
-}
-
 /// One loop.
 pub struct Reactor<S: Service> {
     /// The connections.
@@ -102,6 +89,8 @@ pub struct Reactor<S: Service> {
     control: Arc<Control>,
     index: usize,
     door: Option<Door>,
+    // By this one, for all that share the listener.
+    accepted: u64,
     plan: Plan,
     buffer: Box<[u8]>,
     // Keys to serve in this turn, and in the next one.
@@ -134,20 +123,14 @@ impl<S: Service> Reactor<S> {
         faults: Option<Faults>,
         service: S,
     ) -> io::Result<Self> {
-        let door = match listener {
-            None => None,
-            Some(listener) => {
-                let mut listener = TcpListener::from_std(listener);
-                registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-                Some(Door { listener, spare: File::open("/dev/null").ok(), ready: true, again: 0, accepted: 0 })
-            }
-        };
+        let door = listener.map(|listener| Door::new(listener, &registry)).transpose()?;
         Ok(Self {
             links: Links::new(registry, &plan, faults, Arc::clone(&control)),
             service,
             control,
             index,
             door,
+            accepted: 0,
             plan,
             buffer: vec![0; S::CHUNK].into_boxed_slice(),
             active: Vec::new(),
@@ -155,6 +138,18 @@ impl<S: Service> Reactor<S> {
             draining: false,
             sleeping_until: 0,
         })
+    }
+
+    /// Turn until the end, on a thread of its own.
+    pub fn run(mut self, mut poll: Poll) {
+        let mut events = Events::with_capacity(EVENTS);
+        while let Some(timeout) = self.prepare() {
+            match poll.poll(&mut events, timeout) {
+                Ok(()) => self.process(&events),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Begin or end a stop, send what was queued, and give how long to wait (`None` within: no limit); `None` at the end.
@@ -187,7 +182,8 @@ impl<S: Service> Reactor<S> {
             // The first hangs up before the others may end: nobody is handed to a loop that has ended.
             if self.control.hung_up.load(SeqCst) && self.links.is_empty() {
                 let newcomers = self.control.mailboxes[self.index].take();
-                if newcomers.is_empty() && (now >= stop_at || !self.links.look_after_lingering(now)) {
+                self.links.lingering.look_after(now);
+                if newcomers.is_empty() && (now >= stop_at || self.links.lingering.is_empty()) {
                     self.links.end();
                     self.control.mailboxes[self.index].close();
                     return None;
@@ -196,17 +192,13 @@ impl<S: Service> Reactor<S> {
             }
         }
         let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER)).min(self.service.deadline());
-        if self.links.lingers() {
-            until = until.min(now + LINGER_LOOK);
-        }
+        until = until.min(self.links.lingering.due(now).unwrap_or(NEVER));
         if !self.again.is_empty() {
             until = 0;
         }
-        if let Some(door) = &self.door
-            && door.ready
-        {
-            if door.again > now {
-                until = until.min(door.again);
+        if let Some(due) = self.door.as_ref().and_then(Door::due) {
+            if due > now {
+                until = until.min(due);
             } else if self.has_room() {
                 until = 0;
             } else {
@@ -236,7 +228,7 @@ impl<S: Service> Reactor<S> {
             match event.token() {
                 LISTENER => {
                     if let Some(door) = &mut self.door {
-                        door.ready = true;
+                        door.knocked();
                     }
                 }
                 WAKE => {}
@@ -271,9 +263,7 @@ impl<S: Service> Reactor<S> {
             self.welcome(newcomers, now);
         }
         self.accept(now);
-        if self.links.lingers() {
-            self.links.look_after_lingering(now);
-        }
+        self.links.lingering.look_after(now);
         // After what is ready: lag of this loop is not the peer's silence.
         while let Some(key) = self.links.expire(now) {
             self.flush(key, now);
@@ -389,64 +379,39 @@ impl<S: Service> Reactor<S> {
             return;
         };
         for _ in 0..ACCEPTS {
-            if !door.ready || door.again > now || !self.has_room() {
+            if door.due().is_none_or(|due| due > now) || !self.has_room() {
                 break;
             }
-            match door.listener.accept() {
-                Ok((stream, peer)) => {
-                    if let Some(words) = self.service.refusal() {
-                        self.control.counters.rejected.fetch_add(1, Relaxed);
-                        self.links.refuse(stream, words, now);
-                        continue;
-                    }
-                    net::prepare(&stream, self.plan.nodelay, self.plan.keepalive);
-                    let number = door.accepted;
-                    door.accepted += 1;
-                    self.control.counters.accepted.fetch_add(1, SeqCst);
-                    let newcomer = Newcomer { number, stream, peer };
-                    let mailboxes = &self.control.mailboxes;
-                    let index = number as usize % mailboxes.len();
-                    if index == self.index {
-                        self.welcome([newcomer], now);
-                    } else {
-                        mailboxes[index].put(newcomer);
-                    }
+            match door.accept(now) {
+                Knock::Newcomer(stream, peer) => self.take_in(stream, peer, now),
+                Knock::Shed => {
+                    self.control.counters.shed.fetch_add(1, Relaxed);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => door.ready = false,
-                Err(error) if net::newcomer_gone(&error) => {}
-                Err(error) => {
-                    if !(net::out_of_descriptors(&error) && self.shed(&mut door)) {
-                        door.again = now + BACK_OFF;
-                    }
-                }
+                Knock::Nobody => {}
             }
         }
         self.door = Some(door);
     }
 
-    /// Turn one newcomer away with the spare descriptor; false if not even that is possible.
-    fn shed(&self, door: &mut Door) -> bool {
-        if door.spare.is_none() {
-            door.spare = File::open("/dev/null").ok();
-            if door.spare.is_none() {
-                return false;
-            }
+    /// Give a newcomer to the reactor whose turn it is, unless the service refuses.
+    fn take_in(&mut self, stream: TcpStream, peer: SocketAddr, now: u64) {
+        if let Some(words) = self.service.refusal() {
+            self.control.counters.rejected.fetch_add(1, Relaxed);
+            self.links.refuse(stream, words, now);
+            return;
         }
-        door.spare = None;
-        // The newcomer's descriptor is closed here already, so that the spare can be had again.
-        let shed = match door.listener.accept().map(drop) {
-            Ok(()) => {
-                self.control.counters.shed.fetch_add(1, Relaxed);
-                true
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                door.ready = false;
-                true
-            }
-            Err(error) => net::newcomer_gone(&error),
-        };
-        door.spare = File::open("/dev/null").ok();
-        shed
+        net::prepare(&stream, self.plan.nodelay, self.plan.keepalive);
+        let number = self.accepted;
+        self.accepted += 1;
+        self.control.counters.accepted.fetch_add(1, SeqCst);
+        let newcomer = Newcomer { number, stream, peer };
+        let mailboxes = &self.control.mailboxes;
+        let index = number as usize % mailboxes.len();
+        if index == self.index {
+            self.welcome([newcomer], now);
+        } else {
+            mailboxes[index].put(newcomer);
+        }
     }
 
     fn welcome(&mut self, newcomers: impl IntoIterator<Item = Newcomer>, now: u64) {

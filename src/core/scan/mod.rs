@@ -5,6 +5,7 @@ pub mod engine;
 pub mod host;
 pub mod permutation;
 pub mod raw_loop;
+mod shared;
 mod worker;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

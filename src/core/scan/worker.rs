@@ -10,8 +10,8 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::driver::Shared;
 use super::engine::{ProbeOrder, ScanEngine};
+use super::shared::Shared;
 use super::{Addresses, Answer, Outcome, Plan, State};
 use crate::core::net::{answer_of, errno, is_under_way};
 
