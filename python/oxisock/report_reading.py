@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .report_formats import SCHEMA
+from .report_order import address_key
 from .types import PortResult, PortState, ScanStats
 
 if TYPE_CHECKING:
@@ -125,8 +126,6 @@ Check = tuple["Callable[[Any], bool]", str]
 
 
 def _is_address(value: Any) -> bool:
-    from .report import address_key
-
     if not isinstance(value, str):
         return False
     try:
