@@ -13,9 +13,10 @@ from .connection import CUT, OPEN
 from .framing import lines_framer
 from .hub import Hub
 from .reactor import Link, Reactor, Service
+from .reactor_run import ReactorRun
 
 if TYPE_CHECKING:
-    from ..engines import Counters, FrameDecoder, HubClose, HubEvent, HubPlan, ServerPlan
+    from ..engines import FrameDecoder, HubClose, HubEvent, HubPlan, ServerPlan
 
 _PATIENCE = 5_000_000_000  # with who is to go and does not read
 _KEPT_EVENTS = 1 << 16  # that wait for somebody who is slower than the chat
@@ -208,12 +209,13 @@ def _pieces(data: bytes) -> list[bytes]:
     return [*pieces, rest] if rest else pieces
 
 
-class ChatRun:
+class ChatRun(ReactorRun):
     """A chat server under way."""
 
     def __init__(self, listener: int, server: ServerPlan, plan: HubPlan) -> None:
         self._chat = Chat(plan)
         self._reactor = Reactor(socket.socket(fileno=listener), server, self._chat)
+        super().__init__([self._reactor])
         self._thread = threading.Thread(target=self._run, name="oxisock-chat", daemon=True)
         self._thread.start()
 
@@ -224,30 +226,10 @@ class ChatRun:
         finally:
             self._chat.events.end()
 
-    def begin_stop(self, drain: int) -> None:
-        """Stop listening and end within ``drain`` nanoseconds."""
-        self._reactor.begin_stop(drain)
-
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
-
-    def outcome(self) -> tuple[int, int]:
-        """Give the connections drained and aborted by the stop."""
-        return self._reactor.outcome()
-
-    def counters(self) -> Counters:
-        """Give the counters."""
-        return self._reactor.counters()
-
-    def forked(self) -> None:
-        """From now on, shut sockets down before closing them."""
-        self._reactor.forked()
-
-    def abandon(self) -> None:
-        """Close what this forked child inherited."""
-        self._reactor.abandon()
 
     def now(self) -> int:
         """Give the time on the clock of ``members``, in nanoseconds."""

@@ -8,9 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 from .reactor import Link, Reactor, Service
+from .reactor_run import ReactorRun
 
 if TYPE_CHECKING:
-    from ..engines import Counters, FaultPlan, ServerPlan
+    from ..engines import FaultPlan, ServerPlan
 
 
 class Echo(Service):
@@ -33,7 +34,7 @@ class Echo(Service):
         """Nothing to forget."""
 
 
-class EchoRun:
+class EchoRun(ReactorRun):
     """An echo server under way: a loop and a thread for each worker; the first accepts for all."""
 
     def __init__(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> None:
@@ -41,7 +42,7 @@ class EchoRun:
         reactors = [Reactor(first if n == 0 else None, plan, Echo(), faults) for n in range(workers)]
         for reactor in reactors:
             reactor.group = reactors
-        self._reactors = reactors
+        super().__init__(reactors)
         self._threads = [
             threading.Thread(target=_run, args=(reactor,), name=f"oxisock-echo-{n}", daemon=True)
             for n, reactor in enumerate(reactors)
@@ -49,35 +50,12 @@ class EchoRun:
         for thread in self._threads:
             thread.start()
 
-    def begin_stop(self, drain: int) -> None:
-        """Stop listening and end within ``drain`` nanoseconds."""
-        for reactor in self._reactors:
-            reactor.begin_stop(drain)
-
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether it has ended."""
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
-
-    def outcome(self) -> tuple[int, int]:
-        """Give the connections drained and aborted by the stop."""
-        return self._reactors[0].outcome()
-
-    def counters(self) -> Counters:
-        """Give the counters."""
-        return self._reactors[0].counters()
-
-    def forked(self) -> None:
-        """From now on, shut sockets down before closing them."""
-        for reactor in self._reactors:
-            reactor.forked()
-
-    def abandon(self) -> None:
-        """Close what this forked child inherited."""
-        for reactor in self._reactors:
-            reactor.abandon()
 
 
 def _run(reactor: Reactor) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..engines import FINISH, HELD
 from .reactor import Link, Reactor, Service
+from .reactor_run import ReactorRun
 
 if TYPE_CHECKING:
-    from ..engines import Counters, Framer, Item, Reply, ServerPlan
+    from ..engines import Framer, Item, Reply, ServerPlan
 
 
 class Messages(Service):
@@ -43,7 +44,7 @@ class Messages(Service):
         self.gone.append(link.token)
 
 
-class MessageReactor:
+class MessageReactor(ReactorRun):
     """The reactor with the message service, as the dispatcher wants it."""
 
     framed = False
@@ -51,6 +52,7 @@ class MessageReactor:
     def __init__(self, listener: int, plan: ServerPlan) -> None:
         self._service = Messages()
         self._reactor = Reactor(socket.socket(fileno=listener), plan, self._service)
+        super().__init__([self._reactor])
 
     def turn(self, replies: list[Reply]) -> list[Item] | None:
         """Send ``replies`` and wait for input; None when the server has ended."""
@@ -102,26 +104,6 @@ class MessageReactor:
     def count_errors(self, handler: int, frame: int) -> None:
         """Add to the counters of errors."""
         self._reactor.count_errors(handler, frame)
-
-    def begin_stop(self, drain: int) -> None:
-        """Stop listening and end within ``drain`` nanoseconds."""
-        self._reactor.begin_stop(drain)
-
-    def outcome(self) -> tuple[int, int]:
-        """Give the connections drained and aborted by the stop."""
-        return self._reactor.outcome()
-
-    def counters(self) -> Counters:
-        """Give the counters."""
-        return self._reactor.counters()
-
-    def forked(self) -> None:
-        """From now on, shut sockets down before closing them."""
-        self._reactor.forked()
-
-    def abandon(self) -> None:
-        """Close what this forked child inherited."""
-        self._reactor.abandon()
 
 
 def message_reactor(listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:

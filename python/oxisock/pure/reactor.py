@@ -6,7 +6,6 @@ selector just what each machine wants, so a connection that must wait costs noth
 
 from __future__ import annotations
 
-import errno
 import heapq
 import selectors
 import socket
@@ -17,23 +16,21 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..binding import Spare, still_sending
+from ..binding import still_sending
 from ..engines import NEVER, FaultPlan, ServerPlan
-from ..types import Peer
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
+from .door import Door
+from .lingering import Lingering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..engines import Counters
+    from ..types import Peer
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _CHUNK = 1 << 18  # of one read
 _ACCEPTS = 256  # in one turn, so that a storm of connects does not starve those who are connected
-_LINGER = 2_000_000_000  # at most, for the last bytes of a connection to arrive
-_LINGER_LOOK = 5_000_000  # between two looks whether they have
-_BACK_OFF = 50_000_000  # before accepting again when there is no descriptor even to turn people away
-_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class Link:
@@ -102,12 +99,11 @@ class Reactor:
         self.lock = threading.RLock()  # for whoever touches links; never held while waiting
         self.links: dict[int, Link] = {}
         self.ended = threading.Event()
-        self.accepted = self.closed = self.shed = self.rejected = 0
+        self.accepted = self.closed = self.rejected = 0
         self.messages = self.bytes_in = self.bytes_out = 0
         self.handler_errors = self.frame_errors = self.timeouts = 0
         self.drained = self.aborted = 0
         self.group: Sequence[Reactor] = (self,)  # the reactors that share the listener of the first
-        self._listener = listener
         self._plan = plan
         self._service = service
         self._faults = faults
@@ -116,11 +112,11 @@ class Reactor:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._selector.register(self._wake_in, _READ)
-        self._spare = Spare() if listener is not None else None
-        self._listening = False
-        self._accept_again = 0  # not before this time
+        # The door stays, for its counter, when nobody can come in by it any more.
+        self._door = None if listener is None else Door(listener, self._selector)
+        self._hung_up = listener is None
         self._adopted: deque[tuple[int, socket.socket, Peer]] = deque()
-        self._lingering: list[tuple[socket.socket, int]] = []
+        self._lingering = Lingering()
         self._timers: list[tuple[int, int]] = []
         self._sleeping_until = NEVER
         self._read_until = NEVER
@@ -158,7 +154,7 @@ class Reactor:
             accepted,
             accepted - closed,
             closed,
-            self.group[0].shed,
+            0 if self.group[0]._door is None else self.group[0]._door.shed,
             self.group[0].rejected,
             sum(r.messages for r in self.group),
             sum(r.bytes_in for r in self.group),
@@ -184,8 +180,8 @@ class Reactor:
         """Close what this forked child inherited; the parent goes on with its own descriptors."""
         for link in self.links.values():
             link.sock.close()
-        if self._listener is not None:
-            self._listener.close()
+        if self._door is not None:
+            self._door.abandon()
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
@@ -209,8 +205,7 @@ class Reactor:
                     self._accept(now)
             while self._adopted:
                 self._open(*self._adopted.popleft(), now)
-            if self._lingering:
-                self._look_after_lingering(now)
+            self._lingering.look_after(now)
             # After what is ready: lag of this loop is not the peer's silence.
             self._expire(now)
             self._service.turned(self, now)
@@ -286,58 +281,34 @@ class Reactor:
                         link.machine.abort(CUT, now)
                         self.settle(link, now)
                 # The first stops accepting before the others may go: nobody is handed to a loop that has ended.
-                over = self.group[0]._listener is None and not self._adopted and not self.links
+                over = self.group[0]._hung_up and not self._adopted and not self.links
                 if over and (not self._lingering or now >= self._stop_at):
                     self._end()
                     return None
-            self._listen(now)
             wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
-            wait_until = min(wait_until, self._service.deadline())
-            if self._accept_again > now:
-                wait_until = min(wait_until, self._accept_again)
-            if self._lingering:
-                wait_until = min(wait_until, now + _LINGER_LOOK)
+            wait_until = min(wait_until, self._service.deadline(), self._lingering.due(now))
+            if self._door is not None and not self._hung_up:
+                self._door.listen(self._room() > 0, now)
+                if self._door.again > now:
+                    wait_until = min(wait_until, self._door.again)
             self._sleeping_until = wait_until
             # At most an hour: the system does not take every number of seconds.
             return min(3600.0, max(0, wait_until - now) / 1e9)
 
-    def _listen(self, now: int) -> None:
-        """Watch the listener while there is room for a connection, so that newcomers wait in the backlog otherwise."""
-        if self._listener is None:
-            return
-        active = self.accepted - sum(r.closed for r in self.group)
-        wanted = active < self._plan.max_connections and now >= self._accept_again
-        if wanted and not self._listening:
-            self._selector.register(self._listener, _READ)
-        elif self._listening and not wanted:
-            self._selector.unregister(self._listener)
-        self._listening = wanted
+    def _room(self) -> int:
+        """Give how many more connections there may be."""
+        return self._plan.max_connections - (self.accepted - sum(r.closed for r in self.group))
 
     def _accept(self, now: int) -> None:
-        listener = self._listener
-        if listener is None:
+        if self._door is None:
             return
-        room = self._plan.max_connections - (self.accepted - sum(r.closed for r in self.group))
-        for _ in range(min(room, _ACCEPTS)):
-            try:
-                sock, address = listener.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionError:  # gone before we came
-                continue
-            except OSError as error:
-                if error.errno in _OUT_OF_DESCRIPTORS and self._spare and self._spare.turn_away(listener):
-                    self.shed += 1
-                    continue
-                self._accept_again = now + _BACK_OFF
-                return
+        for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now):
             if (words := self._service.refusal()) is not None:
                 self._refuse(sock, words, now)
                 continue
             token = self.accepted
             self.accepted += 1
             reactor = self.group[token % len(self.group)]
-            peer = Peer(address[0], address[1])
             if reactor is self:
                 self._open(token, sock, peer, now)
             else:
@@ -371,8 +342,7 @@ class Reactor:
         sock.setblocking(False)
         with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
             sock.send(words)
-            sock.shutdown(socket.SHUT_WR)
-        self._lingering.append((sock, now + _LINGER))
+        self._lingering.add(sock, now)
 
     def _serve(self, link: Link, events: int, now: int) -> None:
         machine = link.machine
@@ -425,34 +395,14 @@ class Reactor:
         elif self._shut_first:
             with suppress(OSError):  # the peer was faster
                 link.sock.shutdown(socket.SHUT_RDWR)
-        if reason == DONE and not link.machine.eof:
-            self._part(link.sock, now)
+        if reason == DONE and not link.machine.eof and still_sending(link.sock, 0):
+            self._lingering.add(link.sock, now)
         else:
             link.sock.close()
         self._service.closed(self, link, now)
         first = self.group[0]
-        if not first._listening and first._sleeping_until:
+        if not (first._door and first._door.listening) and first._sleeping_until:
             first.wake()  # there is room to accept again, or an end to come to
-
-    def _part(self, sock: socket.socket, now: int) -> None:
-        """Close a socket whose peer may still be sending, without losing what we sent last.
-
-        Closing with unread input makes the system throw away what has not arrived yet, so such a socket lingers.
-        """
-        if still_sending(sock, 0):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
-            self._lingering.append((sock, now + _LINGER))
-        else:
-            sock.close()
-
-    def _look_after_lingering(self, now: int) -> None:
-        lingering, self._lingering = self._lingering, []
-        for sock, until in lingering:
-            if now < until and still_sending(sock, 1):
-                self._lingering.append((sock, until))
-            else:
-                sock.close()
 
     def _drain_wakes(self) -> None:
         with suppress(BlockingIOError):
@@ -460,24 +410,15 @@ class Reactor:
                 pass
 
     def _hang_up(self) -> None:
-        if self._listener is None:
+        if self._door is None:
             return
-        if self._listening:
-            self._selector.unregister(self._listener)
-            self._listening = False
-        if self._shut_first:
-            with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._listener = None
-        if self._spare is not None:
-            self._spare.close()
+        self._door.close(self._shut_first)
+        self._hung_up = True
         for reactor in self.group[1:]:
             reactor.wake()
 
     def _end(self) -> None:
-        for sock, _ in self._lingering:
-            sock.close()
+        self._lingering.close()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
