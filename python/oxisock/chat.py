@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .engines import NEVER, HubPlan
+from . import server_log
+from .engines import HubPlan
+from .lifecycle import drain_nanoseconds
 from .servers import StreamServer, nanoseconds, positive
 from .types import Peer, ServerStats
 
@@ -178,7 +180,7 @@ class _ChatRunning:
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self.run.begin_stop(NEVER if drain is None else min(int(drain * 1e9), NEVER))
+        self.run.begin_stop(drain_nanoseconds(drain))
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
@@ -215,21 +217,15 @@ class _ChatRunning:
         while (taken := self.run.events(_LOOK)) is not None:
             events, lost = taken
             if lost:
-                _logger().warning("on_event is too slow: %d chat events were lost", lost)
+                server_log.log().warning("on_event is too slow: %d chat events were lost", lost)
             for fields in events:
                 self._handling = True
                 try:
                     on_event(ChatEvent(*fields))
                 except Exception:
                     self._handler_errors += 1
-                    _logger().exception("on_event failed at %r", ChatEvent(*fields))
+                    server_log.log().exception("on_event failed at %r", ChatEvent(*fields))
                 self._handling = False
-
-
-def _logger() -> Any:
-    import logging
-
-    return logging.getLogger("oxisock")
 
 
 def _interval(rate: float | None) -> int:

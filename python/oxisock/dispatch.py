@@ -14,7 +14,9 @@ from collections import deque
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from .engines import ANSWERED, FINISH, HELD, NEVER
+from . import server_log
+from .engines import ANSWERED, FINISH, HELD
+from .lifecycle import drain_nanoseconds
 from .types import ServerStats
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class Dispatcher:
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self._reactor.begin_stop(NEVER if drain is None else min(int(drain * 1e9), NEVER))
+        self._reactor.begin_stop(drain_nanoseconds(drain))
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
@@ -357,7 +359,7 @@ class Dispatcher:
         if failure is not None:
             action = FINISH
             self._reactor.count_errors(1, 0)
-            _log_failure(peer, failure)
+            server_log.handler_failed(peer, failure)
         elif left:
             action = HELD
             session = self._sessions.get(token)
@@ -367,7 +369,7 @@ class Dispatcher:
         elif error is not None:
             action = FINISH
             self._reactor.count_errors(0, 1)
-            _log_broken(peer, error)
+            server_log.framing_broken(peer, error)
         self._outbox.append((token, output, handled, action))
 
 
@@ -380,15 +382,3 @@ def _encode_some(framer: Framer | UserFramer, payloads: list[bytes]) -> bytes:
         except Exception:
             break
     return b"".join(parts)
-
-
-def _log_failure(peer: Peer, failure: BaseException) -> None:
-    import logging
-
-    logging.getLogger("oxisock").error("the handler failed for %s port %d", *peer, exc_info=failure)
-
-
-def _log_broken(peer: Peer, error: Exception) -> None:
-    import logging
-
-    logging.getLogger("oxisock").warning("%s port %d broke the framing: %s", *peer, str(error))

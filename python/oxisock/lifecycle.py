@@ -12,6 +12,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeVar
 
+from .engines import NEVER
 from .types import Peer, ServerStats, StopReport
 
 if TYPE_CHECKING:
@@ -243,6 +244,11 @@ def check_drain(drain: float | None) -> None:
     """Raise ValueError unless ``drain`` is a number of seconds that is not negative, or None."""
     if drain is not None and not drain >= 0:
         raise ValueError(f"drain must be a number of seconds that is not negative, or None, not {drain!r}")
+
+
+def drain_nanoseconds(drain: float | None) -> int:
+    """Give a drain as the reactors take it: in nanoseconds, NEVER for no limit."""
+    return NEVER if drain is None else min(int(drain * 1e9), NEVER)
 
 
 @contextmanager

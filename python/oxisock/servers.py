@@ -10,7 +10,7 @@ from . import binding
 from .dispatch import Dispatcher, UserFramer
 from .engines import NEVER, FaultPlan, ServerPlan
 from .framing import MIB, Codec, StreamCodec
-from .lifecycle import Server
+from .lifecycle import Server, drain_nanoseconds
 from .types import Peer, ServerStats
 
 if TYPE_CHECKING:
@@ -64,6 +64,19 @@ class Limits:
             keepalive=bool(keepalive),
         )
 
+    def listen(self, host: str, port: int, sock: socket.socket | None) -> socket.socket:
+        """Make the listener, or take over ``sock``; raises as ``binding`` does."""
+        if sock is not None:
+            return binding.adopt(sock, socket.SOCK_STREAM, backlog=self.backlog)
+        return binding.bind(
+            host,
+            port,
+            socket.SOCK_STREAM,
+            reuse_port=self.reuse_port,
+            dual_stack=self.dual_stack,
+            backlog=self.backlog,
+        )
+
 
 def positive(name: str, value: int) -> int:
     """Give ``value`` back; raise ValueError unless it is an integer from 1 to 2**31 - 1."""
@@ -93,18 +106,7 @@ class StreamServer(Server):
         super().__init__(sock=sock)
 
     def _listen(self) -> tuple[socket.socket, Peer]:
-        limits = self._limits
-        if self._sock is not None:
-            listener = binding.adopt(self._sock, socket.SOCK_STREAM, backlog=limits.backlog)
-        else:
-            listener = binding.bind(
-                self._host,
-                self._port,
-                socket.SOCK_STREAM,
-                reuse_port=limits.reuse_port,
-                dual_stack=limits.dual_stack,
-                backlog=limits.backlog,
-            )
+        listener = self._limits.listen(self._host, self._port, self._sock)
         address = binding.address_of(listener)
         binding.warn_unless_loopback(self._kind, address)
         return listener, address
@@ -201,7 +203,7 @@ class _EchoRunning:
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self._run.begin_stop(NEVER if drain is None else min(int(drain * 1e9), NEVER))
+        self._run.begin_stop(drain_nanoseconds(drain))
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop; there are no handlers."""

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from . import binding
+from . import binding, server_log
 from .errors import FrameError
 from .servers import StreamServer
 from .thread_connection import Counters, ThreadConnection
@@ -246,17 +246,14 @@ class _Threads:
         try:
             self._handler(conn, conn.peer)
         except BaseException as error:
-            import logging
-
-            log = logging.getLogger("oxisock")
             if error is not conn.failed:
                 self._counters.add(handler_errors=1)
-                log.error("the handler failed for %s port %d", *conn.peer, exc_info=error)
+                server_log.handler_failed(conn.peer, error)
             elif isinstance(error, FrameError):
                 self._counters.add(frame_errors=1)
-                log.warning("%s port %d broke the framing: %s", *conn.peer, str(error))
+                server_log.framing_broken(conn.peer, error)
             elif isinstance(error, TimeoutError):
                 self._counters.add(timeouts=1)
-                log.info("%s port %d timed out", *conn.peer)
-            else:  # the network broke the connection, or a stop
-                log.info("lost %s port %d: %s", *conn.peer, str(error))
+                server_log.timed_out(conn.peer)
+            else:
+                server_log.lost(conn.peer, error)

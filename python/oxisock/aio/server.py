@@ -18,7 +18,7 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-from .. import binding
+from .. import binding, server_log
 from ..background import in_thread
 from ..engines import Impl
 from ..errors import FrameError
@@ -179,17 +179,7 @@ class FramedServer:
             core.loop.call_soon_threadsafe(core.begin_stop, 0.0)
 
     def _listen(self) -> socket.socket:
-        limits = self._limits
-        if self._sock is not None:
-            return binding.adopt(self._sock, socket.SOCK_STREAM, backlog=limits.backlog)
-        return binding.bind(
-            self._host,
-            self._port,
-            socket.SOCK_STREAM,
-            reuse_port=limits.reuse_port,
-            dual_stack=limits.dual_stack,
-            backlog=limits.backlog,
-        )
+        return self._limits.listen(self._host, self._port, self._sock)
 
     def _check_process(self) -> None:
         if self._pid not in (0, os.getpid()):
@@ -343,19 +333,16 @@ class _Core:
             self._failed(stream, peer, error)
 
     def _failed(self, stream: ServedStream, peer: Peer, error: Exception) -> None:
-        import logging
-
-        log = logging.getLogger("oxisock")
         if not stream.raised(error):
             self._handler_errors += 1
-            log.error("the handler failed for %s port %d", *peer, exc_info=error)
+            server_log.handler_failed(peer, error)
         elif isinstance(error, FrameError):
             self._frame_errors += 1
-            log.warning("%s port %d broke the framing: %s", *peer, str(error))
+            server_log.framing_broken(peer, error)
         elif isinstance(error, TimeoutError):
-            log.info("%s port %d timed out", *peer)
-        else:  # the network broke the connection, or a stop
-            log.info("lost %s port %d: %s", *peer, str(error))
+            server_log.timed_out(peer)
+        else:
+            server_log.lost(peer, error)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
