@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import oxisock
 from conftest import wait_until
 from oxisock import Peer
-from test_servers import ask, connect, exactly
+from talking import ask, connect, exactly
 
 
 def upper(message: bytes, peer: Peer) -> bytes:
@@ -42,6 +43,25 @@ def test_a_conversation_in_a_thread(impl: ModuleType) -> None:
         sock.shutdown(socket.SHUT_WR)
         assert wait_until(lambda: server.stats().closed == 1)
         assert (server.stats().messages, server.stats().handler_errors) == (3, 0)
+
+
+def test_a_thread_that_is_about_to_start_can_be_waited_for(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, knocked, go_on = threading.Thread.start, threading.Event(), threading.Event()
+
+    def slowly(thread: threading.Thread) -> None:
+        knocked.set()
+        go_on.wait(20)
+        start(thread)
+
+    with impl.ThreadedServer(lambda conn, peer: conn.sendall(conn.recv(10))) as server:
+        monkeypatch.setattr(threading.Thread, "start", slowly)
+        with connect(server) as sock:
+            try:
+                assert knocked.wait(20)
+                assert server._running.wait(0) is False
+            finally:
+                go_on.set()
+            assert ask(sock) == b"hello\n"
 
 
 def test_a_thread_that_fails_ends_its_connection_alone(impl: ModuleType, caplog: pytest.LogCaptureFixture) -> None:

@@ -92,7 +92,9 @@ class _Threads:
         deadline = time.monotonic() + timeout
         self._acceptor.join(max(0.0, timeout))
         for thread in list(self._connections):
-            thread.join(max(0.0, deadline - time.monotonic()))
+            # One that is about to start cannot be joined; while there are such, the acceptor has not ended either.
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
         return not self._acceptor.is_alive() and not self._connections
 
     def outcome(self) -> tuple[int, int, int]:
