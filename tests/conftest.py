@@ -66,6 +66,11 @@ def descriptors() -> set[str]:
     return found
 
 
+def resident() -> int:
+    """Give the bytes of memory that this process has resident."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def native_threads() -> int:
     """Count the threads of this process, those of Rust included."""
     return len(list(Path("/proc/self/task").iterdir()))

@@ -18,7 +18,7 @@ import oxisock
 from chatting import HOST, Guest
 from conftest import wait_until
 from oxisock import ChatEvent, ChatMember, Peer
-from test_servers import drop_all, reset
+from talking import drop_all, reset
 
 
 def test_a_conversation(impl: ModuleType) -> None:

@@ -23,7 +23,7 @@ from commands import environment
 from conftest import wait_until
 from oxisock import ChatError
 from oxisock.cli.chat import painted
-from test_servers_process import OXISOCK, ended, process, serve
+from processes import OXISOCK, ended, process, serve
 
 
 def test_a_client(impl: ModuleType) -> None:

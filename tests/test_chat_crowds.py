@@ -16,7 +16,7 @@ import pytest
 
 from chatting import HOST, Guest, hear
 from conftest import wait_until
-from test_servers import reset
+from talking import reset
 
 
 @pytest.mark.parametrize("policy", ["disconnect", "drop"])

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import wait_until
 from oxisock import Faults, StopReport
-from test_servers import connect, exactly, stuff_until_it_stops, until_the_end
+from talking import connect, exactly, stuff_until_it_stops, until_the_end
 
 # --- echo -----------------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import oxisock.native
 import oxisock.pure
 from commands import oxisock as command
+from framings import BAD, CODECS, GOOD
 from oxisock import bench
 from oxisock.bench import framing
 from oxisock.codec_specs import CODEC_NAMES, parse_codec
-from test_framing import BAD, CODECS, GOOD
 
 PICTURE = """\
 LengthPrefix(4): 15 bytes, 1 frame, then IncompleteFrame at offset 9

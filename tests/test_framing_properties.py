@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import oxisock.native
 import oxisock.pure
+from framings import CODECS, outcome
 from oxisock import FrameError
 from oxisock.testing import check_codec, chunkings, payloads
-from test_framing import CODECS, outcome
 
 # Terminators, digits, separators, and the edges of length fields and limits.
 TELLING = b"\r\n\0\x01\x02\x03\x05\x08\x09\x28\x29\x7f\x80\xff0123459:, -abcxy"

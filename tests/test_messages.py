@@ -17,7 +17,7 @@ import pytest
 import oxisock
 from conftest import wait_until
 from oxisock import Peer, StopReport
-from test_servers import adds_up, ask, connect, exactly, stuff_until_it_stops, until_the_end
+from talking import adds_up, ask, connect, exactly, stuff_until_it_stops, until_the_end
 
 
 class Reversed:

@@ -9,7 +9,6 @@ import logging
 import os
 import pickle
 import socket
-import struct
 import threading
 import time
 import warnings
@@ -23,6 +22,7 @@ import pytest
 import oxisock
 from conftest import wait_until
 from oxisock import Peer, ServerStats, StopReport
+from talking import adds_up, ask, connect, drop_all, exactly, reset, stuff_until_it_stops
 
 MAKERS: dict[str, Callable[..., Any]] = {
     "echo": lambda impl, **options: impl.EchoServer(**options),
@@ -40,48 +40,6 @@ def echo_by_hand(conn: Any, peer: Peer) -> None:
 def make(request: pytest.FixtureRequest, impl: ModuleType) -> Callable[..., Any]:
     """Make a server of each kind that answers a line with the same line."""
     return lambda **options: MAKERS[request.param](impl, **options)
-
-
-def connect(server: Any, timeout: float = 20.0) -> socket.socket:
-    return socket.create_connection(server.address, timeout=timeout)
-
-
-def ask(sock: socket.socket, line: bytes = b"hello\n") -> bytes:
-    sock.sendall(line)
-    return exactly(sock, len(line))
-
-
-def exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = sock.recv(size - len(data))
-        if not piece:
-            break
-        data += piece
-    return data
-
-
-def until_the_end(sock: socket.socket) -> int:
-    """Read to the end of the stream; give how much came."""
-    got = 0
-    while piece := sock.recv(1 << 18):
-        got += len(piece)
-    return got
-
-
-def drop_all(kept: list[Any]) -> None:
-    kept.clear()
-    gc.collect()
-
-
-def reset(sock: socket.socket) -> None:
-    """Close with a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-def adds_up(stats: ServerStats) -> bool:
-    return stats.accepted == stats.active + stats.closed
 
 
 # --- starting and stopping -----------------------------------------------------------------------------------------
@@ -296,19 +254,6 @@ def test_a_second_stop_may_bring_the_end_forward(impl: ModuleType) -> None:
         slow.join(20)
         assert not slow.is_alive()
         assert report.aborted == 1
-
-
-def stuff_until_it_stops(sock: socket.socket, quiet: float = 0.3, piece: bytes = bytes(1024)) -> int:
-    """Write until nothing has been taken for a while; give how much went."""
-    sent, last = 0, time.monotonic()
-    chunk = piece * 64
-    while time.monotonic() - last < quiet:
-        try:
-            sent += sock.send(chunk)
-            last = time.monotonic()
-        except BlockingIOError:
-            time.sleep(0.01)
-    return sent
 
 
 def test_serve_forever_ends_with_a_stop_elsewhere(make: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import wait_until
 from oxisock import Datagram
-from test_udp import heeds_signals
+from processes import heeds_signals
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
