@@ -39,6 +39,11 @@ def test_faults(oxisock_faulty_server):
             framed.send(b"longer than ten bytes")
             framed.recv()
 
+def test_chat(oxisock_chat_server):
+    with oxisock.ChatClient(*oxisock_chat_server.address, nick="ada") as client:
+        assert client.nick == "ada"
+        assert [member.nick for member in oxisock_chat_server.members()] == ["ada"]
+
 def test_ports(oxisock_echo_server, free_port):
     assert_ports("127.0.0.1", open=oxisock_echo_server.address.port, closed=free_port)
     with oxisock.EchoServer(port=free_port):
@@ -58,24 +63,8 @@ def run_pytest(folder: pytest.Pytester, *words: str, impl: str = "native") -> py
 def test_the_fixtures_in_a_project(impl: ModuleType, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(USE.replace("{impl}", impl.impl))
     result = run_pytest(pytester, impl=impl.impl)
-    result.assert_outcomes(passed=5, failed=1)
+    result.assert_outcomes(passed=6, failed=1)
     result.stdout.fnmatch_lines(["E *AssertionError: 127.0.0.1: 1 of 1 ports are not as expected: * is closed (*"])
-
-
-def test_the_chat_fixture(impl: ModuleType, pytester: pytest.Pytester) -> None:
-    if not hasattr(impl, "ChatServer"):
-        pytest.skip("there is no ChatServer yet")
-    pytester.makepyfile(
-        """
-        import oxisock
-
-        def test_chat(oxisock_chat_server):
-            with oxisock.ChatClient(*oxisock_chat_server.address, nick="ada") as client:
-                assert client.nick == "ada"
-                assert [member.nick for member in oxisock_chat_server.members()] == ["ada"]
-        """
-    )
-    run_pytest(pytester, impl=impl.impl).assert_outcomes(passed=1)
 
 
 def test_the_fixtures_are_listed_with_what_they_are(pytester: pytest.Pytester) -> None:

@@ -29,18 +29,25 @@ def ports_open(report: object) -> list[int]:
     return [result.port for result in report.open]  # type: ignore[attr-defined]
 
 
-def test_repeated_full_scans_have_no_false_open(impl: ModuleType) -> None:
-    """In a namespace of its own, where nobody else listens, and source ports are few: probes do meet themselves."""
+def test_repeated_scans_have_no_false_open(impl: ModuleType) -> None:
+    """In a namespace of its own, where nobody else listens, and source ports are few: probes do meet themselves.
+
+    Only where those few are asked, so that is what is done most often.
+    """
+    full = 4 if impl.impl == "native" else 1
     code = f"""
 import socket
 from oxisock import {impl.impl} as impl
 listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(10)]
 ports = sorted(l.getsockname()[1] for l in listeners)
-for seed in range(4):
-    report = impl.scan("127.0.0.1", "-", seed=seed, keep=["open", "filtered", "error"])
-    assert [r.port for r in report] == ports, report.results
-    assert sum(report.counts.values()) == 65535
-print("right")
+met = 0
+for spec, size, times in ("-", 65535, {full}), ("39900-40499", 600, 30):
+    for seed in range(times):
+        report = impl.scan("127.0.0.1", spec, seed=seed, keep=["open", "closed", "filtered", "error"])
+        assert [r.port for r in report if not r.state == "closed"] == ports, report.open
+        assert sum(report.counts.values()) == size
+        met += sum(r.reason == "self-connect" for r in report)
+print("right" if met else "no probe met itself")
 """
     with FarHost() as alone:
         alone.inside("sysctl -qw", "net.ipv4.ip_local_port_range=40000 40399")
