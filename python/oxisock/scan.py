@@ -137,26 +137,10 @@ class Scanner:
         Raises ValueError or TypeError for a bad argument, saying which part of it is at fault, and ``socket.gaierror``
         where no target resolves.
         """
+        from . import scan_calls
         from .scan_plan import ScanOptions
 
-        options = ScanOptions(
-            timeout,
-            retries,
-            adaptive,
-            concurrency,
-            rate,
-            threads,
-            order,
-            seed,
-            shard,
-            family,
-            resolve_all,
-            banner,
-            keep,
-            trace,
-        )
-        from . import scan_calls
-
+        options = ScanOptions.among(locals())
         return scan_calls.scan(self._engine, targets, ports, exclude, exclude_ports, options, on_result, on_progress)
 
     def scan_iter(
@@ -186,26 +170,10 @@ class Scanner:
         The arguments, and what is raised for bad ones, are those of ``scan``. The Scan is an iterator and a context
         manager; leaving ``with``, ``cancel()``, ``close()`` or dropping it ends the scan.
         """
+        from . import scan_calls
         from .scan_plan import ScanOptions
 
-        options = ScanOptions(
-            timeout,
-            retries,
-            adaptive,
-            concurrency,
-            rate,
-            threads,
-            order,
-            seed,
-            shard,
-            family,
-            resolve_all,
-            banner,
-            keep,
-            trace,
-        )
-        from . import scan_calls
-
+        options = ScanOptions.among(locals())
         return scan_calls.scan_iter(self._engine, targets, ports, exclude, exclude_ports, options)
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:

@@ -7,7 +7,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from .engines import ScanPlan
 from .resolve import Family, resolve
@@ -44,6 +44,11 @@ class ScanOptions(NamedTuple):
     banner: bool | float = False
     keep: str | Iterable[str] = ("open",)
     trace: bool = False
+
+    @classmethod
+    def among(cls, arguments: dict[str, Any]) -> ScanOptions:
+        """Give those among the arguments of a function that has all of them by these names."""
+        return cls(*(arguments[name] for name in cls._fields))
 
 
 class ScanKeywords(TypedDict, total=False):
