@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import binding
 from .engines import UdpPlan
@@ -150,24 +150,51 @@ def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None =
     Both engines share this function: a request is a handful of system calls, and nearly all of its time is spent
     waiting, so a native one would only be a second one to keep alike.
     """
-    host, payload = check_request(host, port, payload, timeout, retries)
+    question = checked(host, port, payload, timeout, retries)
     deadline = None if timeout is None else time.monotonic() + timeout
-    where = spoken(host, port)
     refusal: OSError | None = None
-    for address in _addresses(host, timeout, where):
+    for address in _addresses(question):
         try:
-            return _ask(address, port, payload, deadline, timeout, retries, where)
+            return _ask(question, address, deadline)
         except TimeoutError:
             raise
         except OSError as error:
-            refusal = OSError(error.errno, f"{where}: {error.strerror}")
+            refusal = question.refused(error)
         deadline = None if timeout is None else time.monotonic() + timeout
     assert refusal is not None
     raise refusal
 
 
-def check_request(host: str, port: int, payload: bytes, timeout: float | None, retries: int) -> tuple[str, bytes]:
-    """Give host and payload as they are to be used; raise ValueError or TypeError as `udp_request` says."""
+class Question(NamedTuple):
+    """A request that makes sense."""
+
+    host: str
+    port: int
+    payload: bytes
+    timeout: float | None  # of each try
+    retries: int
+
+    @property
+    def where(self) -> str:
+        """Host and port as one says them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def unanswered(self) -> TimeoutError:
+        """Make the error of a request that nobody answered."""
+        tries = f"{self.retries + 1} tries" if self.retries else "1 try"
+        return TimeoutError(f"no answer from {self.where} within {self.timeout:g} s ({tries})")
+
+    def unresolved(self, error: TimeoutError) -> TimeoutError:
+        """Make the error of a name that took too long to look up."""
+        return TimeoutError(f"no answer from {self.where} within {self.timeout:g} s: {error}")
+
+    def refused(self, error: OSError) -> OSError:
+        """Make the error of an address where the network says that nobody is there."""
+        return OSError(error.errno, f"{self.where}: {error.strerror}")
+
+
+def checked(host: str, port: int, payload: bytes, timeout: float | None, retries: int) -> Question:
+    """Make the question; raise ValueError or TypeError as `udp_request` says."""
     binding.check_port(port)
     if port == 0:
         raise ValueError("port must be an integer from 1 to 65535, not 0")
@@ -184,45 +211,28 @@ def check_request(host: str, port: int, payload: bytes, timeout: float | None, r
         raise ValueError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries must be an integer that is not negative, not {retries!r}")
-    return host.strip(), payload
+    return Question(host.strip(), port, payload, timeout, retries)
 
 
-def spoken(host: str, port: int) -> str:
-    """Write a host and a port as one says them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def unanswered(where: str, timeout: float | None, retries: int) -> TimeoutError:
-    """Make the error of a request that nobody answered."""
-    tries = f"{retries + 1} tries" if retries else "1 try"
-    return TimeoutError(f"no answer from {where} within {timeout:g} s ({tries})")
-
-
-def _addresses(host: str, timeout: float | None, where: str) -> list[str]:
+def _addresses(question: Question) -> list[str]:
     from .resolve import host_addresses
 
     try:
-        found = host_addresses(host, timeout=timeout)
+        found = host_addresses(question.host, timeout=question.timeout)
     except TimeoutError as error:
-        raise TimeoutError(f"no answer from {where} within {timeout:g} s: {error}") from error
+        raise question.unresolved(error) from error
     return sorted(found, key=lambda address: ":" in address)
 
 
-def _ask(
-    address: str,
-    port: int,
-    payload: bytes,
-    deadline: float | None,
-    timeout: float | None,
-    retries: int,
-    where: str,
-) -> bytes:
-    with towards(address, port) as sock:
-        for number in range(retries + 1):
+def _ask(question: Question, address: str, deadline: float | None) -> bytes:
+    """Ask one address; the first try ends at ``deadline``, the others have their own."""
+    timeout = question.timeout
+    with towards(address, question.port) as sock:
+        for number in range(question.retries + 1):
             if number and timeout is not None:
                 deadline = time.monotonic() + timeout
             sock.settimeout(None)
-            sock.send(payload)
+            sock.send(question.payload)
             left = None if deadline is None else deadline - time.monotonic()
             try:
                 if left is None or left > 0:
@@ -230,7 +240,7 @@ def _ask(
                     return sock.recv(65535)
             except TimeoutError:
                 continue
-    raise unanswered(where, timeout, retries)
+    raise question.unanswered()
 
 
 def towards(address: str, port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from ..addresses import parse_address
 from ..background import in_thread
 from ..request import check_connect, collect
 from ..resolve import host_addresses
-from ..udp import check_request, spoken, towards, unanswered
+from ..udp import Question, checked, towards
 
 _CHUNK = 1 << 16
 
@@ -103,46 +103,38 @@ async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | 
 
     Arguments and errors are those of ``oxisock.udp_request``.
     """
-    host, payload = check_request(host, port, payload, timeout, retries)
+    question = checked(host, port, payload, timeout, retries)
     deadline = deadline_in(timeout)
-    where = spoken(host, port)
     try:
-        addresses = await addresses_of(host, timeout)
+        addresses = await addresses_of(question.host, timeout)
     except TimeoutError as error:
-        raise TimeoutError(f"no answer from {where} within {timeout:g} s: {error}") from error
+        raise question.unresolved(error) from error
     refusal: OSError | None = None
     for address in sorted(addresses, key=lambda address: ":" in address):
         try:
-            return await _ask(address, port, payload, deadline, timeout, retries, where)
+            return await _ask(question, address, deadline)
         except TimeoutError:
             raise
         except OSError as error:
-            refusal = OSError(error.errno, f"{where}: {error.strerror}")
+            refusal = question.refused(error)
         deadline = deadline_in(timeout)
     assert refusal is not None
     raise refusal
 
 
-async def _ask(
-    address: str,
-    port: int,
-    payload: bytes,
-    deadline: float | None,
-    timeout: float | None,
-    retries: int,
-    where: str,
-) -> bytes:
+async def _ask(question: Question, address: str, deadline: float | None) -> bytes:
+    """Ask one address; the first try ends at ``deadline``, the others have their own."""
     loop = asyncio.get_running_loop()
-    with towards(address, port) as sock:
+    with towards(address, question.port) as sock:
         sock.setblocking(False)
-        for number in range(retries + 1):
+        for number in range(question.retries + 1):
             if number:
-                deadline = deadline_in(timeout)
+                deadline = deadline_in(question.timeout)
             try:
                 async with within(deadline):
                     # Not sock_sendall: it sends no empty datagram.
-                    sock.send(payload)
+                    sock.send(question.payload)
                     return await loop.sock_recv(sock, 65535)
             except (TimeoutError, BlockingIOError):
                 continue
-    raise unanswered(where, timeout, retries)
+    raise question.unanswered()
