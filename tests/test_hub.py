@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 )
 
 from oxisock import _native
-from oxisock.engines import NEVER, HubPlan
+from oxisock.engines.chat import HubPlan
+from oxisock.engines.servers import NEVER
 from oxisock.pure.hub import Hub
 
 SECOND = 10**9

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oxisock import _native
-from oxisock.engines import CLOSED, FILTERED, OPEN
+from oxisock.engines.scan import CLOSED, FILTERED, OPEN
 from oxisock.pure.scan import ScanEngine as PureEngine
 from simulator import MS, SECOND, SimHost, plan, simulate
 

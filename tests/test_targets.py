@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxisock import Targets, parse_targets
-from oxisock.engines import AddressRange
+from oxisock.engines.scan import AddressRange
 from oxisock.targets import RangeSet
 
 LOOPBACK = socket.if_indextoname(1) if sys.platform == "linux" else ""

@@ -5,25 +5,12 @@ from typing import Final, final
 
 from typing_extensions import disjoint_base
 
-from .engines import (
-    Buffer,
-    Counters,
-    EventTuple,
-    FaultPlan,
-    HubClose,
-    HubEvent,
-    HubMember,
-    HubPlan,
-    Item,
-    OutcomeTuple,
-    Reply,
-    ScanPlan,
-    ServerPlan,
-    TallyTuple,
-    UdpPlan,
-    UdpTally,
-)
-from .engines import Framer as _AnyFramer
+from .engines.chat import HubClose, HubEvent, HubMember, HubPlan
+from .engines.framing import Buffer
+from .engines.framing import Framer as _AnyFramer
+from .engines.scan import EventTuple, OutcomeTuple, ScanPlan, TallyTuple
+from .engines.servers import Counters, FaultPlan, Item, Reply, ServerPlan
+from .engines.udp import UdpPlan, UdpTally
 from .types import Datagram, Peer, SkippedFrame
 
 __all__ = [

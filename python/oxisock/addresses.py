@@ -10,7 +10,7 @@ import re
 import socket
 from typing import Final
 
-from .engines import AddressRange
+from .engines.scan import AddressRange
 
 _IPV6: Final = 1 << 192  # set in the key of every IPv6 address
 _ZONE_BIT: Final = 129  # one bit more than an address has: zones do not touch

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import server_log
-from .engines import HubPlan
+from .engines.chat import HubPlan
 from .lifecycle import drain_nanoseconds
 from .servers import StreamServer, nanoseconds, positive
 from .types import Peer, ServerStats
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from .engines import ChatModule, ChatRun
+    from .engines.chat import ChatModule, ChatRun
 
 _UNLIMITED = 2**31 - 1
 # Connections beyond the members: those who are on their way out.

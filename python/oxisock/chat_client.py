@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from .errors import ChatError, FrameError
 
 if TYPE_CHECKING:
-    from .engines import Impl
     from .framed_socket import FramedSocket
     from .framing import Lines
+    from .selection import Impl
     from .types import Peer
 
 _LONGEST = 1 << 20  # a line of /who in a big room is long

@@ -15,14 +15,15 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from . import server_log
-from .engines import ANSWERED, FINISH, HELD
+from .engines.servers import ANSWERED, FINISH, HELD
 from .lifecycle import drain_nanoseconds
 from .types import ServerStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import Framer, Item, MessageReactor, Reply
+    from .engines.framing import Framer
+    from .engines.servers import Item, MessageReactor, Reply
     from .framing import Codec, StreamDecoder
     from .types import Peer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from .engines import Buffer
+from .engines.framing import Buffer
 from .errors import FrameError
 from .framing import (
     Delimiter,

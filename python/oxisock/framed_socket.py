@@ -17,7 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from .engines import Buffer
+from .engines.framing import Buffer
 from .errors import FrameError
 from .framing import Bound, Codec, StreamCodec, StreamDecoder
 from .resolve import host_addresses

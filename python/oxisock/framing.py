@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from operator import index
 from typing import ClassVar, Literal, NoReturn, Protocol, Self, runtime_checkable
 
-from .engines import Buffer, Framer, FramingModule, Impl
+from .engines.framing import Buffer, Framer, FramingModule
 from .errors import FrameError
+from .selection import Impl
 from .types import SkippedFrame
 
 KIB = 1 << 10

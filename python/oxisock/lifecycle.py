@@ -12,7 +12,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeVar
 
-from .engines import NEVER
+from .engines.servers import NEVER
 from .types import Peer, ServerStats, StopReport
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
-    from .engines import Impl
+    from .selection import Impl
 
 _Self = TypeVar("_Self", bound="Server")
 

@@ -15,13 +15,13 @@ from . import threaded as _threaded
 from . import udp as _udp
 from . import well_known as _well_known
 from .chat import ChatEvent, ChatMember
-from .engines import FramingModule as _FramingModule
-from .engines import Impl as _Impl
+from .engines.framing import FramingModule as _FramingModule
 from .errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
 from .framing import Codec, Decoder
 from .report import PortChange, ReportDiff, ScanReport
 from .scan import Scanner as _Scanner
 from .scan_run import Scan
+from .selection import Impl as _Impl
 from .servers import Faults
 from .services import service_name
 from .specs import parse_ports, parse_targets

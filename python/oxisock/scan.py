@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .engines import ScanModule
+    from .engines.scan import ScanModule
     from .report import ScanReport
     from .resolve import Family
     from .scan_run import Scan

@@ -17,7 +17,7 @@ from .types import ScanStats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import ScanModule
+    from .engines.scan import ScanModule
     from .scan_steps import Step, Steps
     from .specs import PortSpec, TargetSpec
     from .types import PortResult, Progress

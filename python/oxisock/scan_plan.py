@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypedDict
 
-from .engines import ScanPlan
+from .engines.scan import ScanPlan
 from .resolve import Family, resolve
 from .services import top_ports
 from .specs import PortSpec, TargetSpec, parse_targets, port_array
@@ -17,7 +17,7 @@ from .targets import Targets
 from .types import PortState
 
 STATES = tuple(PortState)
-"""The states, in the order of their numbers in engines.py."""
+"""The states, in the order of their numbers in engines.scan."""
 
 _NS = 1_000_000_000
 _FOREVER = 3600.0  # a probe without a timeout: the kernel gives up long before

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from .engines import ERROR, SENT, EventTuple, OutcomeTuple, ScanPlan, ScanRun, Tally
+from .engines.scan import ERROR, SENT, EventTuple, OutcomeTuple, ScanPlan, ScanRun, Tally
 from .errors import ScanInterrupted
 from .scan_plan import STATES, ScanJob
 from .services import service_name

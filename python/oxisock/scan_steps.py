@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
-from .engines import OPEN, OutcomeTuple, ScanPlan, ScanRun
+from .engines.scan import OPEN, OutcomeTuple, ScanPlan, ScanRun
 from .scan_plan import ScanOptions, make_job, seconds
 from .scan_run import reason_text, result_of
 from .services import port_number

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import binding
 from .dispatch import Dispatcher, UserFramer
-from .engines import NEVER, FaultPlan, ServerPlan
+from .engines.servers import NEVER, FaultPlan, ServerPlan
 from .framing import MIB, Codec, StreamCodec
 from .lifecycle import Server, drain_nanoseconds
 from .types import Peer, ServerStats
@@ -16,7 +16,8 @@ from .types import Peer, ServerStats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import EchoRun, Framer, FramingModule, ServersModule
+    from .engines.framing import Framer, FramingModule
+    from .engines.servers import EchoRun, ServersModule
 
 
 class Faults(NamedTuple):

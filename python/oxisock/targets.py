@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 from .addresses import format_key, key_range, make_key, parse_address
-from .engines import AddressRange
+from .engines.scan import AddressRange
 
 _FEW: Final = 64
 

@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import binding
-from .engines import UdpPlan
+from .engines.udp import UdpPlan
 from .lifecycle import Server
 from .udp_handling import Echoing, Handling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import UdpModule
+    from .engines.udp import UdpModule
     from .types import Peer
 
 _LONGEST = 65_527  # bytes of a datagram over IPv6, and 20 less over IPv4

@@ -12,7 +12,7 @@ from .types import ServerStats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .engines import UdpEcho, UdpLoop, UdpTally
+    from .engines.udp import UdpEcho, UdpLoop, UdpTally
     from .types import Datagram, Peer
 
 _PLAIN = frozenset((bytes, type(None)))

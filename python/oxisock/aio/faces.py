@@ -11,7 +11,8 @@ from functools import cache, partial
 from types import TracebackType
 from typing import Any, Unpack
 
-from ..engines import FramingModule, Impl, ScanModule
+from ..engines.framing import FramingModule
+from ..engines.scan import ScanModule
 from ..framing import Codec
 from ..report import ScanReport
 from ..request import check_connect, no_answer
@@ -19,6 +20,7 @@ from ..scan import Scanner
 from ..scan_plan import ScanKeywords, ScanOptions, make_job
 from ..scan_run import Scan
 from ..scan_steps import Questions, checked_host
+from ..selection import Impl
 from ..services import port_number
 from ..specs import PortSpec, TargetSpec
 from ..types import PortResult, Progress

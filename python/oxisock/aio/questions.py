@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from typing import TypeVar
 
-from ..engines import OutcomeTuple, ScanRun
+from ..engines.scan import OutcomeTuple, ScanRun
 from ..scan_steps import LookUp, Outcomes, Step, Steps
 from .connect import addresses_of
 

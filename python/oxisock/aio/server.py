@@ -20,9 +20,9 @@ from typing import Any, NoReturn, Self
 
 from .. import binding, server_log
 from ..background import in_thread
-from ..engines import Impl
 from ..errors import FrameError
 from ..lifecycle import check_drain
+from ..selection import Impl
 from ..servers import Limits
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream

@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from ..engines import Buffer, FramingModule
+from ..engines.framing import Buffer, FramingModule
 from ..errors import FrameError
 from ..framing import Codec, StreamCodec, StreamDecoder
 from ..types import Peer

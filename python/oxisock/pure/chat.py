@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..engines import NEVER
+from ..engines.servers import NEVER
 from .connection import CUT, OPEN
 from .framing import lines_framer
 from .hub import Hub
@@ -16,7 +16,9 @@ from .reactor import Link, Reactor, Service
 from .reactor_run import ReactorRun
 
 if TYPE_CHECKING:
-    from ..engines import FrameDecoder, HubClose, HubEvent, HubPlan, ServerPlan
+    from ..engines.chat import HubClose, HubEvent, HubPlan
+    from ..engines.framing import FrameDecoder
+    from ..engines.servers import ServerPlan
 
 _PATIENCE = 5_000_000_000  # with who is to go and does not read
 _KEPT_EVENTS = 1 << 16  # that wait for somebody who is slower than the chat

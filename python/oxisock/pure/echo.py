@@ -11,7 +11,7 @@ from .reactor import Link, Reactor, Service
 from .reactor_run import ReactorRun
 
 if TYPE_CHECKING:
-    from ..engines import FaultPlan, ServerPlan
+    from ..engines.servers import FaultPlan, ServerPlan
 
 
 class Echo(Service):

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from ..engines import Buffer, FrameDecoder
-from ..engines import Framer as FramerProtocol
+from ..engines.framing import Buffer, FrameDecoder
+from ..engines.framing import Framer as FramerProtocol
 from ..errors import FrameError
 from ..types import SkippedFrame
 from .counted import Counted, Decimal, Escaped, Fault, Fixed, LengthPrefix, Varint

@@ -17,10 +17,10 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..engines import NEVER
+from ..engines.servers import NEVER
 
 if TYPE_CHECKING:
-    from ..engines import HubClose, HubEvent, HubMember, HubPlan
+    from ..engines.chat import HubClose, HubEvent, HubMember, HubPlan
 
 _NICK = re.compile(r"[A-Za-z0-9_-]{1,24}", re.ASCII)
 _GUEST = re.compile(r"guest-[0-9]+", re.ASCII | re.IGNORECASE)

@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 
 from ..binding import still_sending
-from ..engines import NEVER
+from ..engines.servers import NEVER
 
 _LINGER = 2_000_000_000  # nanoseconds at most, for the last bytes of a connection to arrive
 _LOOK = 5_000_000  # between two looks whether they have

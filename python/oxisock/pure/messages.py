@@ -6,12 +6,13 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from ..engines import FINISH, HELD
+from ..engines.servers import FINISH, HELD
 from .reactor import Link, Reactor, Service
 from .reactor_run import ReactorRun
 
 if TYPE_CHECKING:
-    from ..engines import Framer, Item, Reply, ServerPlan
+    from ..engines.framing import Framer
+    from ..engines.servers import Item, Reply, ServerPlan
 
 
 class Messages(Service):

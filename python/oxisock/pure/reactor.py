@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..binding import still_sending
-from ..engines import NEVER, FaultPlan, ServerPlan
+from ..engines.servers import NEVER, FaultPlan, ServerPlan
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
 from .door import Door
 from .lingering import Lingering
@@ -25,7 +25,7 @@ from .lingering import Lingering
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..engines import Counters
+    from ..engines.servers import Counters
     from ..types import Peer
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..engines import Counters
+    from ..engines.servers import Counters
     from .reactor import Reactor
 
 

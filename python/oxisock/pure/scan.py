@@ -11,7 +11,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from ..engines import (
+from ..engines.scan import (
     CONN_REFUSED,
     HOST_UNREACHABLE,
     NET_UNREACHABLE,

@@ -12,7 +12,7 @@ import heapq
 from collections import deque
 from typing import NamedTuple
 
-from ..engines import (
+from ..engines.scan import (
     CLOSED,
     CONN_REFUSED,
     ERROR,

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..engines import UdpPlan, UdpTally
+from ..engines.udp import UdpPlan, UdpTally
 from ..types import Datagram, Peer
 
 if TYPE_CHECKING:

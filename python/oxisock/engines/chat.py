@@ -1,0 +1,93 @@
+"""What the chat face needs from an engine: the hub machine, and a chat under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from .servers import ReactorRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .servers import ServerPlan
+
+
+class HubPlan(NamedTuple):
+    """The rules of a chat; durations are integer nanoseconds, NEVER for no limit."""
+
+    name: str
+    max_clients: int
+    max_line: int
+    history: int
+    queue_limit: int
+    drop: bool  # what a slow client misses is dropped; otherwise it is closed
+    interval: int  # between two lines in the long run, 0 for no limit
+    burst: int  # lines at once
+    idle_timeout: int
+    echo: bool
+    events: bool  # whether anybody wants them
+
+
+HubClose: TypeAlias = "tuple[int, bytes, bool]"
+"""A client to be closed: what to send it last, and whether it is to be cut off at once instead."""
+
+HubEvent: TypeAlias = "tuple[str, str, str]"
+"""The fields of ChatEvent."""
+
+HubMember: TypeAlias = "tuple[int, str, int, int, int]"
+"""The client, its nick, when it joined, bytes waiting for it, and lines that it missed."""
+
+
+class HubMachine(Protocol):
+    """The room of a chat; ``oxisock.pure.hub`` says what each of these means."""
+
+    @property
+    def full(self) -> bool: ...
+    @property
+    def timeouts(self) -> int: ...
+    def joined(self, client: int, now: int) -> bool: ...
+    def line(self, client: int, line: bytes, now: int) -> None: ...
+    def too_long(self, client: int, now: int) -> None: ...
+    def left(self, client: int, lost: bool) -> None: ...
+    def tick(self, now: int) -> None: ...
+    def backlog(self, client: int, size: int) -> bool: ...
+    def broadcast(self, text: str) -> None: ...
+    def kick(self, nick: str, reason: str) -> bool: ...
+    def close(self) -> None: ...
+    def take_pressed(self) -> list[int]: ...
+    def take_closes(self) -> list[HubClose]: ...
+    def take_dirty(self) -> list[int]: ...
+    def take(self, client: int) -> bytes: ...
+    def take_events(self) -> list[HubEvent]: ...
+    def deadline(self) -> int: ...
+    def members(self) -> list[HubMember]: ...
+
+
+class ChatRun(ReactorRun, Protocol):
+    """A chat server under way, on a thread of its own."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether it has ended."""
+
+    def now(self) -> int:
+        """Give the time on the clock of ``members``, in nanoseconds."""
+
+    def members(self) -> list[tuple[str, str, int, int, int, int]]:
+        """Give nick, host, port, time of joining, bytes queued and lines skipped of everybody, in order of joining."""
+
+    def broadcast(self, text: str) -> None:
+        """Say something to everybody."""
+
+    def kick(self, nick: str, reason: str) -> bool:
+        """Part with a client; False if nobody is called so."""
+
+    def events(self, timeout: float) -> tuple[Sequence[HubEvent], int] | None:
+        """Wait at most ``timeout`` seconds for events and give them, with the number of those lost because nobody took
+        them in time; None when there will be no more."""
+
+
+class ChatModule(Protocol):
+    """What the chat face needs from an engine."""
+
+    def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun:
+        """Begin to chat on the listening descriptor ``listener``, which is taken over."""

@@ -1,0 +1,68 @@
+"""What the framing face needs from an engine: a framer for each kind of codec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..types import SkippedFrame
+
+
+# Any object with a C-contiguous buffer; typing has a name for it from Python 3.12 on.
+Buffer = bytes | bytearray | memoryview
+
+
+class FrameDecoder(Protocol):
+    """One stream being cut into frames; `framing.Decoder` says what each method does."""
+
+    @property
+    def buffered(self) -> int: ...
+    @property
+    def skipped_count(self) -> int: ...
+    def feed(self, data: Buffer, /) -> list[bytes]: ...
+    def eof(self) -> list[bytes]: ...
+    def take_skipped(self) -> list[SkippedFrame]: ...
+    def get_buffer(self, sizehint: int, /) -> memoryview: ...
+    def buffer_updated(self, n: int, /) -> list[bytes]: ...
+
+
+class Framer(Protocol):
+    """A codec with its parameters, checked by the face, in one engine."""
+
+    def encode(self, payload: Buffer, /) -> bytes:
+        """Frame one payload; ValueError unless decoding the result gives exactly that payload."""
+
+    def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
+        """Frame payloads one after the other."""
+
+    def decoder(self, skip: bool, /) -> FrameDecoder:
+        """Begin a stream; ``skip`` leaves bad frames out where that can be done."""
+
+
+class FramingModule(Protocol):
+    """What the framing face needs from an engine: a framer for each kind of codec. Sizes are bytes."""
+
+    def length_framer(
+        self, width: int, little: bool, offset: int, adjustment: int, strip: int, max_frame: int, /
+    ) -> Framer:
+        """A field of ``width`` bytes after ``offset`` others; ``strip`` is a number here."""
+
+    def escaped_framer(self, max_frame: int, /) -> Framer:
+        """multiprocessing's: a signed 32-bit length, where -1 announces an unsigned 64-bit one."""
+
+    def varint_framer(self, max_frame: int, /) -> Framer:
+        """A LEB128 length."""
+
+    def decimal_framer(self, separator: int, trailer: int | None, max_frame: int, /) -> Framer:
+        """A length in decimal digits up to the byte ``separator``; the byte ``trailer`` ends the frame."""
+
+    def fixed_framer(self, size: int, /) -> Framer:
+        """Every frame of the same size."""
+
+    def delimiter_framer(self, delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> Framer:
+        """Frames end at the earliest end of one of ``delimiters``."""
+
+    def lines_framer(self, keep: bool, eof_frame: bool, max_frame: int, /) -> Framer:
+        """Frames end at LF, and one CR before it belongs to the end."""
