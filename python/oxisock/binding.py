@@ -95,6 +95,15 @@ def address_of(sock: socket.socket) -> Peer:
     return Peer(host, port)
 
 
+def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
+    """Set what a fresh connection needs; one that is reset already says so at its first read."""
+    with suppress(OSError):
+        if nodelay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 def is_loopback(host: str) -> bool:
     """Say whether an address in text form can be reached from this machine only."""
     return host.startswith(("127.", "::ffff:127.")) or host == "::1"

@@ -136,7 +136,8 @@ class Server:
         """
         self._check_process()
         check_drain(drain)
-        with _signals() as hits:
+        hits: list[int] = []
+        with heeding_signals(lambda number, frame: hits.append(number)):
             if self._running is None:
                 self.start()
             running = self._running
@@ -252,13 +253,8 @@ def drain_nanoseconds(drain: float | None) -> int:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list for as long as the block lasts, where Python allows it."""
-    hits: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        hits.append(number)
-
+def heeding_signals(note: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Call ``note`` at SIGINT and SIGTERM, for as long as the block lasts, where Python allows it."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -266,7 +262,7 @@ def _signals() -> Iterator[list[int]]:
             if not (number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN):
                 before[number] = signal.signal(number, note)
     try:
-        yield hits
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -163,11 +163,7 @@ class _Threads:
                 return True
             return False
         plan = self._limits.plan
-        with suppress(OSError):  # reset already: the first read will tell
-            if plan.nodelay:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if plan.keepalive:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        binding.prepare(sock, plan.nodelay, plan.keepalive)
         peer = Peer(address[0], address[1])
         conn = ThreadConnection(sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters)
         thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer.port}", daemon=True)

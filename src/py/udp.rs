@@ -42,7 +42,7 @@ fn types(py: Python<'_>) -> PyResult<&'static Types> {
             new: PyType::new::<PyTuple>(py).getattr("__new__")?.unbind(),
             datagram: types.getattr("Datagram")?.unbind(),
             peer: types.getattr("Peer")?.unbind(),
-            tally: py.import("oxisock.engines")?.getattr("UdpTally")?.unbind(),
+            tally: py.import("oxisock.engines.udp")?.getattr("UdpTally")?.unbind(),
         })
     })
 }

@@ -6,14 +6,12 @@ import asyncio
 import errno
 import inspect
 import os
-import signal
 import socket
-import threading
 import time
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
@@ -21,7 +19,7 @@ from typing import Any, NoReturn, Self
 from .. import binding, server_log
 from ..background import in_thread
 from ..errors import FrameError
-from ..lifecycle import check_drain
+from ..lifecycle import check_drain, heeding_signals
 from ..selection import Impl
 from ..servers import Limits
 from ..types import Peer, ServerStats, StopReport
@@ -139,7 +137,7 @@ class FramedServer:
         core = self._core
         assert core is not None
         try:
-            with _signals(core, drain):
+            with heeding_signals(partial(core.signalled, drain)):
                 await asyncio.wait([core.ended])
         except asyncio.CancelledError:
             await self.stop()
@@ -206,6 +204,7 @@ class _Core:
         self._streams: dict[asyncio.Task[None], ServedStream] = {}
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
+        self._signals = 0  # that asked it to stop
         self._spare = binding.Spare()
         self._again = 0.0  # the time before which nobody is accepted
         self._listening = self.loop.create_task(self._listen())
@@ -220,6 +219,12 @@ class _Core:
         if not self.stopping:
             self.stopping = True
             self._end_task = self.loop.create_task(self._end())
+
+    def signalled(self, drain: float | None, number: int, frame: FrameType | None) -> None:
+        """Stop with ``drain`` at the first signal, and at once at the second."""
+        self._signals += 1
+        # Within a signal handler only this is allowed, and it wakes the loop.
+        self.loop.call_soon_threadsafe(self.begin_stop, drain if self._signals == 1 else 0.0)
 
     def inside(self) -> bool:
         """Say whether the running task is a handler's."""
@@ -377,30 +382,6 @@ class _Core:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if left == float("inf") else left):
                     await self._changed.wait()
-
-
-@contextmanager
-def _signals(core: _Core, drain: float | None) -> Iterator[None]:
-    """Stop the server at SIGINT and SIGTERM, for as long as the block lasts, where Python allows it."""
-    hits = 0
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal hits
-        hits += 1
-        # Within a signal handler only this is allowed, and it wakes the loop.
-        core.loop.call_soon_threadsafe(core.begin_stop, drain if hits == 1 else 0.0)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Whoever runs us in the background with Ctrl-C ignored means it.
-            if not (number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN):
-                before[number] = signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 _live: weakref.WeakSet[_Core] = weakref.WeakSet()

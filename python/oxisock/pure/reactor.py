@@ -16,7 +16,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..binding import still_sending
+from ..binding import prepare, still_sending
 from ..engines.servers import NEVER, FaultPlan, ServerPlan
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
 from .door import Door
@@ -317,13 +317,7 @@ class Reactor:
     def _open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
         plan, faults = self._plan, self._faults
         sock.setblocking(False)
-        try:
-            if plan.nodelay:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if plan.keepalive:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except OSError:  # reset already: the first read will tell
-            pass
+        prepare(sock, plan.nodelay, plan.keepalive)
         limits = (plan.idle_timeout, plan.write_timeout, plan.max_buffered)
         if faults is None:
             machine = Connection(now, *limits)
