@@ -197,7 +197,7 @@ def _words(error: Exception) -> str:
 
 def painted(line: str) -> str:
     """Give a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
-    from ..pure.hub import clean
+    from ..pure.chat_text import clean
 
     line = clean(line)
     if not coloured(sys.stdout):

@@ -13,28 +13,18 @@ A client is a number that the driver chooses; numbers grow with every join.
 from __future__ import annotations
 
 import heapq
-import re
 from collections import deque
 from typing import TYPE_CHECKING
 
 from ..engines.servers import NEVER
+from .chat_text import clean, is_guest, is_nick
 
 if TYPE_CHECKING:
     from ..engines.chat import HubClose, HubEvent, HubMember, HubPlan
 
-_NICK = re.compile(r"[A-Za-z0-9_-]{1,24}", re.ASCII)
-_GUEST = re.compile(r"guest-[0-9]+", re.ASCII | re.IGNORECASE)
 _SECOND = 1_000_000_000
-_REMOVED = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-_CLEAN = {**_REMOVED, 0x09: " "}
 
 HELP = b"* /nick NAME, /who, /msg NICK TEXT, /me ACTION, /ping, /quit [TEXT], /help; //x says /x\n"
-
-
-def clean(text: str) -> str:
-    """Take out what would move a terminal's cursor or turn its text around; a tab becomes a space."""
-    # Whatever is to be removed is not printable, so most lines are done with one look.
-    return text if text.isprintable() else text.translate(_CLEAN)
 
 
 class _Client:
@@ -281,9 +271,9 @@ class Hub:
 
     def _rename(self, client: int, member: _Client, nick: str) -> None:
         old, key = member.nick, nick.lower()
-        if not _NICK.fullmatch(nick):
+        if not is_nick(nick):
             self._deliver(client, member, b"! bad nick: 1 to 24 letters, digits, _ and -\n")
-        elif _GUEST.fullmatch(nick):
+        elif is_guest(nick):
             self._deliver(client, member, b"! bad nick: guest-N is given, not chosen\n")
         elif nick == old:
             self._deliver(client, member, f"! you are {nick} already\n".encode())
