@@ -15,7 +15,7 @@ import pytest
 
 import oxisock
 from commands import environment
-from processes import ended, process
+from test_servers_process import ended, process
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs the source tree")
