@@ -7,6 +7,7 @@ pub mod framing;
 pub mod load;
 pub mod messages;
 pub mod net;
+pub mod raw_loop;
 pub mod reactor;
 pub mod scan;
 pub mod udp;

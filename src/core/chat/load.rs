@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::core::errors::{Error, Result};
+use crate::core::raw_loop::raw_loop;
 
 const SLICE: Duration = Duration::from_millis(50);
 const STALL: Duration = Duration::from_secs(10);
@@ -178,31 +179,10 @@ fn drain(mut talker: &std::net::TcpStream, buffer: &mut [u8]) -> Result<()> {
 }
 
 /// The least that a chat server can do: every chunk to everybody else, joined into one send for each of a turn.
-pub fn raw_chat_loop(listener: std::net::TcpListener, mut keep_going: impl FnMut() -> bool) -> Result<()> {
-    let mut listener = TcpListener::from_std(listener);
-    let mut poll = Poll::new()?;
-    let door = Token(usize::MAX);
-    poll.registry().register(&mut listener, door, Interest::READABLE)?;
-    let mut streams: slab::Slab<TcpStream> = slab::Slab::new();
-    let mut events = Events::with_capacity(1024);
-    let mut buffer = vec![0; 256 * 1024];
-    while keep_going() {
-        match poll.poll(&mut events, Some(SLICE)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => other?,
-        }
+pub fn raw_chat_loop(listener: std::net::TcpListener, keep_going: impl FnMut() -> bool) -> Result<()> {
+    raw_loop(listener, keep_going, |streams, readable, buffer| {
         let (mut filled, mut talker) = (0, usize::MAX);
-        for event in &events {
-            if event.token() == door {
-                while let Ok((mut stream, _)) = listener.accept() {
-                    stream.set_nodelay(true)?;
-                    let entry = streams.vacant_entry();
-                    poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
-                    entry.insert(stream);
-                }
-                continue;
-            }
-            let key = event.token().0;
+        for &key in readable {
             match streams.get_mut(key).map(|stream| stream.read(&mut buffer[filled..])) {
                 Some(Ok(0)) => {
                     streams.remove(key);
@@ -216,13 +196,12 @@ pub fn raw_chat_loop(listener: std::net::TcpListener, mut keep_going: impl FnMut
             }
         }
         if filled > 0 {
-            for (key, stream) in &mut streams {
+            for (key, stream) in streams {
                 if key != talker {
                     // Whoever does not take it at once misses it: least is least.
                     let _ = stream.write(&buffer[..filled]);
                 }
             }
         }
-    }
-    Ok(())
+    })
 }

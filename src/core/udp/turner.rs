@@ -115,8 +115,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::udp::echo::Echo;
-    use crate::core::udp::load::{Load, Plan};
 
     const LIMIT: Duration = Duration::from_secs(20);
     const OPTIONS: Options = Options { max_datagram: 2048, answer_low_ports: false, wildcard: false };
@@ -172,31 +170,5 @@ mod tests {
             assert_eq!(reply[0], expected);
         }
         assert_eq!(turner.shared().counts().too_long, 1);
-    }
-
-    #[test]
-    fn an_echo_under_load_answers_everything() {
-        let (socket, target) = bound();
-        let echo = Echo::start(socket, OPTIONS, b"ACK: ").unwrap();
-        let plan = Plan { target, amount: 20_000, window: 32, size: 64, patience: LIMIT, prefix: b"ACK: ".to_vec() };
-        let mut load = Load::new(plan).unwrap();
-        while load.step(Duration::from_millis(100)).unwrap() {}
-        let result = load.result();
-        assert_eq!((result.sent, result.answered, result.wrong), (20_000, 20_000, 0));
-        assert_eq!(echo.shared().counts().messages, 20_000);
-        echo.shared().end(None);
-        assert!(echo.wait(LIMIT));
-    }
-
-    #[test]
-    fn load_on_the_wrong_prefix_is_all_wrong() {
-        let (socket, target) = bound();
-        let echo = Echo::start(socket, OPTIONS, b"NAK: ").unwrap();
-        let plan = Plan { target, amount: 1, window: 1, size: 8, patience: LIMIT, prefix: b"ACK: ".to_vec() };
-        let mut load = Load::new(plan).unwrap();
-        while load.step(Duration::from_millis(100)).unwrap() {}
-        assert_eq!((load.result().answered, load.result().wrong), (0, 1));
-        echo.shared().end(Some(Duration::ZERO));
-        assert!(echo.wait(LIMIT));
     }
 }

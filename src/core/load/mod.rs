@@ -1,0 +1,23 @@
+//! Load for servers: as fast as they answer or at a constant rate, every answer checked, latencies in a histogram.
+//!
+//! [`Schedule`] says when a message is to be sent, [`Talk`] what one connection says and what it may hear, [`Ledger`]
+//! the same for datagrams, which may be lost, and [`Tally`] what came of it all: none of them has a socket or a clock.
+//! [`tcp`] and [`super::udp::load`] move the bytes.
+
+pub mod datagrams;
+pub mod latency;
+pub mod ledger;
+pub mod schedule;
+pub mod script;
+pub mod talk;
+pub mod tally;
+pub mod tcp;
+pub mod wait;
+
+pub use datagrams::{Answer, Datagrams};
+pub use latency::Latency;
+pub use ledger::Ledger;
+pub use schedule::{Schedule, Until};
+pub use script::{Replies, Script};
+pub use talk::Talk;
+pub use tally::{Fault, Progress, Tally};

@@ -1,0 +1,97 @@
+//! What came of a load so far.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Latency;
+use crate::core::errors::Result;
+
+/// Why a connection ended, or a datagram did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The system's number of an error.
+    Os(i32),
+    /// The server closed the connection.
+    Closed,
+    /// Something came that nobody had asked for.
+    Unasked,
+    /// What came is no frame of the codec.
+    Corrupt,
+}
+
+/// The counts and times of a load.
+pub struct Tally {
+    /// Messages that began to be sent.
+    pub sent: u64,
+    /// Those that were answered rightly, in time.
+    pub answered: u64,
+    /// Answers that were not the right ones.
+    pub wrong: u64,
+    /// Messages whose answer did not come: their connection ended, or the time for it ran out.
+    pub lost: u64,
+    /// Right answers to datagrams that had been given up.
+    pub late: u64,
+    /// Right answers to datagrams that came once more.
+    pub duplicates: u64,
+    /// Bytes that the system took.
+    pub bytes_sent: u64,
+    /// Bytes that came.
+    pub bytes_received: u64,
+    /// What the server or the network did to connections, and how often.
+    pub faults: BTreeMap<Fault, u64>,
+    /// What this machine lacked, by the system's number of the error.
+    pub local: BTreeMap<i32, u64>,
+    /// From when a message was to be sent to its right answer.
+    pub latency: Latency,
+    /// How much later than the schedule said the load itself looked after a message.
+    pub lag: Latency,
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether the first message could be sent: all connections are open or have failed.
+    pub begun: bool,
+    /// Connections (of UDP, sockets) that were opened.
+    pub opened: usize,
+    /// Those that are still of use.
+    pub alive: usize,
+    /// Messages that wait for their answers.
+    pub pending: u64,
+    /// Messages that were due and were not sent.
+    pub unsent: u64,
+    /// How long messages were sent, so far.
+    pub sending: Duration,
+    /// How long it took from the first message to the last answer, or to the end of the sending.
+    pub elapsed: Duration,
+}
+
+impl Tally {
+    /// Nothing has happened.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            sent: 0,
+            answered: 0,
+            wrong: 0,
+            lost: 0,
+            late: 0,
+            duplicates: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            faults: BTreeMap::new(),
+            local: BTreeMap::new(),
+            latency: Latency::new()?,
+            lag: Latency::new()?,
+        })
+    }
+
+    /// Count what ended a connection.
+    pub fn fault(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Count what this machine lacked.
+    pub fn lacked(&mut self, code: i32) {
+        *self.local.entry(code).or_default() += 1;
+    }
+}

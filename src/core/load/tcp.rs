@@ -1,0 +1,494 @@
+//! The TCP load: many connections on one thread, each saying its part of the schedule and checking what it hears.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::wait::{Punctual, wait};
+use super::{Fault, Progress, Schedule, Script, Talk, Tally, Until};
+use crate::core::errors::Result;
+use crate::core::net::{errno, is_transient};
+
+/// So many connections are being opened at a time: more would overflow the queues of servers.
+const OPENING: usize = 128;
+/// Silent connections are looked for so often, in nanoseconds.
+const SWEEP: u64 = 20_000_000;
+/// So many messages are dealt before the connections are looked after again.
+const DEAL: usize = 16 * 1024;
+const BUFFER: usize = 256 << 10;
+
+/// What to do.
+pub struct Plan {
+    /// Whom to ask.
+    pub address: SocketAddr,
+    /// How many connections ask at once.
+    pub connections: usize,
+    /// How many messages each may have in flight.
+    pub depth: u64,
+    /// What to say, and what to hear.
+    pub script: Script,
+    /// Messages in 1,000 seconds, all connections together; None is a closed loop.
+    pub rate: Option<u64>,
+    /// When to stop.
+    pub until: Until,
+    /// A connection that is silent for so long has failed.
+    pub timeout: Duration,
+}
+
+enum State {
+    Opening { since: u64 },
+    Open,
+    Gone,
+}
+
+struct Link {
+    /// None where there is no connection, not yet or no more.
+    stream: Option<TcpStream>,
+    state: State,
+    talk: Talk,
+    /// Which part of the schedule is its own; given when all connections are open.
+    lane: usize,
+    dirty: bool,
+}
+
+/// A load under way.
+pub struct TcpLoad {
+    plan: Plan,
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    links: Vec<Link>,
+    opening: usize,
+    opened: usize,
+    alive: usize,
+    /// The links with a part of the schedule, in order.
+    lanes: Vec<usize>,
+    dirty: Vec<usize>,
+    schedule: Schedule,
+    tally: Tally,
+    made: Instant,
+    began: Option<u64>,
+    swept: u64,
+    last_answer: u64,
+    over: Option<u64>,
+}
+
+impl TcpLoad {
+    /// Prepare it; nothing is connected yet.
+    pub fn new(plan: Plan) -> Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; BUFFER],
+            links: Vec::with_capacity(plan.connections),
+            opening: 0,
+            opened: 0,
+            alive: 0,
+            lanes: Vec::new(),
+            dirty: Vec::new(),
+            schedule: Schedule::new(plan.rate, plan.until, 0),
+            tally: Tally::new()?,
+            made: Instant::now(),
+            began: None,
+            swept: 0,
+            last_answer: 0,
+            over: None,
+            plan,
+        })
+    }
+
+    /// Go on for about `slice`, or until a signal comes; false is the end.
+    pub fn step(&mut self, slice: Duration) -> Result<bool> {
+        let _punctual = self.plan.rate.map(|_| Punctual::now());
+        let end = self.now() + slice.as_nanos() as u64;
+        while self.over.is_none() {
+            let mut now = self.now();
+            if self.began.is_none() {
+                self.open_more(now);
+                if self.opening == 0 {
+                    now = self.begin();
+                }
+            }
+            self.deal(now);
+            if now.saturating_sub(self.swept) >= SWEEP {
+                self.sweep(now);
+            }
+            if self.began.is_some() && self.finished(now) {
+                self.over = Some(now);
+                break;
+            }
+            let now = self.now();
+            if now >= end {
+                return Ok(true);
+            }
+            let mut limit = (end - now).min(SWEEP);
+            if let Some(began) = self.began {
+                let next = self.schedule.next_due().map_or(u64::MAX, |due| (began + due).saturating_sub(now));
+                limit = limit.min(next);
+                if let Until::Time(end) = self.plan.until {
+                    // The last wait ends with the sending, not after it.
+                    let left = (began + end).saturating_sub(now);
+                    limit = if left > 0 { limit.min(left) } else { limit };
+                }
+            }
+            if wait(&mut self.poll, &mut self.events, Duration::from_nanos(limit))? {
+                return Ok(true);
+            }
+            self.serve();
+        }
+        Ok(false)
+    }
+
+    /// What came of it so far.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let now = self.over.unwrap_or_else(|| self.now());
+        let spent = self.began.map_or(0, |began| now - began);
+        let sending = match self.plan.until {
+            Until::Time(end) => spent.min(end),
+            Until::Messages(_) => spent,
+        };
+        let elapsed = if self.over.is_some() && self.alive > 0 {
+            self.last_answer.saturating_sub(self.began.unwrap_or_default()).max(match self.plan.until {
+                Until::Time(_) => sending,
+                Until::Messages(_) => 1,
+            })
+        } else {
+            spent
+        };
+        Progress {
+            begun: self.began.is_some(),
+            opened: self.opened,
+            alive: self.alive,
+            pending: self.links.iter().map(|link| link.talk.in_flight()).sum(),
+            unsent: self.schedule.unsent(spent),
+            sending: Duration::from_nanos(sending),
+            elapsed: Duration::from_nanos(elapsed),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.made.elapsed().as_nanos() as u64
+    }
+
+    /// Begin connections until enough are under way.
+    fn open_more(&mut self, now: u64) {
+        while self.opening < OPENING && self.links.len() < self.plan.connections {
+            let key = self.links.len();
+            let opened = TcpStream::connect(self.plan.address).and_then(|mut stream| {
+                self.poll.registry().register(&mut stream, Token(key), Interest::READABLE | Interest::WRITABLE)?;
+                Ok(stream)
+            });
+            let talk = Talk::new(&self.plan.script, key);
+            let mut link = Link { stream: None, state: State::Gone, talk, lane: usize::MAX, dirty: false };
+            match opened {
+                Ok(stream) => {
+                    link.stream = Some(stream);
+                    link.state = State::Opening { since: now };
+                    self.opening += 1;
+                }
+                Err(error) => self.blame(&error),
+            }
+            self.links.push(link);
+        }
+    }
+
+    /// All connections are open or have failed: the clock starts.
+    fn begin(&mut self) -> u64 {
+        let is_open = |(key, link): (usize, &Link)| matches!(link.state, State::Open).then_some(key);
+        self.lanes = self.links.iter().enumerate().filter_map(is_open).collect();
+        self.schedule = Schedule::new(self.plan.rate, self.plan.until, self.lanes.len());
+        let now = self.now();
+        self.began = Some(now);
+        for lane in 0..self.lanes.len() {
+            let key = self.lanes[lane];
+            self.links[key].lane = lane;
+            self.talk(key, now);
+        }
+        now
+    }
+
+    fn deal(&mut self, now: u64) {
+        let Some(began) = self.began else { return };
+        for _ in 0..DEAL {
+            let Some((lane, due)) = self.schedule.deal(now - began) else { break };
+            self.tally.lag.record(now - began - due, 1);
+            let key = self.lanes[lane];
+            if !self.links[key].dirty {
+                self.links[key].dirty = true;
+                self.dirty.push(key);
+            }
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            self.links[key].dirty = false;
+            self.talk(key, now);
+        }
+        self.dirty = dirty;
+    }
+
+    fn finished(&self, now: u64) -> bool {
+        let spent = now - self.began.unwrap_or(now);
+        let idle = |key: &usize| {
+            let link = &self.links[*key];
+            !matches!(link.state, State::Open)
+                || (link.talk.in_flight() == 0 && self.schedule.ready(link.lane, spent) == 0)
+        };
+        self.alive == 0 || (self.schedule.over(spent) && self.lanes.iter().all(idle))
+    }
+
+    /// Look for connections that have been silent for too long.
+    fn sweep(&mut self, now: u64) {
+        self.swept = now;
+        let timeout = self.plan.timeout.as_nanos() as u64;
+        for key in 0..self.links.len() {
+            let silence = match self.links[key].state {
+                State::Opening { since } => now.saturating_sub(since),
+                State::Open => self.links[key].talk.silence(now),
+                State::Gone => continue,
+            };
+            if silence >= timeout {
+                self.fail(key, Fault::Os(libc::ETIMEDOUT));
+            }
+        }
+    }
+
+    fn serve(&mut self) {
+        // `events` is lent out meanwhile.
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let key = event.token().0;
+            match self.links[key].state {
+                State::Opening { .. } => self.connected(key),
+                State::Open => {
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.read(key, event.is_read_closed() || event.is_error());
+                    } else {
+                        self.write(key);
+                    }
+                }
+                State::Gone => {}
+            }
+        }
+        self.events = events;
+    }
+
+    /// See what became of a connection being opened.
+    fn connected(&mut self, key: usize) {
+        let Some(stream) = &self.links[key].stream else { return };
+        let error = match stream.take_error() {
+            Ok(None) => match (stream.peer_addr(), stream.local_addr()) {
+                // A port of this machine that nobody listens on may connect to itself, and would echo.
+                (Ok(peer), Ok(local)) if peer == local => io::Error::from_raw_os_error(libc::ECONNREFUSED),
+                (Ok(_), _) => {
+                    // A connection that is reset already says so at its first read.
+                    let _ = stream.set_nodelay(true);
+                    self.links[key].state = State::Open;
+                    self.opening -= 1;
+                    self.opened += 1;
+                    self.alive += 1;
+                    return;
+                }
+                (Err(error), _) if error.kind() == io::ErrorKind::NotConnected => return,
+                (Err(error), _) => error,
+            },
+            Ok(Some(error)) | Err(error) => error,
+        };
+        self.end(key);
+        self.blame(&error);
+    }
+
+    /// Begin what messages may be begun, and write.
+    fn talk(&mut self, key: usize, now: u64) {
+        let Some(began) = self.began else { return };
+        let link = &mut self.links[key];
+        if !matches!(link.state, State::Open) {
+            return;
+        }
+        let room = self.plan.depth.saturating_sub(link.talk.in_flight());
+        for _ in 0..room.min(self.schedule.ready(link.lane, now - began)) {
+            let since = began + self.schedule.begin(link.lane, now - began);
+            link.talk.begin(&self.plan.script, since, now, &mut self.tally);
+        }
+        self.write(key);
+    }
+
+    fn write(&mut self, key: usize) {
+        loop {
+            let link = &mut self.links[key];
+            let Some(stream) = &mut link.stream else { return };
+            let [first, second] = link.talk.to_write(&self.plan.script);
+            if first.is_empty() {
+                return;
+            }
+            let written = if second.is_empty() {
+                stream.write(first)
+            } else {
+                stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+            };
+            match written {
+                Ok(count) => link.talk.wrote(&self.plan.script, count, &mut self.tally),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.fail(key, Fault::Os(errno(&error))),
+            }
+        }
+    }
+
+    /// Read what there is, check it, and go on talking.
+    fn read(&mut self, key: usize, ending: bool) {
+        loop {
+            let link = &mut self.links[key];
+            let Some(stream) = &mut link.stream else { return };
+            let count = match stream.read(&mut self.buffer) {
+                Ok(0) => return self.fail(key, Fault::Closed),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return self.fail(key, Fault::Os(errno(&error))),
+            };
+            let now = self.made.elapsed().as_nanos() as u64;
+            self.last_answer = now;
+            if let Err(fault) = link.talk.received(&self.plan.script, &self.buffer[..count], now, &mut self.tally) {
+                return self.fail(key, fault);
+            }
+            self.talk(key, now);
+            // A short read has emptied the socket, unless the end is in sight, which is told only once.
+            if count < self.buffer.len() && !ending {
+                return;
+            }
+        }
+        self.write(key);
+    }
+
+    /// A connection has failed.
+    fn fail(&mut self, key: usize, fault: Fault) {
+        self.end(key);
+        self.tally.fault(fault);
+    }
+
+    fn end(&mut self, key: usize) {
+        let link = &mut self.links[key];
+        match link.state {
+            State::Opening { .. } => self.opening -= 1,
+            State::Open => self.alive -= 1,
+            State::Gone => return,
+        }
+        link.state = State::Gone;
+        link.stream = None;
+        link.talk.lose(&mut self.tally);
+    }
+
+    /// A connection could not be opened.
+    fn blame(&mut self, error: &io::Error) {
+        let code = errno(error);
+        if is_transient(code) {
+            self.tally.lacked(code);
+        } else {
+            self.tally.fault(Fault::Os(code));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+
+    use super::super::Replies;
+    use super::*;
+    use crate::core::echo::EchoRun;
+    use crate::core::reactor::Plan as ServerPlan;
+    use crate::core::reactor::connection::{Faults, Limits, NEVER};
+
+    fn echo(workers: usize, faults: Option<Faults>) -> (EchoRun, SocketAddr) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
+        let plan = ServerPlan { max_connections: 100, limits, nodelay: true, keepalive: false };
+        (EchoRun::start(listener.into_raw_fd(), plan, workers, faults).unwrap(), address)
+    }
+
+    fn plan(address: SocketAddr, reply: &[u8]) -> Plan {
+        let requests = [b"hello".to_vec()];
+        let script = Script::new(&requests, Replies::Stream(vec![reply.to_vec()])).unwrap();
+        let timeout = Duration::from_secs(20);
+        Plan { address, connections: 8, depth: 3, script, rate: None, until: Until::Messages(1000), timeout }
+    }
+
+    fn run(plan: Plan) -> TcpLoad {
+        let mut load = TcpLoad::new(plan).unwrap();
+        while load.step(Duration::from_millis(50)).unwrap() {}
+        load
+    }
+
+    #[test]
+    fn echo_answers_and_ends() {
+        let (server, address) = echo(2, None);
+        let load = run(plan(address, b"hello"));
+        assert_eq!((load.tally().sent, load.tally().answered, load.tally().lost), (1000, 1000, 0));
+        assert_eq!((load.progress().opened, load.progress().alive, load.progress().pending), (8, 8, 0));
+        drop(load);
+        server.control.begin_stop(5_000_000_000);
+        assert!(server.wait(Duration::from_secs(20)));
+        let counters = server.control.counters();
+        assert_eq!((counters[0], counters[1], counters[2]), (8, 0, 8));
+        assert_eq!(counters[6], counters[7]);
+    }
+
+    #[test]
+    fn a_rate_sends_all_that_is_due() {
+        let (_server, address) = echo(1, None);
+        let load = run(Plan { rate: Some(2_000_000), until: Until::Time(100_000_000), ..plan(address, b"hello") });
+        assert_eq!(load.tally().sent + load.progress().unsent, 200);
+        assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
+        assert_eq!(load.tally().lag.summary().unwrap().count, 200);
+    }
+
+    #[test]
+    fn every_wrong_answer_is_noticed() {
+        let (_server, address) = echo(1, None);
+        let load = run(plan(address, b"hallo"));
+        assert_eq!((load.tally().answered, load.tally().wrong), (0, 1000));
+    }
+
+    #[test]
+    fn resets_are_counted_and_end_a_connection() {
+        let (_server, address) = echo(1, Some(Faults { reset_after: 100, ..Faults::NONE }));
+        let load = run(plan(address, b"hello"));
+        assert_eq!(load.tally().faults.values().sum::<u64>(), 8);
+        assert_eq!((load.progress().opened, load.progress().alive), (8, 0));
+        assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
+    }
+
+    #[test]
+    fn silence_is_a_fault() {
+        // It listens, and never accepts.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let timeout = Duration::from_millis(100);
+        let load = run(Plan { connections: 2, timeout, ..plan(address, b"hello") });
+        assert_eq!(load.tally().faults[&Fault::Os(libc::ETIMEDOUT)], 2);
+        assert_eq!((load.tally().sent, load.tally().lost), (6, 6));
+    }
+
+    #[test]
+    fn nobody_there_is_told_at_once() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap();
+        drop(held);
+        let load = run(plan(address, b"hello"));
+        assert_eq!(load.tally().faults[&Fault::Os(libc::ECONNREFUSED)], 8);
+        assert_eq!((load.progress().opened, load.tally().sent), (0, 0));
+    }
+}
