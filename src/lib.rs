@@ -23,17 +23,18 @@ mod _native {
     #[pymodule_export]
     use crate::py::chat::{ChatRun, Hub, start_chat};
     #[pymodule_export]
-    use crate::py::chat_load::{load_chat, raw_chat_loop};
+    use crate::py::chat_load::load_chat;
 
+    // what benchmarks compare with
     #[pymodule_export]
-    use crate::py::raw_loop::raw_connect_loop;
+    use crate::py::raw_loop::{raw_chat_loop, raw_connect_loop, raw_echo_loop};
 
     // UDP
     #[pymodule_export]
-    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_load, udp_loop};
+    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_loop};
     // load
     #[pymodule_export]
-    use crate::py::load::{load_tcp, raw_echo_loop};
+    use crate::py::load::{LoadRun, load_tcp, start_tcp_load, start_udp_load, udp_load};
     // TCP servers
     #[pymodule_export]
     use crate::py::reactor_run::ReactorRun;

@@ -40,7 +40,7 @@ def test_every_command_with_a_choice_has_examples() -> None:
     assert {line.split()[1] for line in examples()} == set(COMMANDS)
 
 
-SERVING = ("serve", "chat", "send")  # run until they are stopped, or need a server; their own tests run them
+SERVING = ("serve", "chat", "send", "load")  # run until they are stopped, or need a server; their own tests run them
 
 
 @pytest.mark.parametrize("line", [line for line in examples() if line.split()[1] in SERVING])

@@ -11,6 +11,7 @@ from .engines.framing import Framer as _AnyFramer
 from .engines.scan import EventTuple, OutcomeTuple, ScanPlan, TallyTuple
 from .engines.servers import Counters, FaultPlan, Item, Reply, ServerPlan
 from .engines.udp import UdpPlan, UdpTally
+from .load import Figures, LoadPlan
 from .types import Datagram, Peer, SkippedFrame
 
 __all__ = [
@@ -18,10 +19,16 @@ __all__ = [
     # scan
     "ScanEngine",
     "ScanRun",
-    "raw_connect_loop",
     "start_scan",
     # load
+    "LoadRun",
     "load_tcp",
+    "start_tcp_load",
+    "start_udp_load",
+    "udp_load",
+    # what benchmarks compare with
+    "raw_chat_loop",
+    "raw_connect_loop",
     "raw_echo_loop",
     # TCP servers
     "Connection",
@@ -34,7 +41,6 @@ __all__ = [
     "ChatRun",
     "Hub",
     "load_chat",
-    "raw_chat_loop",
     "start_chat",
     # framing
     "Decoder",
@@ -50,13 +56,11 @@ __all__ = [
     "UdpEcho",
     "UdpLoop",
     "udp_echo",
-    "udp_load",
     "udp_loop",
 ]
 
 VERSION: Final[str]
 
-def raw_connect_loop(host: str, first: int, last: int, threads: int) -> int: ...
 def start_scan(plan: ScanPlan) -> ScanRun: ...
 
 @final
@@ -111,9 +115,6 @@ def delimiter_framer(delimiters: Sequence[bytes], keep: bool, eof_frame: bool, m
 def lines_framer(keep: bool, eof_frame: bool, max_frame: int, /) -> Framer: ...
 def udp_loop(fd: int, plan: UdpPlan) -> UdpLoop: ...
 def udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho: ...
-def udp_load(
-    target: tuple[str, int], amount: int, window: int, size: int, patience: float, prefix: bytes
-) -> tuple[int, int, int, float]: ...
 
 @final
 class UdpLoop:
@@ -133,10 +134,28 @@ class UdpEcho:
 
 # --- load ----------------------------------------------------------------------------------------------------------
 
+def start_tcp_load(
+    address: str, plan: LoadPlan, requests: list[bytes], replies: list[bytes] | None, framer: Framer | None
+) -> LoadRun: ...
+def start_udp_load(address: str, plan: LoadPlan, size: int, text: bytes, prefix: bytes, upper: bool) -> LoadRun: ...
 def load_tcp(
     address: str, connections: int, depth: int, request: bytes, reply: bytes, messages: int
 ) -> tuple[int, float, float]: ...
+def udp_load(
+    target: tuple[str, int], amount: int, window: int, size: int, patience: float, prefix: bytes
+) -> tuple[int, int, int, float]: ...
+
+@final
+class LoadRun:
+    def step(self, seconds: float) -> bool: ...
+    def figures(self) -> Figures: ...
+    def close(self) -> None: ...
+
+# --- what benchmarks compare with ----------------------------------------------------------------------------------
+
+def raw_connect_loop(host: str, first: int, last: int, threads: int) -> int: ...
 def raw_echo_loop(tell: Callable[[int], object]) -> None: ...
+def raw_chat_loop(tell: Callable[[int], object]) -> None: ...
 
 # --- TCP servers ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +224,6 @@ class Connection:
 # --- chat ----------------------------------------------------------------------------------------------------------
 
 def load_chat(address: str, listeners: int, depth: int, lines: int) -> tuple[int, float, float, float]: ...
-def raw_chat_loop(tell: Callable[[int], object]) -> None: ...
 def start_chat(listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun: ...
 
 @final

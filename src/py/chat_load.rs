@@ -1,13 +1,12 @@
-//! The chat load generator and the raw chat loop, for Python.
+//! The chat load generator, for Python.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::load::{heeding_signals, seldom};
-use crate::core::chat::load::{self, ChatLoad};
-use crate::core::errors::Error;
+use super::signals::heeding_signals;
+use crate::core::chat::load::ChatLoad;
 
 /// Let one talk and the others listen, with `depth` lines in flight, and check every delivery.
 ///
@@ -27,13 +26,4 @@ pub fn load_chat(
     let load = ChatLoad { address, listeners, depth, lines };
     let report = heeding_signals(py, |keep_going| load.run(keep_going))?;
     Ok((report.deliveries, report.elapsed.as_secs_f64(), report.median.as_secs_f64(), report.p99.as_secs_f64()))
-}
-
-/// Chat on 127.0.0.1 with the least work that can be done, until Ctrl-C; `tell` is called with the port.
-#[pyfunction]
-pub fn raw_chat_loop(py: Python<'_>, tell: &Bound<'_, PyAny>) -> PyResult<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::Io)?;
-    listener.set_nonblocking(true).map_err(Error::Io)?;
-    tell.call1((listener.local_addr().map_err(Error::Io)?.port(),))?;
-    heeding_signals(py, |keep_going| load::raw_chat_loop(listener, seldom(keep_going)))
 }

@@ -1,73 +1,300 @@
-//! The TCP load generator and the raw echo loop, for Python.
+//! The load generator for Python: turned in slices, so that somebody can watch it and Ctrl-C ends it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::PyDict;
 
-use crate::core::errors::Error;
-use crate::core::load::{self, TcpLoad};
+use super::framing::Framer;
+use crate::core::errors::{Error, Result};
+use crate::core::load::latency::Summary;
+use crate::core::load::tcp::{self, TcpLoad};
+use crate::core::load::{Answer, Datagrams, Fault, Latency, Progress, Replies, Script, Tally, Until};
+use crate::core::udp::load::{self as udp, UdpLoad};
 
-/// Run `work` detached; Ctrl-C ends it.
-pub(super) fn heeding_signals<T: Send>(
-    py: Python<'_>,
-    work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, Error> + Send,
-) -> PyResult<T> {
-    let mut interrupt: Option<PyErr> = None;
-    let heed = &mut interrupt;
-    let result = py.detach(|| {
-        work(&mut || {
-            *heed = Python::attach(|py| py.check_signals().err());
-            heed.is_none()
-        })
-    });
-    match interrupt {
-        Some(error) => Err(error),
-        None => Ok(result?),
+/// How long a load goes on before it looks for signals.
+const SLICE: Duration = Duration::from_millis(50);
+/// How long a benchmark waits for a server that says nothing any more.
+const STALL: Duration = Duration::from_secs(10);
+/// A benchmark is over when nothing came for so many times its patience.
+const SILENCES: u32 = 10;
+
+/// Python's `LoadPlan`.
+#[derive(FromPyObject)]
+pub struct LoadPlan {
+    connections: usize,
+    depth: u64,
+    rate: Option<u64>,
+    duration: u64,
+    timeout: u64,
+}
+
+enum Load {
+    Tcp(Box<TcpLoad>),
+    Udp(Box<UdpLoad>),
+}
+
+impl Load {
+    fn step(&mut self, slice: Duration) -> Result<bool> {
+        match self {
+            Self::Tcp(load) => load.step(slice),
+            Self::Udp(load) => load.step(slice),
+        }
     }
+
+    fn tally(&self) -> &Tally {
+        match self {
+            Self::Tcp(load) => load.tally(),
+            Self::Udp(load) => load.tally(),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        match self {
+            Self::Tcp(load) => load.progress(),
+            Self::Udp(load) => load.progress(),
+        }
+    }
+
+    /// Go on to the end; `over` may find one sooner.
+    fn run(&mut self, py: Python<'_>, mut over: impl FnMut(&Tally) -> bool) -> PyResult<()> {
+        while py.detach(|| self.step(SLICE))? {
+            py.check_signals()?;
+            if over(self.tally()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A load that Python turns.
+#[pyclass(frozen, module = "oxisock._native")]
+pub struct LoadRun {
+    load: Mutex<Option<Load>>,
+}
+
+#[pymethods]
+impl LoadRun {
+    /// Go on for about so many seconds, or until a signal comes; false is the end.
+    fn step(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let slice = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let on = py.detach(|| {
+            let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+            load.as_mut().map_or(Ok(false), |load| load.step(slice))
+        })?;
+        py.check_signals()?;
+        Ok(on)
+    }
+
+    /// Give the figures so far.
+    fn figures<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        // Another thread may be in `step`.
+        let load = self.load.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        match &*load {
+            Some(load) => figures(py, load.tally(), load.progress()),
+            None => Err(Error::State("the load is closed".to_owned()).into()),
+        }
+    }
+
+    /// Close every connection.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.load.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn figures<'py>(py: Python<'py>, tally: &Tally, progress: Progress) -> PyResult<Bound<'py, PyDict>> {
+    let figures = PyDict::new(py);
+    figures.set_item("begun", progress.begun)?;
+    figures.set_item("opened", progress.opened)?;
+    figures.set_item("alive", progress.alive)?;
+    figures.set_item("sent", tally.sent)?;
+    figures.set_item("answered", tally.answered)?;
+    figures.set_item("lost", tally.lost)?;
+    figures.set_item("wrong", tally.wrong)?;
+    figures.set_item("late", tally.late)?;
+    figures.set_item("duplicates", tally.duplicates)?;
+    figures.set_item("pending", progress.pending)?;
+    figures.set_item("unsent", progress.unsent)?;
+    figures.set_item("bytes_sent", tally.bytes_sent)?;
+    figures.set_item("bytes_received", tally.bytes_received)?;
+    figures.set_item("sending", progress.sending.as_secs_f64())?;
+    figures.set_item("elapsed", progress.elapsed.as_secs_f64())?;
+    let errors = PyDict::new(py);
+    for (fault, count) in &tally.faults {
+        match fault {
+            Fault::Os(code) => errors.set_item(code, count)?,
+            Fault::Closed => errors.set_item("EOF", count)?,
+            Fault::Unasked => errors.set_item("UNASKED", count)?,
+            Fault::Corrupt => errors.set_item("BADFRAME", count)?,
+        }
+    }
+    figures.set_item("errors", errors)?;
+    let local = PyDict::new(py);
+    for (code, count) in &tally.local {
+        local.set_item(code, count)?;
+    }
+    figures.set_item("local_errors", local)?;
+    figures.set_item("latency", times(py, &tally.latency)?)?;
+    figures.set_item("lag", times(py, &tally.lag)?)?;
+    Ok(figures)
+}
+
+/// A histogram as seconds by name; None where it is empty.
+fn times<'py>(py: Python<'py>, latency: &Latency) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let Some(Summary { min, mean, percentiles, max, .. }) = latency.summary() else { return Ok(None) };
+    let times = PyDict::new(py);
+    let names = ["p50", "p75", "p90", "p95", "p99", "p99.9"];
+    let middle = names.into_iter().zip(percentiles);
+    for (name, time) in [("min", min), ("mean", mean)].into_iter().chain(middle).chain([("max", max)]) {
+        times.set_item(name, time.as_secs_f64())?;
+    }
+    Ok(Some(times))
+}
+
+fn parse(address: &str) -> PyResult<SocketAddr> {
+    address.parse().map_err(|_| PyValueError::new_err(format!("{address:?}: expected ADDRESS:PORT")))
+}
+
+fn check(connections: usize, depth: u64) -> PyResult<()> {
+    if connections == 0 || depth == 0 {
+        return Err(PyValueError::new_err("connections and depth must be at least 1"));
+    }
+    Ok(())
+}
+
+/// Prepare a load on a TCP server: `requests` as they stand in the stream, and the right replies.
+///
+/// With a framer, replies are the payloads of frames, and None is one frame whatever it holds; without, they are bytes.
+#[pyfunction]
+pub fn start_tcp_load(
+    address: &str,
+    plan: LoadPlan,
+    requests: Vec<Vec<u8>>,
+    replies: Option<Vec<Vec<u8>>>,
+    framer: Option<Bound<'_, Framer>>,
+) -> PyResult<LoadRun> {
+    let address = parse(address)?;
+    check(plan.connections, plan.depth)?;
+    let codec = framer.map(|framer| framer.get().codec.clone());
+    let replies = match (codec, replies) {
+        (Some(codec), Some(payloads)) => Replies::Frames(codec, payloads),
+        (Some(codec), None) => Replies::AnyFrames(codec),
+        (None, Some(bytes)) => Replies::Stream(bytes),
+        (None, None) => return Err(PyValueError::new_err("without a framer, replies must be given")),
+    };
+    let load = TcpLoad::new(tcp::Plan {
+        address,
+        connections: plan.connections,
+        depth: plan.depth,
+        script: Script::new(&requests, replies)?,
+        rate: plan.rate,
+        until: Until::Time(plan.duration),
+        timeout: Duration::from_nanos(plan.timeout),
+    })?;
+    Ok(LoadRun { load: Mutex::new(Some(Load::Tcp(Box::new(load)))) })
+}
+
+/// Prepare a load on a UDP server: datagrams of `size` bytes, whose answers are `prefix` and the same, or capitals.
+#[pyfunction]
+pub fn start_udp_load(
+    address: &str,
+    plan: LoadPlan,
+    size: usize,
+    text: &[u8],
+    prefix: &[u8],
+    upper: bool,
+) -> PyResult<LoadRun> {
+    let target = parse(address)?;
+    check(plan.connections, plan.depth)?;
+    let answer = if upper { Answer::Upper } else { Answer::Echo };
+    let load = UdpLoad::new(udp::Plan {
+        target,
+        sockets: plan.connections,
+        depth: plan.depth,
+        datagrams: Datagrams::new(size, text, prefix.to_vec(), answer)?,
+        rate: plan.rate,
+        until: Until::Time(plan.duration),
+        timeout: Duration::from_nanos(plan.timeout),
+    })?;
+    Ok(LoadRun { load: Mutex::new(Some(Load::Udp(Box::new(load)))) })
 }
 
 /// Ask a TCP server over `connections`, `depth` messages in flight on each, and check every answer.
 ///
-/// Gives the messages asked (at least `messages`), the seconds it took, and the mean seconds of a volley.
+/// Gives the messages answered (at least `messages`), the seconds it took, and the mean seconds from a message to its
+/// answer. Whatever goes wrong is an exception.
 #[pyfunction]
 pub fn load_tcp(
     py: Python<'_>,
     address: &str,
     connections: usize,
-    depth: usize,
+    depth: u64,
     request: Vec<u8>,
     reply: Vec<u8>,
     messages: u64,
 ) -> PyResult<(u64, f64, f64)> {
-    let address: SocketAddr = address.parse().map_err(|_| PyValueError::new_err("address must be ADDRESS:PORT"))?;
-    if connections == 0 || depth == 0 || request.is_empty() || reply.is_empty() {
-        return Err(PyValueError::new_err("nothing to ask, or nobody to"));
+    let address = parse(address)?;
+    check(connections, depth)?;
+    let script = Script::new(&[request], Replies::Stream(vec![reply]))?;
+    let until = Until::Messages(messages);
+    let plan = tcp::Plan { address, connections, depth, script, rate: None, until, timeout: STALL };
+    let mut load = Load::Tcp(Box::new(TcpLoad::new(plan)?));
+    let failed = |tally: &Tally| tally.wrong > 0 || !tally.faults.is_empty() || !tally.local.is_empty();
+    load.run(py, failed)?;
+    let tally = load.tally();
+    if tally.wrong > 0 {
+        return Err(PyValueError::new_err("a wrong answer came"));
     }
-    let load = TcpLoad { address, connections, depth, request, reply, messages };
-    let report = heeding_signals(py, |keep_going| load.run(keep_going))?;
-    let seconds = |time: Duration| time.as_secs_f64();
-    Ok((report.messages, seconds(report.elapsed), seconds(report.latency)))
+    let code = |fault: &Fault| if let Fault::Os(code) = fault { *code } else { libc::ECONNRESET };
+    if let Some(code) = tally.faults.keys().map(code).chain(tally.local.keys().copied()).next() {
+        return Err(Error::Io(std::io::Error::from_raw_os_error(code)).into());
+    }
+    let mean = tally.latency.summary().unwrap_or_default().mean;
+    Ok((tally.answered, load.progress().elapsed.as_secs_f64(), mean.as_secs_f64()))
 }
 
-/// Echo on 127.0.0.1 with the least work that can be done, until Ctrl-C; `tell` is called with the port.
+/// Sends `amount` datagrams, `window` at a time, and checks their answers: (sent, answered, wrong, seconds).
+/// What is not answered within `patience` seconds counts as lost.
 #[pyfunction]
-pub fn raw_echo_loop(py: Python<'_>, tell: &Bound<'_, PyAny>) -> PyResult<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::Io)?;
-    listener.set_nonblocking(true).map_err(Error::Io)?;
-    tell.call1((listener.local_addr().map_err(Error::Io)?.port(),))?;
-    heeding_signals(py, |keep_going| load::raw_echo_loop(listener, seldom(keep_going)))
-}
-
-/// Ask only every 100 ms: attaching in every turn would cost what is to be measured.
-pub(super) fn seldom(keep_going: &mut dyn FnMut() -> bool) -> impl FnMut() -> bool {
-    let mut looked = Instant::now();
-    move || {
-        if looked.elapsed() < Duration::from_millis(100) {
-            return true;
-        }
-        looked = Instant::now();
-        keep_going()
+pub fn udp_load(
+    py: Python<'_>,
+    target: (String, u16),
+    amount: u64,
+    window: u64,
+    size: usize,
+    patience: f64,
+    prefix: &[u8],
+) -> PyResult<(u64, u64, u64, f64)> {
+    let (host, port) = target;
+    let host = host.parse().map_err(|_| PyValueError::new_err("target must be an IPv4 or IPv6 literal"))?;
+    if amount == 0 || window == 0 {
+        return Err(PyValueError::new_err("amount and window must be positive"));
     }
+    let timeout = Duration::try_from_secs_f64(patience).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let text: Vec<u8> = (0..=u8::MAX).collect();
+    let plan = udp::Plan {
+        target: SocketAddr::new(host, port),
+        sockets: 1,
+        depth: window,
+        datagrams: Datagrams::new(size, &text, prefix.to_vec(), Answer::Echo)?,
+        rate: None,
+        until: Until::Messages(amount),
+        timeout,
+    };
+    let mut load = Load::Udp(Box::new(UdpLoad::new(plan)?));
+    let (mut heard, mut received) = (Instant::now(), 0);
+    load.run(py, |tally| {
+        if tally.bytes_received > received {
+            (heard, received) = (Instant::now(), tally.bytes_received);
+        }
+        heard.elapsed() >= timeout.saturating_mul(SILENCES)
+    })?;
+    let tally = load.tally();
+    let wrong = tally.wrong + tally.late + tally.duplicates;
+    Ok((tally.sent, tally.answered, wrong, load.progress().elapsed.as_secs_f64()))
 }

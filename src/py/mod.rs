@@ -10,4 +10,5 @@ pub mod raw_loop;
 pub mod reactor_run;
 pub mod scan;
 pub mod servers;
+pub mod signals;
 pub mod udp;

@@ -1,9 +1,9 @@
 //! UDP for Python: datagrams as tuples, replies as bytes, everything between detached.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -13,14 +13,10 @@ use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
 use crate::core::errors::{Error, Result};
 use crate::core::udp::echo::Echo;
-use crate::core::udp::load::{Load, NUMBER, Plan as LoadPlan};
 use crate::core::udp::{self, Counts, Options, Shared, Turner};
 
 /// The peers that are remembered as Python objects: most datagrams come from somebody known.
 const PEERS: usize = 1024;
-
-/// How long a load goes on before it looks for signals.
-const SLICE: Duration = Duration::from_millis(50);
 
 type Plan = (usize, bool, bool);
 
@@ -204,33 +200,4 @@ pub fn udp_loop(fd: i64, plan: Plan) -> Result<UdpLoop> {
 #[pyfunction]
 pub fn udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEcho> {
     Ok(UdpEcho { echo: Echo::start(udp::adopt(fd)?, options(plan), &prefix)?, fd })
-}
-
-/// Sends `amount` datagrams, `window` at a time, and checks their answers: (sent, answered, wrong, seconds).
-/// After `patience` seconds of silence, those under way count as lost.
-#[pyfunction]
-pub fn udp_load(
-    py: Python<'_>,
-    target: (String, u16),
-    amount: u64,
-    window: usize,
-    size: usize,
-    patience: f64,
-    prefix: &[u8],
-) -> PyResult<(u64, u64, u64, f64)> {
-    let (host, port) = target;
-    let host: IpAddr = host.parse().map_err(|_| PyValueError::new_err("target must be an IPv4 or IPv6 literal"))?;
-    if amount == 0 || window == 0 || !(NUMBER..=65507).contains(&size) {
-        return Err(PyValueError::new_err("amount and window must be positive, and size from 8 to 65507"));
-    }
-    let target = SocketAddr::new(host, port);
-    let patience = grace(Some(patience))?.unwrap_or(Duration::MAX);
-    let plan = LoadPlan { target, amount, window, size, patience, prefix: prefix.to_vec() };
-    let mut load = Load::new(plan).map_err(Error::from)?;
-    let start = Instant::now();
-    while py.detach(|| load.step(SLICE)).map_err(Error::from)? {
-        py.check_signals()?;
-    }
-    let result = load.result();
-    Ok((result.sent, result.answered, result.wrong, start.elapsed().as_secs_f64()))
 }

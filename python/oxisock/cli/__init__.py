@@ -23,6 +23,7 @@ COMMANDS = (
     "chat",
     "explain",
     "source",
+    "load",
     "demo",
     "bench",
     "completion",

@@ -45,12 +45,12 @@ pub fn wait_for(watched: &mut [libc::pollfd], limit: Duration) -> io::Result<usi
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn poll_once(watched: &mut [libc::pollfd], limit: Duration) -> i32 {
-    let limit =
-        libc::timespec { tv_sec: limit.as_secs() as libc::time_t, tv_nsec: libc::c_long::from(limit.subsec_nanos() as i32) };
+    let limit = libc::timespec {
+        tv_sec: limit.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(limit.subsec_nanos() as i32),
+    };
     // SAFETY: the pointer and the count are those of a live slice; the time is live, and no signal mask is given.
-    unsafe {
-        libc::ppoll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, &raw const limit, std::ptr::null())
-    }
+    unsafe { libc::ppoll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, &raw const limit, std::ptr::null()) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

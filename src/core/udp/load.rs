@@ -277,8 +277,7 @@ impl UdpLoad {
         let idle = |(key, line): (usize, &Line)| {
             line.dead || (line.ledger.in_flight() == 0 && self.schedule.ready(key, now) == 0)
         };
-        self.lines.iter().all(|line| line.dead)
-            || (self.schedule.over(now) && self.lines.iter().enumerate().all(idle))
+        self.lines.iter().all(|line| line.dead) || (self.schedule.over(now) && self.lines.iter().enumerate().all(idle))
     }
 
     fn wait(&mut self, end: u64) -> Result<()> {
@@ -378,7 +377,11 @@ mod tests {
 
     fn serve(prefix: &[u8]) -> (Echo, SocketAddr) {
         let (socket, target) = bound();
-        (Echo::start(adopt(i64::from(std::os::fd::IntoRawFd::into_raw_fd(socket))).unwrap(), OPTIONS, prefix).unwrap(), target)
+        (
+            Echo::start(adopt(i64::from(std::os::fd::IntoRawFd::into_raw_fd(socket))).unwrap(), OPTIONS, prefix)
+                .unwrap(),
+            target,
+        )
     }
 
     #[test]

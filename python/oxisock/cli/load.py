@@ -1,0 +1,329 @@
+"""``oxisock load``: how much does a server bear, how fast does it answer, and are the answers right?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from .arguments import endpoint, examples, format_endpoint, positive_duration
+from .output import is_terminal, message
+
+if TYPE_CHECKING:
+    from .._native import LoadRun
+    from ..framing import StreamCodec
+    from ..load import LoadPlan, Outcome
+
+_SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
+_SECOND = 1_000_000_000
+_MOST_RATE, _MOST_CONNECTIONS, _MOST_DEPTH, _MOST_SIZE = 10_000_000, 100_000, 100_000, 16 << 20
+_LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
+_DAY = 86_400.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    from ..codec_specs import CODEC_HELP
+
+    parser = subparsers.add_parser(
+        "load",
+        help="put load on a server, check its answers, tell its latencies",
+        description="Send messages over many connections, check every answer, and tell how long answers took. Without "
+        "--rate a message follows its answer (a closed loop); with it, messages are sent at that rate whatever the "
+        "server does, and latencies count from when each was meant to be sent. The exit code is 1 where an answer was "
+        "lost or wrong, a connection failed, or the rate was not kept.",
+        **examples(
+            "oxisock load 127.0.0.1:7000",
+            "oxisock load 127.0.0.1:7000 --codec lines --expect upper --rate 5000 --duration 30s",
+            "oxisock load --udp 127.0.0.1:7000 --prefix 'ACK: ' --json",
+        ),
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="the server")
+    parser.add_argument("--udp", action="store_true", help="send datagrams; connections are sockets")
+    parser.add_argument(
+        "-c", "--connections", type=_up_to(_MOST_CONNECTIONS), default=50, metavar="N", help="how many (default: 50)"
+    )
+    parser.add_argument(
+        "--depth",
+        type=_up_to(_MOST_DEPTH),
+        metavar="N",
+        help="messages in flight on each connection at most (default: 1, with --rate 64)",
+    )
+    parser.add_argument(
+        "-s", "--size", type=_up_to(_MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
+    )
+    parser.add_argument("-r", "--rate", type=_rate, metavar="N", help="messages a second, of all connections together")
+    parser.add_argument(
+        "-d", "--duration", type=_duration, default=10.0, metavar="TIME", help="how long to send (default: 10s)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="a connection that is silent for so long has failed (default: 5s); a datagram not answered by then is "
+        "lost (default: 1s)",
+    )
+    parser.add_argument(
+        "--codec",
+        metavar="CODEC",
+        help="send frames, not bytes: " + CODEC_HELP.replace("%", "%%"),
+    )
+    parser.add_argument(
+        "--expect",
+        choices=("echo", "upper", "any"),
+        default="echo",
+        help='the right answer: the message (the default); "Echo: " and the message in capitals, as "oxisock serve '
+        'upper" gives it; or, with --codec, any frame',
+    )
+    parser.add_argument("--prefix", metavar="TEXT", help="what stands before the message in a right answer")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask, wherever the server is")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look who is to be loaded, ask where that is another machine, load, and tell."""
+    from ..load import LoadPlan
+    from .load_view import watch
+
+    codec, size, prefix = _message_options(args)
+    plan = LoadPlan(
+        args.connections,
+        args.depth or (64 if args.rate else 1),
+        None if args.rate is None else round(args.rate * 1000),
+        round(args.duration * _SECOND),
+        round((args.timeout or (1.0 if args.udp else 5.0)) * _SECOND),
+    )
+    make = _datagrams(args, plan, size, prefix) if args.udp else _stream(args, plan, size, codec, prefix)
+    addresses = _addresses(args.endpoint.host)
+    if not args.yes and not all(map(_is_loopback, addresses)) and not _may(args, plan):
+        message("nothing was sent")
+        return EXIT_NO
+    raise_descriptor_limit()
+    name = format_endpoint(*args.endpoint)
+    outcome, code = None, EXIT_OK
+    for address in addresses:
+        outcome, code = _load(args, plan, size, prefix, address, make, watch)
+        # Where nobody is at all, another address of the name may be the right one.
+        if code == EXIT_INTERRUPTED or outcome.figures["answered"] or not _nobody(outcome):
+            break
+    assert outcome is not None  # a name has an address
+    if args.json:
+        json.dump(outcome.document(), sys.stdout, indent=2)
+        print()
+    if code == EXIT_OK and _nobody(outcome):
+        message(f"{name}: {_why(outcome)}")
+        return EXIT_NO
+    if not args.json:
+        from .load_view import report
+
+        sys.stdout.write(report(outcome, sys.stdout))
+    if code == EXIT_OK and not outcome.good:
+        code = EXIT_NO
+    _comment(outcome, code)
+    return code
+
+
+def _load(
+    args: argparse.Namespace, plan: LoadPlan, size: int, prefix: str, address: str, make: Any, watch: Any
+) -> tuple[Outcome, int]:
+    """Load one address to the end, or until Ctrl-C."""
+    from ..load import Outcome
+
+    host, port = args.endpoint
+    name = format_endpoint(host, port)
+    target = {"name": name, "host": host, "address": address, "port": port, "protocol": "udp" if args.udp else "tcp"}
+    options = {
+        "connections": plan.connections,
+        "depth": plan.depth,
+        "size": size,
+        "rate": args.rate,
+        "duration": args.duration,
+        "timeout": plan.timeout / _SECOND,
+        "codec": args.codec,
+        "expect": args.expect,
+        "prefix": prefix,
+    }
+    try:
+        load: LoadRun = make(format_endpoint(_numeric_zone(address), port))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    code, complete = EXIT_OK, False
+    try:
+        with watch(name, args.duration) as show:
+            while load.step(_SLICE):
+                show(load)
+        complete = True
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    try:
+        return Outcome(target, options, load.figures(), complete), code
+    finally:
+        load.close()
+
+
+# --- what was asked for --------------------------------------------------------------------------------------------
+
+
+def _message_options(args: argparse.Namespace) -> tuple[StreamCodec | None, int, str]:
+    """Give the codec, the size of a message, and the prefix of an answer; UsageError where they do not go together."""
+    import oxisock.native
+
+    from ..codec_specs import parse_codec
+
+    if args.udp and args.codec:
+        raise UsageError("--codec cuts a stream into messages, and a datagram is one: leave --codec or --udp out")
+    if args.expect == "any" and not args.codec:
+        raise UsageError("--expect any needs --codec: without it nobody knows where an answer ends")
+    codec = None
+    if args.codec:
+        try:
+            codec = parse_codec(args.codec, oxisock.native)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    size = args.size or getattr(codec, "size", 64)
+    if args.udp and not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
+        raise UsageError(f"--size {size}: a datagram has from {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes")
+    prefix = args.prefix if args.prefix is not None else "Echo: " if args.expect == "upper" else ""
+    return codec, size, prefix
+
+
+def _stream(args: argparse.Namespace, plan: LoadPlan, size: int, codec: StreamCodec | None, prefix: str) -> Any:
+    from .. import _native
+    from ..load import messages
+
+    try:
+        requests, replies = messages(size, codec, args.expect, _bytes(prefix))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    framer: Any = codec and codec._framer_of(_native)
+    return lambda address: _native.start_tcp_load(address, plan, requests, replies, framer)
+
+
+def _datagrams(args: argparse.Namespace, plan: LoadPlan, size: int, prefix: str) -> Any:
+    from .. import _native
+    from ..load import text
+
+    upper = args.expect == "upper"
+    return lambda address: _native.start_udp_load(address, plan, size, text(size), _bytes(prefix), upper)
+
+
+def _bytes(prefix: str) -> bytes:
+    return prefix.encode("utf-8", "surrogateescape")
+
+
+def _addresses(host: str) -> list[str]:
+    """Resolve the host."""
+    from ..resolve import host_addresses
+    from . import describe
+
+    try:
+        return host_addresses(host, timeout=10.0)
+    except OSError as error:
+        raise UsageError(f"{host}: {describe(error)}") from None
+
+
+def _is_loopback(address: str) -> bool:
+    from ipaddress import ip_address
+
+    ip = ip_address(address)
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+
+
+def _numeric_zone(address: str) -> str:
+    """Write the zone of an address as a number."""
+    import socket
+
+    host, percent, zone = address.partition("%")
+    if not percent or zone.isdigit():
+        return address
+    return f"{host}%{socket.if_nametoindex(zone)}"
+
+
+def _may(args: argparse.Namespace, plan: LoadPlan) -> bool:
+    """Ask whether another machine is to be loaded; where nobody can answer, that is wrong usage."""
+    name = format_endpoint(*args.endpoint)
+    if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
+        raise UsageError(f"{name} is not on this machine's loopback: say --yes if it may be loaded")
+    pace = f"{args.rate:,g} messages a second" if args.rate else "as fast as it answers"
+    ways = "1 connection" if plan.connections == 1 else f"{plan.connections:,} connections"
+    sys.stderr.write(f"Load {name} over {ways}, {pace}, for {args.duration:g} s? It must be yours to load. [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+# --- what came of it -----------------------------------------------------------------------------------------------
+
+
+def _nobody(outcome: Outcome) -> bool:
+    """Whether no connection could be opened, or no datagram arrived anywhere."""
+    figures = outcome.figures
+    if figures["opened"] == 0:
+        return True
+    udp = outcome.target["protocol"] == "udp"
+    return udp and figures["alive"] == 0 and figures["answered"] == 0 and bool(figures["errors"])
+
+
+def _why(outcome: Outcome) -> str:
+    """Say in one line why nothing could be sent to anybody."""
+    from ..load import words
+
+    udp = outcome.target["protocol"] == "udp"
+    done = "nobody receives there" if udp else "no connection could be opened"
+    why = "; ".join(words(name) for name in outcome.errors)
+    if outcome.local_errors:
+        local = "; ".join(words(name) for name in outcome.local_errors)
+        why += "; " * bool(why) + f"this machine is at fault: {local}"
+    return f"{done}: {why}"
+
+
+def _comment(outcome: Outcome, code: int) -> None:
+    """Tell on stderr what is no figure but must be known."""
+    from ..load import milliseconds, words
+
+    figures = outcome.figures
+    if code == EXIT_INTERRUPTED:
+        message(f"interrupted after {figures['elapsed']:.1f} s: this is a part of the answer")
+    for name, count in outcome.local_errors.items():
+        message(f"this machine is at fault, not the server: {words(name)} ({count:,} times)")
+    if not outcome.kept_rate:
+        what = f"the rate was not kept: {figures['unsent']:,} messages were due and could not be sent in time"
+        message(f"{what}; the server took no more on {figures['alive']:,} connections, {outcome.options['depth']} each")
+    lag = figures["lag"]
+    # As late as a tenth of what is measured is too late to be overlooked.
+    if lag and figures["latency"] and lag["p99"] >= max(0.001, figures["latency"]["p99"] / 10):
+        message(
+            f"the load itself was behind its schedule, by {milliseconds(lag['p99'])} ms at p99 and "
+            f"{milliseconds(lag['max'])} ms at most: the latencies have that in them"
+        )
+
+
+# --- reading arguments ---------------------------------------------------------------------------------------------
+
+
+def _up_to(most: int) -> Any:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 to {most:,}")
+        return int(text)
+
+    return number
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.001 <= rate <= _MOST_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected messages a second, from 0.001 to {_MOST_RATE:,}")
+    return rate
+
+
+def _duration(text: str) -> float:
+    seconds = positive_duration(text)
+    if seconds > _DAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a day")
+    return seconds

@@ -1,0 +1,183 @@
+"""How a load is shown: figures that move while somebody looks, and the report in the end."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from ..load import milliseconds, words
+from .output import aligned, have_rich, is_terminal, paint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .._native import LoadRun
+    from ..load import Figures, Outcome
+
+_EVERY = 0.2  # seconds between two looks at the figures
+_LIVE = ("p50", "p90", "p99", "p99.9", "max")
+
+
+@contextmanager
+def watch(name: str, duration: float) -> Iterator[Callable[[LoadRun], None]]:
+    """Give what shows a load on stderr a few times a second, and does nothing where nobody looks."""
+    if not is_terminal(sys.stderr):
+        yield lambda load: None
+    elif have_rich():
+        with _rich(name, duration) as show:
+            yield _seldom(show)
+    else:
+        try:
+            yield _seldom(lambda figures, rate: _rewrite(_line(name, duration, figures, rate)))
+        finally:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], None]:
+    """Show the figures now and then, with the answers a second since the last time."""
+    last, answered = 0.0, 0
+
+    def look(load: LoadRun) -> None:
+        nonlocal last, answered
+        now = time.monotonic()
+        if now - last < _EVERY:
+            return
+        figures = load.figures()
+        show(figures, (figures["answered"] - answered) / (now - last) if last else 0.0)
+        last, answered = now, figures["answered"]
+
+    return look
+
+
+def _rewrite(line: str) -> None:
+    width = shutil.get_terminal_size().columns
+    sys.stderr.write(f"\r{line[: width - 1]}\x1b[K")
+    sys.stderr.flush()
+
+
+def _line(name: str, duration: float, figures: Figures, rate: float) -> str:
+    if not figures["begun"]:
+        return f"{name}  connecting: {figures['opened']:,} open"
+    line = f"{name}  {figures['sending']:.1f} of {duration:g} s  {rate:,.0f}/s"
+    if figures["latency"]:
+        line += "  " + "  ".join(f"{label} {milliseconds(figures['latency'][label])}" for label in _LIVE) + " ms"
+    return line + "".join(f"  {count:,} {label}" for label, count in _troubles(figures))
+
+
+def _troubles(figures: Figures) -> list[tuple[str, int]]:
+    """Give what went wrong so far, in words and numbers."""
+    found = [(label, figures[label]) for label in ("lost", "wrong", "duplicates", "late")]
+    found.append(("unsent", figures["unsent"]))
+    found.append(("errors", sum(figures["errors"].values()) + sum(figures["local_errors"].values())))
+    return [(label, count) for label, count in found if count]
+
+
+@contextmanager
+def _rich(name: str, duration: float) -> Iterator[Callable[[Figures, float], None]]:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(stderr=True)
+
+    def drawn(figures: Figures, rate: float) -> Group:
+        head = Table.grid(padding=(0, 2))
+        if not figures["begun"]:
+            head.add_row(Text(name, style="bold"), Text(f"connecting: {figures['opened']:,} open"))
+            return Group(head)
+        head.add_row(
+            Text(name, style="bold"),
+            ProgressBar(total=duration, completed=min(figures["sending"], duration), width=30),
+            Text(f"{figures['sending']:.1f} of {duration:g} s"),
+            Text(f"{rate:,.0f}/s", style="cyan"),
+            Text(f"{figures['answered']:,} answered", style="green"),
+        )
+        parts: list[Any] = [head]
+        if figures["latency"]:
+            times = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+            for label in ("ms", *_LIVE):
+                times.add_column(label, justify="right" if label != "ms" else "left", min_width=9, style="bold")
+            times.add_row("", *(milliseconds(figures["latency"][label]) for label in _LIVE))
+            parts.append(times)
+        troubles = _troubles(figures)
+        if troubles:
+            parts.append(Text("  ".join(f"{count:,} {label}" for label, count in troubles), style="red"))
+        return Group(*parts)
+
+    # Not redirecting stdout: what is printed there is the answer.
+    with Live(
+        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as live:
+        yield lambda figures, rate: live.update(drawn(figures, rate), refresh=True)
+
+
+# --- the report ----------------------------------------------------------------------------------------------------
+
+
+def report(outcome: Outcome, stream: IO[str]) -> str:
+    """Give the report for a stream: for people on a terminal, else a line for each figure, name and value by a tab."""
+    if not is_terminal(stream):
+        return "".join(f"{name}\t{value}\n" for name, value in outcome.lines())
+    figures, options = outcome.figures, outcome.options
+    return "".join(
+        (
+            paint(_title(outcome), "bold", stream) + "\n\n",
+            aligned(_counts(outcome), right=(1,)),
+            "\n",
+            _latencies(figures["latency"], stream),
+            "".join(f"{line}\n" for line in _schedule(figures, options)),
+        )
+    )
+
+
+def _title(outcome: Outcome) -> str:
+    options, udp = outcome.options, outcome.target["protocol"] == "udp"
+    kind = "socket" if udp else "connection"
+    ways = f"{outcome.figures['opened']:,} {kind}{'' if outcome.figures['opened'] == 1 else 's'}"
+    if outcome.figures["opened"] < options["connections"]:
+        ways += f" of {options['connections']:,}"
+    pace = f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
+    return f"{outcome.target['name']}: {ways}, {pace}, {options['size']:,} bytes each"
+
+
+def _counts(outcome: Outcome) -> list[tuple[str, str, str]]:
+    figures = outcome.figures
+    megabytes = figures["bytes_received"] / figures["elapsed"] / 1e6 if figures["elapsed"] else 0.0
+    rows = [
+        ("sent", f"{figures['sent']:,}", f"in {figures['elapsed']:.2f} s"),
+        ("answered", f"{figures['answered']:,}", f"{outcome.rate:,.0f}/s, {megabytes:,.1f} MB/s"),
+        ("lost", f"{figures['lost']:,}", ""),
+        ("wrong", f"{figures['wrong']:,}", ""),
+    ]
+    notes = {"late": "came after they counted as lost", "duplicates": "came once more", "pending": "on their way"}
+    counts: dict[str, Any] = {**figures}
+    rows += [(label, f"{counts[label]:,}", note) for label, note in notes.items() if counts[label]]
+    if figures["unsent"]:
+        rows.append(("unsent", f"{figures['unsent']:,}", "were due and could not be sent in time"))
+    rows += [(name, f"{count:,}", words(name)) for name, count in outcome.errors.items()]
+    rows += [(name, f"{count:,}", f"this machine: {words(name)}") for name, count in outcome.local_errors.items()]
+    return rows
+
+
+def _latencies(times: dict[str, float] | None, stream: IO[str]) -> str:
+    if times is None:
+        return "no answer, no latency\n"
+    heading, row = aligned([[*times], [milliseconds(times[name]) for name in times]], right=range(9)).splitlines()
+    return f"latency, ms  {paint(heading, 'dim', stream)}\n             {row}\n"
+
+
+def _schedule(figures: Figures, options: dict[str, Any]) -> Iterator[str]:
+    """Say from when latencies count, and how well the load itself kept to its schedule."""
+    lag = figures["lag"]
+    if options["rate"] and lag:
+        late = [milliseconds(lag[name]) for name in ("p50", "p99", "max")]
+        yield (
+            "Latencies count from when each message was meant to be sent; the load itself was "
+            "{} ms late at p50, {} at p99, {} at most.".format(*late)
+        )
