@@ -43,7 +43,8 @@ class Figures(TypedDict):
     """What came of a load so far.
 
     ``errors`` counts what ended connections, by errno or by EOF, UNASKED, BADFRAME; ``local_errors`` what this machine
-    lacked. The keys of times are TIMES: ``latency`` counts from when a message was meant to be sent; ``lag`` is how late the load itself was.
+    lacked. The keys of times are TIMES: ``latency`` counts from when a message was meant to be sent, and ``lag`` is how
+    late the load itself was.
     """
 
     begun: bool

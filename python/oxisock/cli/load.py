@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
         "--depth",
         type=_up_to(_MOST_DEPTH),
         metavar="N",
-        help="messages in flight on each connection at most (default: 1, with --rate 64)",
+        help="most messages in flight on each connection (default: 1; 64 where there is a --rate)",
     )
     parser.add_argument(
         "-s", "--size", type=_up_to(_MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
@@ -289,8 +289,10 @@ def _comment(outcome: Outcome, code: int) -> None:
     for name, count in outcome.local_errors.items():
         message(f"this machine is at fault, not the server: {words(name)} ({count:,} times)")
     if not outcome.kept_rate:
-        what = f"the rate was not kept: {figures['unsent']:,} messages were due and could not be sent in time"
-        message(f"{what}; the server took no more on {figures['alive']:,} connections, {outcome.options['depth']} each")
+        message(
+            f"the rate was not kept: {figures['unsent']:,} messages were due and never sent, because every connection "
+            f"had its {outcome.options['depth']:,} in flight or was lost"
+        )
     lag = figures["lag"]
     # As late as a tenth of what is measured is too late to be overlooked.
     if lag and figures["latency"] and lag["p99"] >= max(0.001, figures["latency"]["p99"] / 10):

@@ -85,14 +85,13 @@ impl Schedule {
         }
     }
 
-    /// How many messages have become due by now and were not begun.
+    /// How many messages were dealt and not begun; after the end, how many were due and never were.
     #[must_use]
     pub fn unsent(&self, now: u64) -> u64 {
         let Some(rate) = self.rate else { return 0 };
         let due = match self.until {
-            // Those that were due before `now`, and before the end.
-            Until::Time(end) => (u128::from(now.min(end)) * u128::from(rate)).div_ceil(SPAN) as u64,
-            Until::Messages(total) => total.min((u128::from(now) * u128::from(rate)).div_ceil(SPAN) as u64),
+            Until::Time(end) if now >= end => (u128::from(end) * u128::from(rate)).div_ceil(SPAN) as u64,
+            _ => self.dealt,
         };
         due.saturating_sub(self.lanes.iter().map(|lane| lane.begun).sum())
     }

@@ -134,7 +134,8 @@ impl TcpLoad {
                     limit = if left > 0 { limit.min(left) } else { limit };
                 }
             }
-            if wait(&mut self.poll, &mut self.events, Duration::from_nanos(limit))? {
+            let exactly = self.plan.rate.is_some();
+            if wait(&mut self.poll, &mut self.events, Duration::from_nanos(limit), exactly)? {
                 return Ok(true);
             }
             self.serve();
@@ -303,8 +304,7 @@ impl TcpLoad {
             },
             Ok(Some(error)) | Err(error) => error,
         };
-        self.end(key);
-        self.blame(&error);
+        self.fail_by(key, &error);
     }
 
     /// Begin what messages may be begun, and write.
@@ -339,7 +339,7 @@ impl TcpLoad {
                 Ok(count) => link.talk.wrote(&self.plan.script, count, &mut self.tally),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.fail(key, Fault::Os(errno(&error))),
+                Err(error) => return self.fail_by(key, &error),
             }
         }
     }
@@ -354,7 +354,7 @@ impl TcpLoad {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return self.fail(key, Fault::Os(errno(&error))),
+                Err(error) => return self.fail_by(key, &error),
             };
             let now = self.made.elapsed().as_nanos() as u64;
             self.last_answer = now;
@@ -376,6 +376,11 @@ impl TcpLoad {
         self.tally.fault(fault);
     }
 
+    fn fail_by(&mut self, key: usize, error: &io::Error) {
+        self.end(key);
+        self.blame(error);
+    }
+
     fn end(&mut self, key: usize) {
         let link = &mut self.links[key];
         match link.state {
@@ -388,7 +393,7 @@ impl TcpLoad {
         link.talk.lose(&mut self.tally);
     }
 
-    /// A connection could not be opened.
+    /// Count an error, as the server's, the network's, or this machine's.
     fn blame(&mut self, error: &io::Error) {
         let code = errno(error);
         if is_transient(code) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-/// Wait for events; true where a signal came instead.
-pub fn wait(poll: &mut Poll, events: &mut Events, limit: Duration) -> io::Result<bool> {
-    let limit = sleep_on(poll, limit)?;
+/// Wait for events; true where a signal came instead. An exact end of the wait costs a system call more.
+pub fn wait(poll: &mut Poll, events: &mut Events, limit: Duration, exactly: bool) -> io::Result<bool> {
+    let limit = if exactly { sleep_on(poll, limit)? } else { limit };
     match poll.poll(events, Some(limit)) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             events.clear();

@@ -265,11 +265,8 @@ impl UdpLoad {
         let timeout = self.plan.timeout.as_nanos() as u64;
         for key in 0..self.lines.len() {
             let line = &mut self.lines[key];
-            let lost = line.ledger.expire(now, timeout);
-            self.tally.lost += lost;
-            if lost > 0 || self.plan.rate.is_some() {
-                self.mark(key);
-            }
+            self.tally.lost += line.ledger.expire(now, timeout);
+            self.mark(key);
         }
     }
 
