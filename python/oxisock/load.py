@@ -120,7 +120,11 @@ def _reply(message: bytes, expect: str, prefix: bytes) -> bytes:
 class Outcome:
     """What a load came to, as a verdict, as a document, and as lines."""
 
-    def __init__(self, target: dict[str, Any], options: dict[str, Any], figures: Figures, complete: bool) -> None:
+    def __init__(
+        self, target: dict[str, Any], options: dict[str, Any], figures: Figures, complete: bool, cpu: float
+    ) -> None:
+        """``cpu`` is the CPU seconds that the load itself took."""
+        self.cpu = cpu
         self.target = target
         self.options = options
         self.figures = figures
@@ -145,6 +149,11 @@ class Outcome:
         return self.figures["answered"] / self.figures["elapsed"] if self.figures["elapsed"] else 0.0
 
     @property
+    def busy(self) -> float:
+        """The share of a core that the load itself used: near 1 it is the limit, and not the server."""
+        return min(1.0, self.cpu / self.figures["elapsed"]) if self.figures["elapsed"] else 0.0
+
+    @property
     def errors(self) -> dict[str, int]:
         """What ended connections, by name."""
         return {_name(error): count for error, count in self.figures["errors"].items()}
@@ -163,6 +172,7 @@ class Outcome:
             "options": self.options,
             "complete": self.complete,
             "elapsed": figures["elapsed"],
+            "cpu": self.cpu,
             "sent": figures["sent"],
             "answered": figures["answered"],
             "lost": figures["lost"],
@@ -190,9 +200,10 @@ class Outcome:
         yield "target", str(self.target["name"])
         yield "complete", "yes" if self.complete else "no"
         yield "elapsed_s", f"{figures['elapsed']:.3f}"
+        yield "cpu_s", f"{self.cpu:.3f}"
         for name in ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent"):
             yield name, str(figures[name])
-        yield "rate_asked", "-" if self.options["rate"] is None else f"{self.options['rate']:g}"
+        yield "rate_asked", "-" if self.options["rate"] is None else f"{self.options['rate']:.12g}"
         yield "rate_achieved", f"{self.rate:.1f}"
         yield "bytes_sent", str(figures["bytes_sent"])
         yield "bytes_received", str(figures["bytes_received"])

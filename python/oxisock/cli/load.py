@@ -21,6 +21,7 @@ _SECOND = 1_000_000_000
 _MOST_RATE, _MOST_CONNECTIONS, _MOST_DEPTH, _MOST_SIZE = 10_000_000, 100_000, 100_000, 16 << 20
 _LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
 _DAY = 86_400.0
+_BUSY = 0.9  # of a core: the load is no more at leisure
 
 
 def add_parser(subparsers: Any) -> None:
@@ -130,6 +131,8 @@ def _load(
     args: argparse.Namespace, plan: LoadPlan, size: int, prefix: str, address: str, make: Any, watch: Any
 ) -> tuple[Outcome, int]:
     """Load one address to the end, or until Ctrl-C."""
+    import time
+
     from ..load import Outcome
 
     host, port = args.endpoint
@@ -150,7 +153,7 @@ def _load(
         load: LoadRun = make(format_endpoint(_numeric_zone(address), port))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    code, complete = EXIT_OK, False
+    code, complete, cpu = EXIT_OK, False, time.thread_time()
     try:
         with watch(name, args.duration) as show:
             while load.step(_SLICE):
@@ -159,7 +162,7 @@ def _load(
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     try:
-        return Outcome(target, options, load.figures(), complete), code
+        return Outcome(target, options, load.figures(), complete, time.thread_time() - cpu), code
     finally:
         load.close()
 
@@ -292,6 +295,8 @@ def _comment(outcome: Outcome, code: int) -> None:
         message(
             f"the rate was not kept: {figures['unsent']:,} messages were due and never sent, because every connection "
             f"had its {outcome.options['depth']:,} in flight or was lost"
+            + "; the load itself used its core to the full, and may be the limit"
+            * (outcome.busy >= _BUSY)
         )
     lag = figures["lag"]
     # As late as a tenth of what is measured is too late to be overlooked.

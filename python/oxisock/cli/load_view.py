@@ -132,6 +132,7 @@ def report(outcome: Outcome, stream: IO[str]) -> str:
             "\n",
             _latencies(figures["latency"], stream),
             "".join(f"{line}\n" for line in _schedule(figures, options)),
+            f"The load itself used {outcome.busy:.0%} of a core.\n",
         )
     )
 

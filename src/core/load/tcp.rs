@@ -124,18 +124,9 @@ impl TcpLoad {
             if now >= end {
                 return Ok(true);
             }
-            let mut limit = (end - now).min(SWEEP);
-            if let Some(began) = self.began {
-                let next = self.schedule.next_due().map_or(u64::MAX, |due| (began + due).saturating_sub(now));
-                limit = limit.min(next);
-                if let Until::Time(end) = self.plan.until {
-                    // The last wait ends with the sending, not after it.
-                    let left = (began + end).saturating_sub(now);
-                    limit = if left > 0 { limit.min(left) } else { limit };
-                }
-            }
+            let limit = Duration::from_nanos((end - now).min(SWEEP).min(self.leisure(now)));
             let exactly = self.plan.rate.is_some();
-            if wait(&mut self.poll, &mut self.events, Duration::from_nanos(limit), exactly)? {
+            if wait(&mut self.poll, &mut self.events, limit, exactly)? {
                 return Ok(true);
             }
             self.serve();
@@ -179,6 +170,18 @@ impl TcpLoad {
 
     fn now(&self) -> u64 {
         self.made.elapsed().as_nanos() as u64
+    }
+
+    /// How long nothing has to be done but to wait for answers.
+    fn leisure(&self, now: u64) -> u64 {
+        let Some(began) = self.began else { return u64::MAX };
+        let end = match self.plan.until {
+            // After the end there is nothing to be in time for.
+            Until::Time(end) if began + end > now => Some(end),
+            _ => None,
+        };
+        let next = self.schedule.next_due().into_iter().chain(end).min();
+        next.map_or(u64::MAX, |next| (began + next).saturating_sub(now))
     }
 
     /// Begin connections until enough are under way.
