@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
 from .arguments import endpoint, examples, format_endpoint, positive_duration
 from .output import is_terminal, message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._native import LoadRun
     from ..framing import StreamCodec
     from ..load import LoadPlan, Outcome
@@ -27,6 +29,7 @@ _BUSY = 0.9  # of a core: the load is no more at leisure
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
     from ..codec_specs import CODEC_HELP
+    from ..load import EXPECTATIONS
 
     parser = subparsers.add_parser(
         "load",
@@ -74,8 +77,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--expect",
-        choices=("echo", "upper", "any"),
-        default="echo",
+        choices=EXPECTATIONS,
+        default=EXPECTATIONS[0],
         help='the right answer: the message (the default); "Echo: " and the message in capitals, as "oxisock serve '
         'upper" gives it; or, with --codec, any frame',
     )
@@ -86,83 +89,56 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look who is to be loaded, ask where that is another machine, load, and tell."""
-    from ..load import LoadPlan
-    from .load_view import watch
+    from .load_view import report
 
-    codec, size, prefix = _message_options(args)
-    plan = LoadPlan(
-        args.connections,
-        args.depth or (64 if args.rate else 1),
-        None if args.rate is None else round(args.rate * 1000),
-        round(args.duration * _SECOND),
-        round((args.timeout or (1.0 if args.udp else 5.0)) * _SECOND),
-    )
-    make = _datagrams(args, plan, size, prefix) if args.udp else _stream(args, plan, size, codec, prefix)
+    job = _job(args)
     addresses = _addresses(args.endpoint.host)
-    if not args.yes and not all(map(_is_loopback, addresses)) and not _may(args, plan):
+    if not args.yes and not all(map(_is_loopback, addresses)) and not _may(job):
         message("nothing was sent")
         return EXIT_NO
     raise_descriptor_limit()
-    name = format_endpoint(*args.endpoint)
-    outcome, code = None, EXIT_OK
     for address in addresses:
-        outcome, code = _load(args, plan, size, prefix, address, make, watch)
+        outcome, interrupted = _load(job, address)
         # Where nobody is at all, another address of the name may be the right one.
-        if code == EXIT_INTERRUPTED or outcome.figures["answered"] or not _nobody(outcome):
+        if interrupted or not _nobody(outcome):
             break
-    assert outcome is not None  # a name has an address
     if args.json:
         json.dump(outcome.document(), sys.stdout, indent=2)
         print()
-    if code == EXIT_OK and _nobody(outcome):
-        message(f"{name}: {_why(outcome)}")
+    if _nobody(outcome) and not interrupted:
+        message(f"{job.name}: {_why(outcome)}")
         return EXIT_NO
     if not args.json:
-        from .load_view import report
-
         sys.stdout.write(report(outcome, sys.stdout))
-    if code == EXIT_OK and not outcome.good:
-        code = EXIT_NO
-    _comment(outcome, code)
-    return code
+    _comment(outcome)
+    if interrupted:
+        message(f"interrupted after {outcome.figures['elapsed']:.1f} s: this is a part of the answer")
+        return EXIT_INTERRUPTED
+    return EXIT_OK if outcome.good else EXIT_NO
 
 
-def _load(
-    args: argparse.Namespace, plan: LoadPlan, size: int, prefix: str, address: str, make: Any, watch: Any
-) -> tuple[Outcome, int]:
-    """Load one address to the end, or until Ctrl-C."""
+def _load(job: _Job, address: str) -> tuple[Outcome, bool]:
+    """Load one address to the end, or until Ctrl-C, which the second value tells."""
     import time
 
     from ..load import Outcome
+    from .load_view import watch
 
-    host, port = args.endpoint
-    name = format_endpoint(host, port)
-    target = {"name": name, "host": host, "address": address, "port": port, "protocol": "udp" if args.udp else "tcp"}
-    options = {
-        "connections": plan.connections,
-        "depth": plan.depth,
-        "size": size,
-        "rate": args.rate,
-        "duration": args.duration,
-        "timeout": plan.timeout / _SECOND,
-        "codec": args.codec,
-        "expect": args.expect,
-        "prefix": prefix,
-    }
     try:
-        load: LoadRun = make(format_endpoint(_numeric_zone(address), port))
+        load = job.start(format_endpoint(_numeric_zone(address), job.target["port"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    code, complete, cpu = EXIT_OK, False, time.thread_time()
+    complete, cpu = False, time.thread_time()
     try:
-        with watch(name, args.duration) as show:
+        with watch(job.name, job.options["duration"]) as show:
             while load.step(_SLICE):
                 show(load)
         complete = True
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
+        pass  # what there is by now is a report, too
     try:
-        return Outcome(target, options, load.figures(), complete, time.thread_time() - cpu), code
+        cpu = time.thread_time() - cpu
+        return Outcome({**job.target, "address": address}, job.options, load.figures(), complete, cpu), not complete
     finally:
         load.close()
 
@@ -170,47 +146,89 @@ def _load(
 # --- what was asked for --------------------------------------------------------------------------------------------
 
 
-def _message_options(args: argparse.Namespace) -> tuple[StreamCodec | None, int, str]:
-    """Give the codec, the size of a message, and the prefix of an answer; UsageError where they do not go together."""
-    import oxisock.native
+class _Job(NamedTuple):
+    """A load to be: the target and the options as the report has them, and what starts it at an address."""
 
-    from ..codec_specs import parse_codec
+    target: dict[str, Any]
+    options: dict[str, Any]
+    start: Callable[[str], LoadRun]
+
+    @property
+    def name(self) -> str:
+        name: str = self.target["name"]
+        return name
+
+
+def _job(args: argparse.Namespace) -> _Job:
+    """Read the options; UsageError where they do not go together."""
+    from ..load import LoadPlan
 
     if args.udp and args.codec:
         raise UsageError("--codec cuts a stream into messages, and a datagram is one: leave --codec or --udp out")
     if args.expect == "any" and not args.codec:
         raise UsageError("--expect any needs --codec: without it nobody knows where an answer ends")
-    codec = None
-    if args.codec:
-        try:
-            codec = parse_codec(args.codec, oxisock.native)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    size = args.size or getattr(codec, "size", 64)
-    if args.udp and not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
-        raise UsageError(f"--size {size}: a datagram has from {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes")
-    prefix = args.prefix if args.prefix is not None else "Echo: " if args.expect == "upper" else ""
-    return codec, size, prefix
+    codec = _codec(args.codec) if args.codec else None
+    options = {
+        "connections": args.connections,
+        "depth": args.depth or (64 if args.rate else 1),
+        "size": args.size or getattr(codec, "size", 64),
+        "rate": args.rate,
+        "duration": args.duration,
+        "timeout": args.timeout or (1.0 if args.udp else 5.0),
+        "codec": args.codec,
+        "expect": args.expect,
+        "prefix": args.prefix if args.prefix is not None else "Echo: " if args.expect == "upper" else "",
+    }
+    plan = LoadPlan(
+        options["connections"],
+        options["depth"],
+        None if args.rate is None else round(args.rate * 1000),
+        round(options["duration"] * _SECOND),
+        round(options["timeout"] * _SECOND),
+    )
+    host, port = args.endpoint
+    target = {
+        "name": format_endpoint(host, port),
+        "host": host,
+        "address": None,
+        "port": port,
+        "protocol": "udp" if args.udp else "tcp",
+    }
+    return _Job(target, options, _datagrams(plan, options) if args.udp else _stream(plan, options, codec))
 
 
-def _stream(args: argparse.Namespace, plan: LoadPlan, size: int, codec: StreamCodec | None, prefix: str) -> Any:
+def _codec(spec: str) -> StreamCodec:
+    import oxisock.native
+
+    from ..codec_specs import parse_codec
+
+    try:
+        return parse_codec(spec, oxisock.native)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _stream(plan: LoadPlan, options: dict[str, Any], codec: StreamCodec | None) -> Callable[[str], LoadRun]:
     from .. import _native
     from ..load import messages
 
     try:
-        requests, replies = messages(size, codec, args.expect, _bytes(prefix))
+        requests, replies = messages(options["size"], codec, options["expect"], _bytes(options["prefix"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    framer: Any = codec and codec._framer_of(_native)
+    # Bound to the native engine, so its framer is a native one.
+    framer: Any = codec and codec._framer
     return lambda address: _native.start_tcp_load(address, plan, requests, replies, framer)
 
 
-def _datagrams(args: argparse.Namespace, plan: LoadPlan, size: int, prefix: str) -> Any:
+def _datagrams(plan: LoadPlan, options: dict[str, Any]) -> Callable[[str], LoadRun]:
     from .. import _native
     from ..load import text
 
-    upper = args.expect == "upper"
-    return lambda address: _native.start_udp_load(address, plan, size, text(size), _bytes(prefix), upper)
+    size, prefix, upper = options["size"], _bytes(options["prefix"]), options["expect"] == "upper"
+    if not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
+        raise UsageError(f"--size {size}: a datagram has from {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes")
+    return lambda address: _native.start_udp_load(address, plan, size, text(size), prefix, upper)
 
 
 def _bytes(prefix: str) -> bytes:
@@ -245,14 +263,15 @@ def _numeric_zone(address: str) -> str:
     return f"{host}%{socket.if_nametoindex(zone)}"
 
 
-def _may(args: argparse.Namespace, plan: LoadPlan) -> bool:
+def _may(job: _Job) -> bool:
     """Ask whether another machine is to be loaded; where nobody can answer, that is wrong usage."""
-    name = format_endpoint(*args.endpoint)
     if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
-        raise UsageError(f"{name} is not on this machine's loopback: say --yes if it may be loaded")
-    pace = f"{args.rate:,g} messages a second" if args.rate else "as fast as it answers"
-    ways = "1 connection" if plan.connections == 1 else f"{plan.connections:,} connections"
-    sys.stderr.write(f"Load {name} over {ways}, {pace}, for {args.duration:g} s? It must be yours to load. [y/N] ")
+        raise UsageError(f"{job.name} is not on this machine's loopback: say --yes if it may be loaded")
+    rate, count = job.options["rate"], job.options["connections"]
+    pace = f"{rate:,g} messages a second" if rate else "as fast as it answers"
+    ways = "1 connection" if count == 1 else f"{count:,} connections"
+    question = f"Load {job.name} over {ways}, {pace}, for {job.options['duration']:g} s? It must be yours to load."
+    sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -282,13 +301,11 @@ def _why(outcome: Outcome) -> str:
     return f"{done}: {why}"
 
 
-def _comment(outcome: Outcome, code: int) -> None:
+def _comment(outcome: Outcome) -> None:
     """Tell on stderr what is no figure but must be known."""
     from ..load import milliseconds, words
 
     figures = outcome.figures
-    if code == EXIT_INTERRUPTED:
-        message(f"interrupted after {figures['elapsed']:.1f} s: this is a part of the answer")
     for name, count in outcome.local_errors.items():
         message(f"this machine is at fault, not the server: {words(name)} ({count:,} times)")
     if not outcome.kept_rate:
