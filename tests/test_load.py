@@ -137,12 +137,13 @@ def test_what_the_command_serves(impl: ModuleType) -> None:
 
 def test_datagrams(impl: ModuleType) -> None:
     with impl.UdpEchoServer(prefix=b"ACK: ") as server:
-        code, told = loaded(server.address, "--udp", "--prefix", "ACK: ", "-c", 5, *SHORT)
+        patient = ("--udp", "--timeout", "20s")
+        code, told = loaded(server.address, *patient, "--prefix", "ACK: ", "-c", 5, *SHORT)
         assert (code, told["target"]["protocol"], told["lost"], told["wrong"]) == (0, "udp", 0, 0)
         assert told["sent"] == told["answered"] > 0
         assert told["bytes"]["received"] == told["answered"] * (64 + 5)
     with impl.UdpServer(lambda datagram: datagram.data.upper()) as server:
-        code, told = loaded(server.address, "--udp", "--expect", "upper", "--prefix", "", "--rate", 200, *SHORT)
+        code, told = loaded(server.address, *patient, "--expect", "upper", "--prefix", "", "--rate", 200, *SHORT)
         assert (code, told["sent"], told["answered"]) == (0, 20, 20)
 
 
@@ -162,10 +163,8 @@ def test_ipv6_and_names(impl: ModuleType) -> None:
 def test_a_rate_is_all_that_was_due(impl: ModuleType) -> None:
     with impl.EchoServer() as server:
         code, told = loaded(server.address, "--rate", 200, "-c", 3, "-d", "500ms")
-    assert told["sent"] + told["unsent"] == 100
+    assert (code, told["sent"], told["answered"], told["unsent"]) == (0, 100, 100, 0)
     assert told["rate"]["asked"] == 200
-    assert told["sent"] == told["answered"]
-    assert (code == 0) == (told["sent"] >= 99)
     assert told["lag"]["max"] >= told["lag"]["p50"] >= 0
 
 
@@ -293,7 +292,7 @@ def test_datagrams_that_come_twice_or_from_elsewhere() -> None:
 
     with serving(twice, socket.SOCK_DGRAM) as address:
         try:
-            code, told = loaded(address, "--udp", "-c", 1, *SHORT)
+            code, told = loaded(address, "--udp", "-c", 1, "--timeout", "20s", *SHORT)
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
                 last.sendto(b"", address)
@@ -444,7 +443,7 @@ def test_on_a_terminal_the_figures_move(env: dict[str, str]) -> None:
     with EchoServer() as server:
         host, port = server.address
         code, shown = terminal_text("load", f"{host}:{port}", "-c", 2, "--rate", 1000, "-d", "700ms", **env)
-    assert code in (0, 1)  # a machine that is busy may not keep the rate
+    assert code in (0, 1)  # a busy machine may not keep the rate
     assert "of 0.7 s" in shown and "p99.9" in shown
     assert f"{host}:{port}: 2 connections, 1,000 messages a second, 64 bytes each" in shown
     assert re.search(r"sent +[\d,]+ +in 0\.\d+ s", shown)
@@ -459,6 +458,7 @@ def test_without_rich_a_line_rewrites_itself(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setattr(load_view, "have_rich", lambda: False)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
     with _echo_run(rate=None) as run, load_view.watch("here", 0.5) as show:
         while run.step(0.05):
             show(run)

@@ -22,6 +22,7 @@ pub struct Schedule {
     until: Until,
     lanes: Vec<Lane>,
     dealt: u64,
+    closed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +35,7 @@ impl Schedule {
     /// A schedule for so many lanes; `rate` is messages in 1,000 seconds (at least 1), None a closed loop.
     #[must_use]
     pub fn new(rate: Option<u64>, until: Until, lanes: usize) -> Self {
-        Self { rate: rate.map(|rate| rate.max(1)), until, lanes: vec![Lane::default(); lanes], dealt: 0 }
+        Self { rate: rate.map(|rate| rate.max(1)), until, lanes: vec![Lane::default(); lanes], dealt: 0, closed: false }
     }
 
     /// When the next message is due that has not been dealt; None in a closed loop, and after the last.
@@ -62,8 +63,9 @@ impl Schedule {
     pub fn ready(&self, lane: usize, now: u64) -> u64 {
         let Lane { dealt, begun } = self.lanes[lane];
         match (self.until, self.rate) {
-            (Until::Time(end), _) if now >= end => 0,
+            (_, Some(_)) if self.closed => 0,
             (_, Some(_)) => dealt - begun,
+            (Until::Time(end), None) if now >= end => 0,
             (Until::Time(_), None) => u64::MAX,
             (Until::Messages(total), None) => total.div_ceil(self.lanes.len() as u64).saturating_sub(begun),
         }
@@ -76,24 +78,28 @@ impl Schedule {
         self.rate.map_or(now, |rate| due(rate, number * self.lanes.len() as u64 + lane as u64))
     }
 
+    /// What was dealt has had its chance: where the time is over, what has not begun never will.
+    ///
+    /// Not before: what was due and looked after late, for want of a core, is late, but sent.
+    pub fn close(&mut self, now: u64) {
+        self.closed |= matches!(self.until, Until::Time(end) if now >= end) && self.next_due().is_none();
+    }
+
     /// Whether no message will become ready any more that is not ready now.
     #[must_use]
     pub fn over(&self, now: u64) -> bool {
-        match self.until {
-            Until::Time(end) => now >= end,
-            Until::Messages(_) => self.next_due().is_none(),
+        match (self.until, self.rate) {
+            (Until::Time(_), Some(_)) => self.closed,
+            (Until::Time(end), None) => now >= end,
+            (Until::Messages(_), _) => self.next_due().is_none(),
         }
     }
 
-    /// How many messages were dealt and not begun; after the end, how many were due and never were.
+    /// How many messages were due at a rate, were dealt, and have not begun.
     #[must_use]
-    pub fn unsent(&self, now: u64) -> u64 {
-        let Some(rate) = self.rate else { return 0 };
-        let due = match self.until {
-            Until::Time(end) if now >= end => (u128::from(end) * u128::from(rate)).div_ceil(SPAN) as u64,
-            _ => self.dealt,
-        };
-        due.saturating_sub(self.lanes.iter().map(|lane| lane.begun).sum())
+    pub fn unsent(&self) -> u64 {
+        // In a closed loop nothing is dealt.
+        self.dealt.saturating_sub(self.lanes.iter().map(|lane| lane.begun).sum())
     }
 }
 
@@ -120,9 +126,21 @@ mod tests {
         assert_eq!((schedule.ready(0, SECOND - 1), schedule.ready(1, SECOND - 1)), (2, 1));
         // However late they are begun: for when they were meant is what counts.
         assert_eq!([schedule.begin(0, 900), schedule.begin(0, 900)], [0, 666_666_666]);
-        assert_eq!((schedule.unsent(SECOND - 1), schedule.over(SECOND - 1), schedule.over(SECOND)), (1, false, true));
-        assert_eq!(schedule.ready(1, SECOND), 0);
-        assert_eq!(schedule.unsent(10 * SECOND), 1);
+        schedule.close(SECOND - 1);
+        assert_eq!((schedule.over(SECOND), schedule.ready(1, SECOND)), (false, 1));
+        schedule.close(SECOND);
+        assert_eq!((schedule.over(SECOND), schedule.ready(1, SECOND), schedule.unsent()), (true, 0, 1));
+    }
+
+    #[test]
+    fn what_is_looked_after_late_is_late_and_sent() {
+        let mut schedule = Schedule::new(Some(2000), Until::Time(SECOND), 1);
+        schedule.close(2 * SECOND);
+        assert!(!schedule.over(2 * SECOND));
+        while schedule.deal(2 * SECOND).is_some() {}
+        assert_eq!([schedule.begin(0, 2 * SECOND), schedule.begin(0, 2 * SECOND)], [0, SECOND / 2]);
+        schedule.close(2 * SECOND);
+        assert_eq!((schedule.over(2 * SECOND), schedule.unsent()), (true, 0));
     }
 
     #[test]
@@ -138,7 +156,7 @@ mod tests {
         assert_eq!((schedule.next_due(), schedule.deal(5)), (None, None));
         assert_eq!(schedule.ready(0, 5), u64::MAX);
         assert_eq!(schedule.begin(0, 5), 5);
-        assert_eq!((schedule.ready(0, SECOND), schedule.over(SECOND), schedule.unsent(SECOND)), (0, true, 0));
+        assert_eq!((schedule.ready(0, SECOND), schedule.over(SECOND)), (0, true));
     }
 
     #[test]
@@ -153,7 +171,7 @@ mod tests {
         let mut schedule = Schedule::new(Some(1000), Until::Messages(2), 2);
         assert_eq!([schedule.deal(9 * SECOND), schedule.deal(9 * SECOND)], [Some((0, 0)), Some((1, SECOND))]);
         assert!(schedule.deal(9 * SECOND).is_none() && schedule.over(0));
-        assert_eq!((schedule.ready(1, 99 * SECOND), schedule.unsent(9 * SECOND)), (1, 2));
+        assert_eq!((schedule.ready(1, 99 * SECOND), schedule.unsent()), (1, 2));
     }
 
     #[test]
