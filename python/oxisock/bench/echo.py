@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from . import Scenario
-from .stage import Asking, contenders, has_uvloop
+from .stage import NOTE, Asking, contenders, protocols
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from . import Contender
 
-_AMOUNT = 50_000
 _OURS = "from oxisock import {impl}\nserver = {impl}.EchoServer().start()\ntell(server.address.port)\nwait()"
 _THREADS = """
 from oxisock import native
@@ -24,53 +22,46 @@ server = native.ThreadedServer(echo).start()
 tell(server.address.port)
 wait()
 """
-_RAW = "from oxisock import _native\n_native.raw_echo_loop(tell)"
-_PROTOCOL = """
-import asyncio, {loop} as loop
-class Echo(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport = transport
-    def data_received(self, data):
-        self.transport.write(data)
-async def main():
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)
-    tell(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-loop.run(main())
-"""
+_CEILING = "from oxisock import _native\n_native.raw_echo_loop(tell)"
+_PROTOCOL = "        self.transport.write(data)"
+
+_NOTES = (
+    NOTE,
+    "Ceiling: a loop of epoll, read and write in the native core, without limits or timers. Threads: a thread for each "
+    "connection (`ThreadedServer`). asyncio and uvloop: a `Protocol` that writes what it received.",
+)
 
 
 def scenarios() -> list[Scenario]:
     """Give one scenario for each number of connections and size of message."""
-    return [_scenario(connections, size) for connections in (50, 1000) for size in (64, 1024)]
+    return [
+        _scenario(50, 64, quick=8_000),
+        _scenario(50, 1024),
+        _scenario(1000, 64),
+        _scenario(1000, 1024),
+    ]
 
 
-def _scenario(connections: int, size: int) -> Scenario:
+def _scenario(connections: int, size: int, quick: int = 0) -> Scenario:
     return Scenario(
-        name=f"echo, {size} bytes, {connections} connections",
-        amount=_AMOUNT,
+        group="echo",
+        name=f"echo, {size:,} bytes, {connections:,} connections",
+        amount=20_000,
         unit="messages",
-        contenders=partial(_contenders, connections, size, _AMOUNT),
-        ratios=[
-            ("native", "raw loop"),
-            ("uvloop", "native"),
-            ("asyncio", "native"),
-            ("threads", "native"),
-            ("pure", "native"),
-        ],
-        notes=("The CPU time is the server's alone; every answer is compared with what was sent.",),
+        contenders=lambda amount: _contenders(connections, size, amount),
+        quick=quick,
+        cost=1.5,
+        notes=_NOTES,
     )
 
 
 def _contenders(connections: int, size: int, amount: int) -> AbstractContextManager[list[Contender]]:
     message = bytes(index * 7 % 256 for index in range(size))
     servers = {
-        "raw loop": _RAW,
-        "native": _OURS.format(impl="native"),
         "pure": _OURS.format(impl="pure"),
+        "native": _OURS.format(impl="native"),
+        "ceiling": _CEILING,
+        **protocols(_PROTOCOL),
         "threads": _THREADS,
-        "asyncio": _PROTOCOL.format(loop="asyncio"),
     }
-    if has_uvloop():
-        servers["uvloop"] = _PROTOCOL.format(loop="uvloop")
     return contenders(servers, Asking(connections, 1, message, message, amount))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from . import Scenario
-from .stage import Asking, contenders, has_uvloop
+from .stage import NOTE, Asking, contenders, protocols
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,20 +28,10 @@ server = native.MessageServer(handler, batch=True).start()
 tell(server.address.port)
 wait()
 """
-_PROTOCOL = """
-import asyncio, {loop} as loop
-class Upper(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.rest = transport, b""
-    def data_received(self, data):
-        *lines, self.rest = (self.rest + data).split(b"\\n")
+_PROTOCOL = r"""
+        *lines, self.rest = (self.rest + data).split(b"\n")
         if lines:
-            self.transport.write(b"\\n".join([line.upper() for line in lines]) + b"\\n")
-async def main():
-    server = await asyncio.get_running_loop().create_server(Upper, "127.0.0.1", 0)
-    tell(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-loop.run(main())
+            self.transport.write(b"\n".join([line.upper() for line in lines]) + b"\n")
 """
 _STREAMS = """
 import asyncio
@@ -56,39 +45,57 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
+_AIO = """
+import asyncio
+from oxisock.native import aio
+async def upper(stream, peer):
+    async for line in stream:
+        await stream.send(line.upper())
+async def main():
+    async with aio.start_server(upper) as server:
+        tell(server.address.port)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+_NOTES = (
+    NOTE,
+    "Native, batch: `MessageServer(handler, batch=True)`. asyncio and uvloop: a hand-written `Protocol` that splits "
+    "and answers a whole chunk in one call, without limits. Streams: `asyncio.start_server` with `readline`. "
+    "oxisock.aio: `aio.start_server` with its lines, on asyncio's loop.",
+)
 
 
 def scenarios() -> list[Scenario]:
     """Give one scenario for each number of connections and of lines in flight."""
-    return [_scenario(50, 32, 400_000), _scenario(50, 1, 40_000), _scenario(1, 1, 10_000)]
+    return [
+        _scenario(50, 32, 120_000, quick=24_000),
+        _scenario(50, 1, 20_000),
+        _scenario(1, 1, 3_000),
+    ]
 
 
-def _scenario(connections: int, depth: int, messages: int) -> Scenario:
+def _scenario(connections: int, depth: int, amount: int, quick: int = 0) -> Scenario:
     return Scenario(
-        name=f"message, {connections} connections, {depth} in flight",
-        amount=messages,
+        group="message",
+        name=f"message, {connections} × {depth} in flight",
+        amount=amount,
         unit="lines",
-        contenders=partial(_contenders, connections, depth, messages),
-        ratios=[
-            ("uvloop Protocol", "native"),
-            ("native", "native, batch"),
-            ("asyncio streams", "native"),
-            ("asyncio Protocol", "native"),
-            ("pure", "native"),
-        ],
-        notes=("The CPU time is the server's alone; every answer is compared with the line in capitals.",),
+        contenders=lambda amount: _contenders(connections, depth, amount),
+        quick=quick,
+        cost=1.5,
+        notes=_NOTES,
     )
 
 
-def _contenders(connections: int, depth: int, messages: int) -> AbstractContextManager[list[Contender]]:
+def _contenders(connections: int, depth: int, amount: int) -> AbstractContextManager[list[Contender]]:
     servers = {
+        "pure": _HANDLER.format(impl="pure"),
         "native": _HANDLER.format(impl="native"),
         "native, batch": _BATCH,
-        "pure": _HANDLER.format(impl="pure"),
-        "asyncio Protocol": _PROTOCOL.format(loop="asyncio"),
-        "asyncio streams": _STREAMS,
+        **protocols(_PROTOCOL),
+        "streams": _STREAMS,
+        "oxisock.aio": _AIO,
     }
-    if has_uvloop():
-        servers["uvloop Protocol"] = _PROTOCOL.format(loop="uvloop")
     line = b"hello world 001\n"
-    return contenders(servers, Asking(connections, depth, line, line.upper(), messages))
+    return contenders(servers, Asking(connections, depth, line, line.upper(), amount))

@@ -6,27 +6,86 @@ import contextlib
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from . import Contender
+from . import Clocked, Contender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+HOST = "127.0.0.1"
+NOTE = (
+    "Server and load are processes of their own, on a core each where there are two and the system lets us choose; "
+    "the CPU time is the server's alone."
+)
+
+# A server ends with the benchmark, however that ends: then there is nothing more to read.
 _PRELUDE = """
-import os, sys
+import os, sys, threading
 if sys.argv[1] != "any":
     os.sched_setaffinity(0, {int(sys.argv[1])})
 def tell(port):
     print(port, flush=True)
 def wait():
+    threading.Event().wait()
+def end():
     sys.stdin.read()
+    os._exit(0)
+threading.Thread(target=end, daemon=True).start()
+"""
+
+_PROTOCOL = """
+import asyncio, LOOP
+connected = set()
+class Server(asyncio.Protocol):
+    rest = b""
+    def connection_made(self, transport):
+        self.transport = transport
+        connected.add(transport)
+    def connection_lost(self, error):
+        connected.discard(self.transport)
+    def data_received(self, data):
+BODY
+async def main():
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=4096)
+    tell(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+LOOP.run(main())
 """
 
 
+def on_loops(code: str) -> dict[str, str]:
+    """Give the servers on asyncio and, where it is installed, uvloop; LOOP stands for either in the code."""
+    from importlib.util import find_spec
+
+    loops = ["asyncio", "uvloop"] if find_spec("uvloop") else ["asyncio"]
+    return {loop: code.replace("LOOP", loop) for loop in loops}
+
+
+def protocols(body: str) -> dict[str, str]:
+    """Give the servers that are an asyncio.Protocol, the fastest kind; ``body`` is what ``data_received`` does."""
+    return on_loops(_PROTOCOL.replace("BODY", body.strip("\n")))
+
+
+class Answers(NamedTuple):
+    """How a load went: the number of right answers, and what the load measured."""
+
+    right: int
+    clocked: Clocked
+
+
+class Load(Protocol):
+    """A load that knows how many right answers there are to be; ``ask`` raises an exception for a wrong one."""
+
+    @property
+    def messages(self) -> int: ...
+    def ask(self, port: int) -> Answers: ...
+
+
 class Asking(NamedTuple):
-    """What the load asks: over how many connections, how many in flight on each, what, and how often in all."""
+    """Messages over TCP: over how many connections, how many in flight on each, what, and how often in all."""
 
     connections: int
     depth: int
@@ -34,23 +93,17 @@ class Asking(NamedTuple):
     reply: bytes
     messages: int
 
-    def ask(self, name: str, address: str) -> int:
-        """Ask the server called ``name`` and give the number of right answers; ValueError for a wrong one."""
+    def ask(self, port: int) -> Answers:
+        """Ask the server and compare each answer."""
         from .. import _native
 
-        return _native.load_tcp(address, *self)[0]
-
-
-class Asks(Protocol):
-    """A load, and how many right answers there are to be."""
-
-    @property
-    def messages(self) -> int: ...
-    def ask(self, name: str, address: str) -> int: ...
+        right, seconds, _ = _native.load_tcp(f"{HOST}:{port}", *self)
+        # Whole volleys are asked, which may be more: the time is given for what was to be asked.
+        return Answers(right, Clocked(seconds * self.messages / right if right else seconds))
 
 
 @contextlib.contextmanager
-def contenders(servers: Mapping[str, str], asking: Asks) -> Iterator[list[Contender]]:
+def contenders(servers: Mapping[str, str], load: Load) -> Iterator[list[Contender]]:
     """Start every server, given as the Python code that runs it and calls ``tell(port)``, and give the contenders.
 
     The CPU time of a contender is its server's alone. On a machine with several cores servers run on the first and the
@@ -63,56 +116,43 @@ def contenders(servers: Mapping[str, str], asking: Asks) -> Iterator[list[Conten
             place = str(cores[0])
             os.sched_setaffinity(0, {cores[1]})
             stack.callback(os.sched_setaffinity, 0, set(cores))
-        yield [_contender(name, stack.enter_context(_server(code, place)), asking) for name, code in servers.items()]
+        # All start at once, and are waited for afterwards.
+        processes = {name: stack.enter_context(_server(code, place)) for name, code in servers.items()}
+        yield [_contender(name, process, load) for name, process in processes.items()]
 
 
 @contextlib.contextmanager
-def _server(code: str, place: str) -> Iterator[tuple[int, int]]:
-    """Run a server until the block ends; give its process and its port."""
+def _server(code: str, place: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a server until the block ends."""
     command = [sys.executable, "-c", _PRELUDE + code, place]
     # What an event loop says when its clients are gone is of no interest.
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True) as process:
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise OSError(f"a server for comparison did not start: {code}")
-            yield process.pid, int(line)
+            yield process
         finally:
             process.kill()
 
 
-def _contender(name: str, server: tuple[int, int], asking: Asks) -> Contender:
-    pid, port = server
+def _contender(name: str, process: subprocess.Popen[str], load: Load) -> Contender:
+    assert process.stdout is not None
+    told = process.stdout.readline()
 
-    def run() -> int:
-        try:
-            return asking.ask(name, f"127.0.0.1:{port}")
-        except (OSError, ValueError) as error:
-            failure.append(str(error))
-            return 0
+    def run() -> Answers:
+        if not told:
+            raise OSError("the server did not start")
+        return load.ask(int(told))
 
-    def check(answered: int) -> str | None:
-        if failure:
-            return failure.pop()
-        return None if answered >= asking.messages else f"{answered} answers to {asking.messages} messages"
+    def check(answers: Answers) -> str | None:
+        return None if answers.right >= load.messages else f"{answers.right:,} right answers to {load.messages:,}"
 
-    failure: list[str] = []
-    return Contender(name, run, check, None, lambda: cpu_seconds(pid))
+    return Contender(name, run, check, cpu=partial(cpu_seconds, process.pid), clocked=lambda answers: answers.clocked)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Give the CPU seconds that all threads of a process have had so far."""
-    total = 0
+def cpu_seconds(pid: int) -> float | None:
+    """Give the CPU seconds that all threads of a process have had so far; None where the system does not tell."""
+    total = None
     for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):  # a thread that ended just now
-            total += int(task.read_text().split()[0])
-    return total / 1e9
-
-
-def has_uvloop() -> bool:
-    """Say whether uvloop is installed, as one more server to compare with."""
-    from importlib.util import find_spec
-
-    return find_spec("uvloop") is not None
+            total = (total or 0) + int(task.read_text().split()[0])
+    return None if total is None else total / 1e9

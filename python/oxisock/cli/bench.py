@@ -1,32 +1,62 @@
-"""``oxisock bench``: how fast, compared with what, and is the answer right?"""
+"""``oxisock bench``: how fast is native against pure on this machine, compared with what, and is the answer right?"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
 from .arguments import examples
-from .output import aligned, is_terminal, message, paint
+from .output import aligned, check_output, is_terminal, message, output, paint
+from .progress import work_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from ..bench import Scenario
+    from ..bench.report.document import Document
+    from ..bench.running import Outcome
+
+_FILES = ("json", "plot", "html", "markdown")
+_BESIDE = {"scans across a network": "benchmarks-network.md", "scans of a simulated /8": "scale.md"}
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "bench",
-        help="compare the engines with other ways of doing the same",
-        description="Time the engines and other ways of doing the same, in interleaved rounds, and check every answer. "
-        "The exit code is 1 where an answer was wrong.",
-        **examples("oxisock bench --only scan --rounds 1"),
+        help="compare the engines, and other ways of doing the same, on this machine",
+        description="Time native and pure side by side, in interleaved rounds, beside nmap, asyncio and uvloop where "
+        "they are installed, and check every answer. All takes less than three minutes. The exit code is 1 where an "
+        "answer was wrong.",
+        **examples(
+            "oxisock bench --quick",
+            "oxisock bench --only scan,echo --details",
+            "oxisock bench --json run.json --plot chart.svg --html page.html",
+            "oxisock bench --from run.json --html page.html",
+        ),
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--only", action="append", default=[], metavar="GROUP", help="run these scenarios only")
-    parser.add_argument("--rounds", type=_rounds, default=5, metavar="N", help="runs of each contender (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="a part of the scenarios, in less than 20 seconds")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GROUP,...",
+        help="some groups: scan, echo, udp, framing, message, chat",
+    )
+    parser.add_argument(
+        "--rounds", type=_rounds, metavar="N", help="runs of each contender (default: what time allows)"
+    )
+    parser.add_argument("--details", action="store_true", help="a table of all contenders for each scenario, too")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout, instead of the table")
+    parser.add_argument("--plot", metavar="FILE", help="draw them as .svg or .png (needs oxisock[bench])")
+    parser.add_argument("--html", metavar="FILE", help="write them as a page for a browser")
+    parser.add_argument("--markdown", metavar="FILE", help="write them as a page of documentation")
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE", help="measure nothing: take the JSON of an earlier run"
+    )
 
 
 def _rounds(text: str) -> int:
@@ -36,41 +66,153 @@ def _rounds(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the scenarios, one table for each."""
-    from .. import bench
-
-    try:
-        scenarios = bench.load(args.only)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    raise_descriptor_limit()
-    code = EXIT_OK
-    for scenario in scenarios:
-        with _status() as tell:
-            outcome = bench.run(scenario, args.rounds, tell)
-        title = f"{scenario.name}: {scenario.amount:,} {scenario.unit}, {args.rounds} rounds"
-        print(paint(title, "bold", sys.stdout))
-        print(aligned(bench.table(outcome), right=range(1, 7)))
-        for line in (*bench.ratios(outcome), *scenario.notes):
-            print(line)
-        print(flush=True)
-        for line in outcome.wrong:
-            message(f"wrong answer: {line}")
-            code = EXIT_NO
+    """Measure, show the table, and write the files that were asked for."""
+    scenarios = [] if args.source else _scenarios(args)
+    _check_files(args)
+    document, code = (_read(args), EXIT_OK) if args.source else _measure(args, scenarios)
+    if document is None:
+        message("interrupted before the first scenario was complete")
+        return code
+    if "-" not in [getattr(args, name) for name in _FILES]:
+        _show(document, args.details)
+    _comment(document, scenarios)
+    _write_files(document, args)
+    if any(scenario["wrong"] for scenario in document["scenarios"]) and code == EXIT_OK:
+        return EXIT_NO
     return code
 
 
-@contextmanager
-def _status() -> Iterator[Callable[[str], None]]:
-    """Say on a terminal what runs now, on one line that is gone in the end."""
-    wanted = is_terminal(sys.stderr)
-
-    def tell(text: str) -> None:
-        if wanted:
-            sys.stderr.write(f"\r{text}\x1b[K")
-            sys.stderr.flush()
+def _scenarios(args: argparse.Namespace) -> list[Scenario]:
+    from .. import bench
 
     try:
-        yield tell
-    finally:
-        tell("")
+        return bench.load([name.strip() for names in args.only for name in names.split(",")], args.quick)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Find out what cannot be written before anything is timed."""
+    from importlib.util import find_spec
+
+    from ..bench.report.chart import SUFFIXES
+
+    if args.source and (args.quick or args.only or args.rounds):
+        raise UsageError("--from takes a run that is over: --quick, --only and --rounds do not go with it")
+    paths = [path for name in _FILES if (path := getattr(args, name))]
+    if paths.count("-") > 1:
+        raise UsageError("only one file can be stdout (-)")
+    if args.plot and not args.plot.lower().endswith(SUFFIXES):
+        raise UsageError(f"--plot {args.plot}: expected a name that ends with {' or '.join(SUFFIXES)}")
+    if args.plot and find_spec("matplotlib") is None:
+        raise UsageError('--plot needs matplotlib: pip install "oxisock[bench]" (--html draws without it)')
+    for path in paths:
+        check_output(path)
+
+
+def _read(args: argparse.Namespace) -> Document:
+    from ..bench.report import document
+
+    try:
+        with open(args.source, encoding="utf-8") as stream:
+            return document.read(stream.read())
+    except ValueError as error:
+        raise UsageError(f"{args.source}: {error}") from None
+
+
+def _measure(args: argparse.Namespace, scenarios: list[Scenario]) -> tuple[Document | None, int]:
+    """Run the scenarios; give what was complete, None if nothing was, and the exit code."""
+    from ..bench import running
+    from ..bench.report.document import document
+    from ..bench.report.environment import Watch
+
+    raise_descriptor_limit()
+    pace = running.QUICK if args.quick else running.FULL
+    if args.rounds:
+        pace = running.Pace(args.rounds, args.rounds, pace.seconds)
+    outcomes: list[Outcome] = []
+    watch, code = Watch(), EXIT_OK
+    try:
+        with work_bar() as progress:
+            outcomes.extend(running.run_all(scenarios, pace, progress))
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    if not outcomes:
+        return None, code
+    return document(outcomes, watch.environment(quick=args.quick, interrupted=code != EXIT_OK)), code
+
+
+def _show(document: Document, details: bool) -> None:
+    """Print the table, as wide as the terminal allows."""
+    from ..bench.report import text
+
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    rows = [text.HEADING, *map(text.row, document["scenarios"])]
+    heading, *lines = _layout(rows, width)
+    print(paint(heading, "bold", sys.stdout))
+    for line in lines:
+        print(paint(line, "dim", sys.stdout) if line.startswith(" ") else line)
+    print()
+    for line in (*text.LEGEND, *text.facts(document)):
+        print(paint(line, "dim", sys.stdout))
+    for scenario in document["scenarios"] if details else ():
+        table = text.details(scenario)
+        print(
+            "\n" + paint(f"{scenario['name']}: {scenario['operations']:,} {scenario['unit']} a run", "bold", sys.stdout)
+        )
+        print(aligned(table, right=range(1, len(table[0]))), end="")
+    sys.stdout.flush()
+
+
+def _layout(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
+    """Give the lines of the table: with the others beside the engines, or below them on a narrow terminal.
+
+    On one that is too narrow even for that, what an operation costs is left to the details.
+    """
+    from ..bench.report.text import RIGHT
+
+    beside = aligned(rows, RIGHT).splitlines()
+    if width is None or max(map(len, beside)) <= width:
+        return beside
+    main = aligned([row[:-1] for row in rows], RIGHT).splitlines()
+    if max(map(len, main)) > width:
+        main = aligned([(row[0], *row[2:5]) for row in rows], range(1, 4)).splitlines()
+    below = [f"    {row[-1]}" for row in rows]
+    return [main[0], *(line for pair in zip(main[1:], below[1:], strict=True) for line in pair)]
+
+
+def _comment(document: Document, scenarios: list[Scenario]) -> None:
+    """Tell on stderr what must be known before the figures are believed."""
+    from .. import bench
+    from ..bench.report import text
+
+    for line in text.warnings(document):
+        message(line[0].lower() + line[1:])
+    if document["environment"]["quick"] and scenarios:
+        groups = {scenario.group for scenario in scenarios}
+        every = bench.load([group for group in bench.GROUPS if group in groups])
+        message(f"without --quick there are {len(every)} scenarios rather than {len(scenarios)}, and larger amounts")
+
+
+def _write_files(document: Document, args: argparse.Namespace) -> None:
+    from ..bench.report import chart, html, markdown
+    from ..bench.report import document as documents
+
+    if args.json:
+        _write(args.json, documents.write(document))
+    if args.plot:
+        _write(args.plot, chart.picture(document, os.path.splitext(args.plot.lower())[1]))
+    if args.html:
+        _write(args.html, html.page(document))
+    if args.markdown:
+        folder = os.path.dirname(os.path.realpath(args.markdown))
+        plot = os.path.relpath(os.path.realpath(args.plot), folder).replace(os.sep, "/") if args.plot else None
+        beside = {title: name for title, name in _BESIDE.items() if os.path.exists(os.path.join(folder, name))}
+        _write(args.markdown, markdown.page(document, plot, beside))
+
+
+def _write(path: str, content: str | bytes) -> None:
+    with output(path, binary=isinstance(content, bytes)) as stream:
+        stream.write(content)
+    if path != "-" and is_terminal(sys.stderr):
+        message(f"written to {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from ..report_formats import banner_text, escape
 from ..types import PortResult, PortState
@@ -119,30 +119,39 @@ def uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def check_output(path: str) -> None:
+    """Find out whether ``output`` could write a file now, for what takes long to have; raises OSError."""
+    import errno
+
+    target = os.path.realpath(path)
+    if path == "-" or (os.path.exists(target) and not os.path.isdir(target) and not os.path.isfile(target)):
+        return
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    handle, temporary = _temporary(target, path)
+    os.close(handle)
+    os.unlink(temporary)
+
+
 @contextmanager
-def output(path: str | None) -> Iterator[IO[str]]:
+def output(path: str | None, binary: bool = False) -> Iterator[IO[Any]]:
     """Give the stream for an answer: stdout, or a file that appears under its name when all of it is written.
 
     Until then, and for ever where an exception ends the writing, a file of that name stays as it was. What is not a
-    regular file (a pipe, /dev/null) is written in place.
+    regular file (a pipe, /dev/null) is written in place. The stream takes text, or with ``binary`` bytes.
     """
-    import tempfile
-
+    how: dict[str, Any] = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": ""}
     if path is None or path == "-":
-        yield sys.stdout
+        yield sys.stdout.buffer if binary else sys.stdout
         return
     target = os.path.realpath(path)
     if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "w", encoding="utf-8", newline="") as stream:
+        with open(target, **how) as stream:
             yield stream
         return
+    handle, temporary = _temporary(target, path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
-    except OSError as error:
-        # The name that the user gave, not the one that we made up.
-        raise OSError(error.errno, error.strerror, path) from None
-    try:
-        with open(handle, "w", encoding="utf-8", newline="") as stream:
+        with open(handle, **how) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -151,6 +160,16 @@ def output(path: str | None) -> Iterator[IO[str]]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _temporary(target: str, path: str) -> tuple[int, str]:
+    import tempfile
+
+    try:
+        return tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
+    except OSError as error:
+        # The name that the user gave, not the one that we made up.
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def _mode(target: str) -> int:

@@ -1,4 +1,4 @@
-"""How far a scan is, told on stderr while somebody looks at it."""
+"""How far a scan or a benchmark is, told on stderr while somebody looks at it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .output import have_rich, is_terminal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..bench.running import Step
     from ..types import Progress
 
 
@@ -24,14 +25,37 @@ def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[Progress
             yield callback
     else:
         try:
-            yield lambda progress: _rewrite(label, progress)
+            yield lambda progress: _rewrite(
+                f"{label}{progress.done:,} of {progress.total:,} ports, {progress.open:,} open"
+            )
         finally:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            _rewrite("")
 
 
-def _rewrite(label: str, progress: Progress) -> None:
-    sys.stderr.write(f"\r{label}{progress.done:,} of {progress.total:,} ports, {progress.open:,} open\x1b[K")
+@contextmanager
+def work_bar() -> Iterator[Callable[[Step], None]]:
+    """Give a callback for the progress of a benchmark, which draws only when it is called: drawing takes time, too."""
+    if not is_terminal(sys.stderr):
+        yield lambda step: None
+    elif have_rich():
+        with _rich_work_bar() as callback:
+            yield callback
+    else:
+        try:
+            yield lambda step: _rewrite(f"{step.done:3.0%}  {_describe(step)}")
+        finally:
+            _rewrite("")
+
+
+def _describe(step: Step) -> str:
+    return f"{step.scenario} · round {step.round} of {step.rounds} · {step.contender}"
+
+
+def _rewrite(text: str) -> None:
+    """Show one line in place of the one before; a longer one than the terminal is wide could not be taken back."""
+    import shutil
+
+    sys.stderr.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K")
     sys.stderr.flush()
 
 
@@ -63,5 +87,30 @@ def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
                 speed=f"{progress.rate:,.0f}/s",
                 found=f"{progress.open:,} open",
             )
+
+        yield show
+
+
+@contextmanager
+def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}", markup=False),
+    )
+    console = Console(stderr=True)
+    with Bar(
+        *columns, console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def show(step: Step) -> None:
+            bar.update(task, completed=step.done, description=_describe(step))
+            bar.refresh()
 
         yield show

@@ -1,0 +1,161 @@
+"""The document of a benchmark run, which is its JSON: medians, paired ratios, processor time, and where it ran.
+
+    {"schema": 1, "environment": {...}, "scenarios": [{"group", "name", "unit", "operations", "rounds", "pure",
+     "native", "ratio", "cpu_us", "others", "wrong", "notes", "seconds"}]}
+
+``pure`` and ``native`` are medians in operations of the ``unit`` a second, null after a wrong answer. ``ratio`` is how
+many times the rate of pure native makes: the ``median``, ``low`` and ``high`` of the rounds, null where either was
+wrong. ``cpu_us`` has the microseconds of processor time for an operation by engine, null where the system does not
+tell. ``others`` has, by name, ``rate``, ``cpu_us``, and ``ratio``, to pure as well. ``wrong`` has what was wrong by
+contender, ``seconds`` the seconds of every round, and ``latency_ms``, where it was measured, the times within which half
+of the answers and 99 of 100 came. ``Environment`` says what is known of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..running import Outcome, Timing
+    from .environment import Environment
+
+SCHEMA: Literal[1] = 1
+ENGINES = ("pure", "native")
+
+
+class Ratio(TypedDict):
+    """How many times the rate of pure: the median of the rounds, and the least and the most of them."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Other(TypedDict):
+    """A contender beside the engines."""
+
+    rate: float | None
+    cpu_us: float | None
+    ratio: Ratio | None
+
+
+class ScenarioResult(TypedDict):
+    """What a scenario came to."""
+
+    group: str
+    name: str
+    unit: str
+    operations: int
+    rounds: int
+    pure: float | None
+    native: float | None
+    ratio: Ratio | None
+    cpu_us: dict[str, float | None]
+    others: dict[str, Other]
+    wrong: dict[str, str]
+    notes: list[str]
+    seconds: dict[str, list[float]]
+    latency_ms: NotRequired[dict[str, tuple[float, float]]]
+
+
+class Document(TypedDict):
+    """What a run came to."""
+
+    schema: Literal[1]
+    environment: Environment
+    scenarios: list[ScenarioResult]
+
+
+def document(outcomes: Sequence[Outcome], environment: Environment) -> Document:
+    """Put the outcomes of a run and what is known of the machine together."""
+    return {"schema": SCHEMA, "environment": environment, "scenarios": [_result(outcome) for outcome in outcomes]}
+
+
+def write(document: Document) -> str:
+    """Give the document as JSON."""
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def read(text: str) -> Document:
+    """Read a document; raises ValueError for what is none."""
+    try:
+        found: Any = json.loads(text)
+        schema = found["schema"]
+        if schema == SCHEMA and isinstance(found["environment"]["date"], str):
+            for scenario in found["scenarios"]:
+                missing = ScenarioResult.__required_keys__ - scenario.keys()
+                if missing:
+                    raise ValueError(f"a scenario lacks {', '.join(sorted(missing))}")
+            return found  # type: ignore[no-any-return]
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"this is not the JSON of a benchmark: {type(error).__name__}: {error}") from None
+    raise ValueError(f"schema {schema!r} of the JSON is not known: expected {SCHEMA}")
+
+
+def ratio(others: Sequence[Timing], pure: Sequence[Timing]) -> Ratio | None:
+    """Compare the rates within each round; None without right answers of both."""
+    pairs = list(zip(others, pure, strict=False))
+    if not pairs or any(timing.wrong for timing in (*others, *pure)):
+        return None
+    found = [reference.seconds / other.seconds for other, reference in pairs]
+    return {"median": _short(median(found)), "low": _short(min(found)), "high": _short(max(found))}
+
+
+def _result(outcome: Outcome) -> ScenarioResult:
+    scenario, timings = outcome.scenario, outcome.timings
+    pure = timings.get("pure", [])
+
+    def rate(name: str) -> float | None:
+        seconds = _median(timings.get(name, ()), "seconds")
+        return None if seconds is None else _short(scenario.amount / seconds)
+
+    def cpu(name: str) -> float | None:
+        seconds = _median(timings.get(name, ()), "cpu")
+        return None if seconds is None else _short(seconds / scenario.amount * 1e6)
+
+    result: ScenarioResult = {
+        "group": scenario.group,
+        "name": scenario.name,
+        "unit": scenario.unit,
+        "operations": scenario.amount,
+        "rounds": outcome.rounds,
+        "pure": rate("pure"),
+        "native": rate("native"),
+        "ratio": ratio(timings.get("native", ()), pure),
+        "cpu_us": {name: cpu(name) for name in ENGINES},
+        "others": {
+            name: {"rate": rate(name), "cpu_us": cpu(name), "ratio": ratio(timings[name], pure)}
+            for name in timings
+            if name not in ENGINES
+        },
+        "wrong": {name: wrong for name, each in timings.items() if (wrong := _wrong(each))},
+        "notes": list(scenario.notes),
+        "seconds": {name: [_short(timing.seconds) for timing in each] for name, each in timings.items()},
+    }
+    latencies = {
+        name: (_short(median(half) * 1000), _short(median(most) * 1000))
+        for name, each in timings.items()
+        if (known := [timing.latency for timing in each if timing.latency])
+        for half, most in [zip(*known, strict=True)]
+    }
+    if latencies:
+        result["latency_ms"] = latencies
+    return result
+
+
+def _median(timings: Sequence[Timing], what: Literal["seconds", "cpu"]) -> float | None:
+    values = [getattr(timing, what) for timing in timings if not timing.wrong]
+    return median(values) if values and len(values) == len(timings) and None not in values else None
+
+
+def _wrong(timings: Sequence[Timing]) -> str | None:
+    return next((f"round {number}: {timing.wrong}" for number, timing in enumerate(timings, 1) if timing.wrong), None)
+
+
+def _short(value: float) -> float:
+    """Leave away the digits that no clock knows."""
+    return float(f"{value:.5g}")

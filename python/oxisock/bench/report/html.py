@@ -1,0 +1,201 @@
+"""The page of a benchmark for a browser: one file that loads nothing, for phones and for dark rooms."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from . import text
+from .comparison import COLOURS, KINDS, TITLE, axis, bars, kinds
+from .figures import digits, machine, rounds, times, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .comparison import Axis, Bar
+    from .document import Document, ScenarioResult
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --card: #f6f8fa; --ink: #1b1f24; --faint: #57606a; --line: #d8dee4;
+  --warn: #fff3cd; --native: NATIVE; --ceiling: #1b1f24 }
+@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --card: #161b22; --ink: #e6edf3; --faint: #9da7b3;
+  --line: #30363d; --warn: #3d3000; --native: #3d9bd6; --ceiling: #e6edf3 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem }
+p, dl { margin: .5rem 0 }
+.faint, figcaption { color: var(--faint); font-size: .875rem }
+.warn { background: var(--warn); border-radius: .4rem; padding: .6rem .8rem }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums }
+th, td { padding: .4rem .7rem; text-align: left; white-space: nowrap; border-top: 1px solid var(--line) }
+thead th { background: var(--card); border-top: 0 }
+tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper) }
+td.right, th.right { text-align: right }
+td.wide { white-space: normal; min-width: 16rem; color: var(--faint) }
+details { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0 }
+summary { cursor: pointer; padding: .5rem .7rem }
+details .scroll { border-width: 1px 0 0; border-radius: 0 }
+details p { padding: 0 .7rem }
+pre { background: var(--card); padding: .7rem; border-radius: .5rem; overflow-x: auto }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem }
+dt { color: var(--faint) } dd { margin: 0; overflow-wrap: anywhere }
+figure { margin: 1rem 0; background: var(--card); border-radius: .5rem; padding: .8rem }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; margin: 0 0 .6rem; padding: 0;
+  font-size: .875rem }
+.legend li { display: flex; align-items: center; gap: .4rem }
+.legend .mark { position: static; transform: none }
+.row { display: grid; grid-template-columns: 17rem 1fr 3.6rem; align-items: center; column-gap: .7rem;
+  font-size: .875rem }
+.row.first { margin-top: .7rem }
+.row b { text-align: right; font-variant-numeric: tabular-nums }
+.track { position: relative; height: 1.5rem;
+  background: linear-gradient(var(--line), var(--line)) left center / 100% 1px no-repeat }
+.one, .tick { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--line) }
+.one { width: 2px; margin-left: -1px; background: var(--ink) }
+.bar { position: absolute; top: .3rem; bottom: .3rem; background: var(--native); border-radius: 1px }
+.range { position: absolute; top: calc(50% - 1px); height: 2px; background: var(--ink) }
+.mark { position: absolute; top: 50%; width: .75rem; height: .75rem; transform: translate(-50%, -50%);
+  border: 1.5px solid var(--card) }
+.native { background: var(--native); width: 1.2rem; border: 0 }
+.ceiling { background: var(--ceiling); width: .25rem; height: 1.3rem; border-width: 0 1px }
+.asyncio { background: ASYNCIO; border-radius: 50% }
+.uvloop { background: UVLOOP; transform: translate(-50%, -50%) rotate(45deg); width: .65rem; height: .65rem }
+.legend .uvloop { transform: rotate(45deg) }
+.nmap { background: NMAP }
+.other { background: OTHER; border: 0; clip-path: polygon(50% 0, 100% 100%, 0 100%) }
+.wrong { position: absolute; color: NMAP; font-style: italic; left: 1rem }
+.axis .track { background: none; height: 1.2rem; color: var(--faint) }
+.axis span { position: absolute; transform: translateX(-50%) }
+@media (max-width: 45rem) { .row { grid-template-columns: 1fr 3.6rem } .row .name { grid-column: 1 / 3;
+  margin-top: .5rem }
+  .axis .name { display: none } body { padding: .7rem } figure { padding: .7rem } }
+"""
+
+
+def page(document: Document) -> str:
+    """Write the page."""
+    environment, scenarios = document["environment"], document["scenarios"]
+    style = _STYLE.replace("NATIVE", COLOURS["native"])
+    for kind in ("asyncio", "uvloop", "nmap", "other"):
+        style = style.replace(kind.upper(), COLOURS[kind])
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>oxisock: benchmarks of {escape(environment['date'])}</title>\n<style>{style}</style>\n",
+        "</head>\n<body>\n",
+        "<h1>oxisock: native against pure Python</h1>\n",
+        f'<p class="faint">{escape(machine(environment))}; {escape(environment["date"])}; {rounds(scenarios)}</p>\n',
+        *(f'<p class="warn">{escape(line)}</p>\n' for line in text.warnings(document)),
+        _chart(document) if scenarios else "",
+        "<h2>All scenarios</h2>\n",
+        _table([text.HEADING, *map(text.row, scenarios)], text.RIGHT),
+        "".join(f'<p class="faint">{escape(line)}.</p>\n' for line in text.LEGEND),
+        "<h2>Every contender</h2>\n",
+        *map(_details, scenarios),
+        "<h2>Where it ran</h2>\n",
+        _environment(document),
+        "<h2>On your machine</h2>\n<pre>pip install oxisock\noxisock bench --html benchmarks.html\n"
+        "oxisock bench --quick      # a part of it, in less than 20 seconds</pre>\n",
+        '<p class="faint">Contenders run in turn within each round, and every answer is checked: one that is wrong '
+        "suppresses its ratio.</p>\n</body>\n</html>\n",
+    ]
+    return "".join(parts)
+
+
+def _chart(document: Document) -> str:
+    shown = bars(document)
+    scale = axis(shown)
+    legend = "".join(f'<li><i class="mark {kind}"></i>{escape(KINDS[kind])}</li>' for kind in kinds(shown))
+    firsts = [before is None or before.group != bar.group for bar, before in zip(shown, [None, *shown], strict=False)]
+    ticks = "".join(f'<span style="left:{_percent(scale, tick)}">{tick:g}×</span>' for tick in scale.ticks)
+    return (
+        f'<figure>\n<ul class="legend">{legend}</ul>\n'
+        + "".join(_row(bar, first, scale) for bar, first in zip(shown, firsts, strict=True))
+        + f'<div class="row axis" aria-hidden="true"><span class="name"></span><div class="track">{ticks}</div></div>\n'
+        + f"<figcaption>{escape(TITLE)}, on a logarithmic axis: pure is 1×. Bars are native's median, the line in them "
+        "its range over the rounds.</figcaption>\n</figure>\n"
+    )
+
+
+def _row(bar: Bar, first: bool, scale: Axis) -> str:
+    inside = "".join(f'<i class="tick" style="left:{_percent(scale, tick)}"></i>' for tick in scale.ticks)
+    if bar.ratio is None:
+        inside += '<span class="wrong">wrong answer</span>'
+        told = "-"
+    else:
+        ends = [scale.place(value) * 100 for value in sorted((1.0, bar.ratio["median"]))]
+        span = [scale.place(bar.ratio["low"]) * 100, scale.place(bar.ratio["high"]) * 100]
+        told = f"{digits(bar.ratio['median'])}×"
+        inside += (
+            f'<i class="bar" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%" '
+            f'title="native: {escape(times(bar.ratio))}"></i>'
+            f'<i class="range" style="left:{span[0]:.2f}%;width:{span[1] - span[0]:.2f}%"></i>'
+        )
+    inside += f'<i class="one" style="left:{_percent(scale, 1.0)}"></i>'
+    inside += "".join(
+        f'<i class="mark {mark.kind}" style="left:{_percent(scale, mark.times)}" '
+        f'title="{escape(mark.name)}: {digits(mark.times)}"></i>'
+        for mark in bar.marks
+    )
+    return (
+        f'<div class="row{" first" if first else ""}"><span class="name">{escape(bar.name)}</span>'
+        f'<div class="track">{inside}</div><b>{told}</b></div>\n'
+    )
+
+
+def _percent(scale: Axis, times: float) -> str:
+    return f"{scale.place(times) * 100:.2f}%"
+
+
+def _details(scenario: ScenarioResult) -> str:
+    rows = text.details(scenario)
+    notes = "".join(f'<p class="faint">{escape(note)}</p>\n' for note in scenario["notes"])
+    return (
+        f"<details><summary>{escape(scenario['name'])} · {scenario['operations']:,} {escape(scenario['unit'])} a run"
+        f"</summary>\n{_table(rows, range(1, len(rows[0])))}{notes}</details>\n"
+    )
+
+
+def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
+    def cell(number: int, value: str, tag: str) -> str:
+        kinds = ["right"] if number in right else ["wide"] if number > max(right) and tag == "td" else []
+        scope = ' scope="row"' if tag == "th" and number == 0 else ""
+        return f"<{tag}{scope}{_classes(kinds)}>{escape(value)}</{tag}>"
+
+    heading, *body = rows
+    head = "".join(cell(number, value, "th") for number, value in enumerate(heading)).replace(' scope="row"', "")
+    lines = "".join(
+        "<tr>" + "".join(cell(number, value, "td" if number else "th") for number, value in enumerate(row)) + "</tr>\n"
+        for row in body
+    )
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>\n'
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f' class="{" ".join(names)}"' if names else ""
+
+
+def _environment(document: Document) -> str:
+    environment = document["environment"]
+    load = environment["load_average"]
+    facts = {
+        "Versions": versions(environment),
+        "Machine": machine(environment),
+        "Date": f"{environment['date']} (UTC), {environment['elapsed']:.0f} s",
+        "Load average": f"{_known(load['start'])} at the start, {_known(load['end'])} at the end",
+        "Other programs": "unknown"
+        if environment["others"] is None
+        else f"{environment['others']:.1%} of the processors",
+        "Hypervisor": "unknown"
+        if environment["steal"] is None
+        else f"kept {environment['steal']:.1%} of the processors",
+    }
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items()) + "</dl>\n"
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

@@ -1,0 +1,128 @@
+"""The page of a benchmark for documentation, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import text
+from .figures import machine, rounds, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .document import Document, ScenarioResult
+
+_INTRODUCTION = """\
+# Benchmarks
+
+<!-- Written by `oxisock bench --markdown`: do not change it by hand. -->
+
+How fast are the engines, and compared with what? `oxisock bench` says so on your machine, in less than three minutes:
+
+```
+oxisock bench
+```
+
+**How it is measured.** All contenders run in turn within each round, so that what else the machine does falls on all
+of them alike. A ratio is the median of the ratios within the rounds, and the range in brackets is the least and the
+most of them. Every answer is checked: one that is wrong suppresses its ratio, and the command exits with 1.
+Rates are medians. "CPU" is processor time for each operation. Server and load are processes of their own; the load is
+native, and the same for all.
+"""
+
+_REPRODUCE = """\
+## On your machine
+
+```
+pip install "oxisock[bench]"              # matplotlib for the chart, rich for the progress bar
+oxisock bench                             # everything, in less than three minutes
+oxisock bench --quick                     # a part of it, in less than 20 seconds
+oxisock bench --only scan,echo --details  # some groups, with all contenders
+oxisock bench --json run.json --plot chart.svg --html page.html
+oxisock bench --from run.json --html page.html   # the pages again, without measuring
+```
+
+nmap and uvloop are compared where they are installed.
+
+## The JSON
+
+`--json` writes `{"schema": 1, "environment": {...}, "scenarios": [...]}`. A scenario has
+
+| key | what it holds |
+|---|---|
+| `group`, `name` | what `--only` selects it by, and what it is called |
+| `unit`, `operations`, `rounds` | what is counted ("messages"), how many in one run, how many runs |
+| `pure`, `native` | operations a second, the median of the rounds; null after a wrong answer |
+| `ratio` | `median`, `low` and `high` of native's rate to pure's in each round; null after a wrong answer |
+| `cpu_us` | `pure` and `native`: microseconds of processor time for an operation; null where the system does not tell |
+| `others` | by name: `rate`, `cpu_us`, and `ratio`, to pure as well |
+| `wrong` | by contender: what was wrong with its answer |
+| `seconds` | by contender: the seconds of each round |
+| `latency_ms` | if measured, by contender: half of the answers came within the first, 99 % within the second |
+| `notes` | what the contenders are |
+
+`environment` names versions, machine, date (UTC), `elapsed` seconds, whether the run was `quick` or `interrupted`, the
+`load_average` at `start` and `end`, and which part of the processors `others` had meanwhile and the hypervisor kept
+(`steal`).
+"""
+
+_GROUPS = {
+    "scan": "Scanning this machine",
+    "echo": "TCP echo servers",
+    "udp": "UDP servers",
+    "framing": "Framing",
+    "message": "TCP servers with a Python handler",
+    "chat": "Chat",
+}
+
+
+def page(document: Document, chart: str | None = None, links: Mapping[str, str] | None = None) -> str:
+    """Write the page; ``chart`` is where the picture stands, ``links`` are further pages, by title."""
+    environment, scenarios = document["environment"], document["scenarios"]
+    parts = [
+        _INTRODUCTION,
+        f"**Where.** {machine(environment)}. {versions(environment)}. {environment['date']}, {rounds(scenarios)}, "
+        f"{environment['elapsed']:.0f} s in all; {_load(document)}.\n",
+        *(f"> **{_cell(line)}**\n" for line in text.warnings(document)),
+    ]
+    if chart:
+        parts.append(f"![Bars: how many times as fast as pure Python native is, by scenario]({chart})\n")
+    parts.append(_table([text.HEADING, *map(text.row, scenarios)], text.RIGHT))
+    if links:
+        parts.append("More: " + ", ".join(f"[{title}]({link})" for title, link in links.items()) + ".\n")
+    for group, title in _GROUPS.items():
+        if members := [scenario for scenario in scenarios if scenario["group"] == group]:
+            parts.append(f"## {title}\n")
+            parts += [_paragraph(" ".join(members[0]["notes"]))]
+            parts += [_details(scenario) for scenario in members]
+    parts.append(_REPRODUCE)
+    return "\n".join(parts)
+
+
+def _load(document: Document) -> str:
+    load, others = document["environment"]["load_average"], document["environment"]["others"]
+    told = f"load average {load['start']} at the start" if load["start"] is not None else "load average unknown"
+    return told + ("" if others is None else f", other programs had {others:.0%} of the processors meanwhile")
+
+
+def _details(scenario: ScenarioResult) -> str:
+    rows = text.details(scenario)
+    heading = f"### {scenario['name']}\n\n{scenario['operations']:,} {scenario['unit']} a run.\n\n"
+    return heading + _table(rows, range(1, len(rows[0])))
+
+
+def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
+    heading, *body = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+    rule = "|" + "|".join("--:" if number in right else "---" for number in range(len(rows[0]))) + "|"
+    return "\n".join([heading, rule, *body]) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Keep what a contender said from being markup."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _paragraph(text: str) -> str:
+    import textwrap
+
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"

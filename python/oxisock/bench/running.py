@@ -1,0 +1,179 @@
+"""Lets contenders run in turn, round after round, and remembers what each run took and whether its answer was right.
+
+Every contender runs once a round, one after the other, so that whatever else the machine does falls on all of them
+alike. One whose answer was wrong is not asked again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from . import Contender, Scenario
+
+
+class Timing(NamedTuple):
+    """One run: seconds by the clock, CPU seconds of whoever did the work, what was wrong, and latencies if known."""
+
+    seconds: float
+    cpu: float | None
+    wrong: str | None = None
+    latency: tuple[float, float] | None = None
+
+
+class Outcome(NamedTuple):
+    """All runs of a scenario, by contender; of two contenders the timings at the same place are of one round."""
+
+    scenario: Scenario
+    timings: dict[str, list[Timing]]
+
+    @property
+    def wrong(self) -> list[str]:
+        """What was wrong with the answers, one line each."""
+        return [
+            f"{name}, round {number}: {timing.wrong}"
+            for name, timings in self.timings.items()
+            for number, timing in enumerate(timings, 1)
+            if timing.wrong
+        ]
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds there were."""
+        return max(map(len, self.timings.values()), default=0)
+
+
+class Pace(NamedTuple):
+    """How many rounds: at least ``least`` of each scenario, and up to ``most`` where ``seconds`` for all allow."""
+
+    least: int
+    most: int
+    seconds: float
+
+    def more(self, done: int, spent: float, share: float) -> bool:
+        """Say whether a scenario gets one more round, having spent so many seconds of its share."""
+        return done < self.least or (done < self.most and spent * (done + 1) / done <= share)
+
+    def expected(self, done: int, spent: float, share: float) -> int:
+        """Say how many rounds a scenario will have come to, as far as one can know now."""
+        affordable = int(share * done / spent) if done and spent else self.least
+        return max(self.least, done, min(self.most, affordable))
+
+
+FULL = Pace(least=3, most=5, seconds=130.0)
+QUICK = Pace(least=2, most=3, seconds=13.0)
+
+
+class Step(NamedTuple):
+    """What runs now: ``done`` is the part of all work that is done, from 0 to 1."""
+
+    done: float
+    scenario: str
+    round: int
+    rounds: int
+    contender: str
+
+
+def run_all(
+    scenarios: Sequence[Scenario],
+    pace: Pace,
+    progress: Callable[[Step], object] = lambda step: None,
+    clock: Callable[[], float] | None = None,
+) -> Iterator[Outcome]:
+    """Run scenario after scenario and give their outcomes.
+
+    Where KeyboardInterrupt ends a scenario, the outcome of its whole rounds is given before it is raised.
+    """
+    from time import perf_counter
+
+    clock = clock or perf_counter
+    start = clock()
+    total = sum(scenario.cost for scenario in scenarios)
+    before = done = 0.0
+    for scenario in scenarios:
+        share = max(0.0, pace.seconds - (clock() - start)) * scenario.cost / (total - before)
+
+        def tell(part: float, number: int, rounds: int, name: str, scenario: Scenario = scenario) -> None:
+            nonlocal done
+            done = max(done, (before + part * scenario.cost) / total)  # noqa: B023 - it is called within this turn
+            progress(Step(done, scenario.name, number, rounds, name))
+
+        rounds: list[dict[str, Timing]] = []
+        try:
+            _rounds(scenario, pace, share, rounds, tell, clock)
+        except KeyboardInterrupt:
+            if rounds:
+                yield _outcome(scenario, rounds)
+            raise
+        yield _outcome(scenario, rounds)
+        before += scenario.cost
+
+
+def _outcome(scenario: Scenario, rounds: Sequence[dict[str, Timing]]) -> Outcome:
+    return Outcome(
+        scenario, {name: [timings[name] for timings in rounds if name in timings] for name in rounds[0] if rounds}
+    )
+
+
+def run(scenario: Scenario, rounds: int, progress: Callable[[Step], object] = lambda step: None) -> Outcome:
+    """Let every contender of a scenario run once in each of the rounds."""
+    return next(run_all([scenario], Pace(rounds, rounds, 0.0), progress))
+
+
+def _rounds(
+    scenario: Scenario,
+    pace: Pace,
+    share: float,
+    rounds: list[dict[str, Timing]],
+    tell: Callable[[float, int, int, str], None],
+    clock: Callable[[], float],
+) -> None:
+    """Run a scenario and append each of its rounds when it is whole."""
+    start = clock()
+    tell(0.0, 1, pace.least, "getting ready")
+    with scenario.contenders(scenario.amount) as contenders:
+        wrong: set[str] = set()
+        while pace.more(done := len(rounds), clock() - start, share):
+            expected = pace.expected(done, clock() - start, share)
+            timings = {}
+            for place, contender in enumerate(contenders):
+                if contender.name not in wrong:
+                    tell((done + place / len(contenders)) / expected, done + 1, expected, contender.name)
+                    timings[contender.name] = timing = time_once(contender)
+                    if timing.wrong:
+                        wrong.add(contender.name)
+            rounds.append(timings)
+
+
+def time_once(contender: Contender) -> Timing:
+    """Let a contender run once. One that fails has given a wrong answer: the others are to be compared all the same."""
+    import gc
+    import time
+
+    if contender.prepare:
+        contender.prepare()
+    gc.collect()  # nobody pays for what the one before left behind
+    processor = contender.cpu or _cpu
+    cpu, start = processor(), time.perf_counter()
+    try:
+        answer = contender.run()
+    except Exception as error:
+        return Timing(time.perf_counter() - start, None, f"{type(error).__name__}: {error}")
+    seconds, latency = time.perf_counter() - start, None
+    after = processor()
+    wrong = contender.check(answer)
+    if contender.clocked and not wrong:
+        seconds, latency = contender.clocked(answer)
+    return Timing(seconds, None if after is None or cpu is None else after - cpu, wrong, latency)
+
+
+def _cpu() -> float:
+    """Give the CPU seconds of this process and of its children that have ended."""
+    import os
+    import time
+
+    children = os.times()
+    # The clock of os.times ticks every 10 ms; for children there is nothing finer on all systems.
+    return time.process_time() + children.children_user + children.children_system
