@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench scale wheel clean
+.PHONY: demo test lint bench bench-docs scale wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -24,6 +24,11 @@ lint: $(VENV)/.built
 bench: $(VENV)/.built
 	$(BIN)/oxisock bench
 	$(BIN)/python benches/network.py
+
+# Measures again what the documentation says of speed, about ten minutes; for a quiet machine.
+bench-docs: $(VENV)/.built
+	$(BIN)/python benches/network.py --runs 20 --peers --markdown docs/benchmarks-network.md
+	$(BIN)/oxisock bench --details --json docs/benchmarks.json --plot docs/benchmarks.svg --markdown docs/benchmarks.md
 
 # Scans of up to a /8, simulated: docs/scale.md says what comes out.
 scale:

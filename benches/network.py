@@ -1,9 +1,10 @@
 """Times scans across a network of this machine's own, where ports are silent and packets are lost; needs root.
 
-    python benches/network.py [--runs N] [--peers]
+    python benches/network.py [--runs N] [--peers] [--markdown FILE]
 
 Each line is one way of scanning a far host (a network namespace), with the time of every run and whether each found
-exactly the open ports. `--peers` adds nmap and 200 blocking threads, which take minutes.
+exactly the open ports. `--peers` adds nmap and 200 blocking threads, which take minutes. `--markdown` writes the lines
+as a page of documentation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from socket import socket
@@ -24,14 +25,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from far_host import FarHost, why_not
 from oxisock import native, pure
+from oxisock.bench.report import environment, figures
 
 FEW = (22, 80, 443)
 FIVE = (22, 80, 443, 8080, 50001)
 SEVEN = (22, 80, 443, 6000, 8080, 31337, 50001)
+HEADING = ["| scan | median | range | answers |", "|---|--:|--:|---|"]
+
+PAGE = """\
+# Scans across a network
+
+<!-- Written by `benches/network.py --markdown`: do not change it by hand. -->
+
+The far host is a network namespace of the same machine, whose packets are dropped, lost or limited on purpose; there is
+no delay but that of the machine. "Right" is exactly the open ports. `--peers` adds nmap (`-sT -T4`) and 200 blocking
+threads with a timeout of a second; all else is `oxisock.scan` with its defaults, but for what the line says.
+
+**Where.** {machine}. {versions}. {date}; load average {load} at the start.
+{noise}
+{lines}
+
+As root, with iproute2 and nftables: `{command}`. What else is measured: [benchmarks](benchmarks.md).
+"""
 
 
-def measure(name: str, runs: int, scan: Callable[[], Iterable[int]], wanted: tuple[int, ...]) -> None:
-    """Run a scan some times and print its line."""
+def measure(name: str, runs: int, scan: Callable[[], Iterable[int]], wanted: tuple[int, ...]) -> str:
+    """Run a scan some times and give its line."""
     times, right, missed = [], 0, set()
     for _ in range(runs):
         start = time.perf_counter()
@@ -40,9 +59,7 @@ def measure(name: str, runs: int, scan: Callable[[], Iterable[int]], wanted: tup
         right += found == set(wanted)
         missed |= set(wanted) ^ found
     verdict = f"{right} of {runs} right" + (f", at fault: {sorted(missed)}" if missed else "")
-    print(
-        f"| {name} | {statistics.median(times):.2f} s | {min(times):.2f}-{max(times):.2f} s | {verdict} |", flush=True
-    )
+    return f"| {name} | {statistics.median(times):.2f} s | {min(times):.2f}-{max(times):.2f} s | {verdict} |"
 
 
 def tutorial(host: str, last: int) -> list[int]:
@@ -65,50 +82,77 @@ def nmap(host: str, ports: str) -> list[int]:
 
 
 def case(
-    far: FarHost, title: str, ports: str, wanted: tuple[int, ...], runs: int, peers: bool, **options: object
-) -> None:
-    """Measure both engines, and the peers where that is wanted."""
+    far: FarHost, title: str, ports: str, wanted: tuple[int, ...], runs: int, peers: tuple[str, ...], **options: object
+) -> Iterator[str]:
+    """Measure both engines, and the peers that are wanted."""
     for face in native, pure:
-        measure(
+        yield measure(
             f"{title}: {face.impl}",
-            runs if face is native else max(1, runs // 4),
+            max(1, runs if face is native else runs // 4),
             lambda face=face: [result.port for result in face.scan(far.address, ports, **options).open],
             wanted,
         )
-    if peers and not options:
-        if shutil.which("nmap"):
-            measure(f"{title}: nmap -sT -T4", 1, lambda: nmap(far.address, ports), wanted)
-        measure(f"{title}: 200 threads", 1, lambda: tutorial(far.address, int(ports.split("-")[1])), wanted)
+    if "nmap" in peers and shutil.which("nmap"):
+        yield measure(f"{title}: nmap -sT -T4", 1, lambda: nmap(far.address, ports), wanted)
+    if "threads" in peers:
+        yield measure(f"{title}: 200 threads", 1, lambda: tutorial(far.address, int(ports.split("-")[1])), wanted)
+
+
+def cases(far: FarHost, runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure everything, line by line."""
+    few = min(4, runs)
+    yield from case(far, "65,535 ports, 7 open, no loss", "1-65535", SEVEN, few, peers)
+    far.rule("tcp dport { 22, 80, 443 } accept")
+    far.rule("tcp dport 1-1024 drop")
+    yield from case(far, "1,024 ports, 3 open, the rest silent", "1-1024", FEW, min(8, runs), peers)
+    title = "the same, adaptive=False, timeout=1.0, retries=1"
+    yield from case(far, title, "1-1024", FEW, few, (), adaptive=False, timeout=1.0, retries=1)
+    far.flush()
+    far.rule("tcp dport { 22, 80, 443, 8080, 50001 } accept")
+    far.rule("tcp dport 1-65535 drop")
+    # 200 threads would wait for a second 328 times.
+    patient = tuple(peer for peer in peers if peer != "threads")
+    yield from case(far, "65,535 ports, 5 open, the rest silent", "1-65535", FIVE, few, patient)
+    for percent, times in (5, runs), (20, (runs + 1) // 2):
+        far.flush()
+        far.rule(f"numgen random mod 100 < {percent} drop")
+        loss = peers if percent == 5 else ()
+        yield from case(far, f"65,535 ports, 7 open, {percent} % loss", "1-65535", SEVEN, times, loss)
+    far.flush()
+    far.rule("tcp flags & rst == rst limit rate over 200/second drop", "output")
+    yield from case(far, "1,000 ports, 3 open, refusals limited to 200 a second", "1-1000", FEW, 1, peers)
 
 
 def main() -> None:
-    """Measure everything."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--peers", action="store_true")
+    """Measure everything, print it, and write the page that was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=4, help="scans of native where packets are lost (default: 4)")
+    parser.add_argument("--peers", action="store_true", help="nmap and 200 threads, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a page")
     args = parser.parse_args()
     if why := why_not():
         print(f"scans across a network are skipped: {why}")
         return
+    watch, lines = environment.Watch(), list(HEADING)
+    print(*lines, sep="\n")
     with FarHost() as far:
         far.listen(*SEVEN)
-        print("| scan | median | range | answers |\n|---|---|---|---|")
-        case(far, "65,535 ports, 7 open, no loss", "1-65535", SEVEN, 4, False)
-        far.rule("tcp dport { 22, 80, 443 } accept")
-        far.rule("tcp dport 1-1024 drop")
-        case(far, "1,024 ports, 3 open, the rest silent", "1-1024", FEW, 8, args.peers)
-        case(far, "the same, adaptive=False, timeout=1.0, retries=1", "1-1024", FEW, 4, False, adaptive=False)
-        far.flush()
-        far.rule("tcp dport { 22, 80, 443, 8080, 50001 } accept")
-        far.rule("tcp dport 1-65535 drop")
-        case(far, "65,535 ports, 5 open, the rest silent", "1-65535", FIVE, 4, args.peers)
-        for percent, runs in (5, args.runs), (20, args.runs // 2):
-            far.flush()
-            far.rule(f"numgen random mod 100 < {percent} drop")
-            case(far, f"65,535 ports, 7 open, {percent} % loss", "1-65535", SEVEN, runs, args.peers)
-        far.flush()
-        far.rule("tcp flags & rst == rst limit rate over 200/second drop", "output")
-        case(far, "1,000 ports, 3 open, refusals limited to 200 a second", "1-1000", FEW, 1, args.peers)
+        for line in cases(far, args.runs, ("nmap", "threads") if args.peers else ()):
+            lines.append(line)
+            print(line, flush=True)
+    if args.markdown:
+        where = watch.environment(quick=False, interrupted=False)
+        noise = environment.noise(where)
+        page = PAGE.format(
+            machine=figures.machine(where),
+            versions=figures.versions(where),
+            date=where["date"],
+            load=where["load_average"]["start"],
+            noise=f"\n> **{noise}**\n" if noise else "",
+            lines="\n".join(lines),
+            command=f"python benches/network.py --runs {args.runs}" + " --peers" * args.peers,
+        )
+        args.markdown.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

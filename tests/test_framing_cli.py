@@ -13,8 +13,7 @@ import oxisock.native
 import oxisock.pure
 from commands import oxisock as command
 from framings import BAD, CODECS, GOOD
-from oxisock import bench
-from oxisock.bench import framing
+from oxisock.bench import framing, running
 from oxisock.codec_specs import CODEC_NAMES, parse_codec
 
 PICTURE = """\
@@ -149,8 +148,8 @@ def test_the_benchmark_checks_what_it_times(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(framing, "STREAM", 100_000)
     for scenario in framing.scenarios():
         small = scenario if "feed" not in scenario.name else scenario._replace(amount=1)
-        outcome = bench.run(small, 1)
+        outcome = running.run(small, 1)
         assert outcome.wrong == []
         assert {"native", "pure"} <= set(outcome.timings)
-    spoilt = framing._decoding("Lines", 16, 1, "spoilt", lambda chunks: iter([[b"x"]]))
-    assert len(bench.run(spoilt, 1).wrong) == 1
+    spoilt = framing._decoding("Lines", 16, 1, lambda chunks: iter([[b"x"]]))
+    assert len(running.run(spoilt, 1).wrong) == 1

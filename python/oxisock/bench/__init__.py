@@ -38,7 +38,8 @@ class Contender(NamedTuple):
     wrong with it. ``prepare`` runs untimed before every ``run``. ``cpu`` gives the CPU seconds so far of whoever does
     the work, None where the system does not tell, where that is another process that goes on, such as a server; without
     it the CPU seconds are those of this process and of the children it waited for. ``clocked`` takes what ``run`` gave
-    where that knows the time better: a load that first opens connections.
+    where that knows the time better: a load that first opens connections. ``part`` is the part of the scenario's amount
+    that one who is slow does; what it took is told as if it had done all.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Contender(NamedTuple):
     prepare: Callable[[], object] | None = None
     cpu: Callable[[], float | None] | None = None
     clocked: Callable[[Any], Clocked] | None = None
+    part: float = 1.0
 
 
 class Scenario(NamedTuple):

@@ -62,11 +62,11 @@ def _scenario(listeners: int, quick: int = 0) -> Scenario:
     return Scenario(
         group="chat",
         name=f"chat, {listeners:,} listeners",
-        amount=80_000,
+        amount=60_000,
         unit="deliveries",
         contenders=lambda amount: _contenders(listeners, amount),
         quick=quick,
-        cost=2.0,
+        cost=1.5,
         notes=_NOTES,
     )
 

@@ -46,11 +46,11 @@ def _scenario(connections: int, size: int, quick: int = 0) -> Scenario:
     return Scenario(
         group="echo",
         name=f"echo, {size:,} bytes, {connections:,} connections",
-        amount=20_000,
+        amount=15_000,
         unit="messages",
         contenders=lambda amount: _contenders(connections, size, amount),
         quick=quick,
-        cost=1.5,
+        cost=1.2,
         notes=_NOTES,
     )
 

@@ -161,12 +161,12 @@ def time_once(contender: Contender) -> Timing:
         answer = contender.run()
     except Exception as error:
         return Timing(time.perf_counter() - start, None, f"{type(error).__name__}: {error}")
-    seconds, latency = time.perf_counter() - start, None
+    seconds, latency = (time.perf_counter() - start) / contender.part, None
     after = processor()
     wrong = contender.check(answer)
     if contender.clocked and not wrong:
         seconds, latency = contender.clocked(answer)
-    return Timing(seconds, None if after is None or cpu is None else after - cpu, wrong, latency)
+    return Timing(seconds, None if after is None or cpu is None else (after - cpu) / contender.part, wrong, latency)
 
 
 def _cpu() -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .comparison import COLOURS, KINDS, TITLE, axis, bars, kinds
 from .environment import noise
-from .figures import digits, machine, rounds
+from .figures import WRONG, digits, machine, rounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,10 @@ SUFFIXES = (".svg", ".png")
 _MARKERS = {"ceiling": "|", "asyncio": "o", "uvloop": "D", "nmap": "s", "other": "^"}
 _INK, _FAINT, _PAPER = "#1b1f24", "#57606a", "#ffffff"
 # A picture is the same for the same figures: no date, no random ids. Text stays text, which is small and sharp.
-_SETTINGS: Any = {"svg.hashsalt": "oxisock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+_SETTINGS: Any = {"svg.hashsalt": "oxisock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5}
 _WIDTH, _ROW, _GAP = 9.6, 0.27, 0.45  # inches; in rows
+_LEFT, _RIGHT, _EDGE = 0.29, 0.875, 0.985  # where the axes begin and end, and the text beside them ends
+_TOLD = (_EDGE - _LEFT) / (_RIGHT - _LEFT)
 
 
 def picture(document: Document, suffix: str) -> bytes:
@@ -34,7 +36,7 @@ def picture(document: Document, suffix: str) -> bytes:
         height = (max(places, default=0) + 1.2) * _ROW + 1.55
         figure = Figure(figsize=(_WIDTH, height), facecolor=_PAPER)
         # Margins are inches, whatever the height.
-        box = figure.add_axes((0.265, 0.72 / height, 0.60, 1 - 1.55 / height))
+        box = figure.add_axes((_LEFT, 0.72 / height, _RIGHT - _LEFT, 1 - 1.55 / height))
         _draw(box, shown, places, axis(shown))
         _frame(figure, document, height, kinds(shown))
         target = io.BytesIO()
@@ -58,16 +60,15 @@ def _places(shown: Sequence[Bar]) -> list[float]:
 
 def _draw(box: Any, shown: Sequence[Bar], places: Sequence[float], scale: Axis) -> None:
     for bar, place in zip(shown, places, strict=True):
-        if bar.ratio is None:
-            box.text(1.04, place, "wrong answer", va="center", fontsize=8.5, color=COLOURS["nmap"], style="italic")
-        else:
+        told, style = WRONG, {"color": COLOURS["nmap"], "fontsize": 9}
+        if bar.ratio is not None:
+            told, style = f"{digits(bar.ratio['median'])}×", {"color": _INK, "weight": "bold"}
             middle, low, high = bar.ratio["median"], bar.ratio["low"], bar.ratio["high"]
             box.barh(place, middle - 1, left=1, height=0.62, color=COLOURS["native"], alpha=0.85, lw=0)
             box.plot([low, high], [place, place], color=_INK, lw=1.1, solid_capstyle="butt", zorder=3)
         for mark in bar.marks:
             box.plot(mark.times, place, zorder=4, **_marker(mark.kind))
-        told = "-" if bar.ratio is None else f"{digits(bar.ratio['median'])}×"
-        box.text(1.11, place, told, transform=box.get_yaxis_transform(), ha="right", va="center", weight="bold")
+        box.text(_TOLD, place, told, transform=box.get_yaxis_transform(), ha="right", va="center", **style)
     box.set_xscale("log")
     box.set_xlim(scale.low, scale.high)
     box.set_xticks(scale.ticks, [f"{tick:g}×" for tick in scale.ticks])
@@ -104,11 +105,11 @@ def _frame(figure: Any, document: Document, height: float, present: Sequence[str
         return inches / height
 
     figure.text(0.015, 1 - at(0.3), TITLE, fontsize=14, weight="bold", color=_INK)
-    figure.text(0.985, 1 - at(0.3), "native ÷ pure", ha="right", fontsize=10, weight="bold", color=_INK)
+    figure.text(_EDGE, 1 - at(0.3), "native ÷ pure", ha="right", fontsize=10, weight="bold", color=_INK)
     handles: list[Any] = [Patch(color=COLOURS["native"], alpha=0.85, lw=0)]
     handles += [Line2D([], [], **_marker(kind)) for kind in present[1:]]
     legend = figure.legend(
-        handles, [KINDS[kind] for kind in present], loc="upper left", bbox_to_anchor=(0.005, 1 - at(0.36)), ncols=6,
+        handles, [KINDS[kind] for kind in present], loc="upper left", bbox_to_anchor=(0.005, 1 - at(0.36)), ncols=7,
         frameon=False, fontsize=9.5, handletextpad=0.5, columnspacing=1.5, handlelength=1.2, labelcolor=_INK,
     )  # fmt: skip
     legend.set_in_layout(False)

@@ -17,7 +17,7 @@ KINDS = {
     "asyncio": "asyncio",
     "uvloop": "uvloop",
     "nmap": "nmap",
-    "other": "other Python",
+    "other": "other Python: loops, threads, streams",
 }
 """The kinds of contenders that charts tell apart, and what their legends call them."""
 
@@ -31,6 +31,7 @@ COLOURS = {
 }
 """The colours of Okabe and Ito, which people with any kind of colour vision tell apart."""
 
+_WITH_VARIANTS = {"native", "ceiling"}
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -70,7 +71,7 @@ class Axis(NamedTuple):
 
 
 def bars(document: Document) -> list[Bar]:
-    """Give what there is to compare; variants of a contender ("native, batch") are left to the tables."""
+    """Give what there is to compare; variants of an engine ("native batch") are left to the tables."""
     return [
         Bar(
             scenario["group"],
@@ -79,7 +80,7 @@ def bars(document: Document) -> list[Bar]:
             [
                 Mark(name if name in KINDS else "other", name, other["ratio"]["median"])
                 for name, other in scenario["others"].items()
-                if other["ratio"] and "," not in name
+                if other["ratio"] and name.split()[0] not in _WITH_VARIANTS - {name}
             ],
         )
         for scenario in document["scenarios"]

@@ -7,15 +7,15 @@
 many times the rate of pure native makes: the ``median``, ``low`` and ``high`` of the rounds, null where either was
 wrong. ``cpu_us`` has the microseconds of processor time for an operation by engine, null where the system does not
 tell. ``others`` has, by name, ``rate``, ``cpu_us``, and ``ratio``, to pure as well. ``wrong`` has what was wrong by
-contender, ``seconds`` the seconds of every round, and ``latency_ms``, where it was measured, the times within which half
-of the answers and 99 of 100 came. ``Environment`` says what is known of the machine.
+contender, ``seconds`` the seconds of every round, and ``latency_ms``, where it was measured, the times within which
+half of the answers and 99 of 100 came. ``Environment`` says what is known of the machine.
 """
 
 from __future__ import annotations
 
 import json
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +43,7 @@ class Other(TypedDict):
     ratio: Ratio | None
 
 
-class ScenarioResult(TypedDict):
-    """What a scenario came to."""
-
+class _Always(TypedDict):
     group: str
     name: str
     unit: str
@@ -59,7 +57,12 @@ class ScenarioResult(TypedDict):
     wrong: dict[str, str]
     notes: list[str]
     seconds: dict[str, list[float]]
-    latency_ms: NotRequired[dict[str, tuple[float, float]]]
+
+
+class ScenarioResult(_Always, total=False):
+    """What a scenario came to."""
+
+    latency_ms: dict[str, tuple[float, float]]
 
 
 class Document(TypedDict):
@@ -87,7 +90,7 @@ def read(text: str) -> Document:
         schema = found["schema"]
         if schema == SCHEMA and isinstance(found["environment"]["date"], str):
             for scenario in found["scenarios"]:
-                missing = ScenarioResult.__required_keys__ - scenario.keys()
+                missing = _Always.__annotations__.keys() - scenario.keys()
                 if missing:
                     raise ValueError(f"a scenario lacks {', '.join(sorted(missing))}")
             return found  # type: ignore[no-any-return]

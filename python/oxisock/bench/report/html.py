@@ -68,10 +68,10 @@ figure { margin: 1rem 0; background: var(--card); border-radius: .5rem; padding:
 .other { background: OTHER; border: 0; clip-path: polygon(50% 0, 100% 100%, 0 100%) }
 .wrong { position: absolute; color: NMAP; font-style: italic; left: 1rem }
 .axis .track { background: none; height: 1.2rem; color: var(--faint) }
-.axis span { position: absolute; transform: translateX(-50%) }
+.axis .track span { position: absolute; transform: translateX(-50%) }
 @media (max-width: 45rem) { .row { grid-template-columns: 1fr 3.6rem } .row .name { grid-column: 1 / 3;
   margin-top: .5rem }
-  .axis .name { display: none } body { padding: .7rem } figure { padding: .7rem } }
+  .axis .name { display: none } tbody th { white-space: normal; min-width: 9rem } body { padding: .7rem } figure { padding: .7rem } }
 """
 
 
