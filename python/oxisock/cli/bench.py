@@ -187,11 +187,11 @@ def _comment(document: Document, scenarios: list[Scenario]) -> None:
     from ..bench.report import text
 
     for line in text.warnings(document):
-        message(line[0].lower() + line[1:])
-    if document["environment"]["quick"] and scenarios:
-        groups = {scenario.group for scenario in scenarios}
-        every = bench.load([group for group in bench.GROUPS if group in groups])
-        message(f"without --quick there are {len(every)} scenarios rather than {len(scenarios)}, and larger amounts")
+        if line == text.QUICK and scenarios:
+            groups = {scenario.group for scenario in scenarios}
+            every = len(bench.load([group for group in bench.GROUPS if group in groups]))
+            line = f"{line[:-1]}; without --quick there are {every} rather than {len(scenarios)}, and more rounds."
+        message(line[0].lower() + line[1:].rstrip("."))
 
 
 def _write_files(document: Document, args: argparse.Namespace) -> None:

@@ -97,7 +97,7 @@ def noise(environment: Environment) -> str | None:
     if (steal := environment["steal"] or 0.0) > 0.02:
         found.append(f"its hypervisor kept {steal:.0%} of them")
     load = environment["load_average"]["start"] or 0.0
-    if load > 0.5 * environment["cores"]:
+    if environment["others"] is None and load > 0.5 * environment["cores"]:
         found.append(f"the load average was {load:.1f} at the start")
     if not found:
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import text
 from .comparison import COLOURS, KINDS, TITLE, axis, bars, kinds
-from .figures import digits, machine, rounds, times, versions
+from .figures import WRONG, digits, machine, rounds, times, versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +66,12 @@ figure { margin: 1rem 0; background: var(--card); border-radius: .5rem; padding:
 .legend .uvloop { transform: rotate(45deg) }
 .nmap { background: NMAP }
 .other { background: OTHER; border: 0; clip-path: polygon(50% 0, 100% 100%, 0 100%) }
-.wrong { position: absolute; color: NMAP; font-style: italic; left: 1rem }
+.row .wrong { color: NMAP; font-size: .75rem; line-height: 1 }
 .axis .track { background: none; height: 1.2rem; color: var(--faint) }
 .axis .track span { position: absolute; transform: translateX(-50%) }
 @media (max-width: 45rem) { .row { grid-template-columns: 1fr 3.6rem } .row .name { grid-column: 1 / 3;
   margin-top: .5rem }
-  .axis .name { display: none } tbody th { white-space: normal; min-width: 9rem } body { padding: .7rem } figure { padding: .7rem } }
+  .axis .name { display: none } tbody th { white-space: normal; min-width: 9rem } body, figure { padding: .7rem } }
 """
 
 
@@ -122,13 +122,11 @@ def _chart(document: Document) -> str:
 
 def _row(bar: Bar, first: bool, scale: Axis) -> str:
     inside = "".join(f'<i class="tick" style="left:{_percent(scale, tick)}"></i>' for tick in scale.ticks)
-    if bar.ratio is None:
-        inside += '<span class="wrong">wrong answer</span>'
-        told = "-"
-    else:
+    told = f'<b class="wrong">{WRONG}</b>'
+    if bar.ratio is not None:
         ends = [scale.place(value) * 100 for value in sorted((1.0, bar.ratio["median"]))]
         span = [scale.place(bar.ratio["low"]) * 100, scale.place(bar.ratio["high"]) * 100]
-        told = f"{digits(bar.ratio['median'])}×"
+        told = f"<b>{digits(bar.ratio['median'])}×</b>"
         inside += (
             f'<i class="bar" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%" '
             f'title="native: {escape(times(bar.ratio))}"></i>'
@@ -142,7 +140,7 @@ def _row(bar: Bar, first: bool, scale: Axis) -> str:
     )
     return (
         f'<div class="row{" first" if first else ""}"><span class="name">{escape(bar.name)}</span>'
-        f'<div class="track">{inside}</div><b>{told}</b></div>\n'
+        f'<div class="track">{inside}</div>{told}</div>\n'
     )
 
 

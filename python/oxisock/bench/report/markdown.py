@@ -81,8 +81,10 @@ def page(document: Document, chart: str | None = None, links: Mapping[str, str] 
     environment, scenarios = document["environment"], document["scenarios"]
     parts = [
         _INTRODUCTION,
-        f"**Where.** {machine(environment)}. {versions(environment)}. {environment['date']}, {rounds(scenarios)}, "
-        f"{environment['elapsed']:.0f} s in all; {_load(document)}.\n",
+        _paragraph(
+            f"**Where.** {machine(environment)}. {versions(environment)}. {environment['date']}, {rounds(scenarios)}, "
+            f"{environment['elapsed']:.0f} s in all; {_load(document)}."
+        ),
         *(f"> **{_cell(line)}**\n" for line in text.warnings(document)),
     ]
     if chart:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HEADING = ("scenario", "per second", "pure", "native", "ratio", "CPU pure", "CPU native", "others")
 RIGHT = range(2, 7)
+QUICK = "This was a quick run: a part of the scenarios, with small amounts."
 LEGEND = (
     "ratio: how many times the rate of pure native makes, the median of paired rounds (and their range)",
     "CPU: processor time for each operation",
@@ -45,7 +46,7 @@ def warnings(document: Document) -> list[str]:
     environment = document["environment"]
     found = [busy] if (busy := noise(environment)) else []
     if environment["quick"]:
-        found.append("This was a quick run: a part of the scenarios, with small amounts.")
+        found.append(QUICK)
     if environment["interrupted"]:
         found.append("The run was interrupted: this is what was complete.")
     found += [
