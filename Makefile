@@ -31,8 +31,8 @@ bench: $(VENV)/.built
 
 # Measures again all that the documentation says of speed, in about ten minutes; for a quiet machine.
 bench-docs: $(VENV)/.built
-	$(ALONE) $(BIN)/oxisock bench --json docs/benchmarks.json --plot docs/benchmarks.svg --markdown docs/benchmarks.md
 	$(BIN)/python benches/network.py --runs 20 --peers --markdown docs/benchmarks-network.md
+	$(ALONE) $(BIN)/oxisock bench --json docs/benchmarks.json --plot docs/benchmarks.svg --markdown docs/benchmarks.md
 
 # Scans of up to a /8, simulated: docs/scale.md says what comes out.
 scale:

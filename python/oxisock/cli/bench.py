@@ -27,9 +27,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="compare the engines, and other ways of doing the same, on this machine",
-        description="Time native and pure side by side, in interleaved rounds, beside nmap, asyncio and uvloop where "
-        "they are installed, and check every answer. All takes less than three minutes. The exit code is 1 where an "
-        "answer was wrong.",
+        description="Time native and pure side by side, in interleaved rounds, beside nmap, asyncio and\n"
+        "uvloop where they are installed, and check every answer. All takes less than three\n"
+        "minutes. The exit code is 1 where an answer was wrong.",
         **examples(
             "oxisock bench --quick",
             "oxisock bench --only scan,echo --details",
@@ -73,10 +73,12 @@ def run(args: argparse.Namespace) -> int:
     if document is None:
         message("interrupted before the first scenario was complete")
         return code
-    if "-" not in [getattr(args, name) for name in _FILES]:
-        _show(document, args.details)
-    _comment(document, scenarios)
-    _write_files(document, args)
+    try:
+        _write_files(document, args)
+    finally:  # what took minutes is shown even where the disk is full, and written even where nobody reads
+        if "-" not in [getattr(args, name) for name in _FILES]:
+            _show(document, args.details)
+        _comment(document, scenarios)
     if any(scenario["wrong"] for scenario in document["scenarios"]) and code == EXIT_OK:
         return EXIT_NO
     return code
