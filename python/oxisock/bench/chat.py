@@ -55,18 +55,18 @@ class Talking(NamedTuple):
 
 def scenarios() -> list[Scenario]:
     """Give one scenario for each number of listeners."""
-    return [_scenario(100, quick=20_000), _scenario(1000)]
+    return [_scenario(100, 80_000, quick=20_000), _scenario(1000, 200_000)]
 
 
-def _scenario(listeners: int, quick: int = 0) -> Scenario:
+def _scenario(listeners: int, amount: int, quick: int = 0) -> Scenario:
     return Scenario(
         group="chat",
         name=f"chat, {listeners:,} listeners",
-        amount=60_000,
+        amount=amount,
         unit="deliveries",
         contenders=lambda amount: _contenders(listeners, amount),
         quick=quick,
-        cost=1.5,
+        cost=amount / 50_000,
         notes=_NOTES,
     )
 

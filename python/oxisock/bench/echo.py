@@ -35,22 +35,22 @@ _NOTES = (
 def scenarios() -> list[Scenario]:
     """Give one scenario for each number of connections and size of message."""
     return [
-        _scenario(50, 64, quick=8_000),
-        _scenario(50, 1024),
-        _scenario(1000, 64),
-        _scenario(1000, 1024),
+        _scenario(50, 64, 15_000, quick=8_000),
+        _scenario(50, 1024, 15_000),
+        _scenario(1000, 64, 30_000),
+        _scenario(1000, 1024, 30_000),
     ]
 
 
-def _scenario(connections: int, size: int, quick: int = 0) -> Scenario:
+def _scenario(connections: int, size: int, amount: int, quick: int = 0) -> Scenario:
     return Scenario(
         group="echo",
         name=f"echo, {size:,} bytes, {connections:,} connections",
-        amount=15_000,
+        amount=amount,
         unit="messages",
         contenders=lambda amount: _contenders(connections, size, amount),
         quick=quick,
-        cost=1.2,
+        cost=amount / 13_000,
         notes=_NOTES,
     )
 

@@ -112,9 +112,7 @@ def run_all(
 
 
 def _outcome(scenario: Scenario, rounds: Sequence[dict[str, Timing]]) -> Outcome:
-    return Outcome(
-        scenario, {name: [timings[name] for timings in rounds if name in timings] for name in rounds[0] if rounds}
-    )
+    return Outcome(scenario, {name: [timings[name] for timings in rounds if name in timings] for name in rounds[0]})
 
 
 def run(scenario: Scenario, rounds: int, progress: Callable[[Step], object] = lambda step: None) -> Outcome:

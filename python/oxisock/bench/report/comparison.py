@@ -97,4 +97,4 @@ def axis(bars: Sequence[Bar]) -> Axis:
     """Give the axis that holds everything, and 1 with room on both sides."""
     values = [mark.times for bar in bars for mark in bar.marks]
     values += [value for bar in bars if bar.ratio for value in (bar.ratio["low"], bar.ratio["high"])]
-    return Axis(min(0.7, *values, 0.7) / 1.15, max(1.8, *values, 1.8) * 1.15)
+    return Axis(min(0.7, *values) / 1.15, max(1.8, *values) * 1.15)
