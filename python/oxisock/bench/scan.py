@@ -25,7 +25,8 @@ _PART = 0.25  # of the ports, for those threads: they are slow
 _SELF_CONNECTS = 12  # Linux makes one a scan on average, so that more than 12 are as good as impossible
 
 _NOTES = (
-    "Ten listeners must be found, and nothing that nobody listened on before or after.",
+    "Ten listeners must be found, and nothing that nobody listened on before or after. Where other programs open and "
+    "close ports meanwhile, that looks like a wrong answer: `unshare --net` gives a network without them.",
     "Ceiling: a loop of `connect` in the native core, with as many threads as native, which only counts. 200 threads: "
     "a pool of them with a blocking `connect` for each port, as tutorials do, of a quarter of the ports. nmap: "
     "`nmap -sT -T4 -n -Pn`.",
