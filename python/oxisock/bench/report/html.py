@@ -21,7 +21,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --card: #161b22; --ink: #e6edf3; --faint: #9da7b3;
   --line: #30363d; --warn: #3d3000; --native: #3d9bd6; --ceiling: #e6edf3 } }
 * { box-sizing: border-box }
-body { margin: 0 auto; max-width: 70rem; padding: 1rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem }
@@ -34,7 +34,7 @@ th, td { padding: .4rem .7rem; text-align: left; white-space: nowrap; border-top
 thead th { background: var(--card); border-top: 0 }
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper) }
 td.right, th.right { text-align: right }
-td.wide { white-space: normal; min-width: 16rem; color: var(--faint) }
+td.wide { white-space: normal; min-width: 11rem; color: var(--faint) }
 details { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0 }
 summary { cursor: pointer; padding: .5rem .7rem }
 details .scroll { border-width: 1px 0 0; border-radius: 0 }
@@ -161,6 +161,8 @@ def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
     def cell(number: int, value: str, tag: str) -> str:
         kinds = ["right"] if number in right else ["wide"] if number > max(right) and tag == "td" else []
         scope = ' scope="row"' if tag == "th" and number == 0 else ""
+        if kinds == ["wide"]:  # lines break between the others, not between a name and its figure
+            value = ", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in value.split(", "))
         return f"<{tag}{scope}{_classes(kinds)}>{escape(value)}</{tag}>"
 
     heading, *body = rows
