@@ -32,11 +32,11 @@ _NOTES = (
 def scenarios() -> list[Scenario]:
     """Give the scenarios of this group: three kinds of work at three sizes, and one small frame at a time."""
     found = []
-    for size, repeats in zip(SIZES, (8, 40, 200), strict=True):
-        quick = 1 if size == SIZES[0] else 0
+    for size, repeats in zip(SIZES, (16, 100, 400), strict=True):
+        quick = 3 if size == SIZES[0] else 0
         found += [
             _decoding("LengthPrefix", size, repeats, _plain_lengths, quick),
-            _decoding("Lines", size, repeats, _plain_lines, 4 * quick),
+            _decoding("Lines", size, repeats * 3 // 2, _plain_lines, 3 * quick),
             _encoding(size, repeats, quick),
         ]
     return [*found, _scenario("feed, one frame of 16 bytes a call", 100_000, _feeding)]
@@ -45,7 +45,7 @@ def scenarios() -> list[Scenario]:
 def _scenario(
     name: str, amount: int, contenders: Callable[[int], Iterator[Sequence[Contender]]], quick: int = 0
 ) -> Scenario:
-    return Scenario("framing", name, amount, "frames", contextmanager(contenders), quick, 0.3, _NOTES)
+    return Scenario("framing", name, amount, "frames", contextmanager(contenders), quick, 0.4, _NOTES)
 
 
 def _decoding(
