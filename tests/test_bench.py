@@ -205,6 +205,19 @@ def test_the_servers_answer_rightly(contenders: Any, others: set[str]) -> None:
     assert all(timing.seconds > 0 and timing.cpu and timing.cpu > 0 for timing in results.values())
 
 
+def test_the_processor_time_of_threads_that_ended_is_seen() -> None:
+    with stage.contenders({"threads": echo._THREADS}, stage.Asking(1, 1, b"x", b"x", 200)) as (server,):
+        assert server.cpu is not None
+        before, least = server.cpu(), 0.0
+        for _ in range(3):
+            timing = running.time_once(server)
+            assert timing.wrong is None and timing.cpu is not None and timing.cpu > 0
+            least += timing.cpu
+        after = server.cpu()
+        assert before is not None and after is not None and after - before >= least
+    assert stage.cpu_seconds(2**22 + 1) is None, "no such process"
+
+
 def test_a_wrong_answer_of_a_server_is_told() -> None:
     servers = {"shouting": message._HANDLER.format(impl="native"), "absent": "raise SystemExit"}
     with stage.contenders(servers, stage.Asking(1, 1, b"quiet\n", b"quiet\n", 5)) as (shouting, absent):

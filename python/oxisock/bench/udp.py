@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _PREFIX = b"ACK: "
 _SIZE = 64
-_PATIENCE = 1.0  # seconds of silence after which datagrams count as lost
+_PATIENCE = 10.0  # seconds of silence after which datagrams count as lost: a busy machine may let a server wait
 
 _LOOP = """
 import socket
