@@ -111,7 +111,8 @@ class Scanner:
         Arguments:
             targets: names, addresses, networks, ranges, files: what ``parse_targets`` reads.
             ports: what ``parse_ports`` reads, such as "22,80,1000-2000,top:100,!25".
-            exclude, exclude_ports: what is left out, in the same notations.
+            exclude: targets that are left out, in the same notation.
+            exclude_ports: ports that are left out, in the same notation.
             timeout: the longest that a probe waits, in seconds.
             retries: the least number of times that an unanswered port is asked again.
             adaptive: follow the round trip of each host (after nmap's estimator), and ask more often where loss is

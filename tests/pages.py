@@ -1,0 +1,93 @@
+"""The blocks of the README and of the documentation, and a way to run those of one page as a reader would.
+
+``python tests/pages.py PAGE`` runs a page's Python in the order in which it stands and fails at the first block that
+does not do what it says: examples with ``>>>`` share their names, every other block is a program of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, the line on which its text begins, and the text."""
+
+    language: str
+    line: int
+    text: str
+
+    @property
+    def kind(self) -> str:
+        """How it is run: "doctest", "pytest", "server" (until it is told to stop) or "program"."""
+        if self.text.startswith(">>>"):
+            return "doctest"
+        if re.search(r"^(async )?def test_", self.text, re.MULTILINE):
+            return "pytest"
+        return "server" if "serve_forever(" in self.text else "program"
+
+
+def pages() -> list[Path]:
+    """Give the README and every page of the documentation; nothing where only the tests are."""
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if DOCS.exists() else []
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    """Give a page's blocks in a language, in order."""
+    text = page.read_text()
+    return [
+        Block(found[1], text.count("\n", 0, found.start(2)) + 1, found[2])
+        for found in FENCE.finditer(text)
+        if found[1] == language
+    ]
+
+
+def promised(code: str) -> list[str]:
+    """Give what the comments behind ``print`` say that is printed."""
+    return re.findall(r"print\(.*\)  # (.*)$", code, re.MULTILINE)
+
+
+def check_output(code: str, printed: str) -> None:
+    """Raise AssertionError unless what a block says it prints is what it printed, in that order."""
+    expected = promised(code)
+    found = [line for line in printed.splitlines() if line in expected]
+    assert found == expected, f"expected {expected} in what was printed:\n{printed}"
+
+
+def run(page: Path) -> str:
+    """Run what is neither pytest's nor a server's; give what went wrong, nothing if all went well."""
+    examples: list[doctest.Example] = []
+    for block in blocks(page, "python"):
+        if block.kind == "doctest":
+            found = doctest.DocTestParser().get_examples(block.text)
+            for example in found:
+                example.lineno += block.line - 1
+            examples += found
+        elif block.kind == "program":
+            printed = io.StringIO()
+            # Keeps the lines of the page in a traceback.
+            code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
+            try:
+                with contextlib.redirect_stdout(printed):
+                    exec(code, {"__name__": "__main__"})
+                check_output(block.text, printed.getvalue())
+            except BaseException:
+                return f"{page}:{block.line}\n{traceback.format_exc()}"
+    said: list[str] = []
+    test = doctest.DocTest(examples, {}, page.name, str(page), 0, None)
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+    return "".join(said) if results.failed else ""
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1])) or 0)

@@ -1,0 +1,117 @@
+"""Writes docs/cli.md from the parser of the command, so that the page says what the command does.
+
+`python tools/cli_reference.py` writes the page; a test compares it with the parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "cli.md"
+
+HEAD = """\
+# The command line
+
+<!-- Written by tools/cli_reference.py from the parser itself: `make docs` brings it up to date. -->
+
+`oxisock` and `python -m oxisock` are the same command. Each of its parts tells the same with `--help`, and
+`oxisock completion` makes the shell know all of it.
+
+| exit code | means |
+|---|---|
+| 0 | success |
+| 1 | a negative answer: not all ports open, the time ran out, reports differ, a reply did not come, nothing resolved |
+| 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
+| 130 | Ctrl-C; what was found until then is complete and valid |
+| 141 | whoever read the output has gone, as under `oxisock scan ... \\| head` |
+
+Results go to stdout, progress and messages to stderr. On a terminal, `oxisock[cli]` adds tables, colours and progress;
+piped, or with `NO_COLOR` set, the output is plain and stays as it is from version to version.
+A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`; without one it is seconds.
+"""
+
+
+def render() -> str:
+    """Give the page."""
+    from oxisock.cli import build_parser
+
+    parts = [HEAD]
+    for parser in _commands(build_parser()):
+        words = parser.prog.split()
+        parts.append(f"{'#' * len(words)} {' '.join(words[1:])}\n")
+        parts.append(f"```text\n{_usage(parser)}\n```\n")
+        if parser.description:
+            parts.append(f"{_escaped(parser.description)}\n")
+        for group in parser._action_groups:
+            parts += _table(group)
+        if parser.epilog and "examples:" in parser.epilog:
+            examples = parser.epilog.split("examples:")[1]
+            lines = [line.strip() for line in examples.splitlines() if line.startswith("  ")]
+            parts.append("```sh\n" + "\n".join(lines) + "\n```\n")
+    return "\n".join(parts)
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Give the parsers of all commands, each before the commands in it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield command
+                yield from _commands(command)
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    words = [parser.prog]
+    if any(action.option_strings and action.dest != "help" for action in parser._actions):
+        words.append("[OPTIONS]")
+    for action in parser._actions:
+        if not action.option_strings:
+            name = _value(action)
+            words.append({"+": f"{name} [{name} ...]", "*": f"[{name} ...]", "?": f"[{name}]"}.get(action.nargs, name))
+    return " ".join(words)
+
+
+def _table(group: argparse._ArgumentGroup) -> list[str]:
+    rows = [_row(action) for action in group._group_actions if action.dest != "help"]
+    title = "arguments" if group.title == "positional arguments" else group.title
+    return [f"| {title} | |\n|---|---|\n" + "\n".join(rows) + "\n"] if rows else []
+
+
+def _row(action: argparse.Action) -> str:
+    if isinstance(action, argparse._SubParsersAction):
+        return "\n".join(f"| `{choice.dest}` | {_escaped(choice.help or '')} |" for choice in action._choices_actions)
+    value = _value(action) if action.nargs != 0 else ""
+    if action.option_strings:
+        names = ", ".join(f"`{name}`" for name in action.option_strings) + (f" *{_escaped(value)}*" if value else "")
+    else:
+        names = f"`{value}`"
+    return f"| {names} | {_escaped((action.help or '') % _defaults(action))} |"
+
+
+def _defaults(action: argparse.Action) -> dict[str, object]:
+    return {"default": action.default, "prog": "oxisock", "choices": action.choices}
+
+
+def _value(action: argparse.Action) -> str:
+    if action.metavar is not None:
+        return action.metavar if isinstance(action.metavar, str) else " ".join(action.metavar)
+    if action.choices is not None:
+        *others, last = map(str, action.choices)
+        return f"{', '.join(others)} or {last}" if others else last
+    return action.dest.upper()
+
+
+def _escaped(text: str) -> str:
+    """Give text as Markdown that shows it as it is; options in it become code."""
+    text = re.sub(r"([|*_<>\[\]\\])", r"\\\1", text)
+    return re.sub(r"(?<![\w`-])(--?[a-z][a-z-]*)(?![\w-])", r"`\1`", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())
+    sys.stdout.write(f"{PAGE.relative_to(ROOT)}\n")
