@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale wheel clean
+.PHONY: demo test lint bench bench-docs scale docs wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -47,8 +47,15 @@ wheel: $(VENV)/.built
 	.venv-wheel/bin/python -m pytest
 	@ls -l dist
 
+# The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
+# What the docstrings' reader says is only a message to the generator, so it is looked for.
+docs: .venv-docs/.built
+	PYTHONPATH=python OXISOCK_IMPL=pure .venv-docs/bin/python tools/cli_reference.py
+	.venv-docs/bin/zensical build --strict --clean >site.log 2>&1 || { cat site.log; exit 1; }
+	@cat site.log; ! grep -Ei 'griffe:|warning|error' site.log >/dev/null; rm site.log
+
 clean:
-	rm -rf $(VENV) .venv-wheel dist target
+	rm -rf $(VENV) .venv-wheel .venv-docs dist site target
 
 $(VENV)/.tools: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -57,4 +64,9 @@ $(VENV)/.tools: pyproject.toml
 
 $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked --extras test,dev
+	touch $@
+
+.venv-docs/.built: tools/docs-requirements.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r tools/docs-requirements.txt
 	touch $@

@@ -1,13 +1,15 @@
-"""The blocks of the README and of the documentation, and a way to run those of one page as a reader would.
+"""The blocks of the README and of the documentation, and a way to run them as a reader would.
 
-``python tests/pages.py PAGE`` runs a page's Python in the order in which it stands and fails at the first block that
-does not do what it says: examples with ``>>>`` share their names, every other block is a program of its own.
+``python tests/pages.py PAGE...`` runs the Python of pages in the order in which it stands, and tells of every block
+that does not do what it says: a page's examples with ``>>>`` share their names, every other block is a program of its
+own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import doctest
+import gc
 import io
 import re
 import sys
@@ -64,8 +66,9 @@ def check_output(code: str, printed: str) -> None:
     assert found == expected, f"expected {expected} in what was printed:\n{printed}"
 
 
-def run(page: Path) -> str:
-    """Run what is neither pytest's nor a server's; give what went wrong, nothing if all went well."""
+def run(page: Path) -> list[str]:
+    """Run what is neither pytest's nor a server's; give what went wrong."""
+    wrong: list[str] = []
     examples: list[doctest.Example] = []
     for block in blocks(page, "python"):
         if block.kind == "doctest":
@@ -74,20 +77,27 @@ def run(page: Path) -> str:
                 example.lineno += block.line - 1
             examples += found
         elif block.kind == "program":
-            printed = io.StringIO()
-            # Keeps the lines of the page in a traceback.
-            code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
-            try:
-                with contextlib.redirect_stdout(printed):
-                    exec(code, {"__name__": "__main__"})
-                check_output(block.text, printed.getvalue())
-            except BaseException:
-                return f"{page}:{block.line}\n{traceback.format_exc()}"
+            wrong += run_program(page, block)
     said: list[str] = []
     test = doctest.DocTest(examples, {}, page.name, str(page), 0, None)
-    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
-    return "".join(said) if results.failed else ""
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+    return [*wrong, *said]
+
+
+def run_program(page: Path, block: Block) -> list[str]:
+    """Run a block as a program of its own; give what went wrong, warnings of what it left open among it."""
+    printed, complaints = io.StringIO(), io.StringIO()
+    # Keeps the lines of the page in a traceback.
+    code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaints):
+        try:
+            exec(code, {"__name__": "__main__"})
+            gc.collect()
+            check_output(block.text, printed.getvalue())
+        except BaseException:
+            traceback.print_exc()
+    return [f"{page}:{block.line}\n{complaints.getvalue()}"] if complaints.getvalue() else []
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])) or 0)
+    sys.exit("\n".join(complaint for page in sys.argv[1:] for complaint in run(Path(page))) or 0)
