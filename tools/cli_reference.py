@@ -28,7 +28,7 @@ HEAD = """\
 | 1 | a negative answer: not all ports open, the time ran out, reports differ, a reply did not come, nothing resolved |
 | 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
 | 130 | Ctrl-C; what was found until then is complete and valid |
-| 141 | whoever read the output has gone, as under `oxisock scan ... \\| head` |
+| 141 | whoever read the output has gone, as where it is piped into `head` |
 
 Results go to stdout, progress and messages to stderr. On a terminal, `oxisock[cli]` adds tables, colours and progress;
 piped, or with `NO_COLOR` set, the output is plain and stays as it is from version to version.

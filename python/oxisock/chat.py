@@ -27,9 +27,11 @@ _LOOK = 0.5  # seconds between two looks of a thread that waits for events
 class ChatEvent(NamedTuple):
     """Something that happened in a chat.
 
-    ``kind`` is "join", "leave", "nick", "message" or "private"; ``nick`` who did it. ``text`` is what was said, why
-    somebody left ("quit", "lost", "too slow", "idle", "kicked" or "closing", with ``: TEXT`` where there is more to
-    say), the new nick, or, for a join, empty.
+    Attributes:
+        kind: "join", "leave", "nick", "message" or "private".
+        nick: who did it.
+        text: what was said, why somebody left ("quit", "lost", "too slow", "idle", "kicked" or "closing", with
+            ``: TEXT`` where there is more to say), the new nick, or, for a join, empty.
     """
 
     kind: str
@@ -40,8 +42,12 @@ class ChatEvent(NamedTuple):
 class ChatMember(NamedTuple):
     """Somebody who is in a chat.
 
-    ``joined_at`` is in seconds since the epoch; ``queued`` bytes wait for this member, and ``skipped`` lines were
-    dropped because too many did.
+    Attributes:
+        nick: what this member is called.
+        peer: where the connection comes from.
+        joined_at: in seconds since 1970.
+        queued: bytes that wait for this member.
+        skipped: lines that were dropped because too many bytes did.
     """
 
     nick: str
@@ -78,16 +84,31 @@ class ChatServer(StreamServer):
         keepalive: bool = False,
         dual_stack: bool = False,
     ) -> None:
-        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+        """Say where to listen, and what is allowed; ``start`` opens the room.
 
-        ``name`` is said in the welcome. Beyond ``max_clients`` newcomers are turned away. Lines over ``max_line`` bytes
-        are dropped. Newcomers are told the last ``history`` lines, as far as they fill half a queue. A client for
-        whom more than ``queue_limit`` bytes wait is closed, or with ``slow_policy="drop"`` misses lines and is told
-        how many. A client may say ``burst`` lines at once and ``rate`` a second in the long run (None: no limit), and
-        is closed after ``idle_timeout`` seconds without a line (None: never). With ``echo=False`` what one says does
-        not come back. ``on_event`` is called with a ChatEvent, one at a time, on a thread of its own; what it raises is
-        logged. More than 65,536 events that it has no time for are lost, which is logged too. Raises ValueError for
-        what makes no sense; errors of binding come from ``start``.
+        Arguments:
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            name: said in the welcome.
+            max_clients: beyond so many, newcomers are turned away.
+            max_line: bytes; longer lines are dropped.
+            history: how many of the last lines newcomers are told, as far as they fill half a queue.
+            queue_limit: the most bytes that may wait for a client who does not read.
+            slow_policy: what becomes of one for whom more waits: closed ("disconnect"), or misses lines and is told
+                how many ("drop").
+            rate: lines a second that a client may say in the long run; None: no limit.
+            burst: lines that a client may say at once.
+            idle_timeout: seconds without a line after which a client is closed; None: never.
+            echo: whether what one says comes back.
+            on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. More
+                than 65,536 events that it has no time for are lost, which is logged too.
+            backlog: as for EchoServer.
+            reuse_port: as for EchoServer.
+            keepalive: as for EchoServer.
+            dual_stack: as for EchoServer.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         # What is slow, and what is idle, the hub decides; the connections only carry.
         limits = {

@@ -217,10 +217,19 @@ def whole_number(name: str, value: object, least: int, most: int = sys.maxsize) 
 class LengthPrefix(StreamCodec):
     """Frames that begin with their length in binary.
 
-    The header is ``offset`` bytes (0 and up) and then a field of ``width`` bytes (1 to 8) in ``byteorder`` "big" or
-    "little"; after it comes a body of field + ``adjustment`` bytes, at most ``max_frame``. A frame is header and body
-    less the first ``strip`` bytes: None strips the header and 0 nothing. `encode` takes what `decode` gives: stripped
-    bytes are written as zero, and a field that is not stripped is overwritten in the payload's place.
+    A header of ``offset`` + ``width`` bytes, and after it the body. A frame is both, less what is stripped.
+
+    Arguments:
+        width: bytes of the length field, 1 to 8.
+        byteorder: "big" or "little".
+        offset: bytes before the length field, 0 and up.
+        adjustment: what is added to the field's value to give the length of the body; negative where the length counts
+            the header too.
+        strip: bytes taken off the front of each frame; None is the header, 0 nothing.
+        max_frame: the longest body, in bytes (16 MiB).
+
+    `encode` takes what `decode` gives: stripped bytes are written as zero, and a field that is not stripped is
+    overwritten in the payload's place. Parameters that leave no legal frame are a ValueError.
     """
 
     _fields = ("width", "byteorder", "offset", "adjustment", "strip", "max_frame")
@@ -352,10 +361,14 @@ class Fixed(StreamCodec):
 class Delimiter(StreamCodec):
     """Frames that end with one of several byte strings.
 
-    The earliest end of a match wins, and on ties the longest delimiter; `encode` writes the first. ``keep`` leaves
-    the terminator on each frame (`encode` still takes it without); ``eof_frame`` makes the rest at the end of the
-    stream a last frame, where it is otherwise an IncompleteFrame; ``max_frame`` is the longest frame in bytes, its
-    terminator not counted.
+    The earliest end of a match wins, and on ties the longest delimiter.
+
+    Arguments:
+        *delimiters: one or more byte strings; `encode` writes the first. One that contains another, except as its
+            end, would never match and is a ValueError.
+        keep: leave the terminator on each frame (`encode` still takes it without).
+        eof_frame: make the rest at the end of the stream a last frame, where it is otherwise an IncompleteFrame.
+        max_frame: the longest frame in bytes, its terminator not counted (1 MiB).
     """
 
     _fields = ("delimiters", "keep", "eof_frame", "max_frame")
@@ -397,9 +410,10 @@ class Delimiter(StreamCodec):
 class Lines(StreamCodec):
     """Lines: they end with LF, and one CR before it belongs to the end; `encode` writes LF.
 
-    ``keep`` leaves the terminator on each frame (`encode` still takes it without); ``eof_frame`` makes an
-    unterminated rest at the end of the stream a last line, in which a final CR is data; ``max_frame`` is the longest
-    line in bytes, its terminator not counted.
+    Arguments:
+        keep: leave the terminator on each frame (`encode` still takes it without).
+        eof_frame: make an unterminated rest at the end of the stream a last line, in which a final CR is data.
+        max_frame: the longest line in bytes, its terminator not counted (1 MiB).
     """
 
     _fields = ("keep", "eof_frame", "max_frame")

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 class PortChange(NamedTuple):
-    """One port in an older and in a newer report."""
+    """One port in an older and in a newer report.
+
+    Attributes:
+        before: what the older one has.
+        after: what the newer one has.
+    """
 
     before: PortResult
     after: PortResult
@@ -31,8 +36,10 @@ class PortChange(NamedTuple):
 class ReportDiff(NamedTuple):
     """How a newer report differs from an older one; false where it does not.
 
-    ``opened`` has the newer results of ports that are open now and were not, ``closed`` the older results of ports that
-    were open and are not now, ``changed`` every other port whose state, or whose banner where both have one, differs.
+    Attributes:
+        opened: the newer results of ports that are open now and were not.
+        closed: the older results of ports that were open and are not now.
+        changed: every other port whose state, or whose banner where both have one, differs.
     """
 
     opened: list[PortResult]

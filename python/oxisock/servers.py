@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 class Faults(NamedTuple):
     """Misbehaviour on purpose, to see whether a client's framing and timeouts hold.
 
-    ``cut`` is the most bytes of one write (None: as many as go), ``delay`` the seconds before each write,
-    ``reset_after`` the bytes after which a connection is reset (None: never), ``drop`` the chance from 0 to 1 that a
-    piece that arrived is swallowed and never answered, and ``seed`` the start of those chances.
+    Attributes:
+        cut: the most bytes of one write, 1 and up; None: as many as go.
+        delay: the seconds before each write.
+        reset_after: the bytes after which a connection is reset; None: never.
+        drop: the chance, from 0 to 1, that a piece that arrived is swallowed and never answered.
+        seed: where those chances start; the same seed drops the same pieces.
     """
 
     cut: int | None = None
@@ -36,7 +39,22 @@ class Faults(NamedTuple):
 
 
 class Limits:
-    """The limits that every TCP server takes, checked; seconds become integer nanoseconds in ``plan``."""
+    """The limits that every TCP server takes, by keyword.
+
+    Arguments:
+        backlog: the most newcomers that wait to be accepted; the system may allow fewer.
+        max_connections: the most connections at once; more wait in the backlog.
+        idle_timeout: seconds since the last complete message (EchoServer: byte) after which a connection is closed;
+            None: never.
+        write_timeout: seconds without progress of a peer that does not read, after which it is reset; None: never.
+        max_buffered: bytes on their way to one peer past which nothing more is read from it.
+        reuse_port: share the port with other processes that say so too (SO_REUSEPORT).
+        nodelay: send small answers at once (TCP_NODELAY).
+        keepalive: let the system look whether silent peers are still there (SO_KEEPALIVE).
+        dual_stack: with an IPv6 address such as "::", take IPv4 too.
+
+    Raises ValueError for a number that makes no sense. (Seconds become integer nanoseconds in ``plan``.)
+    """
 
     def __init__(
         self,
@@ -126,13 +144,19 @@ class EchoServer(StreamServer):
         faults: Faults | None = None,
         **limits: Any,
     ) -> None:
-        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+        """Say where to listen, and within which limits; ``start`` does it.
 
-        ``workers`` threads share the connections. ``faults`` makes it misbehave on purpose. ``limits``: backlog=1024;
-        max_connections=10_000 (more wait in the backlog); idle_timeout=300.0 seconds since the last byte;
-        write_timeout=30.0 seconds without progress of a peer that does not read; max_buffered=1 MiB per connection;
-        reuse_port=False; nodelay=True; keepalive=False; dual_stack=False. A timeout of None is no limit. Raises
-        ValueError for what makes no sense; errors of binding come from ``start``.
+        Arguments:
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            workers: how many threads share the connections.
+            faults: how to misbehave on purpose.
+            **limits: those of ``servers.Limits``: backlog=1024, max_connections=10_000, idle_timeout=300.0 seconds,
+                write_timeout=30.0 seconds, max_buffered=1 MiB, reuse_port=False, nodelay=True, keepalive=False,
+                dual_stack=False.
+
+        Raises ValueError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, limits)
         self._workers = positive("workers", workers)
@@ -161,14 +185,25 @@ class MessageServer(StreamServer):
         dispatchers: int = 1,
         **limits: Any,
     ) -> None:
-        """Frame what comes in on ``host`` and ``port`` (0: any free one), or on ``sock``, with ``codec``.
+        """Say what to do with messages, where to listen, and within which limits; ``start`` does it.
 
-        ``handler(message, peer)`` gets bytes and the ``(host, port)`` they came from, and gives bytes or None. With
-        ``batch=True``, ``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception. At
-        most ``dispatchers`` calls run at once, those of one connection never do, and its answers keep their order. A
-        handler that raises or gives another type is logged with its peer and closes that connection (a batch that
-        raises or has the wrong length closes all in it). ``codec`` None is ``Lines(eof_frame=True)``. ``limits`` are
-        those of EchoServer, ``idle_timeout`` being the time since the last complete message.
+        Arguments:
+            handler: ``handler(message, peer)`` gets bytes and the ``(host, port)`` that they came from, and gives the
+                answer as bytes, or None for none.
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            codec: how messages stand in the stream; None is ``Lines(eof_frame=True)``.
+            batch: call ``handler([(message, peer), ...])`` with all messages that are there; it gives a list as long,
+                of bytes, None or an Exception.
+            dispatchers: the most calls at once. Those of one connection never overlap, and its answers keep their
+                order.
+            **limits: those of EchoServer; ``idle_timeout`` is the time since the last complete message.
+
+        A handler that raises or gives another type is logged with its peer and closes that connection; a batch that
+        raises or has the wrong length closes all in it.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         if not callable(handler):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")

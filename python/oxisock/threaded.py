@@ -40,13 +40,19 @@ class ThreadedServer(StreamServer):
         sock: socket.socket | None = None,
         **limits: Any,
     ) -> None:
-        """Call ``handler(conn, peer)`` for each connection to ``host`` and ``port`` (0: any free one), or to ``sock``.
+        """Say what to do with connections, where to listen, and within which limits; ``start`` does it.
 
-        ``conn`` has ``recv(n)``, ``recv_exactly(n)``, ``frames(codec)``, ``sendall(data)``,
-        ``send_frame(payload, codec)``, ``settimeout(s)``, ``shutdown_write()``, ``close()`` and ``sock``; it is closed
-        when the handler returns. A handler that raises is logged with its peer and ends its connection alone.
-        ``limits`` are those of EchoServer; ``idle_timeout`` and ``write_timeout`` are how long each operation waits.
+        Arguments:
+            handler: ``handler(conn, peer)`` gets a ThreadConnection and the ``(host, port)`` at its other end; the
+                connection is closed when it returns. What it raises is logged and ends its connection alone.
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            **limits: those of EchoServer; ``idle_timeout`` and ``write_timeout`` are how long each operation waits.
+
         At a stop, handlers read the end of the stream; past the drain their connections are cut.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         if not callable(handler):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")

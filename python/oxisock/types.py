@@ -8,14 +8,25 @@ from typing import Any, NamedTuple
 
 
 class Peer(NamedTuple):
-    """The other end of a connection or datagram; equal to a plain ``(host, port)``."""
+    """The other end of a connection or datagram; equal to a plain ``(host, port)``.
+
+    Attributes:
+        host: the address, as text.
+        port: 1 to 65535.
+    """
 
     host: str
     port: int
 
 
 class Datagram(NamedTuple):
-    """What a UDP handler gets: the bytes, who sent them, and whether there were more than the server keeps."""
+    """What a UDP handler gets.
+
+    Attributes:
+        data: the bytes, none among them.
+        peer: who sent them.
+        truncated: whether there were more than the server's ``max_datagram``.
+    """
 
     data: bytes
     peer: Peer
@@ -23,7 +34,14 @@ class Datagram(NamedTuple):
 
 
 class PortState(StrEnum):
-    """What a probe says of a port; each value is also its plain lower-case string."""
+    """What a probe says of a port; each value is also its plain lower-case string.
+
+    Attributes:
+        OPEN: the connection was accepted.
+        CLOSED: it was refused.
+        FILTERED: nothing came back, or a router said that nothing can.
+        ERROR: this machine could not ask, which says nothing of the port.
+    """
 
     OPEN = "open"
     CLOSED = "closed"
@@ -34,11 +52,16 @@ class PortState(StrEnum):
 class PortResult(NamedTuple):
     """What is known of one port of one address; immutable.
 
-    ``host`` is the target as given (the address itself for networks and ranges) and ``address`` what was probed.
-    ``reason`` is "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable",
-    "proto-unreachable", "self-connect" or "local-error: ERRNO_NAME". ``rtt`` is the round trip in seconds, never
-    None for an open port; ``service`` the usual service of that port number, or None; ``banner`` what the port
-    said first, or None.
+    Attributes:
+        host: the target as given; the address itself for networks and ranges.
+        address: what was probed.
+        port: 1 to 65535.
+        state: what the answer means.
+        reason: "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable", "proto-unreachable",
+            "self-connect" or "local-error: ERRNO_NAME".
+        rtt: the round trip in seconds, never None for an open port.
+        service: the usual service of that port number, or None.
+        banner: what the port said first, or None.
     """
 
     host: str
@@ -65,7 +88,15 @@ class PortResult(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a scan is: ports decided, ports in all, ports open, seconds so far, ports decided per second."""
+    """How far a scan is.
+
+    Attributes:
+        done: ports decided.
+        total: ports in all.
+        open: ports found open.
+        elapsed: seconds so far.
+        rate: ports decided per second.
+    """
 
     done: int
     total: int
@@ -77,9 +108,13 @@ class Progress(NamedTuple):
 class ScanStats(NamedTuple):
     """What a scan cost.
 
-    ``probes`` sent in all, ``retries`` among them, ``drops`` (probes known to have been lost, because a repeat was
-    answered), ``local_errors`` (probes put back because of a fault on this machine), ``elapsed`` seconds, and ``rate``
-    in ports decided per second.
+    Attributes:
+        probes: sent in all.
+        retries: the repeats among them.
+        drops: probes known to have been lost, because a repeat was answered.
+        local_errors: probes put back because of a fault on this machine.
+        elapsed: seconds that it took.
+        rate: ports decided per second.
     """
 
     probes: int = 0
@@ -93,8 +128,13 @@ class ScanStats(NamedTuple):
 class ProbeEvent(NamedTuple):
     """One step in the questioning of one port, from the trace of a scan.
 
-    ``time`` is in seconds since the scan began; ``repeat`` counts the probes to this port from 0. ``event`` is "sent",
-    or what came of that probe: a reason of PortResult, where "no-response" means that it was given up.
+    Attributes:
+        time: in seconds since the scan began.
+        address: what was probed.
+        port: 1 to 65535.
+        repeat: counts the probes to this port from 0.
+        event: "sent", or what came of that probe: a reason of PortResult, where "no-response" means that it was given
+            up.
     """
 
     time: float
@@ -118,9 +158,12 @@ class ProbeTrail(list[ProbeEvent]):
 class SkippedFrame(NamedTuple):
     """A frame that a decoder with the policy "skip" left out.
 
-    ``offset`` is where in the stream it begins and ``length`` how many bytes it took there, header and terminator
-    included; ``error`` the exception that the policy "fail" would have raised, as a class; ``declared`` the length of
-    its body that the stream declared, or None; ``limit`` the codec's limit.
+    Attributes:
+        offset: where in the stream it begins.
+        length: how many bytes it took there, header and terminator included.
+        error: the exception that the policy "fail" would have raised, as a class.
+        declared: the length of its body that the stream declared, or None.
+        limit: the codec's limit, in bytes.
     """
 
     offset: int
@@ -133,11 +176,20 @@ class SkippedFrame(NamedTuple):
 class ServerStats(NamedTuple):
     """The counters of a server; they outlive ``stop``.
 
-    ``accepted`` connections are ``active`` or ``closed``. ``shed`` (closed at once, for want of descriptors) and
-    ``rejected`` (by a full chat) are not among them. ``messages`` counts frames or datagrams handled (0 for echo),
-    ``bytes_in`` and ``bytes_out`` payload as it crossed the socket, ``handler_errors`` handlers that raised or gave a
-    wrong type, ``frame_errors`` input that broke the framing, ``timeouts`` connections closed by a timer,
-    ``icmp_errors`` what peers answered to a datagram that nobody wanted, ``ignored`` datagrams not answered on purpose.
+    Attributes:
+        accepted: connections taken; always ``active + closed``.
+        active: connections there are.
+        closed: connections there were.
+        shed: newcomers closed at once, for want of descriptors; not among the accepted.
+        rejected: newcomers turned away by a full chat; not among the accepted.
+        messages: frames or datagrams handled; 0 for a TCP echo.
+        bytes_in: payload as it came through the socket.
+        bytes_out: payload as it left through the socket.
+        handler_errors: handlers that raised or gave a wrong type.
+        frame_errors: input that broke the framing.
+        timeouts: connections closed by a timer; for UDP, replies given up.
+        icmp_errors: what peers answered to a datagram that nobody wanted.
+        ignored: datagrams not answered on purpose.
     """
 
     accepted: int = 0
@@ -156,8 +208,14 @@ class ServerStats(NamedTuple):
 
 
 class StopReport(NamedTuple):
-    """How a stop went: connections that ended with nothing owed to them, connections cut, handlers still running, and
-    the seconds it took."""
+    """How a stop went.
+
+    Attributes:
+        drained: connections that ended with nothing owed to them; for UDP, replies sent after the stop began.
+        aborted: connections that were cut; for UDP, datagrams and replies that were dropped.
+        stuck_handlers: handlers that had not returned.
+        elapsed: the seconds it took.
+    """
 
     drained: int = 0
     aborted: int = 0

@@ -75,21 +75,27 @@ class UdpServer(_UdpBase):
         reuse_port: bool = False,
         answer_low_ports: bool = False,
     ) -> None:
-        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+        """Say what to do with datagrams and where to listen; ``start`` does it.
 
-        ``handler(datagram)`` gets a ``Datagram(data, peer, truncated)`` and gives the reply as bytes, or None for
-        none; it is called on one thread, for one datagram after the other. With ``batch=True`` it gets a list of up to
-        64 Datagrams and gives a list as long, of bytes, None or an Exception. A handler that raises, gives another
-        type or a reply that no datagram can hold (65,507 bytes over IPv4) is logged with the peer and counted in
-        ``stats().handler_errors``; the server goes on.
+        Arguments:
+            handler: ``handler(datagram)`` gets a Datagram and gives the reply as bytes, or None for none; it is called
+                on one thread, for one datagram after the other.
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            batch: call the handler with a list of up to 64 Datagrams; it gives a list as long, of bytes, None or an
+                Exception.
+            max_datagram: 1 to 65535 bytes; what is longer is cut and marked ``truncated``.
+            reuse_port: share the port with other processes that say so too.
+            answer_low_ports: handle datagrams from source ports below 1024, which are otherwise only counted as
+                ``ignored``: with a forged source address two servers could be made to answer each other for ever.
 
-        Replies leave from the address that was asked, also on a machine with several. An empty datagram is one.
-        ``max_datagram`` (1 to 65535 bytes): what is longer is cut and marked ``truncated``. With ``reuse_port`` several
-        processes share the port. Datagrams from source ports below 1024 are not handled, only counted as ``ignored``,
-        unless ``answer_low_ports``: with a forged source address two servers could be made to answer each other for
-        ever. ICMP errors are counted and survived. ``stats().timeouts`` are replies given up after a second without
-        room in the system. The report of ``stop`` counts replies sent after it began (``drained``), and datagrams and
-        replies that were dropped (``aborted``).
+        A handler that raises, gives another type or a reply that no datagram can hold (65,507 bytes over IPv4) is
+        logged with the peer and counted in ``stats().handler_errors``; the server goes on. Replies leave from the
+        address that was asked, also on a machine with several. An empty datagram is one. ICMP errors are counted and
+        survived. ``stats().timeouts`` are replies given up after a second without room in the system. The report of
+        ``stop`` counts replies sent after it began (``drained``), and datagrams and replies that were dropped
+        (``aborted``).
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
@@ -117,11 +123,18 @@ class UdpEchoServer(_UdpBase):
         reuse_port: bool = False,
         answer_low_ports: bool = False,
     ) -> None:
-        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, which is taken over and closed by stop.
+        """Say where to listen; ``start`` does it.
 
-        ``prefix`` (bytes) goes before each datagram; what together no datagram can hold (65,507 bytes over IPv4) is
-        not sent, and counted in ``stats().handler_errors``. All else is as for UdpServer. Raises ValueError or
-        TypeError for what makes no sense; errors of binding come from ``start``.
+        Arguments:
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            prefix: goes before each datagram; what together no datagram can hold (65,507 bytes over IPv4) is not sent,
+                and counted in ``stats().handler_errors``.
+            reuse_port: as for UdpServer.
+            answer_low_ports: as for UdpServer.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, 65535, reuse_port, answer_low_ports)
         if isinstance(prefix, int | str):

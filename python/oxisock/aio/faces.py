@@ -135,17 +135,23 @@ class Aio:
         sock: socket.socket | None = None,
         **limits: Any,
     ) -> FramedServer:
-        """Listen on ``host`` and ``port`` (0: any free one), or on ``sock``, and call a coroutine for each connection.
+        """Listen, and call a coroutine for each connection.
 
-        ``async def handler(stream, peer)`` gets a FramedStream and the ``(host, port)`` at its other end; when it
-        returns, what it sent is sent and the connection closed. One that raises is logged with its peer and ends its
-        connection alone. ``await start_server(...)`` gives the running FramedServer, and so does
-        ``async with start_server(...) as server``, which stops it.
+        ``await start_server(...)`` gives the running FramedServer, and so does ``async with start_server(...) as
+        server``, which stops it.
 
-        ``codec`` None is ``Lines(eof_frame=True)``. ``limits`` are those of EchoServer: ``idle_timeout`` is the time
-        since the last complete message while the handler waits for one, and ``write_timeout`` the time without
-        progress of a peer that does not read; ``recv`` and ``send`` then raise TimeoutError, and the connection is
-        closed. Past ``max_buffered`` bytes under way ``send`` waits and nothing more is read.
+        Arguments:
+            handler: ``async def handler(stream, peer)`` gets a FramedStream and the ``(host, port)`` at its other end;
+                when it returns, what it sent is sent and the connection closed. One that raises is logged with its
+                peer and ends its connection alone.
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            codec: how messages stand in the stream; None is ``Lines(eof_frame=True)``.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            **limits: those of EchoServer. ``idle_timeout`` is the time since the last complete message while the
+                handler waits for one, and ``write_timeout`` the time without progress of a peer that does not read;
+                ``recv`` and ``send`` then raise TimeoutError, and the connection is closed. Past ``max_buffered``
+                bytes under way ``send`` waits and nothing more is read.
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come when it is started.
         """
