@@ -30,8 +30,8 @@ HEAD = """\
 | 130 | Ctrl-C; what was found until then is complete and valid |
 | 141 | whoever read the output has gone, as where it is piped into `head` |
 
-Results go to stdout, progress and messages to stderr. On a terminal, `oxisock[cli]` adds tables, colours and progress;
-piped, or with `NO_COLOR` set, the output is plain and stays as it is from version to version.
+Results go to stdout, progress and messages to stderr. On a terminal results are tables, with colours where
+`oxisock[cli]` is installed and `NO_COLOR` is not set; piped, they are plain lines with tabs, which stay as they are.
 A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`; without one it is seconds.
 """
 
