@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale docs wheel clean
+.PHONY: demo test lint bench bench-docs scale wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -49,6 +49,7 @@ wheel: $(VENV)/.built
 
 # The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
 # What the docstrings' reader says is only a message to the generator, so it is looked for.
+.PHONY: docs
 docs: .venv-docs/.built
 	PYTHONPATH=python OXISOCK_IMPL=pure .venv-docs/bin/python tools/cli_reference.py
 	.venv-docs/bin/zensical build --strict --clean >site.log 2>&1 || { cat site.log; exit 1; }
