@@ -55,6 +55,11 @@ docs: .venv-docs/.built
 	.venv-docs/bin/zensical build --strict --clean >site.log 2>&1 || { cat site.log; exit 1; }
 	@cat site.log; ! grep -Ei 'griffe:|warning|error' site.log >/dev/null; rm site.log
 
+.venv-docs/.built: tools/docs-requirements.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r tools/docs-requirements.txt
+	touch $@
+
 clean:
 	rm -rf $(VENV) .venv-wheel .venv-docs dist site target
 
@@ -65,9 +70,4 @@ $(VENV)/.tools: pyproject.toml
 
 $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked --extras test,dev
-	touch $@
-
-.venv-docs/.built: tools/docs-requirements.txt
-	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r tools/docs-requirements.txt
 	touch $@
