@@ -132,7 +132,7 @@ def commands(page: Path) -> list[str]:
     ]
     inline = [
         found
-        for found in re.findall(r"`(oxisock [^`\n]+)`", text)
+        for found in re.findall(r"`(oxisock [^`\n]+)`", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
         if COMMAND.fullmatch(found) and not re.search(r"\.\.\.|\b[A-Z]{2,}\b", found) and " " in found[8:]
     ]
     return blocked + inline
