@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale wheel clean
+.PHONY: demo test lint bench bench-docs scale docs wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -38,22 +38,18 @@ bench-docs: $(VENV)/.built
 scale:
 	cargo bench --quiet --locked --no-default-features --bench scale
 
-# Builds the wheel, installs it into a clean environment and runs the suite from there.
+# Builds the wheel and the source distribution, and tries both in clean environments on every Python of this machine;
+# the suite runs on what is installed on the first (`--suite all`: on each).
 wheel: $(VENV)/.built
-	rm -rf dist .venv-wheel
-	$(BIN)/maturin build --release --locked --out dist
-	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install --quiet "$$(ls dist/*.whl)[test]"
-	.venv-wheel/bin/python -m pytest
-	@ls -l dist
+	$(BIN)/python tools/check_packages.py
 
 # The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
 # What the docstrings' reader says is only a message to the generator, so it is looked for.
-.PHONY: docs
 docs: .venv-docs/.built
 	PYTHONPATH=python OXISOCK_IMPL=pure .venv-docs/bin/python tools/cli_reference.py
 	.venv-docs/bin/zensical build --strict --clean >site.log 2>&1 || { cat site.log; exit 1; }
-	@cat site.log; ! grep -Ei 'griffe:|warning|error' site.log >/dev/null; rm site.log
+	@cat site.log; ! grep -qEi 'griffe:|warning|error' site.log
+	@rm site.log
 
 .venv-docs/.built: tools/docs-requirements.txt
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
@@ -61,7 +57,7 @@ docs: .venv-docs/.built
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-wheel .venv-docs dist site target
+	rm -rf $(VENV) .venv-docs dist site target
 
 $(VENV)/.tools: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,0 +1,108 @@
+"""Builds the wheel and the source distribution, and tries both in clean environments on every Python there is.
+
+    python tools/check_packages.py [--suite none|first|all] [--python PYTHON ...]
+
+Each Python gets an environment of its own with the wheel alone, in which bare_install.py runs; then the extra "test" is added
+and the test suite runs on what is installed, on the first Python or on all of them. The source distribution is built
+and tried on the first. Needs maturin, Rust, and a way to PyPI for the extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+def main() -> None:
+    """Build, and try what was built."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", action="append", metavar="PYTHON", help="try this one (default: all that are here)")
+    parser.add_argument("--suite", choices=("none", "first", "all"), default="first", help="where the suite runs")
+    args = parser.parse_args()
+    pythons = args.python or found()
+    wheel, sdist = build()
+    look_into(wheel)
+    for number, python in enumerate(pythons):
+        with tempfile.TemporaryDirectory(prefix="oxisock-") as folder:
+            inside = environment(python, Path(folder), wheel)
+            if args.suite == "all" or (args.suite == "first" and number == 0):
+                run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[test]")
+                run(inside, "-m", "pytest", "-q", cwd=ROOT)
+    with tempfile.TemporaryDirectory(prefix="oxisock-") as folder:
+        environment(pythons[0], Path(folder), sdist)
+    for path in (wheel, sdist):
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def found() -> list[str]:
+    """Give the Pythons of this machine, one of each version that oxisock is for, this one first."""
+    known = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
+    # pyenv keeps its Pythons off the PATH, unless they are chosen.
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for version in VERSIONS:
+        places = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"))]
+        for place in filter(None, places):
+            if version not in known and works(str(place), version):
+                known[version] = str(place)
+    return list(known.values())
+
+
+def works(python: str, version: str) -> bool:
+    """Say whether a Python runs and is of a version: a shim may be there for one that is not installed."""
+    code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+def build() -> tuple[Path, Path]:
+    """Build both and give their paths."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    run(sys.executable, "-m", "maturin", "build", "--quiet", "--release", "--locked", "--out", str(DIST), cwd=ROOT)
+    run(sys.executable, "-m", "maturin", "sdist", "--out", str(DIST), cwd=ROOT)
+    (wheel,) = DIST.glob("*.whl")
+    (sdist,) = DIST.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def look_into(wheel: Path) -> None:
+    """Check that the wheel is one for all Pythons from 3.11 on, and has what it needs and nothing else."""
+    assert "-cp311-abi3-" in wheel.name, wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    for needed in ("oxisock/py.typed", "oxisock/_native.pyi", "pytest_oxisock/__init__.py"):
+        assert needed in names, f"{needed} is missing from {wheel.name}"
+    assert any(name.endswith("/licenses/LICENSE") for name in names), "the licence is missing"
+    strangers = [name for name in names if not name.startswith(("oxisock/", "pytest_oxisock/", "oxisock-"))]
+    assert not strangers, f"what is this doing in {wheel.name}: {strangers}"
+
+
+def environment(python: str, folder: Path, package: Path) -> str:
+    """Make a clean environment, install a package alone, try it, and give the environment's Python."""
+    run(python, "-m", "venv", str(folder))
+    inside = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    run(inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(package))
+    run(inside, "-I", str(ROOT / "tools" / "bare_install.py"))
+    return inside
+
+
+def run(*command: str, cwd: Path | None = None) -> None:
+    """Run a command and say so; one that fails ends everything."""
+    print("+", *command, flush=True)
+    # What leads Python to other modules than those of the environment is not passed on.
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OXISOCK_IMPL")}
+    done = subprocess.run(command, cwd=cwd, env=env)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: exit {done.returncode}")
+
+
+if __name__ == "__main__":
+    main()
