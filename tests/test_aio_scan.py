@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -408,35 +409,43 @@ def test_the_end_of_the_loop_is_the_end_of_the_scan(impl: ModuleType, run: Run) 
 # --- the loop stays free -------------------------------------------------------------------------------------------
 
 
+def queued() -> float:
+    """Give the seconds in which this thread was ready to run, and the system let others run instead."""
+    schedstat = Path("/proc/thread-self/schedstat")
+    return int(schedstat.read_text().split()[1]) / 1e9 if schedstat.exists() else 0.0
+
+
 def test_a_large_scan_leaves_the_loop_free(impl: ModuleType, run: Run) -> None:
-    """Watched by how often the loop comes round and by what its turns cost, because the machine may have other work."""
-    turns = 0
+    """No turn of the loop does 10 ms of work for the scan, and the next turn comes within 10 ms.
+
+    What the machine's other work takes of the time is not counted. It can still hit the thread that holds the
+    interpreter, so one turn in twenty may be late here; on a quiet machine none is.
+    """
+    gaps: list[float] = []
     longest = 0.0  # of the processor's time in one turn of the loop
 
     async def watch() -> None:
-        nonlocal turns, longest
+        nonlocal longest
         while True:
-            began = time.thread_time()
+            began, waited, worked = time.monotonic(), queued(), time.thread_time()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.thread_time() - began)
-            turns += 1
+            longest = max(longest, time.thread_time() - worked)
+            gaps.append(time.monotonic() - began - 0.001 - (queued() - waited))
 
     async def main() -> None:
         watching = asyncio.create_task(watch())
-        began = time.monotonic()
-        report = await impl.aio.scan("127.0.0.1", "-", keep="open,closed")
-        elapsed = time.monotonic() - began
+        report = await impl.aio.scan("127.0.0.1", "-")
         watching.cancel()
         assert sum(report.counts.values()) == 65535
-        # On an idle machine it comes round some 900 times a second.
-        assert turns > elapsed * 20, (turns, elapsed)
-        assert longest < 0.05
 
     gc.disable()  # a collection stops whatever thread it happens in
     try:
         run(main())
     finally:
         gc.enable()
+    late = [gap for gap in gaps if gap >= 0.01]
+    assert longest < 0.01
+    assert len(gaps) >= 20 and len(late) <= len(gaps) / 20, (len(gaps), sorted(late))
 
 
 def test_hundreds_of_questions_at_once_leave_the_loop_free(impl: ModuleType, run: Run) -> None:
