@@ -13,7 +13,7 @@ import pytest
 
 from chatting import HOST, Guest
 from commands import environment, listening, refusing
-from test_servers_process import ended, process
+from processes import ended, process
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="needs the source tree")
