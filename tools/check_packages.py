@@ -2,9 +2,9 @@
 
     python tools/check_packages.py [--suite none|first|all] [--python PYTHON ...]
 
-Each Python gets an environment of its own with the wheel alone, in which bare_install.py runs; then the extra "test" is added
-and the test suite runs on what is installed, on the first Python or on all of them. The source distribution is built
-and tried on the first. Needs maturin, Rust, and a way to PyPI for the extra.
+Each Python gets an environment of its own with the wheel alone, in which bare_install.py runs; then the extra "test" is
+added and the test suite runs on what is installed, on the first Python or on all of them. The source distribution is
+built and tried on the first. Needs maturin, Rust, and a way to PyPI for the extra.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ HEAD = """\
 | exit code | means |
 |---|---|
 | 0 | success |
-| 1 | a negative answer: not all ports open, the time ran out, reports or engines differ, no reply or a wrong one, a fault |
+| 1 | a negative answer: not all ports open, the time ran out, reports or engines differ, no reply or a wrong one |
 | 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
 | 130 | Ctrl-C; what was found until then is complete and valid |
 | 141 | whoever read the output has gone, as where it is piped into `head` |
