@@ -81,16 +81,17 @@ def sample() -> Document:
 def test_the_document_has_medians_and_paired_ratios() -> None:
     first, spoilt, _ = sample()["scenarios"]
     assert (first["pure"], first["native"]) == (250.0, 1000.0)
-    assert first["ratio"] == {"median": 3.0, "low": 2.0, "high": 4.0}
+    assert (first["ratio"], first["ratio_range"]) == (3.0, (2.0, 4.0))
     assert first["cpu_us"] == {"pure": 2000.0, "native": 500.0}
     assert first["others"]["asyncio"] == {
         "rate": 250.0,
         "cpu_us": 2000.0,
-        "ratio": {"median": 0.75, "low": 0.5, "high": 1.0},
+        "ratio": 0.75,
+        "ratio_range": (0.5, 1.0),
     }
     assert first["seconds"]["pure"] == [2.0, 30.0, 4.0] and first["rounds"] == 3
     assert first["latency_ms"]["native"] == (1.0, 10.0)
-    assert (spoilt["pure"], spoilt["native"], spoilt["ratio"]) == (500.0, None, None)
+    assert (spoilt["pure"], spoilt["native"], spoilt["ratio"], spoilt["ratio_range"]) == (500.0, None, None, None)
     assert spoilt["cpu_us"] == {"pure": 1000.0, "native": None}
     assert spoilt["wrong"] == {"native": "round 1: a <wrong> answer"}
 
@@ -334,7 +335,7 @@ def test_a_wrong_answer_is_told_everywhere(tmp_path: Path) -> None:
     )
     assert run.returncode == 1, run.stderr
     lines = json.loads(run.stdout)["scenarios"][1]
-    assert lines["others"]["plain"] == {"rate": None, "cpu_us": None, "ratio": None}
+    assert lines["others"]["plain"] == {"rate": None, "cpu_us": None, "ratio": None, "ratio_range": None}
     assert lines["ratio"] and lines["wrong"] == {"plain": "round 1: other frames than went in"}
 
 

@@ -62,8 +62,8 @@ def _draw(box: Any, shown: Sequence[Bar], places: Sequence[float], scale: Axis) 
     for bar, place in zip(shown, places, strict=True):
         told, style = WRONG, {"color": COLOURS["nmap"], "fontsize": 9}
         if bar.ratio is not None:
-            told, style = f"{digits(bar.ratio['median'])}×", {"color": _INK, "weight": "bold"}
-            middle, low, high = bar.ratio["median"], bar.ratio["low"], bar.ratio["high"]
+            told, style = f"{digits(bar.ratio.median)}×", {"color": _INK, "weight": "bold"}
+            middle, low, high = bar.ratio
             box.barh(place, middle - 1, left=1, height=0.62, color=COLOURS["native"], alpha=0.85, lw=0)
             box.plot([low, high], [place, place], color=_INK, lw=1.1, solid_capstyle="butt", zorder=3)
         for mark in bar.marks:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .document import Document, Ratio
+    from .document import Compared, Document
 
 TITLE = "How many times as fast as pure Python"
 KINDS = {
@@ -41,6 +41,14 @@ class Mark(NamedTuple):
     kind: str
     name: str
     times: float
+
+
+class Ratio(NamedTuple):
+    """How many times as fast as pure native is: the median of the rounds, and the least and the most of them."""
+
+    median: float
+    low: float
+    high: float
 
 
 class Bar(NamedTuple):
@@ -76,15 +84,20 @@ def bars(document: Document) -> list[Bar]:
         Bar(
             scenario["group"],
             scenario["name"],
-            scenario["ratio"],
+            _ratio(scenario),
             [
-                Mark(name if name in KINDS else "other", name, other["ratio"]["median"])
+                Mark(name if name in KINDS else "other", name, other["ratio"])
                 for name, other in scenario["others"].items()
                 if other["ratio"] and name.split()[0] not in _WITH_VARIANTS - {name}
             ],
         )
         for scenario in document["scenarios"]
     ]
+
+
+def _ratio(compared: Compared) -> Ratio | None:
+    ratio, ends = compared["ratio"], compared["ratio_range"]
+    return None if ratio is None or ends is None else Ratio(ratio, *ends)
 
 
 def kinds(bars: Sequence[Bar]) -> list[str]:
@@ -96,5 +109,5 @@ def kinds(bars: Sequence[Bar]) -> list[str]:
 def axis(bars: Sequence[Bar]) -> Axis:
     """Give the axis that holds everything, and 1 with room on both sides."""
     values = [mark.times for bar in bars for mark in bar.marks]
-    values += [value for bar in bars if bar.ratio for value in (bar.ratio["low"], bar.ratio["high"])]
+    values += [value for bar in bars if bar.ratio for value in bar.ratio[1:]]
     return Axis(min(0.7, *values) / 1.15, max(1.8, *values) * 1.15)

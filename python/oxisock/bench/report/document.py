@@ -1,14 +1,15 @@
 """The document of a benchmark run, which is its JSON: medians, paired ratios, processor time, and where it ran.
 
     {"schema": 1, "environment": {...}, "scenarios": [{"group", "name", "unit", "operations", "rounds", "pure",
-     "native", "ratio", "cpu_us", "others", "wrong", "notes", "seconds"}]}
+     "native", "ratio", "ratio_range", "cpu_us", "others", "wrong", "notes", "seconds"}]}
 
 ``pure`` and ``native`` are medians in operations of the ``unit`` a second, null after a wrong answer. ``ratio`` is how
-many times the rate of pure native makes: the ``median``, ``low`` and ``high`` of the rounds, null where either was
-wrong. ``cpu_us`` has the microseconds of processor time for an operation by engine, null where the system does not
-tell. ``others`` has, by name, ``rate``, ``cpu_us``, and ``ratio``, to pure as well. ``wrong`` has what was wrong by
-contender, ``seconds`` the seconds of every round, and ``latency_ms``, where it was measured, the times within which
-half of the answers and 99 of 100 came. ``Environment`` says what is known of the machine.
+many times the rate of pure native makes, the median of the rounds, and ``ratio_range`` the least and the most of them;
+null where either was wrong. ``cpu_us`` has the microseconds of processor time for an operation by engine, null where
+the system does not tell. ``others`` has, by name, ``rate``, ``cpu_us``, and ``ratio`` and ``ratio_range``, to pure as
+well. ``wrong`` has what was wrong by contender, ``seconds`` the seconds of every round, and ``latency_ms``, where it
+was measured, the times within which half of the answers and 99 of 100 came. ``Environment`` says what is known of the
+machine.
 """
 
 from __future__ import annotations
@@ -27,23 +28,21 @@ SCHEMA: Literal[1] = 1
 ENGINES = ("pure", "native")
 
 
-class Ratio(TypedDict):
+class Compared(TypedDict):
     """How many times the rate of pure: the median of the rounds, and the least and the most of them."""
 
-    median: float
-    low: float
-    high: float
+    ratio: float | None
+    ratio_range: tuple[float, float] | None
 
 
-class Other(TypedDict):
+class Other(Compared):
     """A contender beside the engines."""
 
     rate: float | None
     cpu_us: float | None
-    ratio: Ratio | None
 
 
-class _Always(TypedDict):
+class _Always(Compared):
     group: str
     name: str
     unit: str
@@ -51,7 +50,6 @@ class _Always(TypedDict):
     rounds: int
     pure: float | None
     native: float | None
-    ratio: Ratio | None
     cpu_us: dict[str, float | None]
     others: dict[str, Other]
     wrong: dict[str, str]
@@ -99,18 +97,19 @@ def read(text: str) -> Document:
     raise ValueError(f"schema {schema!r} of the JSON is not known: expected {SCHEMA}")
 
 
-def ratio(others: Sequence[Timing], pure: Sequence[Timing]) -> Ratio | None:
-    """Compare the rates within each round; None without right answers of both."""
+def compared(others: Sequence[Timing], pure: Sequence[Timing]) -> Compared:
+    """Compare the rates within each round; there is no ratio without right answers of both."""
     pairs = list(zip(others, pure, strict=False))
     if not pairs or any(timing.wrong for timing in (*others, *pure)):
-        return None
+        return {"ratio": None, "ratio_range": None}
     found = [reference.seconds / other.seconds for other, reference in pairs]
-    return {"median": _short(median(found)), "low": _short(min(found)), "high": _short(max(found))}
+    return {"ratio": _short(median(found)), "ratio_range": (_short(min(found)), _short(max(found)))}
 
 
 def _result(outcome: Outcome) -> ScenarioResult:
     scenario, timings = outcome.scenario, outcome.timings
     pure = timings.get("pure", [])
+    native = compared(timings.get("native", ()), pure)
 
     def rate(name: str) -> float | None:
         seconds = _median(timings.get(name, ()), "seconds")
@@ -128,10 +127,11 @@ def _result(outcome: Outcome) -> ScenarioResult:
         "rounds": outcome.rounds,
         "pure": rate("pure"),
         "native": rate("native"),
-        "ratio": ratio(timings.get("native", ()), pure),
+        "ratio": native["ratio"],
+        "ratio_range": native["ratio_range"],
         "cpu_us": {name: cpu(name) for name in ENGINES},
         "others": {
-            name: {"rate": rate(name), "cpu_us": cpu(name), "ratio": ratio(timings[name], pure)}
+            name: {"rate": rate(name), "cpu_us": cpu(name), **compared(timings[name], pure)}
             for name in timings
             if name not in ENGINES
         },

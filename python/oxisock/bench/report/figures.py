@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .document import Ratio, ScenarioResult
+    from .document import Compared, ScenarioResult
     from .environment import Environment
 
 NOTHING = "-"
@@ -39,13 +39,15 @@ def micros(value: float | None) -> str:
     return f"{digits(value * 1e3)} ns"
 
 
-def times(value: Ratio | None) -> str:
+def times(compared: Compared) -> str:
     """Write a ratio and, where there was more than one round, its range: 27.7 (27.4-28.0)."""
-    if value is None:
-        return NOTHING
-    if value["low"] == value["high"]:
-        return digits(value["median"])
-    return f"{digits(value['median'])} ({digits(value['low'])}-{digits(value['high'])})"
+    ratio, ends = compared["ratio"], compared["ratio_range"]
+    return NOTHING if ratio is None or ends is None else written(ratio, *ends)
+
+
+def written(ratio: float, low: float, high: float) -> str:
+    """Write a ratio that there is, and its range."""
+    return digits(ratio) if low == high else f"{digits(ratio)} ({digits(low)}-{digits(high)})"
 
 
 def rate_of(scenario: ScenarioResult, name: str) -> str:

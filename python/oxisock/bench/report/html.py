@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import text
 from .comparison import COLOURS, KINDS, TITLE, axis, bars, kinds
-from .figures import WRONG, digits, machine, rounds, times, versions
+from .figures import WRONG, digits, machine, rounds, versions, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,12 +124,12 @@ def _row(bar: Bar, first: bool, scale: Axis) -> str:
     inside = "".join(f'<i class="tick" style="left:{_percent(scale, tick)}"></i>' for tick in scale.ticks)
     told = f'<b class="wrong">{WRONG}</b>'
     if bar.ratio is not None:
-        ends = [scale.place(value) * 100 for value in sorted((1.0, bar.ratio["median"]))]
-        span = [scale.place(bar.ratio["low"]) * 100, scale.place(bar.ratio["high"]) * 100]
-        told = f"<b>{digits(bar.ratio['median'])}×</b>"
+        ends = [scale.place(value) * 100 for value in sorted((1.0, bar.ratio.median))]
+        span = [scale.place(end) * 100 for end in bar.ratio[1:]]
+        told = f"<b>{digits(bar.ratio.median)}×</b>"
         inside += (
             f'<i class="bar" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%" '
-            f'title="native: {escape(times(bar.ratio))}"></i>'
+            f'title="native: {written(*bar.ratio)}"></i>'
             f'<i class="range" style="left:{span[0]:.2f}%;width:{span[1] - span[0]:.2f}%"></i>'
         )
     inside += f'<i class="one" style="left:{_percent(scale, 1.0)}"></i>'

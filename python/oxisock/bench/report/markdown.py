@@ -53,9 +53,9 @@ nmap and uvloop are compared where they are installed.
 | `group`, `name` | what `--only` selects it by, and what it is called |
 | `unit`, `operations`, `rounds` | what is counted ("messages"), how many in one run, how many runs |
 | `pure`, `native` | operations a second, the median of the rounds; null after a wrong answer |
-| `ratio` | `median`, `low` and `high` of native's rate to pure's in each round; null after a wrong answer |
+| `ratio`, `ratio_range` | native's rate to pure's: median, least and most of the rounds; null after a wrong answer |
 | `cpu_us` | `pure` and `native`: microseconds of processor time for an operation; null where the system does not tell |
-| `others` | by name: `rate`, `cpu_us`, and `ratio`, to pure as well |
+| `others` | by name: `rate`, `cpu_us`, and `ratio` and `ratio_range`, to pure as well |
 | `wrong` | by contender: what was wrong with its answer |
 | `seconds` | by contender: the seconds of each round |
 | `latency_ms` | if measured, by contender: half of the answers came within the first, 99 % within the second |

@@ -28,7 +28,7 @@ def row(scenario: ScenarioResult) -> tuple[str, ...]:
         scenario["unit"],
         rate_of(scenario, "pure"),
         rate_of(scenario, "native"),
-        times(scenario["ratio"]),
+        times(scenario),
         *(micros(scenario["cpu_us"][name]) for name in ("pure", "native")),
         others(scenario),
     )
@@ -65,11 +65,10 @@ def details(scenario: ScenarioResult) -> list[tuple[str, ...]]:
     for name in _order(scenario):
         seconds, other = scenario["seconds"][name], scenario["others"].get(name)
         cpu = other["cpu_us"] if other else scenario["cpu_us"][name]
-        ratio = other["ratio"] if other else scenario["ratio"] if name == "native" else None
         right = name not in scenario["wrong"]
         rates = (rate(scenario["operations"] / extreme) if right else "" for extreme in (min(seconds), max(seconds)))
         latency = scenario.get("latency_ms", {}).get(name)
-        times_pure = times(ratio) if name != "pure" else "1"
+        times_pure = times(other or scenario) if name != "pure" else "1"
         rows.append(
             (
                 name,
