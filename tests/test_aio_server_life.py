@@ -296,6 +296,28 @@ def test_a_given_socket_is_taken_over(impl: ModuleType, run: Run) -> None:
             assert server.address == sock.getsockname()
             assert await impl.aio.tcp_request(*server.address, b"x") == b"X\n"
         assert sock.fileno() == -1
+        sock = socket.create_server(("127.0.0.1", 0))
+        server = await impl.aio.start_server(upper, sock=sock)
+        before = signal.getsignal(signal.SIGTERM)
+        serving = asyncio.create_task(server.serve_forever())
+        await until(lambda: signal.getsignal(signal.SIGTERM) is not before)
+        signal.raise_signal(signal.SIGTERM)
+        await serving
+        assert sock.fileno() == -1
+
+    run(main())
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_small_answers_are_sent_at_once_unless_told_otherwise(impl: ModuleType, run: Run, wanted: bool) -> None:
+    async def main() -> None:
+        async def handler(stream: Any, peer: Any) -> None:
+            async for _ in stream:
+                with socket.socket(fileno=os.dup(stream._transport.get_extra_info("socket").fileno())) as twin:
+                    await stream.send(b"%d" % twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        async with impl.aio.start_server(handler, nodelay=wanted) as server:
+            assert await impl.aio.tcp_request(*server.address, b"x") == b"%d\n" % wanted
 
     run(main())
 

@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import pickle
+import signal
 import socket
 import threading
 import time
@@ -157,6 +158,13 @@ def test_a_socket_of_ones_own(make: Callable[..., Any]) -> None:
         with connect(server) as sock:
             assert ask(sock) == b"hello\n"
         server.stop()
+        assert own.fileno() == -1
+
+
+def test_a_socket_of_ones_own_is_closed_after_a_signal(make: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        server = make(sock=own)
+        server.serve_forever(on_start=lambda: signal.raise_signal(signal.SIGTERM))
         assert own.fileno() == -1
 
 

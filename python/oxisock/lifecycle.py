@@ -114,8 +114,6 @@ class Server:
         running = self._running
         if running is None or self._ended:
             return self._report
-        if self._sock is not None:
-            self._sock.close()
         self._begin(running, drain)
         if running.inside():
             return self._report
@@ -229,6 +227,8 @@ class Server:
         with self._lock:
             if self._began is None:
                 self._began = time.monotonic()
+        if self._sock is not None:
+            self._sock.close()
         running.begin_stop(drain)
 
     def _conclude(self, running: Running) -> StopReport:

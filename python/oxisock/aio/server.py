@@ -139,9 +139,8 @@ class FramedServer:
         try:
             with heeding_signals(partial(core.signalled, drain)):
                 await asyncio.wait([core.ended])
-        except asyncio.CancelledError:
+        finally:
             await self.stop()
-            raise
         return core.report
 
     @property
@@ -294,10 +293,7 @@ class _Core:
     def _take(self, sock: socket.socket, peer: Peer) -> None:
         plan = self._limits.plan
         sock.setblocking(False)
-        with suppress(OSError):  # reset already: the first read will tell
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(plan.nodelay))
-            if plan.keepalive:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        binding.prepare(sock, plan.nodelay, plan.keepalive)
         stream = ServedStream(self._framing, self._limits, self)
         self._accepted += 1
         task = self.loop.create_task(self._serve(sock, stream, peer))
@@ -319,6 +315,9 @@ class _Core:
         except BaseException:
             sock.close()
             raise
+        if not self._limits.plan.nodelay:
+            with suppress(OSError):  # the loop has switched it on
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         try:
             stream.begin(peer)
             await self._call(stream, peer)
