@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ from oxisock import EchoServer, Faults, _native, load
 from oxisock.cli import main
 from oxisock.codec_specs import parse_codec
 
+DOCS = Path(__file__).parent.parent / "docs" / "load.md"
 LOCAL = "127.0.0.1"
 SHORT = ("--duration", "100ms")
 
@@ -220,6 +222,7 @@ def test_resets_are_told_by_name(impl: ModuleType) -> None:
         code, told = loaded(server.address, "-c", 3, *SHORT)
     assert (code, sum(told["errors"].values()), told["connections"]["alive"]) == (1, 3, 0)
     assert set(told["errors"]) <= {"ECONNRESET", "EPIPE", "EOF"}
+    assert not told["complete"]
     assert told["answered"] + told["lost"] == told["sent"]
 
 
@@ -501,6 +504,17 @@ def test_ctrl_c_gives_what_there_is() -> None:
     assert told["answered"] > 0
     assert told["sent"] == told["answered"] + told["pending"]
     assert "interrupted after" in err
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+def test_the_documentation_names_every_key(impl: ModuleType) -> None:
+    with impl.EchoServer() as server:
+        _, told = loaded(server.address, "-c", 1, "-d", "10ms")
+    table = DOCS.read_text().rpartition("| key | what |")[2]
+    keys = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert [key for row in keys for key in re.findall("`(.*?)`", row)] == list(told)
+    options = re.search(r"^\| `options` \|(.*)\|$", table, re.MULTILINE)
+    assert options is not None and re.findall("`(.*?)`", options[1]) == list(told["options"])
 
 
 # --- messages ------------------------------------------------------------------------------------------------------

@@ -128,17 +128,17 @@ def _load(job: _Job, address: str) -> tuple[Outcome, bool]:
         load = job.start(format_endpoint(_numeric_zone(address), job.target["port"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    complete, cpu = False, time.thread_time()
+    interrupted, cpu = False, time.thread_time()
     try:
         with watch(job.name, job.options["duration"]) as show:
             while load.step(_SLICE):
                 show(load)
-        complete = True
     except KeyboardInterrupt:
-        pass  # what there is by now is a report, too
+        interrupted = True  # what there is by now is a report, too
     try:
-        cpu = time.thread_time() - cpu
-        return Outcome({**job.target, "address": address}, job.options, load.figures(), complete, cpu), not complete
+        cpu, figures = time.thread_time() - cpu, load.figures()
+        complete = not interrupted and figures["alive"] > 0
+        return Outcome({**job.target, "address": address}, job.options, figures, complete, cpu), interrupted
     finally:
         load.close()
 
@@ -306,6 +306,8 @@ def _comment(outcome: Outcome) -> None:
     from ..load import milliseconds, words
 
     figures = outcome.figures
+    if figures["alive"] == 0:
+        message(f"the load ended early, after {figures['elapsed']:.1f} s: no connection is left")
     for name, count in outcome.local_errors.items():
         message(f"this machine is at fault, not the server: {words(name)} ({count:,} times)")
     if not outcome.kept_rate:

@@ -70,8 +70,7 @@ def _line(name: str, duration: float, figures: Figures, rate: float) -> str:
 
 def _troubles(figures: Figures) -> list[tuple[str, int]]:
     """Give what went wrong so far, in words and numbers."""
-    found = [(label, figures[label]) for label in ("lost", "wrong", "duplicates", "late")]
-    found.append(("unsent", figures["unsent"]))
+    found = [(label, figures[label]) for label in ("lost", "wrong", "duplicates", "late", "unsent")]
     found.append(("errors", sum(figures["errors"].values()) + sum(figures["local_errors"].values())))
     return [(label, count) for label, count in found if count]
 
