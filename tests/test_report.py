@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import pickle
+import random
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from libnmap.parser import NmapParser
 
 from oxisock import PortResult, PortState, ProbeEvent, ScanReport, ScanStats
 from oxisock.report_formats import banner_text
+from oxisock.report_order import sort_keys
 
 OPEN, CLOSED, FILTERED, ERROR = PortState
 REASONS = {OPEN: "syn-ack", CLOSED: "conn-refused", FILTERED: "no-response", ERROR: "local-error: EMFILE"}
@@ -54,6 +56,18 @@ def test_results_are_sorted_by_the_number_of_the_address_then_by_port() -> None:
     ]  # fmt: skip
     assert list(found.hosts) == ["9.255.0.1", "10.0.0.2", "10.0.0.10", "::1"]
     assert found.hosts["10.0.0.2"] == [result(443, OPEN, "10.0.0.2"), result(8080, OPEN, "10.0.0.2")]
+
+
+@pytest.mark.parametrize(("hosts", "ports"), [(1, 40_000), (40_000, 1), (200, 200)])
+def test_many_results_are_sorted_as_few_are(hosts: int, ports: int) -> None:
+    keys = [
+        (f"10.{host >> 16}.{host >> 8 & 255}.{host & 255}", 65535 - port)
+        for host in range(hosts)
+        for port in reversed(range(ports))
+    ]
+    shuffled = keys.copy()
+    random.Random(1).shuffle(shuffled)
+    assert sort_keys(shuffled) == keys
 
 
 def test_the_parts_of_a_report() -> None:

@@ -34,14 +34,14 @@ def sort_keys(keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Sort (address, port) pairs by the number of the address, then by port."""
     found = list(keys)
     ranks = _ranks({address for address, _ in found})
-    return _in_order(found, lambda key: ranks[key[0]] + key[1])
+    return _in_order(found, lambda key: ranks[key[0]] + key[1], len(ranks))
 
 
 def sort_results(results: Iterable[PortResult]) -> list[PortResult]:
     """Sort results by the number of the address, then by port."""
     found = list(results)
     ranks = _ranks({result.address for result in found})
-    return _in_order(found, lambda result: ranks[result.address] + result.port)
+    return _in_order(found, lambda result: ranks[result.address] + result.port, len(ranks))
 
 
 def _ranks(addresses: set[str]) -> dict[str, int]:
@@ -49,9 +49,13 @@ def _ranks(addresses: set[str]) -> dict[str, int]:
     return {address: rank << 16 for rank, address in enumerate(sorted(addresses, key=address_key))}
 
 
-def _in_order(found: list[T], key: Callable[[T], int]) -> list[T]:
-    """Sort piece by piece, and then the pieces: while a list is sorted, other threads wait, an event loop's for one."""
-    if len(found) > _SORTED_AT_ONCE:
-        pieces = [found[at : at + _SORTED_AT_ONCE] for at in range(0, len(found), _SORTED_AT_ONCE)]
-        found = [item for piece in pieces for item in sorted(piece, key=key)]
-    return sorted(found, key=key)
+def _in_order(found: list[T], key: Callable[[T], int], hosts: int) -> list[T]:
+    """Sort bucket by bucket of neighbours: while a list is sorted, other threads wait, an event loop's for one."""
+    if len(found) <= _SORTED_AT_ONCE:
+        return sorted(found, key=key)
+    # A bucket is a sixteenth of a host's ports, or more where there are hosts enough: the buckets are sorted as well.
+    shift = max(12, (hosts << 16).bit_length() - 13)
+    buckets: dict[int, list[T]] = {}
+    for item in found:
+        buckets.setdefault(key(item) >> shift, []).append(item)
+    return [item for number in sorted(buckets) for item in sorted(buckets[number], key=key)]
