@@ -27,7 +27,7 @@ mod _native {
 
     // what benchmarks compare with
     #[pymodule_export]
-    use crate::py::raw_loop::{raw_chat_loop, raw_connect_loop, raw_echo_loop};
+    use crate::py::raw_loop::{raw_chat_loop, raw_connect_loop, raw_datagram_loop, raw_echo_loop};
 
     // UDP
     #[pymodule_export]

@@ -29,6 +29,7 @@ __all__ = [
     # what benchmarks compare with
     "raw_chat_loop",
     "raw_connect_loop",
+    "raw_datagram_loop",
     "raw_echo_loop",
     # TCP servers
     "Connection",
@@ -154,6 +155,7 @@ class LoadRun:
 # --- what benchmarks compare with ----------------------------------------------------------------------------------
 
 def raw_connect_loop(host: str, first: int, last: int, threads: int) -> int: ...
+def raw_datagram_loop(prefix: bytes, tell: Callable[[int], object]) -> None: ...
 def raw_echo_loop(tell: Callable[[int], object]) -> None: ...
 def raw_chat_loop(tell: Callable[[int], object]) -> None: ...
 

@@ -44,11 +44,13 @@ _OURS = "from oxisock.{engine} import *\nserver = {make}.start()\ntell(server.ad
 _ECHO = 'UdpEchoServer(prefix=b"ACK: ")'
 _HANDLER = 'UdpServer(lambda datagram: b"ACK: " + datagram.data)'
 _BATCH = 'UdpServer(lambda datagrams: [b"ACK: " + one.data for one in datagrams], batch=True)'
+_CEILING = "from oxisock import _native\n_native.raw_datagram_loop(b'ACK: ', tell)"
 
 _NOTES = (
     NOTE,
-    f"Datagrams of {_SIZE} bytes. recvfrom: a plain loop of `recvfrom` and `sendto` in Python. Native batch: "
-    "`UdpServer(handler, batch=True)`. asyncio and uvloop: a `DatagramProtocol`.",
+    f"Datagrams of {_SIZE} bytes. Ceiling: a loop of `recvmmsg` and `sendmmsg` in the native core, without a handler. "
+    "recvfrom: a plain loop of `recvfrom` and `sendto` in Python. Native batch: `UdpServer(handler, batch=True)`. "
+    "asyncio and uvloop: a `DatagramProtocol`.",
 )
 
 
@@ -96,6 +98,7 @@ def _scenario(kind: str, window: int, amount: int, quick: int = 0) -> Scenario:
 def _contenders(kind: str, window: int, amount: int) -> AbstractContextManager[list[Contender]]:
     make = _ECHO if kind == "echo" else _HANDLER
     servers = {engine: _OURS.format(engine=engine, make=make) for engine in ("pure", "native")}
+    servers["ceiling"] = _CEILING
     if kind == "handler":
         servers |= {"native batch": _OURS.format(engine="native", make=_BATCH), **on_loops(_PROTOCOL)}
     return contenders({**servers, "recvfrom": _LOOP}, Datagrams(window, amount))

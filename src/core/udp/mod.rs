@@ -13,6 +13,7 @@ pub mod load;
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 #[cfg_attr(test, allow(dead_code, reason = "on Linux only its own tests use it"))]
 mod portable;
+pub mod raw_loop;
 mod tally;
 mod turner;
 mod wait;
