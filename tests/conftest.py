@@ -7,8 +7,7 @@ import gc
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 import oxisock.native
 import oxisock.pure
+from support.coroutines import Run
+from support.resources import descriptors, native_threads
+from support.waiting import wait_until
 
 try:
     import uvloop
@@ -43,37 +45,6 @@ ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
 def impl(request: pytest.FixtureRequest) -> ModuleType:
     """The face bound to one engine: every test of behaviour runs on both."""
     return ENGINES[request.param]
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> bool:
-    """Wait for a condition with a generous deadline; say whether it came true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-def descriptors() -> set[str]:
-    """Name the open descriptors of this process by number and target."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(f"{entry.name} {entry.readlink()}")
-        except OSError:  # the one that iterdir itself had open
-            continue
-    return found
-
-
-def resident() -> int:
-    """Give the bytes of memory that this process has resident."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def native_threads() -> int:
-    """Count the threads of this process, those of Rust included."""
-    return len(list(Path("/proc/self/task").iterdir()))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -106,8 +77,6 @@ def no_leaks(old_objects_aside: None) -> Iterator[None]:
 
 
 # --- event loops ---------------------------------------------------------------------------------------------------
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,291 @@
+"""The chat client, and the command around client and server, on both engines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import oxisock
+from oxisock import ChatError
+from oxisock.cli.chat import painted
+from support.chatting import HOST, Guest
+from support.commands import environment
+from support.processes import OXISOCK, ended, process, serve
+from support.waiting import wait_until
+
+
+def test_a_client(impl: ModuleType) -> None:
+    with impl.ChatServer(HOST, name="den") as server:
+        with impl.ChatClient(*server.address) as ann:
+            assert ann.nick == "guest-1"
+            assert ann.peer == server.address
+            with impl.ChatClient(*server.address, nick="bob") as bob:
+                assert bob.nick == "bob"
+                ann.send("h\u00e9llo")
+                assert bob.recv(20) == "[guest-1] h\u00e9llo"
+                assert [ann.recv(20) for _ in range(3)] == [
+                    "* guest-2 joined",
+                    "* guest-2 is now bob",
+                    "[guest-1] h\u00e9llo",
+                ]
+                ann.send("/nick ann")
+                assert ann.recv(20) == bob.recv(20) == "* guest-1 is now ann"
+                assert ann.nick == "ann" and bob.nick == "bob"
+                with pytest.raises(TimeoutError):
+                    ann.recv(0.05)
+                with pytest.raises(ValueError):
+                    ann.send("two\nlines")
+                bob.send("last")
+                bob.leave()
+                assert list(bob) == ["[bob] last"]
+            assert ann.recv(20) == "[bob] last"
+            assert ann.recv(20) == "* bob left (quit)"
+            assert "ann" in repr(ann)
+            with pytest.raises(TypeError, match="pickled"):
+                pickle.dumps(ann)
+            server.stop()
+            assert list(ann) == ["* server is closing"]
+        ann.close()
+        with pytest.raises(OSError):
+            ann.send("gone")
+
+
+def test_what_was_said_before_one_is_called_is_kept(impl: ModuleType) -> None:
+    with impl.ChatServer(HOST, history=3) as server, Guest(server) as ann:
+        ann.say("one", "two")
+        ann.until("[guest-1] two")
+        with impl.ChatClient(*server.address, nick="bob") as bob:
+            assert [bob.recv(20), bob.recv(20)] == ["[guest-1] one", "[guest-1] two"]
+
+
+@pytest.mark.parametrize("nick", ["ANN", "guest-7", "a b", "x" * 25, "", "two\nlines", "\u00e9"])
+def test_nicks_that_are_not_granted(impl: ModuleType, nick: str) -> None:
+    with impl.ChatServer(HOST) as server, Guest(server, nick="ann"):
+        with pytest.raises(ChatError):
+            impl.ChatClient(*server.address, nick=nick)
+        assert wait_until(lambda: len(server.members()) == 1)
+
+
+def test_a_server_that_is_none(impl: ModuleType) -> None:
+    with impl.EchoServer(HOST) as server, pytest.raises(TimeoutError):
+        impl.ChatClient(*server.address, timeout=0.1)
+    with impl.ThreadedServer(lambda conn, peer: conn.sendall(b"220 smtp\r\n"), HOST) as server:
+        with pytest.raises(ChatError, match="220 smtp"):
+            impl.ChatClient(*server.address)
+    with impl.ThreadedServer(lambda conn, peer: None, HOST) as server, pytest.raises(ChatError, match="closed"):
+        impl.ChatClient(*server.address)
+    with pytest.raises(ConnectionRefusedError):
+        impl.ChatClient(*server.address)
+    with pytest.raises(ValueError):
+        impl.ChatClient(HOST, 0)
+
+
+def test_one_thread_listens_and_another_speaks(impl: ModuleType) -> None:
+    heard: list[str] = []
+    with impl.ChatServer(HOST, rate=None) as server, impl.ChatClient(*server.address) as ann:
+        listener = threading.Thread(target=lambda: heard.extend(ann))
+        listener.start()
+        for number in range(200):
+            ann.send(str(number))
+        ann.leave()
+        listener.join(30)
+    assert heard == [f"[guest-1] {number}" for number in range(200)]
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def chat(impl: ModuleType, address: tuple[str, int], *words: str) -> list[str]:
+    return [*OXISOCK, "chat", f"{address[0]}:{address[1]}", "--impl", impl.impl, *words]
+
+
+def test_the_commands(impl: ModuleType) -> None:
+    with process(*serve(impl, "chat", "--host", HOST, "--name", "den", "--history", "2", "-v")) as (server, address):
+        options = {"capture_output": True, "text": True, "timeout": 60, "env": environment()}
+        done = subprocess.run(chat(impl, address, "--nick", "bot"), input="hi\n/msg bot psst\n", **options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "[bot] hi\n[bot -> bot] psst\n"
+        with Guest(address, nick="ann") as ann:
+            assert ann.nick == "ann"
+            done = subprocess.run(chat(impl, address, "--nick", "Ann"), input="", **options)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr == f"oxisock: {HOST}:{address[1]}: Ann is taken\n"
+            listener = subprocess.Popen(
+                chat(impl, address), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            try:
+                ann.until("* guest-4 joined")
+                server.send_signal(signal.SIGINT)
+                assert listener.wait(30) == 1  # its input is still open
+            finally:
+                listener.kill()
+                out, err = listener.communicate()
+            assert out.splitlines() == ["[bot] hi", "* server is closing"]
+            assert err == "oxisock: the server closed the connection\n"
+        code, _, err = ended(server)
+        assert code == 0
+        assert "oxisock: message bot: hi\n" in err and "psst" not in err
+    done = subprocess.run(chat(impl, address), input="", **options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "oxisock: Connection refused\n"
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--rate", "fast"], ["--rate", "-1"], ["--history", "x"], ["--slow-policy", "wait"], ["--name", ""]]
+)
+def test_wrong_usage(wrong: list[str]) -> None:
+    done = subprocess.run([*OXISOCK, "serve", "chat", *wrong], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("tool", ["nc -N", "socat -", "ncat"])
+def test_clients_of_others(impl: ModuleType, tool: str) -> None:
+    name, *options = tool.split()
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    with impl.ChatServer(HOST) as server, Guest(server, nick="ann") as ann:
+        host, port = server.address
+        target = [f"TCP:{host}:{port}"] if name == "socat" else [host, str(port)]
+        done = subprocess.run(
+            [name, *options, *target], input=b"hello\n/who\nunfinished", capture_output=True, timeout=60
+        )
+        assert done.stdout.decode().splitlines() == [
+            "* welcome to oxisock, you are guest-2",
+            *sorted(["[guest-2] hello", "* 2 online: ann, guest-2"], reverse=True),
+        ]
+        assert ann.until("* guest-2 left (quit)") == ["* guest-2 joined", "[guest-2] hello"]
+
+
+@contextlib.contextmanager
+def in_a_terminal(*command: str) -> Iterator[int]:
+    """Run a command with everything on a terminal of its own; give our end of it."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), start_new_session=True
+    ) as child:
+        os.close(theirs)
+        try:
+            yield ours
+            os.write(ours, b"\x04")
+            child.wait(30)
+            assert child.returncode == 0
+        finally:
+            child.kill()
+            os.close(ours)
+
+
+def test_on_a_terminal(impl: ModuleType) -> None:
+    pytest.importorskip("prompt_toolkit")
+    shown = b""
+    answered = 0
+
+    def show(until: bytes) -> None:
+        nonlocal shown, answered
+        deadline = time.monotonic() + 40
+        while until not in shown:
+            assert time.monotonic() < deadline, shown
+            with contextlib.suppress(BlockingIOError):
+                shown += os.read(ours, 1 << 16)
+            # prompt_toolkit asks where the cursor is, and waits for the terminal's answer.
+            while shown.count(b"\x1b[6n") > answered:
+                os.write(ours, b"\x1b[1;1R")
+                answered += 1
+            time.sleep(0.01)
+
+    with impl.ChatServer(HOST) as server, Guest(server, nick="ann") as ann:
+        with in_a_terminal(*chat(impl, server.address, "--nick", "bob")) as ours:
+            os.set_blocking(ours, False)
+            ann.until("* guest-2 is now bob")
+            show(b"bob>")
+            os.write(ours, b"half a sentence")
+            show(b"sentence")
+            ann.say("meanwhile")
+            show(b"meanwhile")
+            os.write(ours, b" and the rest\r")
+            assert ann.until("[bob] half a sentence and the rest") == ["[ann] meanwhile"]
+            server.broadcast("the end")
+            show(b"the end")
+        ann.until("* bob left (quit)")
+
+
+def test_what_a_bad_server_says_does_not_reach_the_terminal() -> None:
+    assert painted("[ann] \x1b[2Jgone\u202e") == "[ann] [2Jgone"
+
+
+# --- a client that is stopped ----------------------------------------------------------------------------------------
+
+LISTENER = """
+import socket, sys
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print("there", flush=True)
+while sock.recv(65536):
+    pass
+"""
+
+
+def test_a_stopped_process_delays_nobody(impl: ModuleType) -> None:
+    """Lines go on arriving while one client is stopped, until it is closed as too slow; nothing piles up."""
+    with impl.ChatServer(HOST, rate=None, queue_limit=100_000) as server, Guest(server, nick="ann") as ann:
+        with subprocess.Popen(
+            [sys.executable, "-c", LISTENER, server.address[0], str(server.address[1])],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as listener:
+            try:
+                assert listener.stdout is not None and listener.stdout.readline() == "there\n"
+                ann.until("* guest-2 joined")
+                listener.send_signal(signal.SIGSTOP)
+                text = "y" * 4000
+                for number in range(20_000):
+                    ann.say(f"{number} {text}")
+                    if "* guest-2 left (too slow)" in ann.until(f"[ann] {number} {text}"):
+                        break
+                    if number % 100 == 0:
+                        assert all(member.queued <= 110_000 for member in server.members())
+                else:
+                    pytest.fail("the stopped client is still there")
+                assert [member.nick for member in server.members()] == ["ann"]
+                assert wait_until(lambda: server.stats().active == 1)
+            finally:
+                listener.kill()
+
+
+def test_a_forked_child_cannot_use_it(impl: ModuleType) -> None:
+    with impl.ChatServer(HOST) as server:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            with contextlib.suppress(BaseException):
+                try:
+                    server.members()
+                except RuntimeError:
+                    code = 0
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        with socket.create_connection(server.address, timeout=20) as sock:
+            assert sock.recv(10) == b"* welcome "
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(server.address, timeout=20)
+
+
+def test_the_public_names() -> None:
+    assert oxisock.ChatServer.__module__.startswith("oxisock")
+    assert oxisock.ChatClient.impl == oxisock.impl

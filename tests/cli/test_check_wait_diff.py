@@ -1,0 +1,181 @@
+"""``oxisock check``, ``wait`` and ``diff``: answers as lines and as exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from support.commands import environment, listening, oxisock, refusing, silent, terminal_text
+from support.reports import NEW, OLD, OPEN, made
+
+HOST = "127.0.0.1"
+
+
+def test_check_says_what_each_port_is(impl: ModuleType) -> None:
+    with listening(2) as (one, two), refusing() as shut:
+        good = oxisock("check", f"{HOST}:{two}", f"localhost:{one}", "--impl", impl.impl)
+        bad = oxisock("check", f"{HOST}:{one}", f"{HOST}:{shut}", "nothing.invalid:80", "--impl", impl.impl)
+    assert (good.returncode, good.stdout, good.stderr) == (0, f"{HOST}:{two} open\nlocalhost:{one} open\n", "")
+    assert bad.returncode == 1
+    assert bad.stdout == f"{HOST}:{one} open\n{HOST}:{shut} closed\nnothing.invalid:80 unresolved\n"
+    assert bad.stderr.startswith("oxisock: nothing.invalid:80: ")
+
+
+def test_check_knows_ipv6_and_names_of_services(impl: ModuleType) -> None:
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 loopback: {error}")
+    with server:
+        port = server.getsockname()[1]
+        done = oxisock("check", f"[::1]:{port}", "--impl", impl.impl)
+    assert (done.returncode, done.stdout) == (0, f"[::1]:{port} open\n")
+    assert oxisock("check", f"{HOST}:tcpmux", "--impl", impl.impl).stdout == f"{HOST}:1 closed\n"
+
+
+def test_check_has_colours_on_a_terminal() -> None:
+    with listening() as (port,):
+        code, shown = terminal_text("check", f"{HOST}:{port}")
+    assert (code, shown) == (0, f"{HOST}:{port} \x1b[32mopen\x1b[0m\n")
+
+
+def test_wait_comes_back_when_the_port_opens(impl: ModuleType) -> None:
+    with listening() as (port,):
+        done = oxisock("wait", f"{HOST}:{port}", f"localhost:{port}", "--timeout", "20s", "--impl", impl.impl)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{HOST}:{port} open\nlocalhost:{port} open\n", "")
+
+
+def test_wait_really_waits(impl: ModuleType) -> None:
+    # Bound but not listening: the port refuses, and nobody else can take it meanwhile.
+    with socket.socket() as server:
+        server.bind((HOST, 0))
+        port = server.getsockname()[1]
+        words = ["wait", f"{HOST}:{port}", "--timeout", "1m", "--interval", "50ms", "--impl", impl.impl]
+        with subprocess.Popen([sys.executable, "-m", "oxisock", *words], env=environment()) as process:
+            try:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(1.0)
+                server.listen()
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+
+
+def test_wait_gives_up_with_the_last_error(impl: ModuleType) -> None:
+    with listening() as (port,), refusing() as shut:
+        done = oxisock("wait", f"{HOST}:{shut}", f"{HOST}:{port}", "--timeout", "300ms", "--impl", impl.impl)
+    assert (done.returncode, done.stdout) == (1, f"{HOST}:{port} open\n")
+    assert "did not open within 0.3 s: Connection refused" in done.stderr
+
+
+def test_ctrl_c_ends_waiting_quietly(impl: ModuleType) -> None:
+    with listening() as (port,), refusing() as shut:
+        words = ["wait", f"{HOST}:{port}", f"{HOST}:{shut}", "--timeout", "1m", "--impl", impl.impl]
+        with subprocess.Popen(
+            [sys.executable, "-m", "oxisock", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        ) as process:
+            try:
+                assert process.stdout.readline() == f"{HOST}:{port} open\n"
+                process.send_signal(signal.SIGINT)
+                assert process.communicate(timeout=30) == ("", "")
+            finally:
+                process.kill()
+    assert process.returncode == 130
+
+
+def test_ctrl_c_ends_checking_at_once(impl: ModuleType) -> None:
+    with listening() as (port,), silent() as mute:
+        words = ["check", f"{HOST}:{port}", f"{HOST}:{mute}", "--timeout", "1m", "--impl", impl.impl]
+        with subprocess.Popen(
+            [sys.executable, "-m", "oxisock", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as process:
+            try:
+                assert process.stdout.readline() == f"{HOST}:{port} open\n".encode()
+                process.send_signal(signal.SIGINT)
+                assert process.communicate(timeout=30) == (b"", b"")
+            finally:
+                process.kill()
+    assert process.returncode == 130
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "old.json").write_text(OLD.to_json(indent=1))
+    (tmp_path / "new.json").write_text(NEW.to_json())
+    (tmp_path / "new.ndjson").write_text(NEW.to_ndjson())
+    return tmp_path
+
+
+def test_diff_prints_lines_and_exits_with_1(files: Path) -> None:
+    for new in ("new.json", "new.ndjson"):
+        done = oxisock("diff", files / "old.json", files / new)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout == (
+            f"opened\t{HOST}\t443\tclosed\topen\t-\n"
+            f"closed\t{HOST}\t80\topen\tclosed\t-\n"
+            f"changed\t{HOST}\t8080\tclosed\tfiltered\t-\n"
+        )
+
+
+def test_diff_of_like_reports_is_0_and_silent(files: Path) -> None:
+    done = oxisock("diff", files / "new.json", "-", input=(files / "new.ndjson").read_text())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    code, shown = terminal_text("diff", files / "new.json", files / "new.json")
+    assert (code, shown) == (0, "no difference\n")
+
+
+def test_diff_as_json_and_as_a_table(files: Path) -> None:
+    document = json.loads(oxisock("diff", files / "old.json", files / "new.json", "--format", "json").stdout)
+    assert [result["port"] for result in document["opened"]] == [443]
+    assert document["changed"][0]["before"]["state"] == "closed"
+    code, shown = terminal_text("diff", files / "old.json", files / "new.json")
+    assert code == 1
+    assert [line.split() for line in shown.splitlines()][1] == [
+        "\x1b[32mopened", HOST, "443", "closed", "open", "-\x1b[0m",
+    ]  # fmt: skip
+
+
+def test_diff_names_a_new_banner_and_a_partial_report(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(made((22, OPEN), (80, OPEN), banner=b"a").to_json())
+    (tmp_path / "b").write_text(made((22, OPEN), banner=b"b", partial=True).to_json())
+    done = oxisock("diff", tmp_path / "a", tmp_path / "b")
+    assert done.stdout == f"changed\t{HOST}\t22\told banner\tnew banner\t-\n"
+    assert done.stderr == f"oxisock: {tmp_path}/b is partial: ports that it does not mention are not compared\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "not JSON"), ("{}", "'results' is missing"), ('{"type": "result"}\n', "line")]
+)
+def test_diff_refuses_what_is_no_report(files: Path, text: str, message: str) -> None:
+    (files / "bad").write_text(text)
+    done = oxisock("diff", files / "bad", files / "new.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"oxisock: {files}/bad: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (
+        oxisock("diff", files / "none", files / "bad").stderr == f"oxisock: {files}/none: No such file or directory\n"
+    )
+    assert oxisock("diff", "-", "-").stderr == "oxisock: only one of the reports can come from stdin\n"
+
+
+def test_scans_before_and_after_differ_by_what_opened(impl: ModuleType, tmp_path: Path) -> None:
+    with listening(1) as (one,):
+        with listening(1) as (two,):
+            words = ("scan", HOST, "-p", f"{one},{two}", "--impl", impl.impl, "-o")
+            assert oxisock(*words, tmp_path / "old.json").returncode == 0
+        assert oxisock(*words, tmp_path / "new.json").returncode == 0
+    done = oxisock("diff", tmp_path / "old.json", tmp_path / "new.json")
+    assert [line.split("\t")[:3] for line in done.stdout.splitlines()] == [["closed", HOST, str(two)]]
+    assert done.returncode == 1

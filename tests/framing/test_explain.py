@@ -1,0 +1,155 @@
+"""Drawing streams: `codec.explain`, `oxisock explain`, codecs as words of a command line, and their benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oxisock.native
+import oxisock.pure
+from oxisock.bench import framing, running
+from oxisock.codec_specs import CODEC_NAMES, parse_codec
+from support.commands import oxisock as command
+from support.framings import BAD, CODECS, GOOD
+
+PICTURE = """\
+LengthPrefix(4): 15 bytes, 1 frame, then IncompleteFrame at offset 9
+
+frame 1, 5 bytes
+       0  00 00 00 05                                      ....              length 5
+       4  68 65 6c 6c 6f                                   hello             body
+
+IncompleteFrame: the stream ended 6 bytes into a frame, at offset 9
+       9  00 00 00 63                                      ...c              length 99
+      13  68 69                                            hi                body, 2 of 99 bytes"""
+
+
+def test_the_picture(impl: ModuleType) -> None:
+    stream = b"\0\0\0\5hello\0\0\0\x63hi"
+    assert impl.LengthPrefix(4).explain(stream) == PICTURE
+    assert impl.LengthPrefix(4).explain(bytearray(stream)) == PICTURE
+
+
+def drawn_bytes(picture: str) -> bytes:
+    """All bytes of a picture, in order; none where offsets do not follow one another."""
+    drawn = b""
+    for line in picture.splitlines():
+        if line[:8].strip().isdigit():
+            if len(drawn) != int(line[:8]):
+                return b""
+            drawn += bytes.fromhex(line[10:57])
+    return drawn
+
+
+def test_every_byte_is_drawn_once_and_the_fault_is_told(impl: ModuleType) -> None:
+    for name, stream in [case[:2] for case in (*GOOD, *BAD)]:
+        picture = CODECS[name](impl).explain(stream)
+        # Long parts are not drawn in full.
+        assert drawn_bytes(picture) == stream or len(stream) > 60
+        try:
+            CODECS[name](impl).decode(stream)
+        except ValueError as error:
+            assert f"{type(error).__name__}: {error}" in picture
+        else:
+            assert "then" not in picture.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_any_stream_can_be_drawn(name: str) -> None:
+    @given(st.lists(st.sampled_from(b"\r\n\0\1\2\5\xff\x8009:, abcx-"), max_size=40).map(bytes))
+    def check(stream: bytes) -> None:
+        picture = CODECS[name](oxisock.native).explain(stream)
+        assert drawn_bytes(picture) == stream
+        assert picture == CODECS[name](oxisock.pure).explain(stream)
+
+    check()
+
+
+def test_long_parts_are_shortened(impl: ModuleType) -> None:
+    picture = impl.LengthPrefix(4).explain(impl.LengthPrefix(4).encode(b"x" * 100_000))
+    assert len(picture.splitlines()) < 12
+    assert "bytes more" in picture
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_explain_a_file_and_the_standard_input(impl: ModuleType, tmp_path: Path) -> None:
+    stream = b"\0\0\0\5hello\0\0\0\x63hi"
+    (tmp_path / "stream").write_bytes(stream)
+    done = command("explain", "--codec", "length:4", tmp_path / "stream", "--impl", impl.impl)
+    assert (done.returncode, done.stdout) == (1, PICTURE + "\n")
+    done = command("explain", "--codec", "length:4", "-", input=stream[:9], text=False)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--codec", "nonsense", "-"], "'nonsense' is none of length, varint"),
+        (["--codec", "length:9", "-"], "width=9 is out of range: 1 to 8"),
+        (["--codec", "length:4:big:4", "-"], "is not made of that"),
+        (["--codec", "lines", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["-"], "--codec"),
+    ],
+)
+def test_wrong_usage_is_one_line(words: list[str], said: str) -> None:
+    done = command("explain", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr
+
+
+def test_codecs_as_words(impl: ModuleType) -> None:
+    expected = {
+        "length": impl.LengthPrefix(),
+        "length:4": impl.LengthPrefix(4),
+        "length:2:little": impl.LengthPrefix(2, "little"),
+        "length:2:offset=1:adjustment=-3:strip=0:max_frame=80": impl.LengthPrefix(
+            2, offset=1, adjustment=-3, strip=0, max_frame=80
+        ),
+        "varint": impl.Varint(),
+        "netstring:max_frame=9": impl.Netstring(max_frame=9),
+        "fixed:7": impl.Fixed(7),
+        "lines": impl.Lines(),
+        "lines:keep:eof_frame:max_frame=80": impl.Lines(keep=True, eof_frame=True, max_frame=80),
+        r"delimiter:\r\n:\n": impl.Delimiter(b"\r\n", b"\n"),
+        r"delimiter:\x3a:keep": impl.Delimiter(b":", keep=True),
+        "delimiter:--:max_frame=5": impl.Delimiter(b"--", max_frame=5),
+        "erlang:2": impl.presets.erlang(2),
+        "dns_tcp": impl.presets.dns_tcp(),
+        "multiprocessing": impl.presets.multiprocessing(),
+        "syslog_octet_counted": impl.presets.syslog_octet_counted(),
+        "redis_inline": impl.presets.redis_inline(),
+    }
+    assert {spec.partition(":")[0] for spec in expected} == set(CODEC_NAMES)
+    for spec, codec in expected.items():
+        made = parse_codec(spec, impl)
+        assert (made, made.impl) == (codec, impl.impl)
+    for bad in (
+        "",
+        "line",
+        "fixed",
+        "fixed:0",
+        "fixed:x",
+        "length:4:wrong=5",
+        "delimiter",
+        "delimiter:\\x",
+        "erlang:3",
+    ):
+        with pytest.raises(ValueError, match="^codec "):
+            parse_codec(bad, impl)
+
+
+def test_the_benchmark_checks_what_it_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "STREAM", 100_000)
+    for scenario in framing.scenarios():
+        small = scenario if "feed" not in scenario.name else scenario._replace(amount=1)
+        outcome = running.run(small, 1)
+        assert outcome.wrong == []
+        assert {"native", "pure"} <= set(outcome.timings)
+    spoilt = framing._decoding("Lines", 16, 1, lambda chunks: iter([[b"x"]]))
+    assert len(running.run(spoilt, 1).wrong) == 1

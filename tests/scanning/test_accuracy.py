@@ -1,0 +1,113 @@
+"""No open port is missed, at any loss: counted on a network on paper, with both engines, run by run."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from oxisock import _native
+from oxisock.engines.scan import CLOSED, FILTERED, OPEN
+from oxisock.pure.scan import ScanEngine as PureEngine
+from support.simulator import MS, SECOND, SimHost, plan, simulate
+
+PORTS = 200
+LOSSES = (0.0, 0.02, 0.05, 0.1, 0.2)
+
+
+@pytest.fixture(params=["native", "pure"])
+def machine(request: pytest.FixtureRequest) -> Any:
+    return {"native": _native.ScanEngine, "pure": PureEngine}[request.param]
+
+
+def some_host(dice: random.Random, loss: float, **changes: Any) -> SimHost:
+    """Make a host with eight open ports; a third each refuse or keep silent on all others, or do either."""
+    ports = list(range(1, PORTS + 1))
+    dice.shuffle(ports)
+    open_ports, others = ports[:8], ports[8:]
+    closed = others[: dice.choice([0, len(others), dice.randrange(len(others))])]
+    rtt = dice.choice([50_000, 5 * MS, 60 * MS, 200 * MS])
+    values = {"rtt": rtt, "jitter": rtt // 2, "loss": loss, "burst": dice.choice([0, 0, 2])}
+    return SimHost(frozenset(open_ports), frozenset(closed), **(values | changes))
+
+
+def least(host: SimHost) -> int:
+    """Count the probes that a scan without loss cannot do without: each silent port is asked twice."""
+    answering = len(host.open | host.closed)
+    return answering + 2 * (PORTS - answering)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_open_port_is_found(machine: Any, loss: float) -> None:
+    for seed in range(40):  # times five rates of loss: 200 runs
+        dice = random.Random(seed)
+        host = some_host(dice, loss)
+        result = simulate(machine(plan(PORTS, seed=seed, first_ports=dice.choice([0, 20])), 1), [host], seed=seed)
+        assert result.found(OPEN) == host.open, f"seed {seed}"
+        assert len(result.outcomes) == len({o.port for o in result.outcomes}) == PORTS
+        if loss == 0:
+            assert len(result.sent) <= 1.6 * least(host)
+            assert result.found(CLOSED) == host.closed
+        assert len(result.sent) <= 11 * PORTS + 11 * 64, "bounded at any loss"
+
+
+@pytest.mark.parametrize("rate", [50, 200, 1000])
+def test_limited_refusals_are_still_refusals(machine: Any, rate: int) -> None:
+    for seed in range(5):
+        host = some_host(random.Random(seed), 0.0, rst_rate=rate)
+        result = simulate(machine(plan(PORTS, seed=seed), 1), [host], seed=seed)
+        assert result.found(OPEN) == host.open
+        if rate >= 200:
+            assert result.found(CLOSED) == host.closed, f"seed {seed}"
+
+
+def test_an_accept_queue_that_overflows_hides_no_port(machine: Any) -> None:
+    for seed in range(10):
+        host = some_host(random.Random(seed), 0.0, accept_rate=5)
+        result = simulate(machine(plan(PORTS, seed=seed), 1), [host], seed=seed)
+        assert result.found(OPEN) == host.open, f"seed {seed}"
+
+
+def test_a_host_that_dies_is_given_up_soon(machine: Any) -> None:
+    host = some_host(random.Random(1), 0.0, dies_at=300 * MS, rtt=MS)
+    result = simulate(machine(plan(PORTS, interval=2 * MS), 1), [host])
+    assert result.elapsed < 30 * SECOND
+    assert result.found(FILTERED)
+    assert len(result.outcomes) == PORTS
+
+
+def test_a_rate_is_kept_in_any_second(machine: Any) -> None:
+    for rate in (100, 999):
+        interval = -(-SECOND // rate)
+        host = some_host(random.Random(2), 0.1)
+        # A driver that is late by up to 20 ms may catch up, but never beyond the rate.
+        result = simulate(machine(plan(PORTS, interval=interval, retries=4), 1), [host], step=20 * MS)
+        for first, sent in enumerate(result.sent):
+            last = first + rate
+            assert last >= len(result.sent) or result.sent[last] - sent >= SECOND
+        assert len(result.sent) * interval >= SECOND // 2
+
+
+def test_few_descriptors_change_no_verdict(machine: Any) -> None:
+    for descriptors in (1, 3, 17):
+        host = some_host(random.Random(3), 0.0)
+        result = simulate(machine(plan(PORTS), 1), [host], descriptors=descriptors)
+        assert result.found(OPEN) == host.open
+        assert result.found(CLOSED) == host.closed
+        assert result.most_in_flight <= descriptors
+
+
+def test_probes_in_flight_stay_within_concurrency(machine: Any) -> None:
+    for concurrency in (1, 10, 100):
+        host = some_host(random.Random(4), 0.05)
+        result = simulate(machine(plan(PORTS, concurrency=concurrency), 1), [host])
+        assert result.most_in_flight <= concurrency
+        assert result.found(OPEN) == host.open
+
+
+def test_thousands_of_hosts_pass_and_are_forgotten(machine: Any) -> None:
+    hosts = [SimHost(open=frozenset({1}) if number % 100 == 0 else frozenset()) for number in range(5000)]
+    result = simulate(machine(plan(1, trace=False), len(hosts)), hosts)
+    assert {o.host for o in result.outcomes if o.state == OPEN} == set(range(0, 5000, 100))
+    assert len(result.outcomes) == 5000

@@ -1,0 +1,458 @@
+"""Scanning this machine: what is open is found, nothing else is, and every way to end a scan gives everything back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+
+import pytest
+
+import oxisock
+from oxisock import PortResult, PortState, ScanInterrupted
+from support.resources import descriptors
+from support.waiting import wait_until
+
+SLOW = {"rate": 50.0}  # a scan that would take twenty minutes
+
+
+@contextmanager
+def listeners(count: int, host: str = "127.0.0.1") -> Iterator[set[int]]:
+    """Listen on some ports that the system chooses."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((host, 0), family=family)) for _ in range(count)]
+        yield {each.getsockname()[1] for each in sockets}
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 loopback here")
+
+
+# --- what is found
+
+
+def test_a_full_scan_finds_what_is_open(impl: ModuleType) -> None:
+    with listeners(10) as ports:
+        report = impl.scan("127.0.0.1", "-")
+    assert ports <= {result.port for result in report}
+    assert sum(report.counts.values()) == 65535
+    assert not report.partial
+    assert all(result.rtt is not None and result.reason == "syn-ack" for result in report)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def test_a_result_says_everything(impl: ModuleType, host: str) -> None:
+    with listeners(1, host) as ports:
+        (port,) = ports
+        report = impl.scan([host], [port, 1], keep=("open", "closed"))
+    closed, opened = report.results
+    assert (opened.host, opened.address, opened.port) == (host, host, port)
+    assert (opened.state, opened.reason, opened.banner) == (PortState.OPEN, "syn-ack", None)
+    assert opened.is_open
+    assert 0 < opened.rtt < 60
+    assert (closed.port, closed.state, closed.reason) == (1, "closed", "conn-refused")
+    assert closed.service == oxisock.service_name(1)
+    assert report.counts == {"open": 1, "closed": 1, "filtered": 0, "error": 0}
+    assert report.stats.probes == 2
+    assert report.hosts == {host: [closed, opened]}
+
+
+@pytest.mark.parametrize("order", ["random", "sequential"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_every_port_is_decided_exactly_once(impl: ModuleType, order: str, threads: int) -> None:
+    report = impl.scan(
+        "127.0.0.1,127.0.0.2-5", "1-300", keep=list(PortState), order=order, threads=threads, concurrency=50
+    )
+    assert len(report) == len({(r.address, r.port) for r in report}) == 5 * 300
+    assert [(r.address, r.port) for r in report] == [
+        (f"127.0.0.{n}", port) for n in range(1, 6) for port in range(1, 301)
+    ]
+
+
+def test_shards_are_disjoint_and_complete(impl: ModuleType) -> None:
+    parts = [
+        {(r.address, r.port) for r in impl.scan("127.0.0.0/30", "1-50", shard=f"{k}/3", seed=4, keep="closed,open")}
+        for k in (1, 2, 3)
+    ]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 200
+
+
+def test_hosts_keep_the_spelling_they_were_given(impl: ModuleType) -> None:
+    with listeners(1) as ports:
+        report = impl.scan("localhost, 127.0.0.1, 127.0.0.2/31", ports, keep=list(PortState))
+    assert [(r.host, r.address) for r in report] == [
+        ("localhost", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("127.0.0.3", "127.0.0.3"),
+    ]
+
+
+def test_names_that_do_not_resolve_are_told_and_the_rest_goes_on(impl: ModuleType) -> None:
+    with listeners(1) as ports:
+        report = impl.scan("127.0.0.1,no-such-host.invalid", ports)
+    assert len(report.open) == 1
+    assert list(report.unresolved) == ["no-such-host.invalid"]
+    with pytest.raises(socket.gaierror):
+        impl.scan("no-such-host.invalid", 80)
+
+
+def test_many_addresses_pass_in_groups(impl: ModuleType) -> None:
+    with listeners(1) as ports:
+        report = impl.scan("127.0.0.0/20", ports, keep=list(PortState))
+    assert len(report.open) == 1
+    assert report.counts[PortState.CLOSED] == 4095
+
+
+def test_banners_are_read_with_a_deadline_of_their_own(impl: ModuleType) -> None:
+    def greet(listener: socket.socket, greeting: bytes) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(greeting)
+            connection.recv(1)  # until the scanner hangs up
+
+    greetings = [b"220 hello\r\n", b"x" * 1000, b"no end of line", b""]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in greetings]
+        with ThreadPoolExecutor(len(greetings)) as pool:
+            for server, greeting in zip(servers, greetings, strict=True):
+                pool.submit(greet, server, greeting)
+            ports = [server.getsockname()[1] for server in servers]
+            report = impl.scan("127.0.0.1", ports, banner=2.0)
+    banners = {result.port: result.banner for result in report}
+    assert [banners[port] for port in ports] == [b"220 hello\r\n", b"x" * 256, b"no end of line", None]
+
+
+def test_a_trace_tells_every_probe_and_answer(impl: ModuleType) -> None:
+    report = impl.scan("127.0.0.1", "1-5", trace=True)
+    trail = report.why("127.0.0.1", 3)
+    assert [event.event for event in trail] == ["sent", "conn-refused"]
+    assert 0 <= trail[0].time <= trail[1].time
+    with pytest.raises(ValueError, match="trace=True"):
+        impl.scan("127.0.0.1", "1-5").why("127.0.0.1", 3)
+
+
+def test_a_rate_is_kept(impl: ModuleType) -> None:
+    start = time.monotonic()
+    impl.scan("127.0.0.1", "1-100", rate=200)
+    assert time.monotonic() - start >= 0.45, "100 probes at 200 a second take half a second less the slack"
+
+
+# --- faults of this machine
+
+
+def test_the_answer_is_the_same_with_few_descriptors(impl: ModuleType) -> None:
+    code = f"""
+import resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from oxisock import {impl.impl} as impl
+listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
+ports = [l.getsockname()[1] for l in listeners]
+spec = sorted({{*range(1, 3000), *ports}})
+few = impl.scan("127.0.0.1", spec)
+many = impl.scan("127.0.0.1", spec, concurrency=500)
+for report in few, many:
+    assert {{r.port for r in report}} >= set(ports)
+    assert report.counts["error"] == report.counts["filtered"] == 0, report.counts
+    assert sum(report.counts.values()) == len(spec)
+print("same")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "same\n", done.stderr
+
+
+def test_no_descriptors_at_all_is_an_error_and_no_verdict(impl: ModuleType) -> None:
+    code = f"""
+import os, resource, socket
+from oxisock import {impl.impl} as impl
+listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+ports = [l.getsockname()[1] for l in listeners]
+run = impl.scan_iter("127.0.0.1", ports, timeout=0.2, keep=["open", "error"], rate=0.5, threads=1)
+assert next(run).is_open
+free = os.dup(0)  # the lowest number that is free: from now on there is none
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+error = next(run)  # two seconds after the first probe
+print(error.state, error.reason, error.rtt)
+try:
+    impl.check_host("127.0.0.1", 1, timeout=0.5)
+except OSError as error:
+    print(error.errno)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout == f"error local-error: EMFILE None\n{errno.EMFILE}\n", done.stderr
+
+
+def test_nothing_is_filtered_while_the_machine_is_loaded(impl: ModuleType) -> None:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        with listeners(5) as ports:
+            report = impl.scan("127.0.0.1", sorted({*range(1, 20000), *ports}))
+        assert report.counts[PortState.FILTERED] == 0
+        assert ports <= {result.port for result in report}
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_ten_scans_at_once_in_threads(impl: ModuleType) -> None:
+    with listeners(5) as ports, ThreadPoolExecutor(10) as pool:
+        spec = sorted({*range(1, 2000), *ports})
+        reports = list(pool.map(lambda _: impl.scan("127.0.0.1", spec), range(10)))
+    for report in reports:
+        assert ports <= {result.port for result in report}
+        assert sum(report.counts.values()) == len(spec)
+        assert report.counts[PortState.FILTERED] == report.counts[PortState.ERROR] == 0
+
+
+# --- ending early
+
+
+def assert_partial(report: oxisock.ScanReport) -> None:
+    assert report.partial
+    assert 0 < sum(report.counts.values()) < 65535
+    assert oxisock.ScanReport.from_json(report.to_json()) == report
+
+
+def test_cancel_from_another_thread_ends_a_scan(impl: ModuleType) -> None:
+    before = descriptors()
+    with impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW) as scan:
+        next(scan)
+        canceller = threading.Timer(0.2, scan.cancel)
+        canceller.start()
+        start = time.monotonic()
+        rest = list(scan)
+        assert time.monotonic() - start < 10
+        canceller.join()
+        report = scan.report()
+        assert len(report) == len(rest) + 1
+        assert_partial(report)
+        assert wait_until(lambda: descriptors() <= before), "while the Scan is still held"
+        assert "of 65535 ports decided" in repr(scan)
+
+
+def test_leaving_with_and_dropping_end_a_scan(impl: ModuleType) -> None:
+    before = descriptors()
+    with impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW) as scan:
+        first = next(scan)
+    assert descriptors() <= before
+    assert first in scan.report().results
+    assert_partial(scan.report())
+    assert list(scan) == []
+    scan.close()
+    scan.cancel()
+    dropped = impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW)
+    next(dropped)
+    del dropped
+    assert wait_until(lambda: descriptors() <= before)
+
+
+def test_an_exception_in_a_callback_ends_the_scan_and_carries_the_report(impl: ModuleType) -> None:
+    def fail(result: PortResult) -> None:
+        raise LookupError("enough")
+
+    start = time.monotonic()
+    with pytest.raises(LookupError, match="enough") as caught:
+        impl.scan("127.0.0.1", "-", keep=["closed"], on_result=fail, **SLOW)
+    assert time.monotonic() - start < 10
+    assert_partial(caught.value.report)  # type: ignore[attr-defined]
+
+
+def test_an_exception_in_progress_ends_the_scan_too(impl: ModuleType) -> None:
+    def fail(progress: oxisock.Progress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        impl.scan("127.0.0.1", "-", on_progress=fail, **SLOW)
+    assert_partial(caught.value.report)  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them")
+@pytest.mark.parametrize("how", ["scan", "scan_iter"])
+def test_ctrl_c_ends_a_scan_with_a_partial_report(impl: ModuleType, how: str) -> None:
+    def go() -> None:
+        if how == "scan":
+            impl.scan("127.0.0.1", "-", on_progress=lambda _: started.set(), **SLOW)
+        else:
+            for _ in impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW):
+                started.set()
+
+    def interrupt() -> None:
+        started.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    started = threading.Event()
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    try:
+        with pytest.raises(ScanInterrupted) as caught:
+            go()
+    finally:
+        sender.join()
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert_partial(caught.value.report)
+
+
+# --- progress
+
+
+def test_progress_is_told_and_ends_complete(impl: ModuleType) -> None:
+    calls: list[oxisock.Progress] = []
+    thread = set()
+
+    def note(progress: oxisock.Progress) -> None:
+        calls.append(progress)
+        thread.add(threading.get_ident())
+
+    impl.scan("127.0.0.1", "1-100", rate=200, on_progress=note)
+    assert thread == {threading.get_ident()}
+    assert (calls[-1].done, calls[-1].total) == (100, 100)
+    assert [call.done for call in calls] == sorted(call.done for call in calls)
+    assert 2 <= len(calls) <= 1 + calls[-1].elapsed / 0.1 + 1
+
+
+# --- the simple functions
+
+
+def test_check_host(impl: ModuleType) -> None:
+    with listeners(1) as ports:
+        (port,) = ports
+        assert impl.check_host("127.0.0.1", port) is True
+        assert impl.check_host("localhost", port) is True
+        assert impl.check_host(host="localhost", port=port, timeout=None) is True
+    assert impl.check_host("127.0.0.1", port) is False
+    assert impl.check_host("no-such-host.invalid", port) is False
+    for bad in (0, 65536, -1):
+        with pytest.raises(ValueError, match="65535"):
+            impl.check_host("127.0.0.1", bad)
+    for timeout in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="timeout"):
+            impl.check_host("127.0.0.1", 1, timeout)
+
+
+def test_scan_port(impl: ModuleType) -> None:
+    with listeners(1) as ports:
+        (port,) = ports
+        result = impl.scan_port("localhost", port)
+    assert (result.host, result.address, result.port, result.state) == ("localhost", "127.0.0.1", port, "open")
+    assert impl.scan_port("127.0.0.1", port).reason in ("conn-refused", "self-connect")
+    with pytest.raises(socket.gaierror):
+        impl.scan_port("no-such-host.invalid", 1)
+
+
+def test_scan_host(impl: ModuleType) -> None:
+    with listeners(3) as ports:
+        found = impl.scan_host("127.0.0.1", min(ports), max(ports), workers=20, timeout=2)
+    assert found == sorted(found)
+    assert ports <= set(found)
+    with pytest.raises(ValueError, match="above end"):
+        impl.scan_host("127.0.0.1", 10, 5)
+
+
+def test_wait_for_port(impl: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        assert impl.wait_for_port("127.0.0.1", port) < 30
+    with pytest.raises(TimeoutError, match=f"127.0.0.1:{port}.*0.3 s") as caught:
+        impl.wait_for_port("127.0.0.1", port, timeout=0.3, interval=0.05)
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert caught.value.__cause__.errno == errno.ECONNREFUSED
+    with pytest.raises(TimeoutError) as caught:
+        impl.wait_for_port("no-such-host.invalid", port, timeout=0.3)
+    assert isinstance(caught.value.__cause__, socket.gaierror)
+
+
+def test_wait_for_port_sees_it_open_later(impl: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        address = holder.getsockname()
+    opened: list[socket.socket] = []
+    opener = threading.Timer(0.3, lambda: opened.append(socket.create_server(address)))
+    opener.start()
+    try:
+        assert impl.wait_for_port(*address, timeout=30) > 0
+    finally:
+        opener.join()
+        opened[0].close()
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        ({"timeout": 0}, ValueError, "timeout"),
+        ({"timeout": "1"}, TypeError, "timeout"),
+        ({"retries": -1}, ValueError, "retries"),
+        ({"retries": 1.5}, TypeError, "retries"),
+        ({"concurrency": 0}, ValueError, "concurrency"),
+        ({"rate": 0}, ValueError, "rate"),
+        ({"threads": 0}, ValueError, "threads"),
+        ({"order": "up"}, ValueError, "'random' or 'sequential'"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"seed": 2**64}, ValueError, "seed"),
+        ({"shard": "0/4"}, ValueError, "K from 1 to N"),
+        ({"shard": "5/4"}, ValueError, "K from 1 to N"),
+        ({"shard": "1-4"}, ValueError, "K/N"),
+        ({"shard": "١/٤"}, ValueError, "K/N"),
+        ({"family": 5}, ValueError, "family"),
+        ({"keep": "opened"}, ValueError, "'opened'"),
+        ({"exclude": "127.0.0.0/8"}, ValueError, "excluded"),
+    ],
+)
+def test_bad_arguments_are_told(impl: ModuleType, arguments: dict[str, object], kind: type, words: str) -> None:
+    with pytest.raises(kind, match=words):
+        impl.scan("127.0.0.1", 80, **arguments)
+    with pytest.raises(kind, match=words):
+        impl.scan_iter("127.0.0.1", 80, **arguments)
+
+
+@pytest.mark.parametrize("spec", ["1-2-3", "10-5", "65536", "8O", "80;81", "+80", "", "٨٠"])
+def test_bad_ports_are_told(impl: ModuleType, spec: str) -> None:
+    with pytest.raises(ValueError, match="ports"):
+        impl.scan("127.0.0.1", spec)
+
+
+@pytest.mark.parametrize("spec", ["1.2.3.4/33", "256.1.1.1", "", "1.2.3", "١.1.1.1"])
+def test_bad_targets_are_told(impl: ModuleType, spec: str) -> None:
+    with pytest.raises(ValueError, match="targets"):
+        impl.scan(spec, 80)
+
+
+def test_bound_functions_can_be_pickled(impl: ModuleType) -> None:
+    for name in ("scan", "scan_iter", "scan_host", "scan_port", "check_host", "wait_for_port"):
+        assert pickle.loads(pickle.dumps(getattr(impl, name))) == getattr(impl, name)
+
+
+def test_a_plan_of_a_slash_8_is_small() -> None:
+    import tracemalloc
+
+    from oxisock.scan_plan import ScanOptions, make_job
+
+    make_job("10.0.0.1", "-", (), (), ScanOptions())
+    tracemalloc.start()
+    try:
+        job = make_job("10.0.0.0/8", "-", (), (), ScanOptions())
+        size = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert job.total == 2**24 * 65535
+    assert size < 1_000_000

@@ -1,0 +1,163 @@
+"""A thread for each connection, and one question with one answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import oxisock
+from oxisock import Peer
+from support.talking import ask, connect, exactly
+from support.waiting import wait_until
+
+
+def upper(message: bytes, peer: Peer) -> bytes:
+    return message.upper()
+
+
+# --- a thread for each connection ----------------------------------------------------------------------------------
+
+
+def test_a_conversation_in_a_thread(impl: ModuleType) -> None:
+    def handler(conn: Any, peer: Peer) -> None:
+        assert conn.peer == peer == conn.sock.getpeername()
+        size = int.from_bytes(conn.recv_exactly(2), "big")
+        conn.sendall(conn.recv_exactly(size)[::-1])
+        for frame in conn.frames(impl.Lines()):
+            if frame == b"enough":
+                break
+            conn.send_frame(frame.upper(), impl.Lines())
+        conn.shutdown_write()
+        assert conn.recv(10) == b""
+
+    with impl.ThreadedServer(handler) as server, connect(server) as sock:
+        sock.sendall(b"\0\5hello")
+        assert exactly(sock, 5) == b"olleh"
+        sock.sendall(b"a\nb\nenough\n")
+        assert exactly(sock, 100) == b"A\nB\n"
+        sock.shutdown(socket.SHUT_WR)
+        assert wait_until(lambda: server.stats().closed == 1)
+        assert (server.stats().messages, server.stats().handler_errors) == (3, 0)
+
+
+def test_a_thread_that_is_about_to_start_can_be_waited_for(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, knocked, go_on = threading.Thread.start, threading.Event(), threading.Event()
+
+    def slowly(thread: threading.Thread) -> None:
+        knocked.set()
+        go_on.wait(20)
+        start(thread)
+
+    with impl.ThreadedServer(lambda conn, peer: conn.sendall(conn.recv(10))) as server:
+        monkeypatch.setattr(threading.Thread, "start", slowly)
+        with connect(server) as sock:
+            try:
+                assert knocked.wait(20)
+                assert server._running.wait(0) is False
+            finally:
+                go_on.set()
+            assert ask(sock) == b"hello\n"
+
+
+def test_a_thread_that_fails_ends_its_connection_alone(impl: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+    def handler(conn: Any, peer: Peer) -> None:
+        data = conn.recv(100)
+        if data == b"exactly":
+            conn.recv_exactly(5)
+        if data == b"frames":
+            list(conn.frames(impl.Lines(max_frame=3)))
+        if data == b"time":
+            conn.settimeout(0.05)
+            conn.recv(1)
+        if data == b"raise":
+            raise KeyError("on purpose")
+        conn.sendall(data)
+
+    with impl.ThreadedServer(handler) as server:
+        before = 0
+        for data, more in ((b"exactly", b"12"), (b"frames", b"12345\n"), (b"time", b""), (b"raise", b"")):
+            with connect(server) as sock:
+                sock.sendall(data)
+                before += len(data)
+                assert wait_until(lambda: server.stats().bytes_in >= before)  # noqa: B023
+                before += len(more)
+                sock.sendall(more)
+                if data == b"exactly":
+                    time.sleep(0.05)
+                    sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(100) == b""
+        with connect(server) as sock:
+            assert ask(sock) == b"hello\n"
+        assert wait_until(lambda: server.stats().closed == 5)
+        stats = server.stats()
+        assert (stats.handler_errors, stats.frame_errors, stats.timeouts) == (1, 2, 1)
+    assert "on purpose" in caplog.text
+
+
+def test_stop_from_a_threads_handler(impl: ModuleType) -> None:
+    def handler(conn: Any, peer: Peer) -> None:
+        conn.recv(10)
+        server.stop(drain=5)
+        conn.sendall(b"bye")
+
+    server = impl.ThreadedServer(handler).start()
+    with connect(server) as sock:
+        sock.sendall(b"x")
+        assert exactly(sock, 10) == b"bye"
+    assert server.stop(drain=5)[:3] == (1, 0, 0)
+
+
+# --- one question, one answer --------------------------------------------------------------------------------------
+
+
+def test_a_request_without_a_codec_reads_to_the_end(impl: ModuleType) -> None:
+    with impl.EchoServer() as server:
+        assert impl.tcp_request(*server.address, b"x" * 100_000) == b"x" * 100_000
+        assert impl.tcp_request("localhost", server.address.port, b"") == b""
+
+
+def test_a_request_with_a_codec_is_one_frame(impl: ModuleType) -> None:
+    with impl.MessageServer(upper) as server:
+        assert impl.tcp_request(*server.address, b"hello", codec=impl.Lines()) == b"HELLO"
+    with impl.ThreadedServer(lambda conn, peer: conn.sendall(b"half")) as server:
+        with pytest.raises(oxisock.IncompleteFrame):
+            impl.tcp_request(*server.address, b"", codec=impl.Lines())
+    with impl.ThreadedServer(lambda conn, peer: conn.recv(10)) as server:
+        with pytest.raises(oxisock.IncompleteFrame, match="without an answer"):
+            impl.tcp_request(*server.address, b"x", codec=impl.Lines())
+
+
+def test_a_request_that_fails(impl: ModuleType) -> None:
+    with impl.EchoServer() as server:
+        address = server.address
+    with pytest.raises(ConnectionRefusedError):
+        impl.tcp_request(*address, b"x")
+    for codec in (None, impl.Lines()):
+        with impl.ThreadedServer(lambda conn, peer: conn.recv(10) and conn.recv(10)) as server:
+            with pytest.raises(TimeoutError):
+                impl.tcp_request(*server.address, b"x\n", codec=impl.Fixed(2) if codec else None, timeout=0.2) or fail()
+    for wrong in ({"port": 0}, {"port": 70_000}, {"timeout": -1}):
+        with pytest.raises(ValueError, match="port|timeout"):
+            impl.tcp_request(**{"host": "127.0.0.1", "port": 9, "payload": b"", **wrong})
+    with pytest.raises(socket.gaierror):
+        impl.tcp_request("nowhere.invalid", 9, b"")
+
+
+def fail() -> None:
+    raise TimeoutError("the end of the stream came instead")
+
+
+def test_an_answer_without_end_is_refused(impl: ModuleType) -> None:
+    def handler(conn: Any, peer: Peer) -> None:
+        piece = bytes(1 << 20)
+        while True:
+            conn.sendall(piece)
+
+    with impl.ThreadedServer(handler) as server, pytest.raises(oxisock.FrameTooLong) as caught:
+        impl.tcp_request(*server.address, b"")
+    assert caught.value.limit == 16 << 20
