@@ -23,9 +23,9 @@ from socket import socket
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from far_host import FarHost, why_not
 from oxisock import native, pure
 from oxisock.bench.report import environment, figures
+from support.far_host import FarHost, why_not
 
 FEW = (22, 80, 443)
 FIVE = (22, 80, 443, 8080, 50001)
