@@ -14,7 +14,7 @@ import oxisock.pure
 from commands import oxisock as command
 from framings import BAD, CODECS, GOOD
 from oxisock.bench import framing, running
-from oxisock.codec_specs import CODEC_NAMES, parse_codec
+from oxisock.framing.specs import CODEC_NAMES, parse_codec
 
 PICTURE = """\
 LengthPrefix(4): 15 bytes, 1 frame, then IncompleteFrame at offset 9

@@ -23,7 +23,7 @@ from commands import environment, listening, oxisock, refusing, silent, terminal
 from conftest import wait_until
 from oxisock import EchoServer, Faults, _native, load
 from oxisock.cli import main
-from oxisock.codec_specs import parse_codec
+from oxisock.framing.specs import parse_codec
 
 DOCS = Path(__file__).parent.parent / "docs" / "load.md"
 LOCAL = "127.0.0.1"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from oxisock.resolve import host_addresses, resolve
+from oxisock.sockets.resolving import host_addresses, resolve
 
 Answers = list[tuple[Any, ...]]
 

@@ -444,7 +444,7 @@ def test_bound_functions_can_be_pickled(impl: ModuleType) -> None:
 def test_a_plan_of_a_slash_8_is_small() -> None:
     import tracemalloc
 
-    from oxisock.scan_plan import ScanOptions, make_job
+    from oxisock.scanning.plan import ScanOptions, make_job
 
     make_job("10.0.0.1", "-", (), (), ScanOptions())
     tracemalloc.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .selection import selected as _selected
+from .engines.selection import selected as _selected
 
 if TYPE_CHECKING or _selected() == "pure":
     from .pure import presets as _presets

@@ -30,7 +30,7 @@ def positive_duration(text: str) -> float:
 
 def endpoint(text: str) -> Peer:
     """Read HOST:PORT, where an IPv6 address stands in brackets and a port may be the name of a service."""
-    from ..specs import parse_ports
+    from ..scanning.specs import parse_ports
 
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
