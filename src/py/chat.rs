@@ -6,12 +6,12 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::reactor_run::{ReactorRun, wait_in_slices};
-use super::servers::ServerPlan;
+use super::owned;
+use super::serving::{ReactorRun, ServerPlan, wait_in_slices};
 use crate::core::chat::hub;
 use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
-use crate::core::errors::Error;
+use crate::core::framing::Codec;
 use crate::core::framing::delimited::Delimited;
 
 /// Python's `HubPlan`.
@@ -59,12 +59,12 @@ pub struct ChatRun {
 impl ChatRun {
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        wait_in_slices(py, timeout, |slice| self.run.wait(slice))
+        wait_in_slices(py, timeout, |slice| self.run.running.wait(slice))
     }
 
     /// Give the time on the clock of `members`, in nanoseconds.
     fn now(&self) -> u64 {
-        self.run.control.now()
+        self.run.running.control.now()
     }
 
     /// Give nick, host, port, time of joining, bytes queued and lines skipped of everybody.
@@ -98,9 +98,9 @@ impl ChatRun {
 /// Begin to chat on the listening descriptor, which is taken over.
 #[pyfunction]
 pub fn start_chat(py: Python<'_>, listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatRun>> {
-    let codec = Arc::new(Delimited::lines(false, false, plan.max_line));
-    let run = service::ChatRun::start(listener, server.plan(), codec, plan.rules()).map_err(Error::Io)?;
-    let base = ReactorRun::of(&run.control);
+    let codec: Codec = Arc::new(Delimited::lines(false, false, plan.max_line));
+    let run = service::ChatRun::start(owned(listener.into())?.into(), server.plan(), &codec, &plan.rules())?;
+    let base = ReactorRun::of(&run.running.control);
     Py::new(py, (ChatRun { run }, base))
 }
 

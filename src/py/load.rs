@@ -10,11 +10,15 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
 
 use super::framing::Framer;
+use super::signals::heeding_signals;
 use crate::core::errors::{Error, Result};
+use crate::core::latch::{caught, lock};
+use crate::core::load::chat::ChatLoad;
 use crate::core::load::latency::Summary;
 use crate::core::load::tcp::{self, TcpLoad};
-use crate::core::load::{Answer, Datagrams, Fault, Latency, Progress, Replies, Script, Tally, Until};
-use crate::core::udp::load::{self as udp, UdpLoad};
+use crate::core::load::udp::{self, UdpLoad};
+use crate::core::load::{Answer, Datagrams, Fault, Latency, Progress, Replies, Script, Tally, Terms, Until};
+use crate::core::os::errors::ECONNRESET;
 
 /// How long a load goes on before it looks for signals.
 const SLICE: Duration = Duration::from_millis(50);
@@ -33,6 +37,13 @@ pub struct LoadPlan {
     timeout: u64,
 }
 
+impl LoadPlan {
+    fn terms(&self) -> Terms {
+        let until = Until::Time(self.duration);
+        Terms { depth: self.depth, rate: self.rate, until, timeout: Duration::from_nanos(self.timeout) }
+    }
+}
+
 enum Load {
     Tcp(Box<TcpLoad>),
     Udp(Box<UdpLoad>),
@@ -40,10 +51,10 @@ enum Load {
 
 impl Load {
     fn step(&mut self, slice: Duration) -> Result<bool> {
-        match self {
+        caught(|| match self {
             Self::Tcp(load) => load.step(slice),
             Self::Udp(load) => load.step(slice),
-        }
+        })
     }
 
     fn tally(&self) -> &Tally {
@@ -84,7 +95,7 @@ impl LoadRun {
     fn step(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let slice = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let on = py.detach(|| {
-            let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut load = lock(&self.load);
             load.as_mut().map_or(Ok(false), |load| load.step(slice))
         })?;
         py.check_signals()?;
@@ -103,7 +114,7 @@ impl LoadRun {
 
     /// Close every connection.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.load.lock().unwrap_or_else(PoisonError::into_inner).take());
+        py.detach(|| lock(&self.load).take());
     }
 }
 
@@ -190,11 +201,8 @@ pub fn start_tcp_load(
     let load = TcpLoad::new(tcp::Plan {
         address,
         connections: plan.connections,
-        depth: plan.depth,
         script: Script::new(&requests, replies)?,
-        rate: plan.rate,
-        until: Until::Time(plan.duration),
-        timeout: Duration::from_nanos(plan.timeout),
+        terms: plan.terms(),
     })?;
     Ok(LoadRun { load: Mutex::new(Some(Load::Tcp(Box::new(load)))) })
 }
@@ -215,11 +223,8 @@ pub fn start_udp_load(
     let load = UdpLoad::new(udp::Plan {
         target,
         sockets: plan.connections,
-        depth: plan.depth,
         datagrams: Datagrams::new(size, text, prefix.to_vec(), answer)?,
-        rate: plan.rate,
-        until: Until::Time(plan.duration),
-        timeout: Duration::from_nanos(plan.timeout),
+        terms: plan.terms(),
     })?;
     Ok(LoadRun { load: Mutex::new(Some(Load::Udp(Box::new(load)))) })
 }
@@ -241,8 +246,8 @@ pub fn load_tcp(
     let address = parse(address)?;
     check(connections, depth)?;
     let script = Script::new(&[request], Replies::Stream(vec![reply]))?;
-    let until = Until::Messages(messages);
-    let plan = tcp::Plan { address, connections, depth, script, rate: None, until, timeout: STALL };
+    let terms = Terms { depth, rate: None, until: Until::Messages(messages), timeout: STALL };
+    let plan = tcp::Plan { address, connections, script, terms };
     let mut load = Load::Tcp(Box::new(TcpLoad::new(plan)?));
     let failed = |tally: &Tally| tally.wrong > 0 || !tally.faults.is_empty() || !tally.local.is_empty();
     load.run(py, failed)?;
@@ -250,7 +255,7 @@ pub fn load_tcp(
     if tally.wrong > 0 {
         return Err(PyValueError::new_err("a wrong answer came"));
     }
-    let code = |fault: &Fault| if let Fault::Os(code) = fault { *code } else { libc::ECONNRESET };
+    let code = |fault: &Fault| if let Fault::Os(code) = fault { *code } else { ECONNRESET };
     if let Some(code) = tally.faults.keys().map(code).chain(tally.local.keys().copied()).next() {
         return Err(Error::Io(std::io::Error::from_raw_os_error(code)).into());
     }
@@ -280,11 +285,8 @@ pub fn udp_load(
     let plan = udp::Plan {
         target: SocketAddr::new(host, port),
         sockets: 1,
-        depth: window,
         datagrams: Datagrams::new(size, &text, prefix.to_vec(), Answer::Echo)?,
-        rate: None,
-        until: Until::Messages(amount),
-        timeout,
+        terms: Terms { depth: window, rate: None, until: Until::Messages(amount), timeout },
     };
     let mut load = Load::Udp(Box::new(UdpLoad::new(plan)?));
     let (mut heard, mut received) = (Instant::now(), 0);
@@ -297,4 +299,24 @@ pub fn udp_load(
     let tally = load.tally();
     let wrong = tally.wrong + tally.late + tally.duplicates;
     Ok((tally.sent, tally.answered, wrong, load.progress().elapsed.as_secs_f64()))
+}
+
+/// Let one talk and the others listen, with `depth` lines in flight, and check every delivery.
+///
+/// Gives the deliveries, the seconds they took, and the median and 99th percentile of their latency in seconds.
+#[pyfunction]
+pub fn load_chat(
+    py: Python<'_>,
+    address: &str,
+    listeners: usize,
+    depth: u64,
+    lines: u64,
+) -> PyResult<(u64, f64, f64, f64)> {
+    let address = parse(address)?;
+    if listeners == 0 || depth == 0 || lines == 0 {
+        return Err(PyValueError::new_err("nothing to say, or nobody to hear it"));
+    }
+    let load = ChatLoad { address, listeners, depth, lines };
+    let report = heeding_signals(py, |keep_going| load.run(keep_going))?;
+    Ok((report.deliveries, report.elapsed.as_secs_f64(), report.median.as_secs_f64(), report.p99.as_secs_f64()))
 }

@@ -1,15 +1,16 @@
 //! The scanner as Python sees it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::core::errors::Error;
-use crate::core::scan::driver::ScanRun as CoreRun;
-use crate::core::scan::engine::ScanEngine as CoreEngine;
-use crate::core::scan::{AddressRange, Answer, Outcome, Plan, Tally, TraceEvent};
+use crate::core::latch::lock;
+use crate::core::scanning::driver::ScanRun as CoreRun;
+use crate::core::scanning::engine::ScanEngine as CoreEngine;
+use crate::core::scanning::{AddressRange, Answer, Outcome, Plan, Tally, TraceEvent};
 
 type OutcomeTuple<'py> = (u64, u16, u8, i32, i64, Option<Bound<'py, PyBytes>>);
 type EventTuple = (i64, u64, u16, u32, i32);
@@ -91,7 +92,7 @@ impl ScanRun {
     /// Wait at most `timeout` seconds for kept outcomes and give those there are.
     fn wait<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyList>> {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-        let outcomes = py.detach(|| self.run.wait(timeout));
+        let outcomes = py.detach(|| self.run.wait(timeout))?;
         outcomes_of(py, outcomes)
     }
 
@@ -101,8 +102,8 @@ impl ScanRun {
     }
 
     /// Say whether everything is decided (or cancelled) and every outcome given.
-    fn done(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.run.done())
+    fn done(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(py.detach(|| self.run.done())?)
     }
 
     /// End the scan; on return every descriptor is back.
@@ -124,7 +125,7 @@ pub struct ScanEngine {
 
 impl ScanEngine {
     fn lock(&self) -> MutexGuard<'_, CoreEngine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.engine)
     }
 }
 

@@ -1,21 +1,105 @@
 //! The TCP servers and the connection machine, for Python.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyType};
+use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
 use super::buffer::{bytes_of, list_of};
 use super::framing::{Framer, frame_error};
-use super::reactor_run::{ReactorRun, wait_in_slices};
-use crate::core::echo;
-use crate::core::errors::Error;
-use crate::core::messages::{self, Action, Batch, Delivery, Input};
-use crate::core::reactor::Plan;
-use crate::core::reactor::connection::{self as machine, Closed, Faults, Limits};
+use super::owned;
+use crate::core::errors::{Error, Result};
+use crate::core::latch::lock;
+use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
+use crate::core::serving::control::{Control, Stats};
+use crate::core::serving::echo;
+use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
+use crate::core::serving::reactor::Plan;
+use crate::core::serving::running::Running;
+
+/// How soon Ctrl-C is seen, at the latest.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// A TCP server under way: its end, its counters, and what a fork is to it.
+#[pyclass(frozen, subclass, module = "oxisock._native")]
+pub struct ReactorRun {
+    control: Arc<Control>,
+}
+
+impl ReactorRun {
+    /// The server whose reactors share `control`.
+    pub fn of(control: &Arc<Control>) -> Self {
+        Self { control: Arc::clone(control) }
+    }
+}
+
+#[pymethods]
+impl ReactorRun {
+    /// Stop listening and end within `drain` nanoseconds.
+    fn begin_stop(&self, drain: u64) {
+        self.control.begin_stop(drain);
+    }
+
+    /// Give the connections drained and aborted by the stop.
+    fn outcome(&self) -> (u64, u64) {
+        self.control.outcome()
+    }
+
+    /// Give the fields of `ServerStats`.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, fields(self.control.stats()))
+    }
+
+    /// From now on, shut sockets down before closing them.
+    fn forked(&self) {
+        self.control.forked();
+    }
+
+    /// Let go of the listener: this is a forked child.
+    fn abandon(&self) {
+        self.control.abandon();
+    }
+}
+
+/// The fields of Python's `ServerStats`, in their order; the last two belong to UDP.
+fn fields(stats: Stats) -> [u64; 13] {
+    [
+        stats.accepted,
+        stats.active,
+        stats.closed,
+        stats.shed,
+        stats.rejected,
+        stats.messages,
+        stats.bytes_in,
+        stats.bytes_out,
+        stats.handler_errors,
+        stats.frame_errors,
+        stats.timeouts,
+        0,
+        0,
+    ]
+}
+
+/// Wait at most `timeout` seconds for what `wait` waits for; say whether it came.
+pub fn wait_in_slices(py: Python<'_>, timeout: f64, wait: impl Fn(Duration) -> Result<bool> + Sync) -> PyResult<bool> {
+    let deadline =
+        Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
+        if py.detach(|| wait(left.min(SLICE)))? {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
+        py.check_signals()?;
+    }
+}
 
 /// Python's `ServerPlan`.
 #[derive(FromPyObject)]
@@ -62,7 +146,7 @@ impl FaultPlan {
 /// An echo server under way, on threads of its own.
 #[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
 pub struct EchoRun {
-    run: echo::EchoRun,
+    run: Running,
 }
 
 #[pymethods]
@@ -83,7 +167,7 @@ pub fn start_echo(
     faults: Option<FaultPlan>,
 ) -> PyResult<Py<EchoRun>> {
     let faults = faults.map(|plan| plan.faults());
-    let run = echo::EchoRun::start(listener, plan.plan(), workers, faults).map_err(Error::Io)?;
+    let run = echo::start(owned(listener.into())?.into(), plan.plan(), workers, faults)?;
     let base = ReactorRun::of(&run.control);
     Py::new(py, (EchoRun { run }, base))
 }
@@ -147,7 +231,7 @@ impl MessageReactor {
         static PEER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let place = (token & 0xffff_ffff) as usize;
         {
-            let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            let peers = lock(&self.peers);
             if let Some(Some((known, peer))) = peers.get(place)
                 && *known == token
             {
@@ -156,7 +240,7 @@ impl MessageReactor {
         }
         let kind = PEER.import(py, "oxisock.types", "Peer")?;
         let peer = kind.call1((address.ip().to_string(), address.port()))?;
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = lock(&self.peers);
         if peers.len() <= place {
             peers.resize_with(place + 1, || None);
         }
@@ -197,7 +281,6 @@ impl MessageReactor {
 
     /// Add to the counters of errors.
     fn count_errors(&self, handler: u64, frame: u64) {
-        use std::sync::atomic::Ordering::Relaxed;
         let counters = &self.reactor.control.counters;
         counters.handler_errors.fetch_add(handler, Relaxed);
         counters.frame_errors.fetch_add(frame, Relaxed);
@@ -214,7 +297,8 @@ pub fn message_reactor(
 ) -> PyResult<Py<MessageReactor>> {
     let codec = framer.map(|framer| framer.get().codec.clone());
     let frames_itself = codec.is_some();
-    let reactor = messages::MessageReactor::new(listener, plan.plan(), codec).map_err(Error::Io)?;
+    let reactor =
+        messages::MessageReactor::new(owned(listener.into())?.into(), plan.plan(), codec).map_err(Error::Io)?;
     let base = ReactorRun::of(&reactor.control);
     Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
 }

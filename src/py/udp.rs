@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -11,9 +11,11 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
+use super::owned;
 use crate::core::errors::{Error, Result};
+use crate::core::latch::lock;
 use crate::core::udp::echo::Echo;
-use crate::core::udp::{self, Counts, Options, Shared, Turner};
+use crate::core::udp::{Counts, Options, Shared, Turner};
 
 /// The peers that are remembered as Python objects: most datagrams come from somebody known.
 const PEERS: usize = 1024;
@@ -111,12 +113,11 @@ impl Turning {
 pub struct UdpLoop {
     turning: Mutex<Option<Turning>>,
     shared: Arc<Shared>,
-    fd: i64,
 }
 
 impl UdpLoop {
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Turning>> {
-        self.turning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Option<Turning>> {
+        lock(&self.turning)
     }
 }
 
@@ -152,7 +153,7 @@ impl UdpLoop {
     }
 
     fn abandon(&self) {
-        udp::abandon(self.fd);
+        self.shared.abandon();
     }
 
     fn tally(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -164,7 +165,6 @@ impl UdpLoop {
 #[pyclass(frozen, module = "oxisock._native")]
 pub struct UdpEcho {
     echo: Echo,
-    fd: i64,
 }
 
 #[pymethods]
@@ -176,11 +176,11 @@ impl UdpEcho {
 
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let limit = grace(Some(timeout))?.unwrap_or(Duration::MAX);
-        Ok(py.detach(|| self.echo.wait(limit)))
+        Ok(py.detach(|| self.echo.wait(limit))?)
     }
 
     fn abandon(&self) {
-        udp::abandon(self.fd);
+        self.echo.shared().abandon();
     }
 
     fn tally(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -191,13 +191,13 @@ impl UdpEcho {
 /// Takes over a bound socket, to be turned by the caller.
 #[pyfunction]
 pub fn udp_loop(fd: i64, plan: Plan) -> Result<UdpLoop> {
-    let turner = Turner::new(udp::adopt(fd)?, options(plan), b"")?;
+    let turner = Turner::new(owned(fd)?.into(), options(plan), b"")?;
     let shared = turner.shared();
-    Ok(UdpLoop { turning: Mutex::new(Some(Turning { turner, peers: HashMap::new() })), shared, fd })
+    Ok(UdpLoop { turning: Mutex::new(Some(Turning { turner, peers: HashMap::new() })), shared })
 }
 
 /// Takes over a bound socket and begins to echo.
 #[pyfunction]
 pub fn udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEcho> {
-    Ok(UdpEcho { echo: Echo::start(udp::adopt(fd)?, options(plan), &prefix)?, fd })
+    Ok(UdpEcho { echo: Echo::start(owned(fd)?.into(), options(plan), &prefix)? })
 }

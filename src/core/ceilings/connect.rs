@@ -9,25 +9,25 @@ use std::thread;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::core::errors::{Error, Result};
-use crate::core::net::is_under_way;
+use crate::core::latch::panicked;
+use crate::core::os::errors::{is_connected, is_under_way};
 
 /// Count the ports from `first` to `last` that accept a connection, the ports dealt out to `threads` threads in turn.
 ///
 /// A refused socket asks the next port: the second `connect` on it fetches the verdict of the first. Whatever has no
 /// verdict by then counts as not open, so this is for hosts that answer at once: this machine.
-pub fn raw_connect_loop(host: IpAddr, first: u16, last: u16, threads: usize) -> Result<usize> {
+pub fn run(host: IpAddr, first: u16, last: u16, threads: usize) -> Result<usize> {
     if threads == 0 {
         return Err(Error::Value("threads must be at least 1, not 0".into()));
     }
-    let share = |number| ask_every_nth(host, (first..=last).skip(number).step_by(threads));
-    let counts: Vec<io::Result<usize>> = thread::scope(|scope| {
+    let share = |number| Ok(ask_every_nth(host, (first..=last).skip(number).step_by(threads))?);
+    let counts: Vec<Result<usize>> = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|number| scope.spawn(move || share(number))).collect();
         let mine = share(0);
-        let panicked = |_| Err(io::Error::other("a thread of the loop panicked"));
-        let theirs = others.into_iter().map(|other| other.join().unwrap_or_else(panicked));
+        let theirs = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| Err(panicked(&*panic))));
         std::iter::once(mine).chain(theirs).collect()
     });
-    Ok(counts.into_iter().sum::<io::Result<usize>>()?)
+    counts.into_iter().sum()
 }
 
 fn ask_every_nth(host: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<usize> {
@@ -41,7 +41,7 @@ fn ask_every_nth(host: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<u
         }
         match answer {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
-            Err(error) if !connected(&error) => {}
+            Err(error) if !is_connected(&error) => {}
             _ => open += 1,
         }
         socket = fresh_socket(host)?;
@@ -56,16 +56,6 @@ fn fresh_socket(host: IpAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-#[cfg(unix)]
-fn connected(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EISCONN)
-}
-
-#[cfg(not(unix))]
-fn connected(_: &io::Error) -> bool {
-    false
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -78,7 +68,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         for threads in [1, 3] {
-            let open = raw_connect_loop(Ipv4Addr::LOCALHOST.into(), port, port, threads).unwrap();
+            let open = run(Ipv4Addr::LOCALHOST.into(), port, port, threads).unwrap();
             assert_eq!(open, 1);
         }
         drop(listener);
@@ -86,6 +76,6 @@ mod tests {
 
     #[test]
     fn no_threads_is_refused() {
-        assert!(raw_connect_loop(Ipv4Addr::LOCALHOST.into(), 1, 2, 0).is_err());
+        assert!(run(Ipv4Addr::LOCALHOST.into(), 1, 2, 0).is_err());
     }
 }

@@ -1,26 +1,26 @@
-//! The least that a UDP server can do, as a measure for others: no counters, no patience with errors, no end.
+//! The least that a UDP echo server can do: no counters, and no patience with errors.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use socket2::Socket;
 
-use super::wait::wait;
-use super::{Inbox, Outgoing, system};
+use crate::core::os::bell::wait;
+use crate::core::os::datagrams::{self, Inbox, Outgoing};
 
 const SLICE: Duration = Duration::from_millis(50);
 const MAX_DATAGRAM: usize = 65535;
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Send every datagram back after a prefix, a batch at a time, until `keep_going` says no.
-pub fn raw_datagram_loop(socket: &Socket, prefix: &[u8], mut keep_going: impl FnMut() -> bool) -> io::Result<()> {
+pub fn run(socket: &Socket, prefix: &[u8], mut keep_going: impl FnMut() -> bool) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    system::prepare(socket, false)?;
+    datagrams::prepare(socket, false)?;
     let mut inbox = Inbox::new(MAX_DATAGRAM, prefix);
     while keep_going() {
-        inbox.arrivals.clear();
-        match system::receive(socket, &mut inbox) {
+        inbox.clear();
+        match datagrams::receive(socket, &mut inbox) {
             Ok(()) => answer(socket, &inbox)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 wait(Some((socket, false)), None, Some(SLICE))?;
@@ -38,7 +38,7 @@ fn answer(socket: &Socket, inbox: &Inbox) -> io::Result<()> {
         answers.map(|each| Outgoing { peer: each.peer, local: None, data: inbox.prefixed(each) }).collect();
     let mut left = answers.as_slice();
     while !left.is_empty() {
-        match system::send(socket, left) {
+        match datagrams::send(socket, left) {
             Ok(sent) => left = &left[sent..],
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 wait(Some((socket, true)), None, Some(SLICE))?;

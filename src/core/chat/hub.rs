@@ -1,6 +1,6 @@
 //! The chat hub as a machine: who is there, what everybody is sent, who has to go. Holds no socket and reads no clock.
 //!
-//! It is the twin of `oxisock.pure.hub`, which says what a driver has to do and when, and makes the same trace.
+//! It is the twin of `oxisock.pure.chat.hub`, which says what a driver has to do and when, and makes the same trace.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::mem;
 
-use crate::core::reactor::connection::NEVER;
+use crate::core::time::NEVER;
 
 use super::queues::{Client, Lists};
 use super::rules::Rules;

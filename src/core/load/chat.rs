@@ -1,4 +1,4 @@
-//! A load for chat servers that checks every delivery, and the least that a chat server can do, to compare with.
+//! The chat load: one talks, the others listen, and every delivery is checked.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::core::errors::{Error, Result};
-use crate::core::raw_loop::raw_loop;
+use crate::core::os::waiting;
 
 const SLICE: Duration = Duration::from_millis(50);
 const STALL: Duration = Duration::from_secs(10);
@@ -80,10 +80,7 @@ impl ChatLoad {
                 let line = format!("the quick brown fox jumps over the lazy {:08}{}\n", said.len() - 1, MARK as char);
                 talker.write_all(line.as_bytes())?;
             }
-            match poll.poll(&mut events, Some(SLICE)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
+            waiting::select(&mut poll, &mut events, Some(SLICE))?;
             if looked.elapsed() >= SLICE {
                 looked = Instant::now();
                 if !keep_going() {
@@ -150,11 +147,7 @@ impl Listener {
 fn wait_for_quiet(poll: &mut Poll, events: &mut Events, listeners: &mut [Listener], buffer: &mut [u8]) -> Result<()> {
     let began = Instant::now();
     loop {
-        match poll.poll(events, Some(QUIET)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => other?,
-        }
-        if events.is_empty() {
+        if !waiting::select(poll, events, Some(QUIET))? && events.is_empty() {
             return Ok(());
         }
         if began.elapsed() > STALL {
@@ -176,32 +169,4 @@ fn drain(mut talker: &std::net::TcpStream, buffer: &mut [u8]) -> Result<()> {
     while matches!(talker.read(buffer), Ok(count) if count > 0) {}
     talker.set_nonblocking(false)?;
     Ok(())
-}
-
-/// The least that a chat server can do: every chunk to everybody else, joined into one send for each of a turn.
-pub fn raw_chat_loop(listener: std::net::TcpListener, keep_going: impl FnMut() -> bool) -> Result<()> {
-    raw_loop(listener, keep_going, |streams, readable, buffer| {
-        let (mut filled, mut talker) = (0, usize::MAX);
-        for &key in readable {
-            match streams.get_mut(key).map(|stream| stream.read(&mut buffer[filled..])) {
-                Some(Ok(0)) => {
-                    streams.remove(key);
-                }
-                Some(Ok(count)) => (filled, talker) = (filled + count, key),
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Some(Err(_)) => {
-                    streams.remove(key);
-                }
-                None => {}
-            }
-        }
-        if filled > 0 {
-            for (key, stream) in streams {
-                if key != talker {
-                    // Whoever does not take it at once misses it: least is least.
-                    let _ = stream.write(&buffer[..filled]);
-                }
-            }
-        }
-    })
 }

@@ -2,22 +2,20 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::wait::{Punctual, wait};
-use super::{Fault, Progress, Schedule, Script, Talk, Tally, Until};
+use super::{Course, Fault, Progress, Script, Talk, Tally, Terms};
 use crate::core::errors::Result;
-use crate::core::net::{errno, is_transient};
+use crate::core::os::errors::{ECONNREFUSED, ETIMEDOUT};
+use crate::core::os::waiting::{self, Punctual};
 
 /// So many connections are being opened at a time: more would overflow the queues of servers.
 const OPENING: usize = 128;
 /// Silent connections are looked for so often, in nanoseconds.
 const SWEEP: u64 = 20_000_000;
-/// So many messages are dealt before the connections are looked after again.
-const DEAL: usize = 16 * 1024;
 const BUFFER: usize = 256 << 10;
 
 /// What to do.
@@ -26,16 +24,10 @@ pub struct Plan {
     pub address: SocketAddr,
     /// How many connections ask at once.
     pub connections: usize,
-    /// How many messages each may have in flight.
-    pub depth: u64,
     /// What to say, and what to hear.
     pub script: Script,
-    /// Messages in 1,000 seconds, all connections together; None is a closed loop.
-    pub rate: Option<u64>,
-    /// When to stop.
-    pub until: Until,
-    /// A connection that is silent for so long has failed.
-    pub timeout: Duration,
+    /// How much of it, and for how long.
+    pub terms: Terms,
 }
 
 enum State {
@@ -51,7 +43,6 @@ struct Link {
     talk: Talk,
     /// Which part of the schedule is its own; given when all connections are open.
     lane: usize,
-    dirty: bool,
 }
 
 /// A load under way.
@@ -66,14 +57,7 @@ pub struct TcpLoad {
     alive: usize,
     /// The links with a part of the schedule, in order.
     lanes: Vec<usize>,
-    dirty: Vec<usize>,
-    schedule: Schedule,
-    tally: Tally,
-    made: Instant,
-    began: Option<u64>,
-    swept: u64,
-    last_answer: u64,
-    over: Option<u64>,
+    course: Course,
 }
 
 impl TcpLoad {
@@ -88,45 +72,46 @@ impl TcpLoad {
             opened: 0,
             alive: 0,
             lanes: Vec::new(),
-            dirty: Vec::new(),
-            schedule: Schedule::new(plan.rate, plan.until, 0),
-            tally: Tally::new()?,
-            made: Instant::now(),
-            began: None,
-            swept: 0,
-            last_answer: 0,
-            over: None,
+            course: Course::new(plan.terms)?,
             plan,
         })
     }
 
     /// Go on for about `slice`, or until a signal comes; false is the end.
     pub fn step(&mut self, slice: Duration) -> Result<bool> {
-        let _punctual = self.plan.rate.map(|_| Punctual::now());
-        let end = self.now() + slice.as_nanos() as u64;
-        while self.over.is_none() {
-            let mut now = self.now();
-            if self.began.is_none() {
+        let punctual = self.plan.terms.rate.map(|_| Punctual::now());
+        let end = self.course.now() + slice.as_nanos() as u64;
+        while !self.course.is_over() {
+            let mut now = self.course.now();
+            if !self.course.begun() {
                 self.open_more(now);
                 if self.opening == 0 {
                     now = self.begin();
                 }
             }
-            self.deal(now);
-            if now.saturating_sub(self.swept) >= SWEEP {
+            self.course.deal(now);
+            while let Some(lane) = self.course.next_marked() {
+                self.talk(self.lanes[lane], now);
+            }
+            self.course.close(now);
+            if self.course.sweeps(now, SWEEP) {
                 self.sweep(now);
             }
-            if self.began.is_some() && self.finished(now) {
-                self.over = Some(now);
+            if self.finished(now) {
+                self.course.end(now);
                 break;
             }
-            let now = self.now();
+            let now = self.course.now();
             if now >= end {
                 return Ok(true);
             }
-            let limit = Duration::from_nanos((end - now).min(SWEEP).min(self.leisure(now)));
-            let exactly = self.plan.rate.is_some();
-            if wait(&mut self.poll, &mut self.events, limit, exactly)? {
+            let limit = Duration::from_nanos((end - now).min(SWEEP).min(self.course.leisure(now)));
+            let interrupted = if punctual.is_some() {
+                waiting::select_exactly(&mut self.poll, &mut self.events, limit)?
+            } else {
+                waiting::select(&mut self.poll, &mut self.events, Some(limit))?
+            };
+            if interrupted {
                 return Ok(true);
             }
             self.serve();
@@ -137,51 +122,14 @@ impl TcpLoad {
     /// What came of it so far.
     #[must_use]
     pub fn tally(&self) -> &Tally {
-        &self.tally
+        &self.course.tally
     }
 
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let now = self.over.unwrap_or_else(|| self.now());
-        let spent = self.began.map_or(0, |began| now - began);
-        let sending = match self.plan.until {
-            Until::Time(end) => spent.min(end),
-            Until::Messages(_) => spent,
-        };
-        let elapsed = if self.over.is_some() && self.alive > 0 {
-            self.last_answer.saturating_sub(self.began.unwrap_or_default()).max(match self.plan.until {
-                Until::Time(_) => sending,
-                Until::Messages(_) => 1,
-            })
-        } else {
-            spent
-        };
-        Progress {
-            begun: self.began.is_some(),
-            opened: self.opened,
-            alive: self.alive,
-            pending: self.links.iter().map(|link| link.talk.in_flight()).sum(),
-            unsent: self.schedule.unsent(),
-            sending: Duration::from_nanos(sending),
-            elapsed: Duration::from_nanos(elapsed),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        self.made.elapsed().as_nanos() as u64
-    }
-
-    /// How long nothing has to be done but to wait for answers.
-    fn leisure(&self, now: u64) -> u64 {
-        let Some(began) = self.began else { return u64::MAX };
-        let end = match self.plan.until {
-            // After the end there is nothing to be in time for.
-            Until::Time(end) if began + end > now => Some(end),
-            _ => None,
-        };
-        let next = self.schedule.next_due().into_iter().chain(end).min();
-        next.map_or(u64::MAX, |next| (began + next).saturating_sub(now))
+        let pending = self.links.iter().map(|link| link.talk.in_flight()).sum();
+        self.course.progress(self.opened, self.alive, pending)
     }
 
     /// Begin connections until enough are under way.
@@ -193,14 +141,16 @@ impl TcpLoad {
                 Ok(stream)
             });
             let talk = Talk::new(&self.plan.script, key);
-            let mut link = Link { stream: None, state: State::Gone, talk, lane: usize::MAX, dirty: false };
+            let mut link = Link { stream: None, state: State::Gone, talk, lane: usize::MAX };
             match opened {
                 Ok(stream) => {
                     link.stream = Some(stream);
                     link.state = State::Opening { since: now };
                     self.opening += 1;
                 }
-                Err(error) => self.blame(&error),
+                Err(error) => {
+                    self.course.tally.blame(&error);
+                }
             }
             self.links.push(link);
         }
@@ -210,59 +160,30 @@ impl TcpLoad {
     fn begin(&mut self) -> u64 {
         let is_open = |(key, link): (usize, &Link)| matches!(link.state, State::Open).then_some(key);
         self.lanes = self.links.iter().enumerate().filter_map(is_open).collect();
-        self.schedule = Schedule::new(self.plan.rate, self.plan.until, self.lanes.len());
-        let now = self.now();
-        self.began = Some(now);
-        for lane in 0..self.lanes.len() {
-            let key = self.lanes[lane];
-            self.links[key].lane = lane;
-            self.talk(key, now);
+        for (lane, key) in self.lanes.iter().enumerate() {
+            self.links[*key].lane = lane;
         }
-        now
-    }
-
-    fn deal(&mut self, now: u64) {
-        let Some(began) = self.began else { return };
-        for _ in 0..DEAL {
-            let Some((lane, due)) = self.schedule.deal(now - began) else { break };
-            self.tally.lag.record(now - began - due, 1);
-            let key = self.lanes[lane];
-            if !self.links[key].dirty {
-                self.links[key].dirty = true;
-                self.dirty.push(key);
-            }
-        }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.links[key].dirty = false;
-            self.talk(key, now);
-        }
-        self.dirty = dirty;
-        self.schedule.close(now - began);
+        self.course.begin(self.lanes.len())
     }
 
     fn finished(&self, now: u64) -> bool {
-        let spent = now - self.began.unwrap_or(now);
         let idle = |key: &usize| {
             let link = &self.links[*key];
-            !matches!(link.state, State::Open)
-                || (link.talk.in_flight() == 0 && self.schedule.ready(link.lane, spent) == 0)
+            !matches!(link.state, State::Open) || self.course.is_idle(link.lane, link.talk.in_flight(), now)
         };
-        self.alive == 0 || (self.schedule.over(spent) && self.lanes.iter().all(idle))
+        self.course.begun() && (self.alive == 0 || (self.course.dealt_all(now) && self.lanes.iter().all(idle)))
     }
 
     /// Look for connections that have been silent for too long.
     fn sweep(&mut self, now: u64) {
-        self.swept = now;
-        let timeout = self.plan.timeout.as_nanos() as u64;
         for key in 0..self.links.len() {
             let silence = match self.links[key].state {
                 State::Opening { since } => now.saturating_sub(since),
                 State::Open => self.links[key].talk.silence(now),
                 State::Gone => continue,
             };
-            if silence >= timeout {
-                self.fail(key, Fault::Os(libc::ETIMEDOUT));
+            if silence >= self.course.patience() {
+                self.fail(key, Fault::Os(ETIMEDOUT));
             }
         }
     }
@@ -293,7 +214,7 @@ impl TcpLoad {
         let error = match stream.take_error() {
             Ok(None) => match (stream.peer_addr(), stream.local_addr()) {
                 // A port of this machine that nobody listens on may connect to itself, and would echo.
-                (Ok(peer), Ok(local)) if peer == local => io::Error::from_raw_os_error(libc::ECONNREFUSED),
+                (Ok(peer), Ok(local)) if peer == local => io::Error::from_raw_os_error(ECONNREFUSED),
                 (Ok(_), _) => {
                     // A connection that is reset already says so at its first read.
                     let _ = stream.set_nodelay(true);
@@ -313,15 +234,13 @@ impl TcpLoad {
 
     /// Begin what messages may be begun, and write.
     fn talk(&mut self, key: usize, now: u64) {
-        let Some(began) = self.began else { return };
         let link = &mut self.links[key];
-        if !matches!(link.state, State::Open) {
+        if !self.course.begun() || !matches!(link.state, State::Open) {
             return;
         }
-        let room = self.plan.depth.saturating_sub(link.talk.in_flight());
-        for _ in 0..room.min(self.schedule.ready(link.lane, now - began)) {
-            let since = began + self.schedule.begin(link.lane, now - began);
-            link.talk.begin(&self.plan.script, since, now, &mut self.tally);
+        for _ in 0..self.course.room(link.lane, link.talk.in_flight(), now) {
+            let since = self.course.begin_message(link.lane, now);
+            link.talk.begin(&self.plan.script, since, now, &mut self.course.tally);
         }
         self.write(key);
     }
@@ -340,7 +259,7 @@ impl TcpLoad {
                 stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
             };
             match written {
-                Ok(count) => link.talk.wrote(&self.plan.script, count, &mut self.tally),
+                Ok(count) => link.talk.wrote(&self.plan.script, count, &mut self.course.tally),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return self.fail_by(key, &error),
@@ -360,9 +279,11 @@ impl TcpLoad {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return self.fail_by(key, &error),
             };
-            let now = self.made.elapsed().as_nanos() as u64;
-            self.last_answer = now;
-            if let Err(fault) = link.talk.received(&self.plan.script, &self.buffer[..count], now, &mut self.tally) {
+            let now = self.course.now();
+            self.course.heard(now);
+            if let Err(fault) =
+                link.talk.received(&self.plan.script, &self.buffer[..count], now, &mut self.course.tally)
+            {
                 return self.fail(key, fault);
             }
             self.talk(key, now);
@@ -377,12 +298,12 @@ impl TcpLoad {
     /// A connection has failed.
     fn fail(&mut self, key: usize, fault: Fault) {
         self.end(key);
-        self.tally.fault(fault);
+        self.course.tally.fault(fault);
     }
 
     fn fail_by(&mut self, key: usize, error: &io::Error) {
         self.end(key);
-        self.blame(error);
+        self.course.tally.blame(error);
     }
 
     fn end(&mut self, key: usize) {
@@ -394,45 +315,35 @@ impl TcpLoad {
         }
         link.state = State::Gone;
         link.stream = None;
-        link.talk.lose(&mut self.tally);
-    }
-
-    /// Count an error, as the server's, the network's, or this machine's.
-    fn blame(&mut self, error: &io::Error) {
-        let code = errno(error);
-        if is_transient(code) {
-            self.tally.lacked(code);
-        } else {
-            self.tally.fault(Fault::Os(code));
-        }
+        link.talk.lose(&mut self.course.tally);
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::fd::IntoRawFd;
-
-    use super::super::Replies;
+    use super::super::{Replies, Until};
     use super::*;
-    use crate::core::echo::EchoRun;
-    use crate::core::reactor::Plan as ServerPlan;
-    use crate::core::reactor::connection::{Faults, Limits, NEVER};
+    use crate::core::serving::connection::{Faults, Limits, NEVER};
+    use crate::core::serving::echo;
+    use crate::core::serving::reactor::Plan as ServerPlan;
+    use crate::core::serving::running::Running;
 
-    fn echo(workers: usize, faults: Option<Faults>) -> (EchoRun, SocketAddr) {
+    fn echo(workers: usize, faults: Option<Faults>) -> (Running, SocketAddr) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
         let plan = ServerPlan { max_connections: 100, limits, nodelay: true, keepalive: false };
-        (EchoRun::start(listener.into_raw_fd(), plan, workers, faults).unwrap(), address)
+        (echo::start(listener, plan, workers, faults).unwrap(), address)
     }
 
     fn plan(address: SocketAddr, reply: &[u8]) -> Plan {
         let requests = [b"hello".to_vec()];
         let script = Script::new(&requests, Replies::Stream(vec![reply.to_vec()])).unwrap();
         let timeout = Duration::from_secs(20);
-        Plan { address, connections: 8, depth: 3, script, rate: None, until: Until::Messages(1000), timeout }
+        let terms = Terms { depth: 3, rate: None, until: Until::Messages(1000), timeout };
+        Plan { address, connections: 8, script, terms }
     }
 
     fn run(plan: Plan) -> TcpLoad {
@@ -449,17 +360,18 @@ mod tests {
         assert_eq!((load.progress().opened, load.progress().alive, load.progress().pending), (8, 8, 0));
         drop(load);
         server.control.begin_stop(5_000_000_000);
-        assert!(server.wait(Duration::from_secs(20)));
-        let counters = server.control.counters();
-        assert_eq!((counters[0], counters[1], counters[2]), (8, 0, 8));
-        assert_eq!(counters[6], counters[7]);
+        assert!(server.wait(Duration::from_secs(20)).unwrap());
+        let stats = server.control.stats();
+        assert_eq!((stats.accepted, stats.active, stats.closed), (8, 0, 8));
+        assert_eq!(stats.bytes_in, stats.bytes_out);
     }
 
     #[test]
     fn a_rate_sends_all_that_is_due() {
         let (_server, address) = echo(1, None);
-        let load =
-            run(Plan { rate: Some(2_000_000), depth: 200, until: Until::Time(100_000_000), ..plan(address, b"hello") });
+        let mut plan = plan(address, b"hello");
+        plan.terms = Terms { rate: Some(2_000_000), depth: 200, until: Until::Time(100_000_000), ..plan.terms };
+        let load = run(plan);
         assert_eq!((load.tally().sent, load.progress().unsent), (200, 0));
         assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
         assert_eq!(load.tally().lag.summary().unwrap().count, 200);
@@ -486,9 +398,10 @@ mod tests {
         // It listens, and never accepts.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let timeout = Duration::from_millis(100);
-        let load = run(Plan { connections: 2, timeout, ..plan(address, b"hello") });
-        assert_eq!(load.tally().faults[&Fault::Os(libc::ETIMEDOUT)], 2);
+        let mut plan = Plan { connections: 2, ..plan(address, b"hello") };
+        plan.terms.timeout = Duration::from_millis(100);
+        let load = run(plan);
+        assert_eq!(load.tally().faults[&Fault::Os(ETIMEDOUT)], 2);
         assert_eq!((load.tally().sent, load.tally().lost), (6, 6));
     }
 
@@ -498,7 +411,7 @@ mod tests {
         let address = held.local_addr().unwrap();
         drop(held);
         let load = run(plan(address, b"hello"));
-        assert_eq!(load.tally().faults[&Fault::Os(libc::ECONNREFUSED)], 8);
+        assert_eq!(load.tally().faults[&Fault::Os(ECONNREFUSED)], 8);
         assert_eq!((load.progress().opened, load.tally().sent), (0, 0));
     }
 }

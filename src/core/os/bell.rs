@@ -1,7 +1,4 @@
-//! Waiting for one socket and a bell.
-//!
-//! By poll, not by a selector: a socket that is registered somewhere wakes that with every datagram that comes or leaves,
-//! which a loop that is busy anyway pays for and has no use of.
+//! Waiting for one socket and a bell that other threads ring.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -9,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use socket2::Socket;
+
+use super::waiting::wait_for;
 
 /// What the waiting thread hears; a wait that hears it makes it silent again.
 pub struct Bell(UnixStream);
@@ -48,8 +47,6 @@ impl Rope {
 
 /// Waits until the socket is readable (or, with true, writable), the bell rings, or `limit` is over; None is no limit.
 pub fn wait(socket: Option<(&Socket, bool)>, bell: Option<&Bell>, limit: Option<Duration>) -> io::Result<Waited> {
-    // Rounded up, or the end of a wait would be spent in a hundred waits of no time at all.
-    let limit = limit.map_or(-1, |limit| limit.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32);
     // Negative descriptors are passed over.
     let mut watched = [
         libc::pollfd { fd: bell.map_or(-1, |bell| bell.0.as_raw_fd()), events: libc::POLLIN, revents: 0 },
@@ -59,12 +56,7 @@ pub fn wait(socket: Option<(&Socket, bool)>, bell: Option<&Bell>, limit: Option<
         watched[1].fd = socket.as_raw_fd();
         watched[1].events = if writable { libc::POLLOUT } else { libc::POLLIN };
     }
-    // SAFETY: the pointer and the count are those of a live array.
-    let count = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, limit) };
-    if count < 0 {
-        let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(Waited { failed: false }) } else { Err(error) };
-    }
+    wait_for(&mut watched, limit)?;
     if let Some(bell) = bell
         && watched[0].revents != 0
     {

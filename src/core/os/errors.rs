@@ -1,64 +1,89 @@
-//! What the operating system's errors and sockets mean, in one place for all platforms.
+//! What the system's error numbers mean.
 
 use std::io;
 
-use super::scan::Answer;
+pub use libc::{ECONNREFUSED, ECONNRESET, ETIMEDOUT};
 
-/// Whether a fault of this machine passes: out of descriptors, buffers or ports, so that the probe is put back.
+/// The number of an error, EIO where it has none.
+#[must_use]
+pub fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn is_one_of(error: &io::Error, codes: &[i32]) -> bool {
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// Whether a fault of this machine passes: out of descriptors, buffers or ports, so that what failed is tried again.
 #[must_use]
 pub fn is_transient(code: i32) -> bool {
-    #[cfg(unix)]
     let passing =
         [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL, libc::EAGAIN, libc::EADDRINUSE];
-    #[cfg(not(unix))]
-    let passing = [10024, 10055, 10049, 10035, 10048]; // WSAEMFILE, WSAENOBUFS, ...
     passing.contains(&code)
 }
 
-/// What the error of a connection attempt under way says of the other side.
+/// Whether descriptors have run out.
 #[must_use]
-pub fn answer_of(error: &io::Error) -> Answer {
-    use io::ErrorKind::{
-        ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, PermissionDenied, TimedOut,
-    };
-    match error.kind() {
-        ConnectionRefused | ConnectionReset => Answer::Refused,
-        // ICMPv6 "administratively prohibited" arrives as EACCES.
-        HostUnreachable | PermissionDenied => Answer::HostUnreachable,
-        NetworkUnreachable => Answer::NetUnreachable,
-        TimedOut => Answer::NoResponse,
-        _ => {
-            let code = errno(error);
-            #[cfg(unix)]
-            {
-                if code == libc::EHOSTDOWN {
-                    return Answer::HostUnreachable;
-                }
-                if code == libc::ENOPROTOOPT {
-                    return Answer::ProtoUnreachable;
-                }
-                #[cfg(target_os = "linux")]
-                if code == libc::ENONET {
-                    return Answer::HostUnreachable;
-                }
-            }
-            Answer::Local(code)
-        }
-    }
+pub fn out_of_descriptors(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::EMFILE, libc::ENFILE])
 }
 
-/// The errno of an error, EIO where there is none.
+/// Whether the system has no memory for what is to be sent.
 #[must_use]
-pub fn errno(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(5)
+pub fn out_of_buffers(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::ENOBUFS, libc::ENOMEM])
 }
 
-/// Whether a non-blocking connect has begun rather than failed.
+/// Whether a datagram is longer than any can be.
+#[must_use]
+pub fn is_too_long(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::EMSGSIZE])
+}
+
+/// Whether an error of accept concerns the newcomer alone.
+#[must_use]
+pub fn newcomer_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// Whether the network says that nobody is there, or no way.
+#[must_use]
+pub fn from_the_network(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
+}
+
+/// Whether a connect that does not wait has begun, rather than failed.
 #[must_use]
 pub fn is_under_way(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EINPROGRESS) {
+    is_one_of(error, &[libc::EINPROGRESS])
+}
+
+/// Whether a connect that was begun before has no verdict yet.
+#[must_use]
+pub fn is_still_under_way(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::EALREADY, libc::EINPROGRESS])
+}
+
+/// Whether a connect that was begun before has succeeded.
+#[must_use]
+pub fn is_connected(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::EISCONN])
+}
+
+/// Whether a router says that the host is down or not there, in numbers for which the standard library has no kind.
+#[must_use]
+pub fn is_host_down(error: &io::Error) -> bool {
+    #[cfg(target_os = "linux")]
+    if is_one_of(error, &[libc::ENONET]) {
         return true;
     }
-    error.kind() == io::ErrorKind::WouldBlock && cfg!(not(unix))
+    is_one_of(error, &[libc::EHOSTDOWN])
+}
+
+/// Whether the other side says that it does not speak the protocol.
+#[must_use]
+pub fn is_protocol_missing(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::ENOPROTOOPT])
 }

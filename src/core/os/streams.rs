@@ -1,42 +1,16 @@
 //! The system calls of a TCP server that the standard library and mio do not offer safely.
 
+use std::fs::File;
 use std::io::{self, Read};
-use std::net::TcpListener;
-use std::os::fd::FromRawFd;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-/// Take over a listening, non-blocking descriptor.
+/// A descriptor to have in reserve, if there is one to be had.
 #[must_use]
-pub fn adopt_listener(descriptor: i32) -> TcpListener {
-    // SAFETY: the caller hands over a descriptor that it owns and does not use again.
-    unsafe { TcpListener::from_raw_fd(descriptor) }
-}
-
-/// Put /dev/null in the place of an inherited descriptor, whose owner may still close the number later.
-pub fn forget_descriptor(descriptor: i32) {
-    use std::os::fd::AsRawFd;
-    if let Ok(null) = std::fs::File::open("/dev/null") {
-        // SAFETY: both numbers are open descriptors of this process; dup2 replaces the second one atomically.
-        unsafe { libc::dup2(null.as_raw_fd(), descriptor) };
-    }
-}
-
-/// Say whether an error means that descriptors have run out.
-#[must_use]
-pub fn out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-}
-
-/// Say whether an error of accept concerns the newcomer alone.
-#[must_use]
-pub fn newcomer_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
+pub fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Set what a fresh connection needs; a connection that is reset already says so at its first read.

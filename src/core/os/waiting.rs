@@ -1,14 +1,14 @@
-//! Waiting to the microsecond: selectors and `poll` end their waits on whole milliseconds, and threads wake late.
+//! Waiting for sockets, to the microsecond where that is asked for, and through signals.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::{Events, Poll};
 
-/// Wait for events; true where a signal came instead. An exact end of the wait costs a system call more.
-pub fn wait(poll: &mut Poll, events: &mut Events, limit: Duration, exactly: bool) -> io::Result<bool> {
-    let limit = if exactly { sleep_on(poll, limit)? } else { limit };
-    match poll.poll(events, Some(limit)) {
+/// Wait for the events of a selector, at most `limit` (None: no limit); true where a signal came instead.
+pub fn select(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> io::Result<bool> {
+    match poll.poll(events, limit) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             events.clear();
             Ok(true)
@@ -17,13 +17,18 @@ pub fn wait(poll: &mut Poll, events: &mut Events, limit: Duration, exactly: bool
     }
 }
 
+/// As `select`, but the wait ends exactly: selectors end theirs on whole milliseconds. It costs a system call more.
+pub fn select_exactly(poll: &mut Poll, events: &mut Events, limit: Duration) -> io::Result<bool> {
+    let limit = sleep_on(poll, limit)?;
+    select(poll, events, Some(limit))
+}
+
 /// Wait for the selector as for any descriptor, which can be done exactly; what is left is to ask it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn sleep_on(poll: &Poll, limit: Duration) -> io::Result<Duration> {
-    use std::os::fd::AsRawFd;
     if !limit.is_zero() {
         let mut watched = [libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        wait_for(&mut watched, limit)?;
+        wait_for(&mut watched, Some(limit))?;
     }
     Ok(Duration::ZERO)
 }
@@ -34,28 +39,87 @@ fn sleep_on(_: &Poll, limit: Duration) -> io::Result<Duration> {
     Ok(limit)
 }
 
-/// Wait until a descriptor is ready or `limit` is over; gives how many are ready.
-pub fn wait_for(watched: &mut [libc::pollfd], limit: Duration) -> io::Result<usize> {
+/// Sockets to be waited for, by their place in a list.
+///
+/// By poll, not by a selector: a socket that is registered somewhere wakes that with every datagram that comes or
+/// leaves, which a loop that is busy anyway pays for and has no use of.
+pub struct Watched(Vec<libc::pollfd>);
+
+/// What a wait found of one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// There is something to receive, or an error, which receiving tells.
+    pub readable: bool,
+    /// There is room to send, for which was waited; it is waited for no longer.
+    pub writable: bool,
+}
+
+impl Watched {
+    /// Watch whether these have something to receive; they are to live as long.
+    pub fn new<'a, S: AsFd + 'a>(sockets: impl Iterator<Item = &'a S>) -> Self {
+        let watch = |socket: &S| libc::pollfd { fd: socket.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        Self(sockets.map(watch).collect())
+    }
+
+    /// Wait also for room to send on this one.
+    pub fn want_room(&mut self, place: usize) {
+        self.0[place].events |= libc::POLLOUT;
+    }
+
+    /// Wait for this one no longer.
+    pub fn forget(&mut self, place: usize) {
+        self.0[place].fd = -1;
+    }
+
+    /// Wait until one of them has something, a signal comes, or `limit` is over.
+    pub fn wait(&mut self, limit: Duration) -> io::Result<()> {
+        wait_for(&mut self.0, Some(limit)).map(drop)
+    }
+
+    /// What the last wait found of this one.
+    pub fn found(&mut self, place: usize) -> Found {
+        let watched = &mut self.0[place];
+        let writable = watched.revents & libc::POLLOUT != 0;
+        if writable {
+            watched.events &= !libc::POLLOUT;
+        }
+        Found { readable: watched.revents & (libc::POLLIN | libc::POLLERR) != 0, writable }
+    }
+}
+
+/// Wait until a descriptor is ready or `limit` (None: none) is over; false where it ended without, or by a signal.
+pub(super) fn wait_for(watched: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<bool> {
     let count = poll_once(watched, limit);
-    usize::try_from(count).or_else(|_| {
-        let error = io::Error::last_os_error();
-        if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) }
-    })
+    if count >= 0 {
+        return Ok(count > 0);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() != io::ErrorKind::Interrupted {
+        return Err(error);
+    }
+    // A call that failed leaves these as they were.
+    for each in watched {
+        each.revents = 0;
+    }
+    Ok(false)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn poll_once(watched: &mut [libc::pollfd], limit: Duration) -> i32 {
-    let limit = libc::timespec {
-        tv_sec: limit.as_secs() as libc::time_t,
+fn poll_once(watched: &mut [libc::pollfd], limit: Option<Duration>) -> i32 {
+    let limit = limit.map(|limit| libc::timespec {
+        // Longer than the system can count is for ever.
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(limit.subsec_nanos() as i32),
-    };
-    // SAFETY: the pointer and the count are those of a live slice; the time is live, and no signal mask is given.
-    unsafe { libc::ppoll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, &raw const limit, std::ptr::null()) }
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the pointer and the count are those of a live slice; the time is live or null, and there is no mask.
+    unsafe { libc::ppoll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, limit, std::ptr::null()) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn poll_once(watched: &mut [libc::pollfd], limit: Duration) -> i32 {
-    let limit = limit.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
+fn poll_once(watched: &mut [libc::pollfd], limit: Option<Duration>) -> i32 {
+    // Rounded up, or the end of a wait would be spent in a hundred waits of no time at all.
+    let limit = limit.map_or(-1, |limit| limit.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32);
     // SAFETY: the pointer and the count are those of a live slice.
     unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, limit) }
 }

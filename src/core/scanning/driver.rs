@@ -1,23 +1,23 @@
 //! The scanner's hands: threads with sockets and a poll each, carrying out what `ScanEngine` decides.
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Poll, Waker};
 
 use super::engine::ScanEngine;
-use super::shared::{Presence, Shared, lock};
+use super::shared::Shared;
 use super::worker::{WAKER, Worker};
 use super::{Addresses, Outcome, Plan, Tally, TraceEvent};
 use crate::core::errors::Result;
+use crate::core::latch::{caught, lock};
+use crate::core::time::Clock;
 
 /// One scan under way, on threads of its own that never meet Python.
 #[derive(Debug)]
 pub struct ScanRun {
     shared: Arc<Shared>,
     wakers: Mutex<Vec<Waker>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl ScanRun {
@@ -25,33 +25,31 @@ impl ScanRun {
     pub fn start(plan: &Plan) -> Result<Self> {
         let addresses = Addresses::new(plan.ranges.clone());
         let count = plan.threads.max(1);
-        let shared = Arc::new(Shared::new(count));
-        let start = Instant::now();
-        let run = Self { shared: Arc::clone(&shared), wakers: Mutex::default(), threads: Mutex::default() };
+        let clock = Clock::start();
+        let run = Self { shared: Arc::new(Shared::new(count)), wakers: Mutex::default() };
         let mut workers = Vec::new();
         for thread in 0..count {
             let poll = Poll::new()?;
             lock(&run.wakers).push(Waker::new(poll.registry(), WAKER)?);
             let engine = ScanEngine::new(plan.clone(), addresses.count(), thread);
-            workers.push(Worker::new(engine, addresses.clone(), plan, poll, start));
+            workers.push(Worker::new(engine, addresses.clone(), plan, poll, clock));
         }
+        // Where a thread cannot be had, dropping `run` ends those that could.
         for (thread, worker) in workers.into_iter().enumerate() {
-            let theirs = Arc::clone(&shared);
-            let presence = Presence::new(&shared);
-            // Where a thread cannot be had, dropping `run` ends those that could.
-            let handle = std::thread::Builder::new().name(format!("oxisock-scan-{thread}")).spawn(move || {
-                let _presence = presence; // dropped last: by then the worker has closed its sockets
-                let mut worker = worker;
-                worker.run(&theirs, thread);
-            })?;
-            lock(&run.threads).push(handle);
+            run.spawn(thread, move |shared| Ok(worker.run(shared, thread)?))?;
         }
         Ok(run)
     }
 
-    /// Wait at most `timeout` for outcomes, and take those there are.
-    #[must_use]
-    pub fn wait(&self, timeout: Duration) -> Vec<Outcome> {
+    /// Begin a thread; where it fails, the others end: its share of the ports would never be decided.
+    fn spawn(&self, thread: usize, work: impl FnOnce(&Shared) -> Result<()> + Send + 'static) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let whole = move || caught(|| work(&shared)).inspect_err(|_| shared.cancel());
+        Ok(self.shared.latch.spawn(format!("oxisock-scan-{thread}"), whole)?)
+    }
+
+    /// Wait at most `timeout` for outcomes, and take those there are; how a thread failed is told once, as an error.
+    pub fn wait(&self, timeout: Duration) -> Result<Vec<Outcome>> {
         self.shared.wait(timeout)
     }
 
@@ -61,9 +59,8 @@ impl ScanRun {
         self.shared.tally()
     }
 
-    /// Whether the threads have ended and every outcome was taken.
-    #[must_use]
-    pub fn done(&self) -> bool {
+    /// Whether the threads have ended and every outcome was taken; how a thread failed is told once, as an error.
+    pub fn done(&self) -> Result<bool> {
         self.shared.done()
     }
 
@@ -81,15 +78,36 @@ impl ScanRun {
             // A thread that cannot be woken looks by itself within a twentieth of a second.
             let _ = waker.wake();
         }
-        for thread in lock(&self.threads).drain(..) {
-            // A thread that panicked has closed its sockets while unwinding.
-            let _ = thread.join();
-        }
+        self.shared.latch.join();
     }
 }
 
 impl Drop for ScanRun {
     fn drop(&mut self) {
         self.cancel();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_one_thread_ends_the_scan_and_is_told() {
+        let run = ScanRun { shared: Arc::new(Shared::new(2)), wakers: Mutex::default() };
+        run.spawn(0, |shared| {
+            while !shared.cancelled() {
+                std::thread::yield_now();
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert!(!run.done().unwrap());
+        run.spawn(1, |_| panic!("on purpose")).unwrap();
+        let error = run.wait(Duration::from_secs(20)).unwrap_err();
+        assert!(error.to_string().contains("on purpose"), "{error}");
+        assert!(run.done().unwrap());
+        run.cancel();
     }
 }

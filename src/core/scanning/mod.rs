@@ -1,14 +1,19 @@
-//! The port scanner: a machine that decides (`engine`), and a driver that connects (`driver`).
+//! The port scanner: [`engine`] is the machine that decides, [`driver`] begins threads that connect as it says.
+//!
+//! The machine keeps a [`host::Host`] for each host being asked, in the order of [`permutation`]; a thread of the driver
+//! is a `worker`, and what threads and owner share is in `shared`. Here is what all of them speak of.
 
 pub mod driver;
 pub mod engine;
 pub mod host;
 pub mod permutation;
-pub mod raw_loop;
 mod shared;
 mod worker;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use crate::core::os::errors::{errno, is_host_down, is_protocol_missing};
 
 /// The addresses from `first` to `last`, both included, as integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +102,24 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// What the error of a connection attempt under way says of the other side.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::{
+            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, PermissionDenied, TimedOut,
+        };
+        match error.kind() {
+            ConnectionRefused | ConnectionReset => Self::Refused,
+            // ICMPv6 "administratively prohibited" arrives as EACCES.
+            HostUnreachable | PermissionDenied => Self::HostUnreachable,
+            NetworkUnreachable => Self::NetUnreachable,
+            TimedOut => Self::NoResponse,
+            _ if is_host_down(error) => Self::HostUnreachable,
+            _ if is_protocol_missing(error) => Self::ProtoUnreachable,
+            _ => Self::Local(errno(error)),
+        }
+    }
+
     /// The number under which Python knows it: minus the errno for a local fault.
     #[must_use]
     pub fn code(self) -> i32 {

@@ -1,18 +1,11 @@
 //! The order of a scan: a seeded permutation that is computed position by position, with no list in memory.
 
+use crate::core::splitmix::mix;
+
 /// Hosts go through in groups of at most this many, whose state is freed when they are done.
 pub const GROUP: u64 = 1024;
 
 const ROUNDS: usize = 4;
-
-/// Scramble 64 bits: the finaliser of `SplitMix64` (Steele, Lea and Flood, 2014).
-#[must_use]
-pub fn mix(value: u64) -> u64 {
-    let mut value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
-}
 
 /// A pseudo-random bijection of 0..size onto itself, chosen by a 64-bit key.
 ///

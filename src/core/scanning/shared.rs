@@ -1,42 +1,44 @@
-//! What the threads of a scan share with each other and with its owner: results, news, and how many still run.
+//! What the threads of a scan share with each other and with its owner: results, news, and how they ended.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::engine::News;
 use super::{Outcome, Tally, TraceEvent};
+use crate::core::errors::Result;
+use crate::core::latch::{Latch, lock};
 
 /// What the threads of a scan and its owner share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    results: Mutex<Results>,
-    arrived: Condvar,
+    /// The threads themselves, and what they found.
+    pub(super) latch: Arc<Latch<Results>>,
     cancelled: AtomicBool,
-    running: AtomicUsize,
     mailboxes: Vec<Mutex<Vec<News>>>,
 }
 
+/// What the threads of a scan have found.
 #[derive(Debug, Default)]
-struct Results {
+pub(super) struct Results {
     outcomes: Vec<Outcome>,
     events: Vec<TraceEvent>,
     tallies: Vec<Tally>,
 }
 
-/// A lock whose data is plain values stays usable whatever happened to a thread that held it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Results {
+    fn there(&self) -> bool {
+        !self.outcomes.is_empty()
+    }
 }
 
 impl Shared {
     /// What `count` threads share.
     pub(super) fn new(count: usize) -> Self {
+        let results = Results { tallies: vec![Tally::default(); count], ..Results::default() };
         Self {
-            results: Mutex::new(Results { tallies: vec![Tally::default(); count], ..Results::default() }),
-            arrived: Condvar::new(),
+            latch: Arc::new(Latch::new(results)),
             cancelled: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
             mailboxes: (0..count).map(|_| Mutex::new(Vec::new())).collect(),
         }
     }
@@ -52,12 +54,14 @@ impl Shared {
 
     /// Hand over what a thread has found since the last time.
     pub(super) fn publish(&self, thread: usize, outcomes: Vec<Outcome>, events: Vec<TraceEvent>, tally: Tally) {
-        let mut results = lock(&self.results);
-        results.tallies[thread] = tally;
-        results.events.extend(events);
-        if !outcomes.is_empty() {
+        let news = !outcomes.is_empty();
+        self.latch.with(|results| {
+            results.tallies[thread] = tally;
+            results.events.extend(events);
             results.outcomes.extend(outcomes);
-            self.arrived.notify_all();
+        });
+        if news {
+            self.latch.tell();
         }
     }
 
@@ -76,59 +80,26 @@ impl Shared {
     }
 
     /// Wait at most `timeout` for outcomes, and take those there are.
-    pub(super) fn wait(&self, timeout: Duration) -> Vec<Outcome> {
-        let deadline = Instant::now() + timeout;
-        let mut results = lock(&self.results);
-        while results.outcomes.is_empty() && self.running() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            results = self.arrived.wait_timeout(results, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        std::mem::take(&mut results.outcomes)
-    }
-
-    fn running(&self) -> bool {
-        self.running.load(Ordering::Acquire) > 0
+    pub(super) fn wait(&self, timeout: Duration) -> Result<Vec<Outcome>> {
+        let take = |results: &mut Results| std::mem::take(&mut results.outcomes);
+        Ok(self.latch.wait_for(timeout, Results::there, take)?.1)
     }
 
     /// The totals so far.
     pub(super) fn tally(&self) -> Tally {
-        lock(&self.results).tallies.iter().fold(Tally::default(), Tally::plus)
+        self.latch.with(|results| results.tallies.iter().fold(Tally::default(), Tally::plus))
     }
 
     /// Whether the threads have ended and every outcome was taken.
-    pub(super) fn done(&self) -> bool {
-        !self.running() && lock(&self.results).outcomes.is_empty()
+    pub(super) fn done(&self) -> Result<bool> {
+        let (ended, there) = self.latch.wait_for(Duration::ZERO, Results::there, |results| results.there())?;
+        Ok(ended && !there)
     }
 
     /// The events so far, in order of time.
     pub(super) fn trace(&self) -> Vec<TraceEvent> {
-        let mut events = lock(&self.results).events.clone();
+        let mut events = self.latch.with(|results| results.events.clone());
         events.sort_by_key(|event| event.time);
         events
-    }
-
-    fn leave(&self) {
-        self.running.fetch_sub(1, Ordering::AcqRel);
-        let _results = lock(&self.results);
-        self.arrived.notify_all();
-    }
-}
-
-/// Counts a thread as running for as long as it lives, however it ends.
-pub(super) struct Presence(Arc<Shared>);
-
-impl Presence {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        shared.running.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.0.leave();
     }
 }

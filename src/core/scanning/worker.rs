@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -13,7 +13,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::engine::{ProbeOrder, ScanEngine};
 use super::shared::Shared;
 use super::{Addresses, Answer, Outcome, Plan, State};
-use crate::core::net::{answer_of, errno, is_under_way};
+use crate::core::os::errors::{errno, is_connected, is_still_under_way, is_under_way};
+use crate::core::os::waiting;
+use crate::core::time::Clock;
 
 /// The poll token of the cancelling call.
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -42,7 +44,7 @@ pub(super) struct Worker {
     engine: ScanEngine,
     addresses: Addresses,
     poll: Poll,
-    start: Instant,
+    clock: Clock,
     /// When the clock was last read: an answer that comes at once tells the time for the next probe too.
     time: i64,
     banner: i64,
@@ -58,12 +60,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(engine: ScanEngine, addresses: Addresses, plan: &Plan, poll: Poll, start: Instant) -> Self {
+    pub(super) fn new(engine: ScanEngine, addresses: Addresses, plan: &Plan, poll: Poll, clock: Clock) -> Self {
         Self {
             engine,
             addresses,
             poll,
-            start,
+            clock,
             time: 0,
             banner: plan.banner,
             attempts: Vec::new(),
@@ -77,14 +79,15 @@ impl Worker {
     }
 
     /// Scan until everything is decided or the scan is cancelled.
-    pub(super) fn run(&mut self, shared: &Shared, thread: usize) {
+    pub(super) fn run(mut self, shared: &Shared, thread: usize) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut expired = Vec::new();
-        while !(shared.cancelled() || self.engine.finished() && self.reading.is_empty()) {
+        let mut how = Ok(());
+        while how.is_ok() && !(shared.cancelled() || self.engine.finished() && self.reading.is_empty()) {
             for news in shared.hear(thread) {
                 self.engine.learn(news);
             }
-            self.turn(&mut events, &mut expired);
+            how = self.turn(&mut events, &mut expired);
             shared.tell(thread, &self.engine.take_news());
             self.report(shared, thread);
         }
@@ -93,6 +96,7 @@ impl Worker {
             self.finish_banner(reading.1);
         }
         self.report(shared, thread);
+        how
     }
 
     fn report(&mut self, shared: &Shared, thread: usize) {
@@ -101,11 +105,11 @@ impl Worker {
     }
 
     fn now(&mut self) -> i64 {
-        self.time = self.start.elapsed().as_nanos() as i64;
+        self.time = self.clock.now() as i64;
         self.time
     }
 
-    fn turn(&mut self, events: &mut Events, expired: &mut Vec<u64>) {
+    fn turn(&mut self, events: &mut Events, expired: &mut Vec<u64>) -> io::Result<()> {
         let mut sent = 0;
         self.now();
         while sent < BATCH
@@ -118,7 +122,7 @@ impl Worker {
             // Every answer came at once: there is nothing to wait for, and only the timers of the answered to clear away.
             expired.clear();
             self.engine.expire(self.time, expired);
-            return;
+            return Ok(());
         }
         let now = self.now();
         self.found.extend(self.engine.take_outcomes());
@@ -130,7 +134,7 @@ impl Worker {
         }
         let mut wait = Duration::from_nanos((wake - now).max(0) as u64);
         loop {
-            if self.poll.poll(events, Some(wait)).is_err() {
+            if waiting::select(&mut self.poll, events, Some(wait))? {
                 break; // interrupted by a signal
             }
             for event in events.iter() {
@@ -153,6 +157,7 @@ impl Worker {
             let reading = self.reading.remove(key);
             self.finish_banner(reading);
         }
+        Ok(())
     }
 
     fn take_attempt(&mut self, token: u64) -> Option<(ProbeOrder, TcpStream)> {
@@ -203,7 +208,7 @@ impl Worker {
                 }
                 Err(error) if is_still_under_way(&error) => self.came_late(),
                 Err(error) if !is_connected(&error) => {
-                    self.answer(order, answer_of(&error));
+                    self.answer(order, Answer::of(&error));
                     return Ok(());
                 }
                 Ok(()) | Err(_) => {
@@ -261,7 +266,7 @@ impl Worker {
             }
             Ok(Some(error)) | Err(error) => {
                 self.take_attempt(order.token);
-                self.answer(order, answer_of(&error));
+                self.answer(order, Answer::of(&error));
             }
         }
     }
@@ -326,21 +331,4 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-fn is_still_under_way(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EALREADY) {
-        return true;
-    }
-    is_under_way(error)
-}
-
-fn is_connected(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EISCONN) {
-        return true;
-    }
-    let _ = error;
-    false
 }

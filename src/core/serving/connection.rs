@@ -2,10 +2,10 @@
 //!
 //! A driver tells it what happened (`received`, `queue`, `wrote`, ...) with the time in nanoseconds, and then asks what
 //! to do: read at most `room()` bytes, write at most `allowance()` bytes, call `tick` at `deadline()`, and close the
-//! socket once `closed` is not `Open`. It is the twin of `oxisock.pure.connection`, and makes the same trace.
+//! socket once `closed` is not `Open`. It is the twin of `oxisock.pure.serving.connection`, and makes the same trace.
 
-/// A time that does not come; as a limit, no limit.
-pub const NEVER: u64 = i64::MAX as u64;
+use crate::core::splitmix;
+pub use crate::core::time::NEVER;
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,16 +195,14 @@ impl Connection {
         }
     }
 
-    /// Decide whether the piece that just came in is dropped on purpose (splitmix64).
+    /// Decide whether the piece that just came in is dropped on purpose.
     pub fn swallow(&mut self) -> bool {
         if self.faults.drop == 0 {
             return false;
         }
-        self.faults.seed = self.faults.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.faults.seed;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) >> 32 < self.faults.drop
+        let chance = splitmix::mix(self.faults.seed) >> 32;
+        self.faults.seed = self.faults.seed.wrapping_add(splitmix::STEP);
+        chance < self.faults.drop
     }
 
     /// How many bytes may be read now; 0 is not to read.

@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use mio::net::TcpStream;
 use mio::{Registry, Waker};
 
-use super::connection::NEVER;
-use super::{WAKE, net};
+use super::reactor::WAKE;
+use crate::core::latch::lock;
+use crate::core::os::inherited::Inherited;
+use crate::core::time::{Clock, NEVER};
 
 /// The counters of a server; `closed` is read before `accepted`, so that active is never negative.
 #[derive(Default)]
@@ -42,6 +43,33 @@ pub struct Counters {
     pub aborted: AtomicU64,
 }
 
+/// The counters at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections taken from the backlog, less those shed: those active and those closed.
+    pub accepted: u64,
+    /// Connections that are there.
+    pub active: u64,
+    /// Connections that have ended.
+    pub closed: u64,
+    /// Newcomers turned away for want of descriptors.
+    pub shed: u64,
+    /// Newcomers turned away by the service.
+    pub rejected: u64,
+    /// Messages handled.
+    pub messages: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Handlers that failed.
+    pub handler_errors: u64,
+    /// Connections that broke the framing.
+    pub frame_errors: u64,
+    /// Connections that a timer ended.
+    pub timeouts: u64,
+}
+
 /// A connection on its way from the reactor that accepted it to the one that serves it.
 pub struct Newcomer {
     /// How many were accepted before it.
@@ -67,7 +95,7 @@ impl Mailbox {
 
     /// End the reactor's wait.
     pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(waker) = &*lock(&self.waker) {
             // It fails only where the wake-ups before it have not been read yet.
             let _ = waker.wake();
         }
@@ -75,21 +103,18 @@ impl Mailbox {
 
     /// The reactor has ended and cannot be woken any more.
     pub fn close(&self) {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.waker).take();
     }
 
     /// Hand a connection over.
     pub fn put(&self, newcomer: Newcomer) {
-        let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
-        newcomers.push_back(newcomer);
-        drop(newcomers);
+        lock(&self.newcomers).push_back(newcomer);
         self.wake();
     }
 
     /// Take the connections handed over.
     pub fn take(&self) -> VecDeque<Newcomer> {
-        let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut newcomers)
+        std::mem::take(&mut lock(&self.newcomers))
     }
 }
 
@@ -99,7 +124,7 @@ pub struct Control {
     pub counters: Counters,
     /// The reactors; the first accepts.
     pub mailboxes: Vec<Mailbox>,
-    began: Instant,
+    clock: Clock,
     stop_at: AtomicU64,
     /// The first reactor has stopped listening and hands nobody over any more.
     pub hung_up: AtomicBool,
@@ -107,29 +132,29 @@ pub struct Control {
     pub full: AtomicBool,
     /// A forked child holds duplicates of the sockets: shut them down before closing.
     pub shut_first: AtomicBool,
-    listener: AtomicI32,
+    listener: Inherited,
 }
 
 impl Control {
-    /// The shared part of reactors with these mailboxes, of which the first listens on descriptor `listener`.
+    /// The shared part of reactors with these mailboxes, of which the first owns `listener`.
     #[must_use]
-    pub fn new(mailboxes: Vec<Mailbox>, listener: i32) -> Self {
+    pub fn new(mailboxes: Vec<Mailbox>, listener: Inherited) -> Self {
         Self {
             counters: Counters::default(),
             mailboxes,
-            began: Instant::now(),
+            clock: Clock::start(),
             stop_at: AtomicU64::new(u64::MAX),
             hung_up: AtomicBool::new(false),
             full: AtomicBool::new(false),
             shut_first: AtomicBool::new(false),
-            listener: AtomicI32::new(listener),
+            listener,
         }
     }
 
     /// The time, in nanoseconds since the server was made.
     #[must_use]
     pub fn now(&self) -> u64 {
-        self.began.elapsed().as_nanos() as u64
+        self.clock.now()
     }
 
     /// Stop listening and end within `drain` nanoseconds, or sooner if that was said before.
@@ -148,9 +173,8 @@ impl Control {
         (at != u64::MAX).then_some(at)
     }
 
-    /// The listener is closed: note it, and tell the others, who may end now.
+    /// The listener is closed: tell the others, who may end now.
     pub fn hang_up(&self) {
-        self.listener.store(-1, SeqCst);
         self.hung_up.store(true, SeqCst);
         for mailbox in self.mailboxes.iter().skip(1) {
             mailbox.wake();
@@ -164,33 +188,28 @@ impl Control {
 
     /// Let go of the listener: this is a forked child, which must not hold its parent's port.
     pub fn abandon(&self) {
-        let listener = self.listener.swap(-1, SeqCst);
-        if listener >= 0 {
-            net::forget_descriptor(listener);
-        }
+        self.listener.let_go();
     }
 
-    /// The fields of Python's `ServerStats`, in their order.
+    /// What was counted so far.
     #[must_use]
-    pub fn counters(&self) -> [u64; 13] {
+    pub fn stats(&self) -> Stats {
         let c = &self.counters;
         let closed = c.closed.load(SeqCst);
         let accepted = c.accepted.load(SeqCst);
-        [
+        Stats {
             accepted,
-            accepted - closed,
+            active: accepted - closed,
             closed,
-            c.shed.load(Relaxed),
-            c.rejected.load(Relaxed),
-            c.messages.load(Relaxed),
-            c.bytes_in.load(Relaxed),
-            c.bytes_out.load(Relaxed),
-            c.handler_errors.load(Relaxed),
-            c.frame_errors.load(Relaxed),
-            c.timeouts.load(Relaxed),
-            0,
-            0,
-        ]
+            shed: c.shed.load(Relaxed),
+            rejected: c.rejected.load(Relaxed),
+            messages: c.messages.load(Relaxed),
+            bytes_in: c.bytes_in.load(Relaxed),
+            bytes_out: c.bytes_out.load(Relaxed),
+            handler_errors: c.handler_errors.load(Relaxed),
+            frame_errors: c.frame_errors.load(Relaxed),
+            timeouts: c.timeouts.load(Relaxed),
+        }
     }
 
     /// The connections drained and aborted by the stop.

@@ -7,7 +7,10 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 
-use super::{LISTENER, net};
+use super::reactor::LISTENER;
+use crate::core::os::errors::{newcomer_gone, out_of_descriptors};
+use crate::core::os::inherited::Claim;
+use crate::core::os::streams::spare;
 
 /// The pause before accepting again when there is no descriptor even to turn people away.
 const BACK_OFF: u64 = 50_000_000;
@@ -24,6 +27,8 @@ pub(super) enum Knock {
 
 /// The listener.
 pub(super) struct Door {
+    // Dropped before what it is about.
+    _claim: Claim,
     listener: TcpListener,
     spare: Option<File>,
     // Somebody may be waiting.
@@ -33,10 +38,10 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(listener: StdListener, registry: &Registry) -> io::Result<Self> {
+    pub(super) fn new(listener: StdListener, claim: Claim, registry: &Registry) -> io::Result<Self> {
         let mut listener = TcpListener::from_std(listener);
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { listener, spare: spare(), ready: true, again: 0 })
+        Ok(Self { _claim: claim, listener, spare: spare(), ready: true, again: 0 })
     }
 
     /// The system says that somebody is waiting.
@@ -60,8 +65,8 @@ impl Door {
     fn failed(&mut self, error: &io::Error, now: u64) -> Knock {
         if error.kind() == io::ErrorKind::WouldBlock {
             self.ready = false;
-        } else if !net::newcomer_gone(error) {
-            if net::out_of_descriptors(error)
+        } else if !newcomer_gone(error) {
+            if out_of_descriptors(error)
                 && let Some(knock) = self.turn_away()
             {
                 return knock;
@@ -82,13 +87,9 @@ impl Door {
                 self.ready = false;
                 Some(Knock::Nobody)
             }
-            Err(error) => net::newcomer_gone(&error).then_some(Knock::Nobody),
+            Err(error) => newcomer_gone(&error).then_some(Knock::Nobody),
         };
         self.spare = spare();
         knock
     }
-}
-
-fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
 }

@@ -5,7 +5,7 @@
 
 use mio::net::TcpStream;
 
-use super::net;
+use crate::core::os::streams;
 
 /// At most so long, for the last bytes of a connection to arrive.
 const LINGER: u64 = 2_000_000_000;
@@ -21,7 +21,7 @@ pub(super) struct Lingering {
 impl Lingering {
     /// End our side of a conversation, and keep its socket until that has arrived.
     pub(super) fn add(&mut self, stream: TcpStream, now: u64) {
-        net::end_output(&stream);
+        streams::end_output(&stream);
         self.sockets.push((stream, now + LINGER));
     }
 
@@ -36,7 +36,7 @@ impl Lingering {
 
     /// Close those that lingered long enough, or whose last bytes have arrived.
     pub(super) fn look_after(&mut self, now: u64) {
-        self.sockets.retain_mut(|(stream, until)| now < *until && net::still_sending(stream, 1));
+        self.sockets.retain_mut(|(stream, until)| now < *until && streams::still_sending(stream, 1));
     }
 
     /// Close them all.

@@ -14,7 +14,8 @@ use slab::Slab;
 use super::connection::{Closed, Connection, Faults, Limits, NEVER};
 use super::control::{Control, Newcomer};
 use super::lingering::Lingering;
-use super::{Plan, net};
+use super::reactor::Plan;
+use crate::core::os::streams;
 
 /// An output buffer larger than this is given back when it is empty.
 const KEPT_OUTPUT: usize = 16 * 1024;
@@ -378,12 +379,12 @@ impl<T: Default> Links<T> {
             }
         }
         match link.machine.closed() {
-            Closed::Stalled | Closed::Cut | Closed::Reset => net::reset_on_close(&link.stream),
-            _ if shut_first => net::shut_down(&link.stream),
+            Closed::Stalled | Closed::Cut | Closed::Reset => streams::reset_on_close(&link.stream),
+            _ if shut_first => streams::shut_down(&link.stream),
             _ => {}
         }
         let closing = Closing { token: link.token, peer: link.peer, held: link.held, state: link.state };
-        if link.machine.closed() == Closed::Done && !link.machine.eof() && net::still_sending(&mut link.stream, 0) {
+        if link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0) {
             self.lingering.add(link.stream, now);
         }
         Some(closing)

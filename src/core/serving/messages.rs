@@ -2,17 +2,19 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use mio::{Events, Poll};
 
-use super::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
-use super::reactor::control::Control;
-use super::reactor::links::{Closing, Links};
-use super::reactor::{EVENTS, Plan, Reactor, Service, adopt_listener, mailbox};
+use super::control::Control;
+use super::links::{Closing, Links};
+use super::reactor::{EVENTS, Plan, Reactor, Service};
+use crate::core::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
+use crate::core::latch::lock;
+use crate::core::os::waiting;
 
 /// An arena larger than this is given back after its batch.
 const KEPT_ARENA: usize = 4 << 20;
@@ -200,20 +202,22 @@ pub struct MessageReactor {
 }
 
 impl MessageReactor {
-    /// The loop on the listening descriptor `listener`, which is taken over.
-    pub fn new(listener: i32, plan: Plan, codec: Option<Codec>) -> io::Result<Self> {
-        let door = adopt_listener(listener);
-        let poll = Poll::new()?;
-        let control = Arc::new(Control::new(vec![mailbox(&poll)?], listener));
-        let registry = poll.registry().try_clone()?;
-        let service = Messages { codec, batch: Batch::default(), gone: Vec::new(), frames: Frames::default() };
-        let reactor = Reactor::new(registry, Arc::clone(&control), 0, Some(door), plan, None, service)?;
+    /// The loop on a listener that does not block.
+    pub fn new(listener: TcpListener, plan: Plan, codec: Option<Codec>) -> io::Result<Self> {
+        let service = |_: &_| Messages {
+            codec: codec.clone(),
+            batch: Batch::default(),
+            gone: Vec::new(),
+            frames: Frames::default(),
+        };
+        let (control, mut loops) = Reactor::several(listener, plan, 1, None, service)?;
+        let (poll, reactor) = loops.swap_remove(0);
         Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new(Some((poll, Events::with_capacity(EVENTS)))) })
     }
 
     /// Wait for input and give it; `None` when the server has ended.
     pub fn turn(&self) -> io::Result<Option<Batch>> {
-        let mut waiting = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.poll);
         let Some((poll, events)) = &mut *waiting else {
             return Ok(None);
         };
@@ -231,10 +235,8 @@ impl MessageReactor {
                 *waiting = None;
                 return Ok(None);
             };
-            match poll.poll(events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+            if waiting::select(poll, events, timeout)? {
+                continue;
             }
             let mut core = self.core();
             core.process(events);
@@ -309,6 +311,6 @@ impl MessageReactor {
     }
 
     fn core(&self) -> MutexGuard<'_, Reactor<Messages>> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.core)
     }
 }

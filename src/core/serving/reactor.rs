@@ -3,13 +3,6 @@
 //! A [`Service`] (echo, messages, chat) says what becomes of the bytes. The loop comes in two halves, so that whoever
 //! turns it can wait between them without holding a lock: [`Reactor::prepare`], a poll, [`Reactor::process`].
 
-pub mod connection;
-pub mod control;
-mod door;
-mod lingering;
-pub mod links;
-mod net;
-
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -17,15 +10,17 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Poll, Registry, Token};
+use mio::{Events, Poll, Token};
 
-use connection::{Closed, Faults, Limits, NEVER};
-use control::{Control, Mailbox, Newcomer};
-use door::{Door, Knock};
-use links::{Closing, Links, Taken};
+use super::connection::{Closed, Faults, Limits, NEVER};
+use super::control::{Control, Mailbox, Newcomer};
+use super::door::{Door, Knock};
+use super::links::{Closing, Links, Taken};
+use crate::core::os::inherited::claim;
+use crate::core::os::{streams, waiting};
 
-const LISTENER: Token = Token(usize::MAX - 1);
-const WAKE: Token = Token(usize::MAX);
+pub(super) const LISTENER: Token = Token(usize::MAX - 1);
+pub(super) const WAKE: Token = Token(usize::MAX);
 /// How many events one poll gives.
 pub const EVENTS: usize = 1024;
 /// Accepted in one turn, so that a storm of connects does not starve those who are connected.
@@ -97,59 +92,63 @@ pub struct Reactor<S: Service> {
     active: Vec<usize>,
     again: Vec<usize>,
     draining: bool,
+    ended: bool,
     /// When the thread that polls will wake by itself; 0 while nobody polls.
     pub sleeping_until: u64,
 }
 
-/// Take over a listening descriptor.
-#[must_use]
-pub fn adopt_listener(descriptor: i32) -> StdListener {
-    net::adopt_listener(descriptor)
-}
-
-/// Make the mailbox of a reactor that polls with `poll`.
-pub fn mailbox(poll: &Poll) -> io::Result<Mailbox> {
-    Mailbox::new(poll.registry())
-}
+/// Loops, each with what it polls with.
+pub type Loops<S> = Vec<(Poll, Reactor<S>)>;
 
 impl<S: Service> Reactor<S> {
-    /// The reactor number `index` of those that share `control`, with a listener if it is to accept.
-    pub fn new(
-        registry: Registry,
-        control: Arc<Control>,
-        index: usize,
-        listener: Option<StdListener>,
+    /// So many reactors that share a listener, of which the first accepts, each with its poll; and what they share.
+    pub fn several(
+        listener: StdListener,
         plan: Plan,
+        count: usize,
         faults: Option<Faults>,
-        service: S,
-    ) -> io::Result<Self> {
-        let door = listener.map(|listener| Door::new(listener, &registry)).transpose()?;
-        Ok(Self {
-            links: Links::new(registry, &plan, faults, Arc::clone(&control)),
-            service,
-            control,
-            index,
-            door,
-            accepted: 0,
-            plan,
-            buffer: vec![0; S::CHUNK].into_boxed_slice(),
-            active: Vec::new(),
-            again: Vec::new(),
-            draining: false,
-            sleeping_until: 0,
-        })
+        service: impl Fn(&Arc<Control>) -> S,
+    ) -> io::Result<(Arc<Control>, Loops<S>)> {
+        let polls: Vec<Poll> = (0..count).map(|_| Poll::new()).collect::<io::Result<_>>()?;
+        let mailboxes = polls.iter().map(|poll| Mailbox::new(poll.registry())).collect::<io::Result<_>>()?;
+        let (claim, inherited) = claim(&listener);
+        let control = Arc::new(Control::new(mailboxes, inherited));
+        let mut entrance = Some((listener, claim));
+        let mut loops = Vec::with_capacity(count);
+        for (index, poll) in polls.into_iter().enumerate() {
+            let registry = poll.registry().try_clone()?;
+            let entrance = entrance.take();
+            let door = entrance.map(|(listener, claim)| Door::new(listener, claim, &registry)).transpose()?;
+            let links = Links::new(registry, &plan, faults, Arc::clone(&control));
+            let reactor = Self {
+                links,
+                service: service(&control),
+                control: Arc::clone(&control),
+                index,
+                door,
+                accepted: 0,
+                plan,
+                buffer: vec![0; S::CHUNK].into_boxed_slice(),
+                active: Vec::new(),
+                again: Vec::new(),
+                draining: false,
+                ended: false,
+                sleeping_until: 0,
+            };
+            loops.push((poll, reactor));
+        }
+        Ok((control, loops))
     }
 
     /// Turn until the end, on a thread of its own.
-    pub fn run(mut self, mut poll: Poll) {
+    pub fn run(mut self, mut poll: Poll) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while let Some(timeout) = self.prepare() {
-            match poll.poll(&mut events, timeout) {
-                Ok(()) => self.process(&events),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+            if !waiting::select(&mut poll, &mut events, timeout)? {
+                self.process(&events);
             }
         }
+        Ok(())
     }
 
     /// Begin or end a stop, send what was queued, and give how long to wait (`None` within: no limit); `None` at the end.
@@ -186,6 +185,7 @@ impl<S: Service> Reactor<S> {
                 if newcomers.is_empty() && (now >= stop_at || self.links.lingering.is_empty()) {
                     self.links.end();
                     self.control.mailboxes[self.index].close();
+                    self.ended = true;
                     return None;
                 }
                 self.welcome(newcomers, now);
@@ -400,7 +400,7 @@ impl<S: Service> Reactor<S> {
             self.links.refuse(stream, words, now);
             return;
         }
-        net::prepare(&stream, self.plan.nodelay, self.plan.keepalive);
+        streams::prepare(&stream, self.plan.nodelay, self.plan.keepalive);
         let number = self.accepted;
         self.accepted += 1;
         self.control.counters.accepted.fetch_add(1, SeqCst);
@@ -431,6 +431,24 @@ impl<S: Service> Reactor<S> {
                     self.control.counters.closed.fetch_add(1, SeqCst);
                 }
             }
+        }
+    }
+}
+
+impl<S: Service> Drop for Reactor<S> {
+    /// A loop that ends in another way than by a stop takes the others with it, and what is on its way to it is gone.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mailbox = &self.control.mailboxes[self.index];
+        mailbox.close();
+        let lost = self.links.len() + mailbox.take().len();
+        self.control.counters.closed.fetch_add(lost as u64, SeqCst);
+        self.control.begin_stop(0);
+        if self.index == 0 {
+            self.door = None;
+            self.control.hang_up();
         }
     }
 }

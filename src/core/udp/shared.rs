@@ -1,10 +1,12 @@
 //! What the thread that turns a loop and the threads that watch it share: counters, the end, and the bell.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::wait::Rope;
+use crate::core::latch::lock;
+use crate::core::os::bell::Rope;
+use crate::core::os::inherited::Inherited;
 
 /// The running totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,15 +60,17 @@ pub struct Shared {
     deadline: Mutex<Option<Instant>>,
     /// Gone with the loop, so that a handle that outlives it holds no descriptor.
     rope: Mutex<Option<Rope>>,
+    socket: Inherited,
 }
 
 impl Shared {
-    pub(super) fn new(rope: Rope) -> Self {
+    pub(super) fn new(rope: Rope, socket: Inherited) -> Self {
         Self {
             tally: Tally::default(),
             ending: AtomicBool::new(false),
             deadline: Mutex::new(None),
             rope: Mutex::new(Some(rope)),
+            socket,
         }
     }
 
@@ -93,20 +97,25 @@ impl Shared {
     pub fn end(&self, grace: Option<Duration>) {
         // A grace beyond the clock is no limit that anybody lives to see.
         let wanted = grace.and_then(|grace| Instant::now().checked_add(grace));
-        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deadline = lock(&self.deadline);
         *deadline = match (*deadline, wanted) {
             (Some(old), Some(new)) => Some(old.min(new)),
             (old, new) => old.or(new),
         };
         drop(deadline);
         self.ending.store(true, Ordering::Release);
-        if let Some(rope) = &*self.rope.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(rope) = &*lock(&self.rope) {
             rope.pull();
         }
     }
 
+    /// Let go of the socket: this is a forked child, which must not hold its parent's port.
+    pub fn abandon(&self) {
+        self.socket.let_go();
+    }
+
     pub(super) fn unhang_bell(&self) {
-        *self.rope.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.rope) = None;
     }
 
     pub(super) fn ending(&self) -> bool {
@@ -115,7 +124,7 @@ impl Shared {
 
     /// How long the end may still take; None where it has not begun or has no limit.
     pub(super) fn remaining(&self) -> Option<Duration> {
-        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = *lock(&self.deadline);
         deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 

@@ -49,6 +49,16 @@ impl Inbox {
         &self.arrivals
     }
 
+    /// Forget them.
+    pub fn clear(&mut self) {
+        self.arrivals.clear();
+    }
+
+    /// Forget those that are not to be kept.
+    pub fn retain(&mut self, keep: impl FnMut(&Arrival) -> bool) {
+        self.arrivals.retain(keep);
+    }
+
     /// The bytes of one datagram.
     #[must_use]
     pub fn data(&self, arrival: &Arrival) -> &[u8] {

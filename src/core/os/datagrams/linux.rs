@@ -141,6 +141,7 @@ pub fn send(socket: &Socket, out: &[Outgoing<'_>]) -> io::Result<usize> {
 }
 
 /// Empties the queue of errors (it takes from the room for datagrams) and counts those that are ICMP.
+#[must_use]
 pub fn reap(socket: &Socket) -> usize {
     let mut found = 0;
     loop {

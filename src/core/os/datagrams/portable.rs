@@ -61,6 +61,7 @@ pub fn send(socket: &Socket, out: &[Outgoing<'_>]) -> io::Result<usize> {
 }
 
 /// There is no queue of errors.
+#[must_use]
 pub fn reap(_: &Socket) -> usize {
     0
 }

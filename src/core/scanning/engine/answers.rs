@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::super::host::{Ask, Host, MAX_REPEATS, MS};
 use super::super::{Answer, Outcome, State};
 use super::{Flight, NO_SLOT, News, ScanEngine, flight};
-use crate::core::net::is_transient;
+use crate::core::os::errors::is_transient;
 
 const FAULT_PAUSE: i64 = 5 * MS;
 const BENCH_LIMIT: usize = 131_072;

@@ -38,9 +38,12 @@ impl ScanEngine {
     }
 
     pub(super) fn next_waiting(&mut self, slot: u32) -> Option<Ask> {
-        let host = self.hosts[slot as usize].as_mut()?;
-        host.queued = false;
-        while host.may_be_asked(self.now) {
+        self.hosts[slot as usize].as_mut()?.queued = false;
+        loop {
+            let host = self.hosts[slot as usize].as_mut()?;
+            if !host.may_be_asked(self.now) {
+                return None;
+            }
             let ask = host.waiting.pop_front()?;
             if ask.repeat == 0 && !ask.canary {
                 self.parked -= 1;
@@ -51,10 +54,8 @@ impl ScanEngine {
             if !ask.canary {
                 // The host died since: this port has been asked often enough.
                 self.bench(slot, ask.port, ask.repeat - 1);
-                return self.next_waiting(slot);
             }
         }
-        None
     }
 
     pub(super) fn draw(&mut self) -> Option<(u32, u16)> {

@@ -1,0 +1,15 @@
+//! TCP servers: a reactor that accepts, reads and writes, connection machines that decide, and services on top.
+//!
+//! [`connection`] is the machine, [`reactor`] the loop, with [`links`] (its sockets), `door` (its listener) and
+//! `lingering` (sockets whose last bytes are on their way); [`control`] is what the loops of a server share, [`running`]
+//! their threads; [`echo`] and [`messages`] are services.
+
+pub mod connection;
+pub mod control;
+mod door;
+pub mod echo;
+mod lingering;
+pub mod links;
+pub mod messages;
+pub mod reactor;
+pub mod running;
