@@ -17,7 +17,7 @@ use crate::core::load::chat::ChatLoad;
 use crate::core::load::latency::Summary;
 use crate::core::load::tcp::{self, TcpLoad};
 use crate::core::load::udp::{self, UdpLoad};
-use crate::core::load::{Answer, Datagrams, Fault, Latency, Progress, Replies, Script, Tally, Terms, Until};
+use crate::core::load::{Answer, Datagrams, Driver, Fault, Latency, Progress, Replies, Script, Tally, Terms, Until};
 use crate::core::os::errors::ECONNRESET;
 
 /// How long a load goes on before it looks for signals.
@@ -44,43 +44,21 @@ impl LoadPlan {
     }
 }
 
-enum Load {
-    Tcp(Box<TcpLoad>),
-    Udp(Box<UdpLoad>),
+type Load = Box<dyn Driver + Send>;
+
+/// Go on to the end; `over` may find one sooner.
+fn run(py: Python<'_>, load: &mut Load, mut over: impl FnMut(&Tally) -> bool) -> PyResult<()> {
+    while py.detach(|| step(load, SLICE))? {
+        py.check_signals()?;
+        if over(&load.course().tally) {
+            break;
+        }
+    }
+    Ok(())
 }
 
-impl Load {
-    fn step(&mut self, slice: Duration) -> Result<bool> {
-        caught(|| match self {
-            Self::Tcp(load) => load.step(slice),
-            Self::Udp(load) => load.step(slice),
-        })
-    }
-
-    fn tally(&self) -> &Tally {
-        match self {
-            Self::Tcp(load) => load.tally(),
-            Self::Udp(load) => load.tally(),
-        }
-    }
-
-    fn progress(&self) -> Progress {
-        match self {
-            Self::Tcp(load) => load.progress(),
-            Self::Udp(load) => load.progress(),
-        }
-    }
-
-    /// Go on to the end; `over` may find one sooner.
-    fn run(&mut self, py: Python<'_>, mut over: impl FnMut(&Tally) -> bool) -> PyResult<()> {
-        while py.detach(|| self.step(SLICE))? {
-            py.check_signals()?;
-            if over(self.tally()) {
-                break;
-            }
-        }
-        Ok(())
-    }
+fn step(load: &mut Load, slice: Duration) -> Result<bool> {
+    caught(|| load.step(slice))
 }
 
 /// A load that Python turns.
@@ -96,7 +74,7 @@ impl LoadRun {
         let slice = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let on = py.detach(|| {
             let mut load = lock(&self.load);
-            load.as_mut().map_or(Ok(false), |load| load.step(slice))
+            load.as_mut().map_or(Ok(false), |load| step(load, slice))
         })?;
         py.check_signals()?;
         Ok(on)
@@ -107,7 +85,7 @@ impl LoadRun {
         // Another thread may be in `step`.
         let load = self.load.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         match &*load {
-            Some(load) => figures(py, load.tally(), load.progress()),
+            Some(load) => figures(py, &load.course().tally, load.progress()),
             None => Err(Error::State("the load is closed".to_owned()).into()),
         }
     }
@@ -204,7 +182,7 @@ pub fn start_tcp_load(
         script: Script::new(&requests, replies)?,
         terms: plan.terms(),
     })?;
-    Ok(LoadRun { load: Mutex::new(Some(Load::Tcp(Box::new(load)))) })
+    Ok(LoadRun { load: Mutex::new(Some(Box::new(load))) })
 }
 
 /// Prepare a load on a UDP server: datagrams of `size` bytes, whose answers are `prefix` and the same, or capitals.
@@ -226,7 +204,7 @@ pub fn start_udp_load(
         datagrams: Datagrams::new(size, text, prefix.to_vec(), answer)?,
         terms: plan.terms(),
     })?;
-    Ok(LoadRun { load: Mutex::new(Some(Load::Udp(Box::new(load)))) })
+    Ok(LoadRun { load: Mutex::new(Some(Box::new(load))) })
 }
 
 /// Ask a TCP server over `connections`, `depth` messages in flight on each, and check every answer.
@@ -248,10 +226,10 @@ pub fn load_tcp(
     let script = Script::new(&[request], Replies::Stream(vec![reply]))?;
     let terms = Terms { depth, rate: None, until: Until::Messages(messages), timeout: STALL };
     let plan = tcp::Plan { address, connections, script, terms };
-    let mut load = Load::Tcp(Box::new(TcpLoad::new(plan)?));
+    let mut load: Load = Box::new(TcpLoad::new(plan)?);
     let failed = |tally: &Tally| tally.wrong > 0 || !tally.faults.is_empty() || !tally.local.is_empty();
-    load.run(py, failed)?;
-    let tally = load.tally();
+    run(py, &mut load, failed)?;
+    let tally = &load.course().tally;
     if tally.wrong > 0 {
         return Err(PyValueError::new_err("a wrong answer came"));
     }
@@ -288,15 +266,15 @@ pub fn udp_load(
         datagrams: Datagrams::new(size, &text, prefix.to_vec(), Answer::Echo)?,
         terms: Terms { depth: window, rate: None, until: Until::Messages(amount), timeout },
     };
-    let mut load = Load::Udp(Box::new(UdpLoad::new(plan)?));
+    let mut load: Load = Box::new(UdpLoad::new(plan)?);
     let (mut heard, mut received) = (Instant::now(), 0);
-    load.run(py, |tally| {
+    run(py, &mut load, |tally| {
         if tally.bytes_received > received {
             (heard, received) = (Instant::now(), tally.bytes_received);
         }
         heard.elapsed() >= timeout.saturating_mul(SILENCES)
     })?;
-    let tally = load.tally();
+    let tally = &load.course().tally;
     let wrong = tally.wrong + tally.late + tally.duplicates;
     Ok((tally.sent, tally.answered, wrong, load.progress().elapsed.as_secs_f64()))
 }

@@ -19,8 +19,8 @@ use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
 use crate::core::serving::control::{Control, Stats};
 use crate::core::serving::echo;
 use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
-use crate::core::serving::reactor::Plan;
 use crate::core::serving::running::Running;
+use crate::core::serving::service::Plan;
 
 /// How soon Ctrl-C is seen, at the latest.
 const SLICE: Duration = Duration::from_millis(50);

@@ -17,8 +17,9 @@ use crate::core::framing::{Codec, Decoder, Frames};
 use crate::core::serving::connection::Closed;
 use crate::core::serving::control::Control;
 use crate::core::serving::links::{Closing, Links};
-use crate::core::serving::reactor::{Plan, Reactor, Service};
+use crate::core::serving::reactor::Reactor;
 use crate::core::serving::running::Running;
+use crate::core::serving::service::{Plan, Service};
 use crate::core::time::NEVER;
 
 /// Who is to go and does not read gets this long.

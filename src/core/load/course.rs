@@ -1,10 +1,11 @@
-//! The course of a load: what both drivers do alike between deal and answer, whatever they move bytes with.
+//! The course of a load: what both drivers do alike, step by step, whatever they move bytes with.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Progress, Schedule, Tally, Until};
 use crate::core::errors::Result;
+use crate::core::os::waiting::Punctual;
 use crate::core::time::{Clock, nanoseconds};
 
 /// So many messages are dealt before the connections are looked after again.
@@ -23,6 +24,60 @@ pub struct Terms {
     pub timeout: Duration,
 }
 
+/// What moves the bytes of a load.
+pub trait Driver {
+    /// Its course.
+    fn course(&self) -> &Course;
+    /// Its course, to go on with.
+    fn course_mut(&mut self) -> &mut Course;
+    /// How far it is.
+    fn progress(&self) -> Progress;
+    /// Open what is to be open before the course begins; called until it has begun.
+    fn open(&mut self, now: u64);
+    /// Send what may be sent on a lane.
+    fn talk(&mut self, lane: usize, now: u64);
+    /// Look for what was given up.
+    fn sweep(&mut self, now: u64);
+    /// Whether nothing is left to be done, or nobody to do it with.
+    fn finished(&self, now: u64) -> bool;
+    /// Wait at most `limit` for answers and take what came; true where a signal came instead.
+    fn listen(&mut self, limit: Duration) -> Result<bool>;
+
+    /// Go on for about `slice`, or until a signal comes; false is the end.
+    fn step(&mut self, slice: Duration) -> Result<bool> {
+        let _punctual = self.course().terms.rate.map(|_| Punctual::now());
+        let end = self.course().now().saturating_add(nanoseconds(slice));
+        while !self.course().is_over() {
+            let mut now = self.course().now();
+            if !self.course().begun() {
+                self.open(now);
+                now = self.course().now();
+            }
+            self.course_mut().deal(now);
+            while let Some(lane) = self.course_mut().next_marked() {
+                self.talk(lane, now);
+            }
+            self.course_mut().close(now);
+            if self.course_mut().sweeps(now) {
+                self.sweep(now);
+            }
+            if self.course().begun() && self.finished(now) {
+                self.course_mut().over = Some(now);
+                break;
+            }
+            let now = self.course().now();
+            if now >= end {
+                return Ok(true);
+            }
+            let limit = (end - now).min(self.course().leisure(now));
+            if self.listen(Duration::from_nanos(limit))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// How far a load is, and what came of it; times are nanoseconds since it was made.
 pub struct Course {
     /// What came of it so far.
@@ -31,6 +86,8 @@ pub struct Course {
     clock: Clock,
     schedule: Schedule,
     began: Option<u64>,
+    /// What was given up is looked for so often, and was last at this time.
+    sweep_every: u64,
     swept: u64,
     last_answer: u64,
     over: Option<u64>,
@@ -40,14 +97,15 @@ pub struct Course {
 }
 
 impl Course {
-    /// One whose messages cannot be sent yet.
-    pub fn new(terms: Terms) -> Result<Self> {
+    /// One whose messages cannot be sent yet; what was given up is looked for every `sweep_every` nanoseconds.
+    pub fn new(terms: Terms, sweep_every: u64) -> Result<Self> {
         Ok(Self {
             tally: Tally::new()?,
             terms,
             clock: Clock::start(),
             schedule: Schedule::new(terms.rate, terms.until, 0),
             began: None,
+            sweep_every,
             swept: 0,
             last_answer: 0,
             over: None,
@@ -61,12 +119,6 @@ impl Course {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.clock.now()
-    }
-
-    /// What is to be done.
-    #[must_use]
-    pub fn terms(&self) -> &Terms {
-        &self.terms
     }
 
     /// How long silence may last.
@@ -86,8 +138,7 @@ impl Course {
     }
 
     /// Whether messages may be sent.
-    #[must_use]
-    pub fn begun(&self) -> bool {
+    fn begun(&self) -> bool {
         self.began.is_some()
     }
 
@@ -97,7 +148,7 @@ impl Course {
     }
 
     /// Mark the lanes whose messages are due.
-    pub fn deal(&mut self, now: u64) {
+    fn deal(&mut self, now: u64) {
         let spent = self.spent(now);
         for _ in 0..DEAL {
             let Some((lane, due)) = self.schedule.deal(spent) else { break };
@@ -115,14 +166,14 @@ impl Course {
     }
 
     /// The first of those marked, which it no longer is.
-    pub fn next_marked(&mut self) -> Option<usize> {
+    fn next_marked(&mut self) -> Option<usize> {
         let lane = self.marked.pop_front()?;
         self.is_marked[lane] = false;
         Some(lane)
     }
 
     /// Those marked have had their turn.
-    pub fn close(&mut self, now: u64) {
+    fn close(&mut self, now: u64) {
         if self.begun() {
             self.schedule.close(self.spent(now));
         }
@@ -153,9 +204,9 @@ impl Course {
         self.begun() && self.schedule.over(self.spent(now))
     }
 
-    /// Whether to look for what was given up: every so many nanoseconds.
-    pub fn sweeps(&mut self, now: u64, every: u64) -> bool {
-        let due = now.saturating_sub(self.swept) >= every;
+    /// Whether it is time to look for what was given up.
+    fn sweeps(&mut self, now: u64) -> bool {
+        let due = now.saturating_sub(self.swept) >= self.sweep_every;
         if due {
             self.swept = now;
         }
@@ -169,26 +220,18 @@ impl Course {
     }
 
     /// How long nothing has to be done but to wait for answers.
-    #[must_use]
-    pub fn leisure(&self, now: u64) -> u64 {
-        let Some(began) = self.began else { return u64::MAX };
+    fn leisure(&self, now: u64) -> u64 {
+        let Some(began) = self.began else { return self.sweep_every };
         let end = match self.terms.until {
             // After the end there is nothing to be in time for.
             Until::Time(end) if began.saturating_add(end) > now => Some(end),
             _ => None,
         };
         let next = self.schedule.next_due().into_iter().chain(end).min();
-        next.map_or(u64::MAX, |next| began.saturating_add(next).saturating_sub(now))
+        next.map_or(u64::MAX, |next| began.saturating_add(next).saturating_sub(now)).min(self.sweep_every)
     }
 
-    /// That was all.
-    pub fn end(&mut self, now: u64) {
-        self.over = Some(now);
-    }
-
-    /// Whether that was all.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.over.is_some()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Schedule`] says when a message is to be sent, [`Talk`] what one connection says and what it may hear, [`Ledger`]
 //! the same for datagrams, which may be lost, and [`Tally`] what came of it all: none of them has a socket or a clock.
-//! [`tcp`] and [`udp`] move the bytes, in steps that they share as [`Course`]. [`chat`] is a load of its own.
+//! [`tcp`] and [`udp`] move the bytes, as a [`Driver`] of the [`Course`] that they share. [`chat`] is a load of its own.
 
 pub mod chat;
 pub mod course;
@@ -16,7 +16,7 @@ pub mod tally;
 pub mod tcp;
 pub mod udp;
 
-pub use course::{Course, Terms};
+pub use course::{Course, Driver, Terms};
 pub use datagrams::{Answer, Datagrams};
 pub use latency::Latency;
 pub use ledger::Ledger;

@@ -7,15 +7,16 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Course, Fault, Progress, Script, Talk, Tally, Terms};
+use super::{Course, Driver, Fault, Progress, Script, Talk, Terms};
 use crate::core::errors::Result;
 use crate::core::os::errors::{ECONNREFUSED, ETIMEDOUT};
-use crate::core::os::waiting::{self, Punctual};
+use crate::core::os::waiting;
 
 /// So many connections are being opened at a time: more would overflow the queues of servers.
 const OPENING: usize = 128;
 /// Silent connections are looked for so often, in nanoseconds.
 const SWEEP: u64 = 20_000_000;
+const NO_LANE: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
 
 /// What to do.
@@ -72,64 +73,9 @@ impl TcpLoad {
             opened: 0,
             alive: 0,
             lanes: Vec::new(),
-            course: Course::new(plan.terms)?,
+            course: Course::new(plan.terms, SWEEP)?,
             plan,
         })
-    }
-
-    /// Go on for about `slice`, or until a signal comes; false is the end.
-    pub fn step(&mut self, slice: Duration) -> Result<bool> {
-        let punctual = self.plan.terms.rate.map(|_| Punctual::now());
-        let end = self.course.now() + slice.as_nanos() as u64;
-        while !self.course.is_over() {
-            let mut now = self.course.now();
-            if !self.course.begun() {
-                self.open_more(now);
-                if self.opening == 0 {
-                    now = self.begin();
-                }
-            }
-            self.course.deal(now);
-            while let Some(lane) = self.course.next_marked() {
-                self.talk(self.lanes[lane], now);
-            }
-            self.course.close(now);
-            if self.course.sweeps(now, SWEEP) {
-                self.sweep(now);
-            }
-            if self.finished(now) {
-                self.course.end(now);
-                break;
-            }
-            let now = self.course.now();
-            if now >= end {
-                return Ok(true);
-            }
-            let limit = Duration::from_nanos((end - now).min(SWEEP).min(self.course.leisure(now)));
-            let interrupted = if punctual.is_some() {
-                waiting::select_exactly(&mut self.poll, &mut self.events, limit)?
-            } else {
-                waiting::select(&mut self.poll, &mut self.events, Some(limit))?
-            };
-            if interrupted {
-                return Ok(true);
-            }
-            self.serve();
-        }
-        Ok(false)
-    }
-
-    /// What came of it so far.
-    #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.course.tally
-    }
-
-    /// How far it is.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        let pending = self.links.iter().map(|link| link.talk.in_flight()).sum();
-        self.course.progress(self.opened, self.alive, pending)
     }
 
     /// Begin connections until enough are under way.
@@ -141,7 +87,7 @@ impl TcpLoad {
                 Ok(stream)
             });
             let talk = Talk::new(&self.plan.script, key);
-            let mut link = Link { stream: None, state: State::Gone, talk, lane: usize::MAX };
+            let mut link = Link { stream: None, state: State::Gone, talk, lane: NO_LANE };
             match opened {
                 Ok(stream) => {
                     link.stream = Some(stream);
@@ -157,35 +103,13 @@ impl TcpLoad {
     }
 
     /// All connections are open or have failed: the clock starts.
-    fn begin(&mut self) -> u64 {
+    fn begin(&mut self) {
         let is_open = |(key, link): (usize, &Link)| matches!(link.state, State::Open).then_some(key);
         self.lanes = self.links.iter().enumerate().filter_map(is_open).collect();
         for (lane, key) in self.lanes.iter().enumerate() {
             self.links[*key].lane = lane;
         }
-        self.course.begin(self.lanes.len())
-    }
-
-    fn finished(&self, now: u64) -> bool {
-        let idle = |key: &usize| {
-            let link = &self.links[*key];
-            !matches!(link.state, State::Open) || self.course.is_idle(link.lane, link.talk.in_flight(), now)
-        };
-        self.course.begun() && (self.alive == 0 || (self.course.dealt_all(now) && self.lanes.iter().all(idle)))
-    }
-
-    /// Look for connections that have been silent for too long.
-    fn sweep(&mut self, now: u64) {
-        for key in 0..self.links.len() {
-            let silence = match self.links[key].state {
-                State::Opening { since } => now.saturating_sub(since),
-                State::Open => self.links[key].talk.silence(now),
-                State::Gone => continue,
-            };
-            if silence >= self.course.patience() {
-                self.fail(key, Fault::Os(ETIMEDOUT));
-            }
-        }
+        self.course.begin(self.lanes.len());
     }
 
     fn serve(&mut self) {
@@ -233,9 +157,9 @@ impl TcpLoad {
     }
 
     /// Begin what messages may be begun, and write.
-    fn talk(&mut self, key: usize, now: u64) {
+    fn say(&mut self, key: usize, now: u64) {
         let link = &mut self.links[key];
-        if !self.course.begun() || !matches!(link.state, State::Open) {
+        if link.lane == NO_LANE || !matches!(link.state, State::Open) {
             return;
         }
         for _ in 0..self.course.room(link.lane, link.talk.in_flight(), now) {
@@ -286,7 +210,7 @@ impl TcpLoad {
             {
                 return self.fail(key, fault);
             }
-            self.talk(key, now);
+            self.say(key, now);
             // A short read has emptied the socket, unless the end is in sight, which is told only once.
             if count < self.buffer.len() && !ending {
                 return;
@@ -319,6 +243,66 @@ impl TcpLoad {
     }
 }
 
+impl Driver for TcpLoad {
+    fn course(&self) -> &Course {
+        &self.course
+    }
+
+    fn course_mut(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn progress(&self) -> Progress {
+        let pending = self.links.iter().map(|link| link.talk.in_flight()).sum();
+        self.course.progress(self.opened, self.alive, pending)
+    }
+
+    fn open(&mut self, now: u64) {
+        self.open_more(now);
+        if self.opening == 0 {
+            self.begin();
+        }
+    }
+
+    fn talk(&mut self, lane: usize, now: u64) {
+        self.say(self.lanes[lane], now);
+    }
+
+    /// Look for connections that have been silent for too long.
+    fn sweep(&mut self, now: u64) {
+        for key in 0..self.links.len() {
+            let silence = match self.links[key].state {
+                State::Opening { since } => now.saturating_sub(since),
+                State::Open => self.links[key].talk.silence(now),
+                State::Gone => continue,
+            };
+            if silence >= self.course.patience() {
+                self.fail(key, Fault::Os(ETIMEDOUT));
+            }
+        }
+    }
+
+    fn finished(&self, now: u64) -> bool {
+        let idle = |key: &usize| {
+            let link = &self.links[*key];
+            !matches!(link.state, State::Open) || self.course.is_idle(link.lane, link.talk.in_flight(), now)
+        };
+        self.alive == 0 || (self.course.dealt_all(now) && self.lanes.iter().all(idle))
+    }
+
+    fn listen(&mut self, limit: Duration) -> Result<bool> {
+        let interrupted = if self.plan.terms.rate.is_some() {
+            waiting::select_exactly(&mut self.poll, &mut self.events, limit)?
+        } else {
+            waiting::select(&mut self.poll, &mut self.events, Some(limit))?
+        };
+        if !interrupted {
+            self.serve();
+        }
+        Ok(interrupted)
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -326,8 +310,8 @@ mod tests {
     use super::*;
     use crate::core::serving::connection::{Faults, Limits, NEVER};
     use crate::core::serving::echo;
-    use crate::core::serving::reactor::Plan as ServerPlan;
     use crate::core::serving::running::Running;
+    use crate::core::serving::service::Plan as ServerPlan;
 
     fn echo(workers: usize, faults: Option<Faults>) -> (Running, SocketAddr) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -356,7 +340,7 @@ mod tests {
     fn echo_answers_and_ends() {
         let (server, address) = echo(2, None);
         let load = run(plan(address, b"hello"));
-        assert_eq!((load.tally().sent, load.tally().answered, load.tally().lost), (1000, 1000, 0));
+        assert_eq!((load.course.tally.sent, load.course.tally.answered, load.course.tally.lost), (1000, 1000, 0));
         assert_eq!((load.progress().opened, load.progress().alive, load.progress().pending), (8, 8, 0));
         drop(load);
         server.control.begin_stop(5_000_000_000);
@@ -372,25 +356,25 @@ mod tests {
         let mut plan = plan(address, b"hello");
         plan.terms = Terms { rate: Some(2_000_000), depth: 200, until: Until::Time(100_000_000), ..plan.terms };
         let load = run(plan);
-        assert_eq!((load.tally().sent, load.progress().unsent), (200, 0));
-        assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
-        assert_eq!(load.tally().lag.summary().unwrap().count, 200);
+        assert_eq!((load.course.tally.sent, load.progress().unsent), (200, 0));
+        assert_eq!(load.course.tally.answered + load.course.tally.lost, load.course.tally.sent);
+        assert_eq!(load.course.tally.lag.summary().unwrap().count, 200);
     }
 
     #[test]
     fn every_wrong_answer_is_noticed() {
         let (_server, address) = echo(1, None);
         let load = run(plan(address, b"hallo"));
-        assert_eq!((load.tally().answered, load.tally().wrong), (0, 1000));
+        assert_eq!((load.course.tally.answered, load.course.tally.wrong), (0, 1000));
     }
 
     #[test]
     fn resets_are_counted_and_end_a_connection() {
         let (_server, address) = echo(1, Some(Faults { reset_after: 100, ..Faults::NONE }));
         let load = run(plan(address, b"hello"));
-        assert_eq!(load.tally().faults.values().sum::<u64>(), 8);
+        assert_eq!(load.course.tally.faults.values().sum::<u64>(), 8);
         assert_eq!((load.progress().opened, load.progress().alive), (8, 0));
-        assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
+        assert_eq!(load.course.tally.answered + load.course.tally.lost, load.course.tally.sent);
     }
 
     #[test]
@@ -401,8 +385,8 @@ mod tests {
         let mut plan = Plan { connections: 2, ..plan(address, b"hello") };
         plan.terms.timeout = Duration::from_millis(100);
         let load = run(plan);
-        assert_eq!(load.tally().faults[&Fault::Os(ETIMEDOUT)], 2);
-        assert_eq!((load.tally().sent, load.tally().lost), (6, 6));
+        assert_eq!(load.course.tally.faults[&Fault::Os(ETIMEDOUT)], 2);
+        assert_eq!((load.course.tally.sent, load.course.tally.lost), (6, 6));
     }
 
     #[test]
@@ -411,7 +395,7 @@ mod tests {
         let address = held.local_addr().unwrap();
         drop(held);
         let load = run(plan(address, b"hello"));
-        assert_eq!(load.tally().faults[&Fault::Os(ECONNREFUSED)], 8);
-        assert_eq!((load.progress().opened, load.tally().sent), (0, 0));
+        assert_eq!(load.course.tally.faults[&Fault::Os(ECONNREFUSED)], 8);
+        assert_eq!((load.progress().opened, load.course.tally.sent), (0, 0));
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::ledger::Verdict;
-use super::{Course, Datagrams, Fault, Ledger, Progress, Tally, Terms};
+use super::{Course, Datagrams, Driver, Fault, Ledger, Progress, Terms};
 use crate::core::errors::Result;
 use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing};
 use crate::core::os::errors::{errno, is_transient};
-use crate::core::os::waiting::{Punctual, Watched};
+use crate::core::os::waiting::Watched;
 
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Lost datagrams are looked for so often, in nanoseconds.
@@ -52,7 +52,7 @@ pub struct UdpLoad {
 impl UdpLoad {
     /// Open the sockets; nothing is sent yet.
     pub fn new(plan: Plan) -> Result<Self> {
-        let mut course = Course::new(plan.terms)?;
+        let mut course = Course::new(plan.terms, SWEEP)?;
         let mut lines = Vec::with_capacity(plan.sockets);
         for _ in 0..plan.sockets {
             match open(plan.target) {
@@ -63,7 +63,6 @@ impl UdpLoad {
                 Err(error) => return Err(error.into()),
             }
         }
-        course.begin(lines.len());
         Ok(Self {
             watched: Watched::new(lines.iter().map(|line| &line.socket)),
             ready: Vec::new(),
@@ -73,47 +72,6 @@ impl UdpLoad {
             course,
             plan,
         })
-    }
-
-    /// Go on for about `slice`, or until a signal comes; false is the end.
-    pub fn step(&mut self, slice: Duration) -> Result<bool> {
-        let _punctual = self.plan.terms.rate.map(|_| Punctual::now());
-        let end = self.course.now() + slice.as_nanos() as u64;
-        while !self.course.is_over() {
-            let now = self.course.now();
-            if now >= end {
-                return Ok(true);
-            }
-            self.course.deal(now);
-            while let Some(key) = self.course.next_marked() {
-                self.send(key);
-            }
-            self.course.close(now);
-            if self.course.sweeps(now, SWEEP) {
-                self.sweep(now);
-            }
-            if self.finished(now) {
-                self.course.end(now);
-            } else if self.ready.is_empty() {
-                self.wait(end)?;
-            }
-            self.receive_all();
-        }
-        Ok(false)
-    }
-
-    /// What came of it so far.
-    #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.course.tally
-    }
-
-    /// How far it is.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        let alive = self.lines.iter().filter(|line| !line.dead).count();
-        let pending = self.lines.iter().map(|line| line.ledger.in_flight()).sum();
-        self.course.progress(self.lines.len(), alive, pending)
     }
 
     fn send(&mut self, key: usize) {
@@ -193,37 +151,6 @@ impl UdpLoad {
         true
     }
 
-    /// Give up what was not answered in time, and try again where the system had no room.
-    fn sweep(&mut self, now: u64) {
-        for (key, line) in self.lines.iter_mut().enumerate() {
-            self.course.tally.lost += line.ledger.expire(now, self.course.patience());
-            self.course.mark(key);
-        }
-    }
-
-    fn finished(&self, now: u64) -> bool {
-        let idle = |(key, line): (usize, &Line)| line.dead || self.course.is_idle(key, line.ledger.in_flight(), now);
-        let mut lines = self.lines.iter();
-        lines.all(|line| line.dead) || (self.course.dealt_all(now) && self.lines.iter().enumerate().all(idle))
-    }
-
-    fn wait(&mut self, end: u64) -> Result<()> {
-        let now = self.course.now();
-        let limit = self.course.leisure(now).min(SWEEP).min(end.saturating_sub(now));
-        self.watched.wait(Duration::from_nanos(limit))?;
-        for key in 0..self.lines.len() {
-            let found = self.watched.found(key);
-            if found.writable {
-                self.lines[key].blocked = false;
-                self.course.mark(key);
-            }
-            if found.readable {
-                self.ready.push(key);
-            }
-        }
-        Ok(())
-    }
-
     /// Sending or receiving failed: by the network's word, or for a fault of this machine.
     fn failed(&mut self, key: usize, error: &io::Error) {
         if !self.course.tally.blame(error) {
@@ -245,6 +172,63 @@ impl UdpLoad {
         line.dead = true;
         self.course.tally.lost += line.ledger.expire(u64::MAX, 0);
         self.watched.forget(key);
+    }
+}
+
+impl Driver for UdpLoad {
+    fn course(&self) -> &Course {
+        &self.course
+    }
+
+    fn course_mut(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn progress(&self) -> Progress {
+        let alive = self.lines.iter().filter(|line| !line.dead).count();
+        let pending = self.lines.iter().map(|line| line.ledger.in_flight()).sum();
+        self.course.progress(self.lines.len(), alive, pending)
+    }
+
+    /// All sockets are.
+    fn open(&mut self, _: u64) {
+        self.course.begin(self.lines.len());
+    }
+
+    fn talk(&mut self, lane: usize, _: u64) {
+        self.send(lane);
+    }
+
+    /// Give up what was not answered in time, and try again where the system had no room.
+    fn sweep(&mut self, now: u64) {
+        for (key, line) in self.lines.iter_mut().enumerate() {
+            self.course.tally.lost += line.ledger.expire(now, self.course.patience());
+            self.course.mark(key);
+        }
+    }
+
+    fn finished(&self, now: u64) -> bool {
+        let idle = |(key, line): (usize, &Line)| line.dead || self.course.is_idle(key, line.ledger.in_flight(), now);
+        self.lines.iter().all(|line| line.dead)
+            || (self.course.dealt_all(now) && self.lines.iter().enumerate().all(idle))
+    }
+
+    fn listen(&mut self, limit: Duration) -> Result<bool> {
+        if self.ready.is_empty() {
+            self.watched.wait(limit)?;
+            for key in 0..self.lines.len() {
+                let found = self.watched.found(key);
+                if found.writable {
+                    self.lines[key].blocked = false;
+                    self.course.mark(key);
+                }
+                if found.readable {
+                    self.ready.push(key);
+                }
+            }
+        }
+        self.receive_all();
+        Ok(false)
     }
 }
 
@@ -307,17 +291,17 @@ mod tests {
     fn an_echo_under_load_answers_everything() {
         let (echo, target) = serve(b"ACK: ");
         let load = run(plan(target, 20_000));
-        assert_eq!((load.tally().sent, load.tally().answered, load.tally().wrong), (20_000, 20_000, 0));
+        assert_eq!((load.course.tally.sent, load.course.tally.answered, load.course.tally.wrong), (20_000, 20_000, 0));
         assert_eq!(echo.shared().counts().messages, 20_000);
         let mut many = Plan { sockets: 5, ..plan(target, 1000) };
         many.terms.depth = 1;
         let many = run(many);
-        assert_eq!((many.tally().sent, many.tally().answered), (1000, 1000));
+        assert_eq!((many.course.tally.sent, many.course.tally.answered), (1000, 1000));
         let mut steady = Plan { sockets: 5, ..plan(target, 0) };
         steady.terms = Terms { rate: Some(1_000_000), until: Until::Time(100_000_000), ..steady.terms };
         let steady = run(steady);
-        assert_eq!((steady.tally().sent, steady.progress().unsent), (100, 0));
-        assert_eq!(steady.tally().answered + steady.tally().lost, steady.tally().sent);
+        assert_eq!((steady.course.tally.sent, steady.progress().unsent), (100, 0));
+        assert_eq!(steady.course.tally.answered + steady.course.tally.lost, steady.course.tally.sent);
         echo.shared().end(None);
         assert!(echo.wait(LIMIT).unwrap());
     }
@@ -328,7 +312,7 @@ mod tests {
         let mut wrong = plan(target, 3);
         wrong.terms.timeout = Duration::from_millis(200);
         let load = run(wrong);
-        assert_eq!((load.tally().answered, load.tally().wrong, load.tally().lost), (0, 3, 3));
+        assert_eq!((load.course.tally.answered, load.course.tally.wrong, load.course.tally.lost), (0, 3, 3));
         echo.shared().end(Some(Duration::ZERO));
         assert!(echo.wait(LIMIT).unwrap());
     }
@@ -338,8 +322,8 @@ mod tests {
         let (socket, target) = bound();
         drop(socket);
         let load = run(Plan { sockets: 3, ..plan(target, 300) });
-        assert_eq!((load.progress().alive, load.tally().answered), (0, 0));
-        assert!(load.tally().faults[&Fault::Os(ECONNREFUSED)] >= 3);
-        assert_eq!(load.tally().lost, load.tally().sent);
+        assert_eq!((load.progress().alive, load.course.tally.answered), (0, 0));
+        assert!(load.course.tally.faults[&Fault::Os(ECONNREFUSED)] >= 3);
+        assert_eq!(load.course.tally.lost, load.course.tally.sent);
     }
 }

@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 
 use super::connection::Faults;
-use super::links::{Closing, Links};
-use super::reactor::{Plan, Reactor, Service};
+use super::links::Links;
+use super::reactor::Reactor;
 use super::running::Running;
+use super::service::{Plan, Service};
 use crate::core::errors::Result;
 
 /// The service: every byte is a message of its own and its own answer.
@@ -23,16 +24,6 @@ impl Service for Echo {
             links.send(key, data, now);
         }
     }
-
-    fn ended(&mut self, links: &mut Links<()>, key: usize, now: u64) {
-        if let Some(link) = links.get_mut(key) {
-            link.machine.ended(now);
-        }
-    }
-
-    fn relieved(&mut self, _: &mut Links<()>, _: usize, _: u64) {}
-
-    fn closed(&mut self, _: Closing<()>) {}
 }
 
 /// Begin to echo with `workers` threads; the listener does not block.

@@ -14,7 +14,7 @@ use slab::Slab;
 use super::connection::{Closed, Connection, Faults, Limits, NEVER};
 use super::control::{Control, Newcomer};
 use super::lingering::Lingering;
-use super::reactor::Plan;
+use super::service::Plan;
 use crate::core::os::streams;
 
 /// An output buffer larger than this is given back when it is empty.

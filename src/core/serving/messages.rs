@@ -11,7 +11,8 @@ use mio::{Events, Poll};
 
 use super::control::Control;
 use super::links::{Closing, Links};
-use super::reactor::{EVENTS, Plan, Reactor, Service};
+use super::reactor::{EVENTS, Reactor};
+use super::service::{Plan, Service};
 use crate::core::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
 use crate::core::latch::lock;
 use crate::core::os::waiting;

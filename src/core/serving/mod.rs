@@ -2,7 +2,7 @@
 //!
 //! [`connection`] is the machine, [`reactor`] the loop, with [`links`] (its sockets), `door` (its listener) and
 //! `lingering` (sockets whose last bytes are on their way); [`control`] is what the loops of a server share, [`running`]
-//! their threads; [`echo`] and [`messages`] are services.
+//! their threads; [`service`] says what a service has to know, [`echo`] and [`messages`] are two.
 
 pub mod connection;
 pub mod control;
@@ -13,3 +13,4 @@ pub mod links;
 pub mod messages;
 pub mod reactor;
 pub mod running;
+pub mod service;

@@ -1,6 +1,6 @@
 //! The native reactor: one mio loop that accepts, reads and writes, and lets connection machines decide.
 //!
-//! A [`Service`] (echo, messages, chat) says what becomes of the bytes. The loop comes in two halves, so that whoever
+//! A [`Service`] says what becomes of the bytes. The loop comes in two halves, so that whoever
 //! turns it can wait between them without holding a lock: [`Reactor::prepare`], a poll, [`Reactor::process`].
 
 use std::io;
@@ -12,10 +12,11 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 
-use super::connection::{Closed, Faults, Limits, NEVER};
+use super::connection::{Closed, Faults, NEVER};
 use super::control::{Control, Mailbox, Newcomer};
 use super::door::{Door, Knock};
-use super::links::{Closing, Links, Taken};
+use super::links::{Links, Taken};
+use super::service::{Plan, Service};
 use crate::core::os::inherited::claim;
 use crate::core::os::{streams, waiting};
 
@@ -25,55 +26,6 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 pub const EVENTS: usize = 1024;
 /// Accepted in one turn, so that a storm of connects does not starve those who are connected.
 const ACCEPTS: usize = 256;
-
-/// What the reactors of a server are to keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// At most so many at once; more wait in the backlog.
-    pub max_connections: u64,
-    /// The limits of each.
-    pub limits: Limits,
-    /// Send small writes at once.
-    pub nodelay: bool,
-    /// Let the system probe silent peers.
-    pub keepalive: bool,
-}
-
-/// What becomes of the bytes: called by the loop, never at the same time twice.
-pub trait Service {
-    /// What it keeps for each connection.
-    type State: Default;
-    /// At most so many bytes of one read.
-    const CHUNK: usize = 256 * 1024;
-    /// For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one.
-    const PATIENCE: u64 = NEVER;
-    /// Bytes came in.
-    fn received(&mut self, links: &mut Links<Self::State>, key: usize, data: &[u8], now: u64);
-    /// The peer will send no more.
-    fn ended(&mut self, links: &mut Links<Self::State>, key: usize, now: u64);
-    /// There is room to write again for a link that is `held`.
-    fn relieved(&mut self, links: &mut Links<Self::State>, key: usize, now: u64);
-    /// The connection is gone.
-    fn closed(&mut self, link: Closing<Self::State>);
-    /// Somebody has come.
-    fn opened(&mut self, _links: &mut Links<Self::State>, _key: usize, _now: u64) {}
-    /// What to say to newcomers who cannot be taken in, if so.
-    fn refusal(&self) -> Option<&'static [u8]> {
-        None
-    }
-    /// All that was ready has been dealt with; called again until no connection was touched.
-    fn turned(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
-    /// A stop has begun: the connections will be told to finish.
-    fn stopping(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
-    /// When `turned` is to be called at the latest.
-    fn deadline(&self) -> u64 {
-        NEVER
-    }
-    /// It has enough to deal with: what else is ready is read in the next turn.
-    fn full(&self) -> bool {
-        false
-    }
-}
 
 /// One loop.
 pub struct Reactor<S: Service> {

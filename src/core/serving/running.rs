@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::Control;
-use super::reactor::{Loops, Service};
+use super::reactor::Loops;
+use super::service::Service;
 use crate::core::errors::Result;
 use crate::core::latch::Latch;
 
@@ -48,8 +49,9 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::super::connection::{Limits, NEVER};
-    use super::super::links::{Closing, Links};
-    use super::super::reactor::{Plan, Reactor};
+    use super::super::links::Links;
+    use super::super::reactor::Reactor;
+    use super::super::service::Plan;
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(20);
@@ -64,16 +66,6 @@ mod tests {
             assert!(data != b"!", "stepped on");
             links.send(key, data, now);
         }
-
-        fn ended(&mut self, links: &mut Links<()>, key: usize, now: u64) {
-            if let Some(link) = links.get_mut(key) {
-                link.machine.ended(now);
-            }
-        }
-
-        fn relieved(&mut self, _: &mut Links<()>, _: usize, _: u64) {}
-
-        fn closed(&mut self, _: Closing<()>) {}
     }
 
     #[test]

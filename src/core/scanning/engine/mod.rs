@@ -289,3 +289,78 @@ fn flight(flights: &[Flight], token: u64) -> Option<&Flight> {
 fn timeout_of(plan: &Plan, host: &Host, doublings: usize) -> i64 {
     if plan.adaptive { plan.timeout.min(host.timeout << doublings) } else { plan.timeout }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const ROUND_TRIP: i64 = 10 * MS;
+    const STACK: usize = 128 << 10;
+
+    fn plan(ports: Vec<u16>) -> Plan {
+        let first_ports = ports.len() as u64;
+        Plan {
+            ranges: Vec::new(),
+            ports,
+            first_ports,
+            timeout: SECOND,
+            retries: 0,
+            adaptive: true,
+            concurrency: 1 << 16,
+            interval: 0,
+            threads: 1,
+            random: true,
+            seed: 3,
+            shard: 0,
+            shards: 1,
+            banner: 0,
+            keep: 1,
+            trace: false,
+        }
+    }
+
+    /// Scan a host of which every fiftieth port refuses, until it dies at `dies` and says nothing any more.
+    fn scan(dies: i64) -> Tally {
+        let mut engine = ScanEngine::new(plan((1..=u16::MAX).collect()), 1, 0);
+        let (mut now, mut expired) = (0, Vec::new());
+        let mut arrivals = VecDeque::new();
+        while !engine.finished() {
+            let mut sent = 0;
+            while sent < 64
+                && let Some(probe) = engine.next(now)
+            {
+                sent += 1;
+                now += MS / 100;
+                if now < dies && probe.port % 50 == 0 {
+                    arrivals.push_back((now + ROUND_TRIP, probe.token));
+                }
+            }
+            if sent < 64 {
+                let next = engine.wakeup(now).into_iter().chain(arrivals.front().map(|arrival| arrival.0)).min();
+                now = next.unwrap().max(now + MS / 10);
+            }
+            while let Some(&(arrival, token)) = arrivals.front()
+                && arrival <= now
+            {
+                arrivals.pop_front();
+                engine.answer(token, Answer::Refused, now);
+            }
+            expired.clear();
+            engine.expire(now, &mut expired);
+        }
+        engine.tally()
+    }
+
+    #[test]
+    fn a_host_that_dies_with_many_ports_waiting_takes_no_stack() {
+        for dies in [SECOND / 2, SECOND] {
+            let scan = thread::Builder::new().stack_size(STACK).spawn(move || scan(dies)).unwrap();
+            let tally = scan.join().unwrap();
+            assert_eq!(tally.states.iter().sum::<u64>(), 65535);
+            assert!(tally.states[State::Closed as usize] > 0, "it did answer at first");
+        }
+    }
+}
