@@ -1,13 +1,13 @@
 //! The chat server and its hub, for Python.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::owned;
-use super::serving::{ReactorRun, ServerPlan, wait_in_slices};
+use super::serving::{ReactorRun, ServerPlan};
+use super::signals::{wait_for_end, wait_in_slices};
 use crate::core::chat::hub;
 use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
@@ -59,7 +59,7 @@ pub struct ChatRun {
 impl ChatRun {
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        wait_in_slices(py, timeout, |slice| self.run.running.wait(slice))
+        wait_for_end(py, timeout, |slice| self.run.running.wait(slice))
     }
 
     /// Give the time on the clock of `members`, in nanoseconds.
@@ -88,10 +88,16 @@ impl ChatRun {
     }
 
     /// Wait at most `timeout` seconds for events and give them, with the number of those lost; None at the end.
-    fn events(&self, py: Python<'_>, timeout: f64) -> Option<(Vec<Event>, u64)> {
-        let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::ZERO);
-        let (events, lost) = py.detach(|| self.run.shared.wait(timeout))?;
-        Some((events.into(), lost))
+    fn events(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<(Vec<Event>, u64)>> {
+        let told = wait_in_slices(py, timeout, |slice| {
+            Ok(match self.run.shared.wait(slice) {
+                Some((events, 0)) if events.is_empty() => None,
+                told => Some(told),
+            })
+        })?;
+        // Nothing yet, unlike the end.
+        let told = told.unwrap_or_else(|| Some(Default::default()));
+        Ok(told.map(|(events, lost)| (events.into(), lost)))
     }
 }
 

@@ -1,11 +1,11 @@
 //! The scanner as Python sees it.
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use super::signals::wait_in_slices;
 use crate::core::errors::Error;
 use crate::core::latch::lock;
 use crate::core::scanning::driver::ScanRun as CoreRun;
@@ -91,9 +91,8 @@ pub struct ScanRun {
 impl ScanRun {
     /// Wait at most `timeout` seconds for kept outcomes and give those there are.
     fn wait<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyList>> {
-        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-        let outcomes = py.detach(|| self.run.wait(timeout))?;
-        outcomes_of(py, outcomes)
+        let outcomes = wait_in_slices(py, timeout, |slice| self.run.wait(slice))?;
+        outcomes_of(py, outcomes.unwrap_or_default())
     }
 
     /// Give the totals so far.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -13,7 +12,8 @@ use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 use super::buffer::{bytes_of, list_of};
 use super::framing::{Framer, frame_error};
 use super::owned;
-use crate::core::errors::{Error, Result};
+use super::signals::wait_for_end;
+use crate::core::errors::Error;
 use crate::core::latch::lock;
 use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
 use crate::core::serving::control::{Control, Stats};
@@ -21,9 +21,6 @@ use crate::core::serving::echo;
 use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
 use crate::core::serving::running::Running;
 use crate::core::serving::service::Plan;
-
-/// How soon Ctrl-C is seen, at the latest.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// A TCP server under way: its end, its counters, and what a fork is to it.
 #[pyclass(frozen, subclass, module = "oxisock._native")]
@@ -85,22 +82,6 @@ fn fields(stats: Stats) -> [u64; 13] {
     ]
 }
 
-/// Wait at most `timeout` seconds for what `wait` waits for; say whether it came.
-pub fn wait_in_slices(py: Python<'_>, timeout: f64, wait: impl Fn(Duration) -> Result<bool> + Sync) -> PyResult<bool> {
-    let deadline =
-        Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
-        let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
-        if py.detach(|| wait(left.min(SLICE)))? {
-            return Ok(true);
-        }
-        if left.is_zero() {
-            return Ok(false);
-        }
-        py.check_signals()?;
-    }
-}
-
 /// Python's `ServerPlan`.
 #[derive(FromPyObject)]
 pub struct ServerPlan {
@@ -153,7 +134,7 @@ pub struct EchoRun {
 impl EchoRun {
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        wait_in_slices(py, timeout, |slice| self.run.wait(slice))
+        wait_for_end(py, timeout, |slice| self.run.wait(slice))
     }
 }
 

@@ -12,6 +12,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
 use super::owned;
+use super::signals::wait_for_end;
 use crate::core::errors::{Error, Result};
 use crate::core::latch::lock;
 use crate::core::udp::echo::Echo;
@@ -175,8 +176,8 @@ impl UdpEcho {
     }
 
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let limit = grace(Some(timeout))?.unwrap_or(Duration::MAX);
-        Ok(py.detach(|| self.echo.wait(limit))?)
+        grace(Some(timeout))?;
+        wait_for_end(py, timeout, |slice| self.echo.wait(slice))
     }
 
     fn abandon(&self) {

@@ -6,11 +6,12 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::SockAddr;
 
 use crate::core::errors::{Error, Result};
 use crate::core::latch::panicked;
 use crate::core::os::errors::{is_connected, is_under_way};
+use crate::core::os::streams;
 
 /// Count the ports from `first` to `last` that accept a connection, the ports dealt out to `threads` threads in turn.
 ///
@@ -31,7 +32,7 @@ pub fn run(host: IpAddr, first: u16, last: u16, threads: usize) -> Result<usize>
 }
 
 fn ask_every_nth(host: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<usize> {
-    let mut socket = fresh_socket(host)?;
+    let mut socket = streams::connecting((host, 0).into())?;
     let mut open = 0;
     for port in ports {
         let address = SockAddr::from(SocketAddr::new(host, port));
@@ -44,16 +45,9 @@ fn ask_every_nth(host: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<u
             Err(error) if !is_connected(&error) => {}
             _ => open += 1,
         }
-        socket = fresh_socket(host)?;
+        socket = streams::connecting((host, 0).into())?;
     }
     Ok(open)
-}
-
-fn fresh_socket(host: IpAddr) -> io::Result<Socket> {
-    let domain = if host.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 #[cfg(test)]

@@ -2,15 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// A descriptor to have in reserve, if there is one to be had.
 #[must_use]
 pub fn spare() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+/// A socket to connect to this address with, without waiting.
+pub fn connecting(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Set what a fresh connection needs; a connection that is reset already says so at its first read.

@@ -48,8 +48,10 @@ impl ScanRun {
         Ok(self.shared.latch.spawn(format!("oxisock-scan-{thread}"), whole)?)
     }
 
-    /// Wait at most `timeout` for outcomes, and take those there are; how a thread failed is told once, as an error.
-    pub fn wait(&self, timeout: Duration) -> Result<Vec<Outcome>> {
+    /// Wait at most `timeout` for outcomes, and take those there are; None where there may be some later.
+    ///
+    /// How a thread failed is told once, as an error.
+    pub fn wait(&self, timeout: Duration) -> Result<Option<Vec<Outcome>>> {
         self.shared.wait(timeout)
     }
 

@@ -79,10 +79,11 @@ impl Shared {
         std::mem::take(&mut *lock(&self.mailboxes[thread]))
     }
 
-    /// Wait at most `timeout` for outcomes, and take those there are.
-    pub(super) fn wait(&self, timeout: Duration) -> Result<Vec<Outcome>> {
+    /// Wait at most `timeout` for outcomes, and take those there are; None where there may be some later.
+    pub(super) fn wait(&self, timeout: Duration) -> Result<Option<Vec<Outcome>>> {
         let take = |results: &mut Results| std::mem::take(&mut results.outcomes);
-        Ok(self.latch.wait_for(timeout, Results::there, take)?.1)
+        let (ended, outcomes) = self.latch.wait_for(timeout, Results::there, take)?;
+        Ok((ended || !outcomes.is_empty()).then_some(outcomes))
     }
 
     /// The totals so far.

@@ -8,13 +8,13 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
 
 use super::engine::{ProbeOrder, ScanEngine};
 use super::shared::Shared;
 use super::{Addresses, Answer, Outcome, Plan, State};
 use crate::core::os::errors::{errno, is_connected, is_still_under_way, is_under_way};
-use crate::core::os::waiting;
+use crate::core::os::{streams, waiting};
 use crate::core::time::Clock;
 
 /// The poll token of the cancelling call.
@@ -185,7 +185,7 @@ impl Worker {
         let family = usize::from(address.is_ipv6());
         let socket = match self.spare[family].take() {
             Some(socket) => socket,
-            None => new_socket(address)?,
+            None => streams::connecting(address)?,
         };
         let target = SockAddr::from(address);
         match socket.connect(&target) {
@@ -325,10 +325,4 @@ impl Worker {
         let banner = (!reading.banner.is_empty()).then_some(reading.banner);
         self.found.push(Outcome { banner, ..reading.outcome });
     }
-}
-
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
