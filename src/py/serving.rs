@@ -14,7 +14,7 @@ use super::framing::{Framer, frame_error};
 use super::owned;
 use super::signals::wait_for_end;
 use crate::core::errors::Error;
-use crate::core::latch::lock;
+use crate::core::latch::{caught, lock};
 use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
 use crate::core::serving::control::{Control, Stats};
 use crate::core::serving::echo;
@@ -240,7 +240,7 @@ impl MessageReactor {
         if !replies.is_empty() {
             self.queue(replies)?;
         }
-        let Some(mut batch) = py.detach(|| self.reactor.turn()).map_err(Error::Io)? else {
+        let Some(mut batch) = py.detach(|| caught(|| Ok(self.reactor.turn()?)))? else {
             return Ok(None);
         };
         let items = self.items(py, &mut batch)?;

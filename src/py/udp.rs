@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 use super::owned;
 use super::signals::wait_for_end;
 use crate::core::errors::{Error, Result};
-use crate::core::latch::lock;
+use crate::core::latch::{caught, lock};
 use crate::core::udp::echo::Echo;
 use crate::core::udp::{Counts, Options, Shared, Turner};
 
@@ -125,11 +125,12 @@ impl UdpLoop {
 #[pymethods]
 impl UdpLoop {
     fn turn<'py>(&self, py: Python<'py>, replies: Vec<Option<PyBackedBytes>>) -> PyResult<Option<Bound<'py, PyList>>> {
-        let on = py.detach(|| -> Result<bool> {
+        let turn = || {
             let mut guard = self.locked();
             let turning = guard.as_mut().ok_or_else(|| Error::State("the loop is closed".to_owned()))?;
             Ok(turning.turner.turn(&replies))
-        })?;
+        };
+        let on = py.detach(|| caught(turn))?;
         if !on {
             return Ok(None);
         }

@@ -283,7 +283,7 @@ impl ChatRun {
             frames: Frames::default(),
         };
         let (control, loops) = Reactor::several(listener, plan, 1, None, chat)?;
-        Ok(Self { running: Running::start("oxisock-chat", &control, loops)?, shared })
+        Ok(Self { running: Running::start(|_| "oxisock-chat".into(), &control, loops)?, shared })
     }
 
     /// Who is there, and where, in order of joining.

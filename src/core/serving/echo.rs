@@ -29,5 +29,5 @@ impl Service for Echo {
 /// Begin to echo with `workers` threads; the listener does not block.
 pub fn start(listener: TcpListener, plan: Plan, workers: usize, faults: Option<Faults>) -> Result<Running> {
     let (control, loops) = Reactor::several(listener, plan, workers, faults, |_| Echo)?;
-    Running::start("oxisock-echo", &control, loops)
+    Running::start(|number| format!("oxisock-echo-{number}"), &control, loops)
 }

@@ -17,15 +17,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Turn each of these on a thread of its own, whose name is `name` and its number.
-    pub fn start<S>(name: &str, control: &Arc<Control>, loops: Loops<S>) -> Result<Self>
+    /// Turn each of these on a thread of its own, named by its number.
+    pub fn start<S>(name: impl Fn(usize) -> String, control: &Arc<Control>, loops: Loops<S>) -> Result<Self>
     where
         S: Service<State: Send> + Send + 'static,
     {
         // Where a thread cannot be had, dropping it ends those that could.
         let running = Self { control: Arc::clone(control), latch: Arc::default() };
         for (number, (poll, reactor)) in loops.into_iter().enumerate() {
-            running.latch.spawn(format!("{name}-{number}"), move || Ok(reactor.run(poll)?))?;
+            running.latch.spawn(name(number), move || Ok(reactor.run(poll)?))?;
         }
         Ok(running)
     }
@@ -77,7 +77,7 @@ mod tests {
             let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
             let plan = Plan { max_connections: 100, limits, nodelay: true, keepalive: false };
             let (control, loops) = Reactor::several(listener, plan, 3, None, |_| Mine).unwrap();
-            let running = Running::start("mine", &control, loops).unwrap();
+            let running = Running::start(|number| format!("mine-{number}"), &control, loops).unwrap();
             let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
             for client in &mut clients {
                 client.write_all(b"?").unwrap();
