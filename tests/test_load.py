@@ -21,7 +21,8 @@ import pytest
 
 from commands import environment, listening, oxisock, refusing, silent, terminal_text
 from conftest import wait_until
-from oxisock import EchoServer, Faults, _native, load
+from oxisock import EchoServer, Faults, _native
+from oxisock.load import plan as load
 from oxisock.cli import main
 from oxisock.framing.specs import parse_codec
 

@@ -88,7 +88,6 @@ __all__ = [
 if TYPE_CHECKING:
     # Type checkers see the engine that is selected unless somebody says otherwise.
     from . import native as native
-    from . import presets as presets
     from . import pure as pure
     from .native import *  # noqa: F403
 else:

@@ -104,3 +104,9 @@ def __getattr__(name: str) -> object:
     from .aio.faces import bind
 
     return bind(impl)
+
+
+if not TYPE_CHECKING:
+    from . import __all__ as _names
+
+    __all__ = [name for name in _names if name != "__version__"]

@@ -1,1 +1,1 @@
-"""Chat."""
+"""Chat: ``server`` is the room, ``client`` somebody in it."""

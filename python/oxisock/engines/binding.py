@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,25 +95,23 @@ class Functions:
     So bound functions compare equal wherever they were taken from, and can be pickled.
     """
 
+    _made: ClassVar[dict[tuple[type[Functions], Engine], Functions]] = {}
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @classmethod
     def of(cls, engine: Engine) -> Self:
         """Give the functions bound to an engine."""
-        return _functions(cls, engine)
+        found = cls._made.get((cls, engine))
+        if not isinstance(found, cls):
+            found = cls._made.setdefault((cls, engine), cls(engine))
+        assert isinstance(found, cls)
+        return found
 
     def __reduce__(self) -> tuple[Callable[..., Functions], tuple[type[Functions], Impl]]:
         return _rebuilt, (type(self), self._engine.impl)
 
 
-F = TypeVar("F", bound=Functions)
-
-
-@cache
-def _functions(kind: type[F], engine: Engine) -> F:
-    return kind(engine)
-
-
-def _rebuilt(kind: type[F], impl: Impl) -> F:
+def _rebuilt(kind: type[Functions], impl: Impl) -> Functions:
     return kind.of(engine(impl))
