@@ -22,9 +22,9 @@ import pytest
 from commands import environment, listening, oxisock, refusing, silent, terminal_text
 from conftest import wait_until
 from oxisock import EchoServer, Faults, _native
-from oxisock.load import plan as load
 from oxisock.cli import main
 from oxisock.framing.specs import parse_codec
+from oxisock.load import plan as load
 
 DOCS = Path(__file__).parent.parent / "docs" / "load.md"
 LOCAL = "127.0.0.1"

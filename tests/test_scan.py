@@ -446,10 +446,10 @@ def test_a_plan_of_a_slash_8_is_small() -> None:
 
     from oxisock.scanning.plan import ScanOptions, make_job
 
-    make_job("10.0.0.1", "-", (), (), ScanOptions())
+    make_job("10.0.0.1", "-", ScanOptions())
     tracemalloc.start()
     try:
-        job = make_job("10.0.0.0/8", "-", (), (), ScanOptions())
+        job = make_job("10.0.0.0/8", "-", ScanOptions())
         size = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()

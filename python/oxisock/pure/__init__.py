@@ -16,11 +16,6 @@ from ..serving import threaded as _threaded
 from ..serving.requests import Requests as _Requests
 from ..udp import servers as _udp
 
-if TYPE_CHECKING:
-    from ..aio.faces import Aio as _Aio
-
-    aio: _Aio
-
 impl: _Impl = "pure"
 _engine = _of(impl)
 

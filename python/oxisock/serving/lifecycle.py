@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 from ..engines.binding import Bound
 from ..engines.serving import NEVER
 from ..types import Peer, ServerStats, StopReport
+from . import log
 
 if TYPE_CHECKING:
     import socket
@@ -285,7 +286,10 @@ def _stop_all() -> None:
         running.begin_stop(0.0)
     deadline = time.monotonic() + _EXIT_SECONDS
     for running in servers:
-        running.wait(max(0.0, deadline - time.monotonic()))
+        try:
+            running.wait(max(0.0, deadline - time.monotonic()))
+        except Exception:  # of a thread that ended for a reason of its own: the other servers stop all the same
+            log.log().exception("a server failed before the interpreter ended")
 
 
 def _after_fork_in_parent() -> None:
