@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     )
     what.add_argument("--exclude", action="append", default=[], metavar="TARGET", help="leave these targets out")
     what.add_argument("--exclude-ports", default=(), metavar="PORTS", help="leave these ports out")
-    what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts of the work")
+    what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts; needs --seed")
     family = what.add_mutually_exclusive_group()
     family.add_argument(
         "--family", type=int, choices=(4, 6), help="the addresses of a name to use (default: IPv4 first)"

@@ -5,6 +5,7 @@ A spec is a name and what the codec is called with, separated by colons: values 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -76,4 +77,9 @@ def _value(word: str) -> int | str:
 
 def _unescape(word: str) -> bytes:
     """The bytes of a delimiter as it is typed: UTF-8, with Python's escapes for what cannot be typed."""
-    return word.encode().decode("unicode_escape").encode("latin-1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # what Python only warns of is no escape
+        try:
+            return word.encode().decode("unicode_escape").encode("latin-1")
+        except DeprecationWarning:
+            raise ValueError(f"{word!r} has an escape that Python does not know") from None

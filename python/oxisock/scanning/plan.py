@@ -128,6 +128,9 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
     if random:
         ports, first_ports = _top_ports_first(ports)
     shard, shards = _read_shard(options.shard)
+    if options.shard is not None and options.seed is None:
+        # Parts of different orders overlap, and leave ports that nobody asks.
+        raise ValueError(f"shard={options.shard!r} needs a seed: expected the same one for all parts")
     concurrency = default_concurrency() if options.concurrency is None else whole(options.concurrency, "concurrency", 1)
     threads = 1 if options.threads is None else whole(options.threads, "threads", 1)
     return ScanPlan(

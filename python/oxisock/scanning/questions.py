@@ -19,6 +19,7 @@ from .options import ScanOptions
 from .plan import make_job, seconds
 from .running import reason_text, result_of
 from .services import port_number
+from .specs import read_target
 
 _TRY_SECONDS = 1.0  # how long wait_for_port gives one try
 _LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -148,4 +149,9 @@ def checked_host(host: str) -> str:
         raise TypeError(f"host={host!r}: expected a name or an address as text")
     if not host.strip():
         raise ValueError(f"host={host!r}: expected a name or an address")
+    # The system's resolver reads 127.0.0.010 as 127.0.0.8: what a scan refuses is no host here either.
+    try:
+        read_target(host.strip())
+    except ValueError as error:
+        raise ValueError(f"host={host!r}: {error}") from None
     return host.strip()

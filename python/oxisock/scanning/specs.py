@@ -209,7 +209,7 @@ def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[Given |
                 yield from _read_file(part[1:])
                 continue
             try:
-                yield _read_target(part)
+                yield read_target(part)
             except ValueError as error:
                 raise ValueError(f"{at}: {error}") from None
         position += len(element) + 1
@@ -234,7 +234,8 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _C_NUMBERS: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+))*\.?")
 
 
-def _read_target(part: str) -> Given | str:
+def read_target(part: str) -> Given | str:
+    """Give what one target is: addresses, or a name as it stands; ValueError, saying what was expected."""
     if not part.isascii() and any(char.isdigit() and not char.isascii() for char in part):
         raise ValueError("expected ASCII digits")
     if _ADDRESS_ONLY.fullmatch(part):
