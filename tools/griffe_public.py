@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 # Classes whose methods are bound to an engine and offered as functions, and the module that offers them.
 BINDERS = {
-    "oxisock": ("oxisock.scan.Scanner", "oxisock.request.Requests"),
+    "oxisock": ("oxisock.scanning.calls.Scanner", "oxisock.serving.requests.Requests"),
     "oxisock.aio": ("oxisock.aio.faces.Aio",),
 }
 # What a public name is called where it is defined, if not the same.
 RENAMED = {
-    "connect": "oxisock.framed_socket.FramedSocket.connect",
-    "presets": "oxisock.well_known.Presets",
+    "connect": "oxisock.framing.framed_socket.FramedSocket.connect",
+    "presets": "oxisock.framing.well_known.Presets",
 }
+# Where the keywords of ``**options`` stand, with their defaults.
+SPELLED_OUT = {"Unpack[ScanKeywords]": "oxisock.scanning.options.ScanOptions"}
 ENGINES = ("pure", "native", "_native", "engines", "cli", "bench")
 
 
@@ -48,7 +50,7 @@ class PublicNames(griffe.Extension):
         # Found all, before the first is put in its place: `oxisock.scan` is a function from here on, no module.
         for module, name, found in wanted:
             if isinstance(found, griffe.Function):
-                module.set_member(name, _function(found, name))
+                module.set_member(name, _function(found, name, pkg))
             else:
                 module.set_member(name, griffe.Alias(name, found, parent=module))
 
@@ -74,15 +76,30 @@ def _definitions(module: griffe.Module) -> Iterator[griffe.Object]:
             yield member
 
 
-def _function(method: griffe.Function, name: str) -> griffe.Function:
+def _function(method: griffe.Function, name: str, pkg: griffe.Module) -> griffe.Function:
     """Give a method as the function that is left when it is bound."""
     function = griffe.Function(
         name,
         lineno=method.lineno,
         endlineno=method.endlineno,
-        parameters=griffe.Parameters(*[one for one in method.parameters if one.name not in ("self", "cls")]),
+        parameters=griffe.Parameters(*_parameters(method, pkg)),
         returns=method.returns,
         docstring=method.docstring,
     )
     function.labels |= method.labels & {"async"}
     return function
+
+
+def _parameters(method: griffe.Function, pkg: griffe.Module) -> Iterator[griffe.Parameter]:
+    for one in method.parameters:
+        options = SPELLED_OUT.get(str(one.annotation))
+        if options is not None:
+            for field in _at(pkg, options).attributes.values():
+                yield griffe.Parameter(
+                    field.name,
+                    annotation=field.annotation,
+                    kind=griffe.ParameterKind.keyword_only,
+                    default=str(field.value),
+                )
+        elif one.name not in ("self", "cls"):
+            yield one

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use oxisock::core::scan::Answer;
-use oxisock::core::scan::engine::ProbeOrder;
-use oxisock::core::scan::permutation::mix;
+use oxisock::core::scanning::Answer;
+use oxisock::core::scanning::engine::ProbeOrder;
+use oxisock::core::splitmix::mix;
 
 use crate::case::Case;
 

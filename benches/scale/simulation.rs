@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Instant;
 
-use oxisock::core::scan::engine::ScanEngine;
-use oxisock::core::scan::permutation::mix;
-use oxisock::core::scan::{Answer, Outcome, Plan, State, Tally};
+use oxisock::core::scanning::engine::ScanEngine;
+use oxisock::core::scanning::{Answer, Outcome, Plan, State, Tally};
+use oxisock::core::splitmix::mix;
 
 use crate::case::Case;
 use crate::measure;

@@ -8,21 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .scan import Scanner as _Scanner
-from .selection import check as _check
-from .selection import selected as _selected
+from .engines.selection import check as _check
+from .engines.selection import selected as _selected
 
 impl = _selected()
 _check(impl)
-
-# Bound at once, because the function would otherwise hide behind the module of its name.
-_scanner: _Scanner = _Scanner.of(impl)
-check_host = _scanner.check_host
-scan = _scanner.scan
-scan_host = _scanner.scan_host
-scan_iter = _scanner.scan_iter
-scan_port = _scanner.scan_port
-wait_for_port = _scanner.wait_for_port
 
 __version__ = "0.1.0"
 
@@ -96,58 +86,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    # Type checkers see the pure engine, so no stub of the public face can drift.
+    # Type checkers see the engine that is selected unless somebody says otherwise.
     from . import native as native
-    from . import presets
-    from . import pure as _bound
     from . import pure as pure
-    from .chat import ChatEvent, ChatMember
-    from .errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
-    from .framing import Codec, Decoder
-    from .report import PortChange, ReportDiff, ScanReport
-    from .scan_run import Scan
-    from .servers import Faults
-    from .services import service_name
-    from .specs import parse_ports, parse_targets
-    from .targets import Targets
-    from .thread_connection import ThreadConnection
-    from .types import (
-        Datagram,
-        Peer,
-        PortResult,
-        PortState,
-        ProbeEvent,
-        Progress,
-        ScanStats,
-        ServerStats,
-        SkippedFrame,
-        StopReport,
-    )
-    from .udp import udp_request
-
-    Delimiter = _bound.Delimiter
-    Fixed = _bound.Fixed
-    LengthPrefix = _bound.LengthPrefix
-    Lines = _bound.Lines
-    MultiprocessingPrefix = _bound.MultiprocessingPrefix
-    Netstring = _bound.Netstring
-    OctetCounted = _bound.OctetCounted
-    Varint = _bound.Varint
-    FramedSocket = _bound.FramedSocket
-    connect = FramedSocket.connect
-
-    EchoServer = _bound.EchoServer
-    MessageServer = _bound.MessageServer
-    ThreadedServer = _bound.ThreadedServer
-    tcp_request = _bound._requests.tcp_request
-
-    UdpEchoServer = _bound.UdpEchoServer
-    UdpServer = _bound.UdpServer
-
-    ChatClient = _bound.ChatClient
-    ChatServer = _bound.ChatServer
+    from .native import *  # noqa: F403
 else:
-    # Everything else is loaded when the first of it is asked for, which keeps `import oxisock` light.
+    # Every name is loaded when the first of them is asked for, which keeps `import oxisock` light.
     _MODULES = ("aio", "native", "presets", "pure", "testing")
 
     def __getattr__(name: str) -> object:

@@ -8,10 +8,10 @@ from typing_extensions import disjoint_base
 from .engines.chat import HubClose, HubEvent, HubMember, HubPlan
 from .engines.framing import Buffer
 from .engines.framing import Framer as _AnyFramer
-from .engines.scan import EventTuple, OutcomeTuple, ScanPlan, TallyTuple
-from .engines.servers import Counters, FaultPlan, Item, Reply, ServerPlan
+from .engines.scanning import EventTuple, OutcomeTuple, ScanPlan, TallyTuple
+from .engines.serving import Counters, FaultPlan, Item, Reply, ServerPlan
 from .engines.udp import UdpPlan, UdpTally
-from .load import Figures, LoadPlan
+from .load.plan import Figures, LoadPlan
 from .types import Datagram, Peer, SkippedFrame
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .report import ScanReport
+    from .scanning.report import ScanReport
 
 
 class ScanInterrupted(KeyboardInterrupt):

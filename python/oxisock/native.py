@@ -1,49 +1,28 @@
-"""The faces bound to the native engine: Rust, written to be fast."""
+"""The public names bound to the native engine: Rust, written to be fast."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from typing import ClassVar
-
-from . import _native
-from . import chat as _chat
-from . import chat_client as _chat_client
-from . import framed_socket as _framed_socket
-from . import framing as _framing
-from . import request as _request
-from . import servers as _servers
-from . import threaded as _threaded
-from . import udp as _udp
-from . import well_known as _well_known
-from .chat import ChatEvent, ChatMember
-from .engines.framing import FramingModule as _FramingModule
-from .errors import ChatError, FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame, ScanInterrupted
-from .framing import Codec, Decoder
-from .report import PortChange, ReportDiff, ScanReport
-from .scan import Scanner as _Scanner
-from .scan_run import Scan
-from .selection import Impl as _Impl
-from .servers import Faults
-from .services import service_name
-from .specs import parse_ports, parse_targets
-from .targets import Targets
-from .thread_connection import ThreadConnection
-from .types import (
-    Datagram,
-    Peer,
-    PortResult,
-    PortState,
-    ProbeEvent,
-    Progress,
-    ScanStats,
-    ServerStats,
-    SkippedFrame,
-    StopReport,
-)
-from .udp import udp_request
+from .chat import client as _client
+from .chat import server as _chat
+from .common import *  # noqa: F403
+from .engines.binding import engine as _of
+from .engines.selection import Impl as _Impl
+from .framing import codecs as _codecs
+from .framing import framed_socket as _framed_socket
+from .framing.well_known import Presets as _Presets
+from .scanning.calls import Scanner as _Scanner
+from .serving import servers as _servers
+from .serving import threaded as _threaded
+from .serving.requests import Requests as _Requests
+from .udp import servers as _udp
 
 impl: _Impl = "native"
+_engine = _of(impl)
 
-_scanner: _Scanner = _Scanner.of(impl)
+
+# --- scanning ------------------------------------------------------------------------------------------------------
+
+_scanner = _Scanner.of(_engine)
 check_host = _scanner.check_host
 scan = _scanner.scan
 scan_host = _scanner.scan_host
@@ -51,183 +30,78 @@ scan_iter = _scanner.scan_iter
 scan_port = _scanner.scan_port
 wait_for_port = _scanner.wait_for_port
 
-# --- asyncio -------------------------------------------------------------------------------------------------------
+
+# --- framing -------------------------------------------------------------------------------------------------------
+
+
+class LengthPrefix(_codecs.LengthPrefix, engine=_engine): ...
+
+
+class Varint(_codecs.Varint, engine=_engine): ...
+
+
+class Netstring(_codecs.Netstring, engine=_engine): ...
+
+
+class Fixed(_codecs.Fixed, engine=_engine): ...
+
+
+class Delimiter(_codecs.Delimiter, engine=_engine): ...
+
+
+class Lines(_codecs.Lines, engine=_engine): ...
+
+
+class OctetCounted(_codecs.OctetCounted, engine=_engine): ...
+
+
+class MultiprocessingPrefix(_codecs.MultiprocessingPrefix, engine=_engine): ...
+
+
+class FramedSocket(_framed_socket.FramedSocket, engine=_engine): ...
+
+
+connect = FramedSocket.connect
+presets = _Presets.of(_engine)
+
+
+# --- servers and clients -------------------------------------------------------------------------------------------
+
+
+class EchoServer(_servers.EchoServer, engine=_engine): ...
+
+
+class MessageServer(_servers.MessageServer, engine=_engine): ...
+
+
+class ThreadedServer(_threaded.ThreadedServer, engine=_engine): ...
+
+
+tcp_request = _Requests.of(_engine).tcp_request
+
+
+class UdpServer(_udp.UdpServer, engine=_engine): ...
+
+
+class UdpEchoServer(_udp.UdpEchoServer, engine=_engine): ...
+
+
+class ChatServer(_chat.ChatServer, engine=_engine): ...
+
+
+class ChatClient(_client.ChatClient, engine=_engine): ...
 
 
 def __getattr__(name: str) -> object:
     """Give ``aio``: imported only when asked for, because it imports asyncio."""
     if name != "aio":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .aio import bind
+    from .aio.faces import bind
 
     return bind(impl)
 
 
-# --- framing -------------------------------------------------------------------------------------------------------
+if not TYPE_CHECKING:
+    from . import __all__ as _names
 
-
-class _Framing(_framing.Bound):
-    impl: ClassVar[_Impl] = impl
-    _engine: ClassVar[_FramingModule] = _native
-
-
-class LengthPrefix(_Framing, _framing.LengthPrefix):
-    __doc__ = _framing.LengthPrefix.__doc__
-
-
-class Varint(_Framing, _framing.Varint):
-    __doc__ = _framing.Varint.__doc__
-
-
-class Netstring(_Framing, _framing.Netstring):
-    __doc__ = _framing.Netstring.__doc__
-
-
-class Fixed(_Framing, _framing.Fixed):
-    __doc__ = _framing.Fixed.__doc__
-
-
-class Delimiter(_Framing, _framing.Delimiter):
-    __doc__ = _framing.Delimiter.__doc__
-
-
-class Lines(_Framing, _framing.Lines):
-    __doc__ = _framing.Lines.__doc__
-
-
-class OctetCounted(_Framing, _framing.OctetCounted):
-    __doc__ = _framing.OctetCounted.__doc__
-
-
-class MultiprocessingPrefix(_Framing, _framing.MultiprocessingPrefix):
-    __doc__ = _framing.MultiprocessingPrefix.__doc__
-
-
-class FramedSocket(_Framing, _framed_socket.FramedSocket):
-    __doc__ = _framed_socket.FramedSocket.__doc__
-
-
-connect = FramedSocket.connect
-presets: _well_known.Presets = _well_known.Presets(LengthPrefix, Delimiter, OctetCounted, MultiprocessingPrefix)
-# --- TCP servers ---------------------------------------------------------------------------------------------------
-
-
-class EchoServer(_servers.EchoServer):
-    __doc__ = _servers.EchoServer.__doc__
-    impl = "native"
-    _engine = _native
-
-
-class MessageServer(_servers.MessageServer):
-    __doc__ = _servers.MessageServer.__doc__
-    impl = "native"
-    _engine = _native
-    _framing = _native
-
-
-class ThreadedServer(_threaded.ThreadedServer):
-    __doc__ = _threaded.ThreadedServer.__doc__
-    impl = "native"
-
-
-_requests: _request.Requests = _request.Requests(FramedSocket)
-tcp_request = _requests.tcp_request
-
-# --- UDP -----------------------------------------------------------------------------------------------------------
-
-
-class UdpServer(_udp.UdpServer):
-    __doc__ = _udp.UdpServer.__doc__
-    impl = "native"
-    _engine = _native
-
-
-class UdpEchoServer(_udp.UdpEchoServer):
-    __doc__ = _udp.UdpEchoServer.__doc__
-    impl = "native"
-    _engine = _native
-
-
-# --- chat ----------------------------------------------------------------------------------------------------------
-
-
-class ChatServer(_chat.ChatServer):
-    __doc__ = _chat.ChatServer.__doc__
-    impl = "native"
-    _chat = _native
-
-
-class ChatClient(_chat_client.ChatClient):
-    __doc__ = _chat_client.ChatClient.__doc__
-    impl = "native"
-    _connect = FramedSocket.connect
-    _lines = Lines
-
-
-__all__ = [
-    "impl",
-    # scanning
-    "Scan",
-    "ScanInterrupted",
-    "check_host",
-    "scan",
-    "scan_host",
-    "scan_iter",
-    "scan_port",
-    "wait_for_port",
-    # targets, ports and services
-    "Targets",
-    "parse_ports",
-    "parse_targets",
-    "service_name",
-    # framing
-    "LengthPrefix",
-    "Varint",
-    "Netstring",
-    "Fixed",
-    "Delimiter",
-    "Lines",
-    "OctetCounted",
-    "MultiprocessingPrefix",
-    "Codec",
-    "Decoder",
-    "FrameCorrupt",
-    "FrameError",
-    "FrameTooLong",
-    "IncompleteFrame",
-    "FramedSocket",
-    "SkippedFrame",
-    "connect",
-    "presets",
-    # TCP servers
-    "EchoServer",
-    "Faults",
-    "MessageServer",
-    "ThreadConnection",
-    "ThreadedServer",
-    "tcp_request",
-    # chat
-    "ChatClient",
-    "ChatError",
-    "ChatEvent",
-    "ChatMember",
-    "ChatServer",
-    # values
-    "Datagram",
-    "Peer",
-    "PortResult",
-    "PortState",
-    "ProbeEvent",
-    "Progress",
-    "ScanStats",
-    "ServerStats",
-    "StopReport",
-    # reports
-    "PortChange",
-    "ReportDiff",
-    "ScanReport",
-    # UDP
-    "UdpEchoServer",
-    "UdpServer",
-    "udp_request",
-]
+    __all__ = [name for name in _names if name != "__version__"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from .engines.binding import engine
+from .engines.selection import selected
+from .framing.well_known import Presets
 
-from .selection import selected as _selected
-
-if TYPE_CHECKING or _selected() == "pure":
-    from .pure import presets as _presets
-else:
-    from .native import presets as _presets
+_presets = Presets.of(engine(selected()))
 
 erlang = _presets.erlang
 dns_tcp = _presets.dns_tcp

@@ -12,6 +12,8 @@ pub enum Error {
     Value(String),
     /// The call is wrong in the present state.
     State(String),
+    /// Our own fault: a thread panicked, with these words.
+    Panic(String),
 }
 
 /// The result of everything in the core that can fail.
@@ -22,6 +24,7 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Value(text) | Self::State(text) => f.write_str(text),
+            Self::Panic(text) => write!(f, "a native thread panicked: {text}"),
         }
     }
 }

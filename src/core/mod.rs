@@ -1,13 +1,14 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
 
+pub mod ceilings;
 pub mod chat;
-pub mod echo;
 pub mod errors;
 pub mod framing;
+pub mod latch;
 pub mod load;
-pub mod messages;
-pub mod net;
-pub mod raw_loop;
-pub mod reactor;
-pub mod scan;
+pub mod os;
+pub mod scanning;
+pub mod serving;
+pub mod splitmix;
+pub mod time;
 pub mod udp;

@@ -1,17 +1,17 @@
 //! The chat server and its hub, for Python.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::reactor_run::{ReactorRun, wait_in_slices};
-use super::servers::ServerPlan;
+use super::owned;
+use super::serving::{ReactorRun, ServerPlan};
+use super::signals::{wait_for_end, wait_in_slices};
 use crate::core::chat::hub;
 use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
-use crate::core::errors::Error;
+use crate::core::framing::Codec;
 use crate::core::framing::delimited::Delimited;
 
 /// Python's `HubPlan`.
@@ -59,12 +59,12 @@ pub struct ChatRun {
 impl ChatRun {
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        wait_in_slices(py, timeout, |slice| self.run.wait(slice))
+        wait_for_end(py, timeout, |slice| self.run.running.wait(slice))
     }
 
     /// Give the time on the clock of `members`, in nanoseconds.
     fn now(&self) -> u64 {
-        self.run.control.now()
+        self.run.running.control.now()
     }
 
     /// Give nick, host, port, time of joining, bytes queued and lines skipped of everybody.
@@ -88,19 +88,25 @@ impl ChatRun {
     }
 
     /// Wait at most `timeout` seconds for events and give them, with the number of those lost; None at the end.
-    fn events(&self, py: Python<'_>, timeout: f64) -> Option<(Vec<Event>, u64)> {
-        let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::ZERO);
-        let (events, lost) = py.detach(|| self.run.shared.wait(timeout))?;
-        Some((events.into(), lost))
+    fn events(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<(Vec<Event>, u64)>> {
+        let told = wait_in_slices(py, timeout, |slice| {
+            Ok(match self.run.shared.wait(slice) {
+                Some((events, 0)) if events.is_empty() => None,
+                told => Some(told),
+            })
+        })?;
+        // Nothing yet, unlike the end.
+        let told = told.unwrap_or_else(|| Some(Default::default()));
+        Ok(told.map(|(events, lost)| (events.into(), lost)))
     }
 }
 
 /// Begin to chat on the listening descriptor, which is taken over.
 #[pyfunction]
 pub fn start_chat(py: Python<'_>, listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatRun>> {
-    let codec = Arc::new(Delimited::lines(false, false, plan.max_line));
-    let run = service::ChatRun::start(listener, server.plan(), codec, plan.rules()).map_err(Error::Io)?;
-    let base = ReactorRun::of(&run.control);
+    let codec: Codec = Arc::new(Delimited::lines(false, false, plan.max_line));
+    let run = service::ChatRun::start(owned(listener.into())?.into(), server.plan(), &codec, &plan.rules())?;
+    let base = ReactorRun::of(&run.running.control);
     Py::new(py, (ChatRun { run }, base))
 }
 

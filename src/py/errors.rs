@@ -14,7 +14,7 @@ impl From<Error> for PyErr {
                 None => PyOSError::new_err(error.to_string()),
             },
             Error::Value(text) => PyValueError::new_err(text),
-            Error::State(text) => PyRuntimeError::new_err(text),
+            Error::State(_) | Error::Panic(_) => PyRuntimeError::new_err(error.to_string()),
         }
     }
 }

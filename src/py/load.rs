@@ -10,11 +10,15 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
 
 use super::framing::Framer;
+use super::signals::heeding_signals;
 use crate::core::errors::{Error, Result};
+use crate::core::latch::{caught, lock};
+use crate::core::load::chat::ChatLoad;
 use crate::core::load::latency::Summary;
 use crate::core::load::tcp::{self, TcpLoad};
-use crate::core::load::{Answer, Datagrams, Fault, Latency, Progress, Replies, Script, Tally, Until};
-use crate::core::udp::load::{self as udp, UdpLoad};
+use crate::core::load::udp::{self, UdpLoad};
+use crate::core::load::{Answer, Datagrams, Driver, Fault, Latency, Progress, Replies, Script, Tally, Terms, Until};
+use crate::core::os::errors::ECONNRESET;
 
 /// How long a load goes on before it looks for signals.
 const SLICE: Duration = Duration::from_millis(50);
@@ -33,43 +37,28 @@ pub struct LoadPlan {
     timeout: u64,
 }
 
-enum Load {
-    Tcp(Box<TcpLoad>),
-    Udp(Box<UdpLoad>),
+impl LoadPlan {
+    fn terms(&self) -> Terms {
+        let until = Until::Time(self.duration);
+        Terms { depth: self.depth, rate: self.rate, until, timeout: Duration::from_nanos(self.timeout) }
+    }
 }
 
-impl Load {
-    fn step(&mut self, slice: Duration) -> Result<bool> {
-        match self {
-            Self::Tcp(load) => load.step(slice),
-            Self::Udp(load) => load.step(slice),
-        }
-    }
+type Load = Box<dyn Driver + Send>;
 
-    fn tally(&self) -> &Tally {
-        match self {
-            Self::Tcp(load) => load.tally(),
-            Self::Udp(load) => load.tally(),
+/// Go on to the end; `over` may find one sooner.
+fn run(py: Python<'_>, load: &mut Load, mut over: impl FnMut(&Tally) -> bool) -> PyResult<()> {
+    while py.detach(|| step(load, SLICE))? {
+        py.check_signals()?;
+        if over(&load.course().tally) {
+            break;
         }
     }
+    Ok(())
+}
 
-    fn progress(&self) -> Progress {
-        match self {
-            Self::Tcp(load) => load.progress(),
-            Self::Udp(load) => load.progress(),
-        }
-    }
-
-    /// Go on to the end; `over` may find one sooner.
-    fn run(&mut self, py: Python<'_>, mut over: impl FnMut(&Tally) -> bool) -> PyResult<()> {
-        while py.detach(|| self.step(SLICE))? {
-            py.check_signals()?;
-            if over(self.tally()) {
-                break;
-            }
-        }
-        Ok(())
-    }
+fn step(load: &mut Load, slice: Duration) -> Result<bool> {
+    caught(|| load.step(slice))
 }
 
 /// A load that Python turns.
@@ -84,8 +73,8 @@ impl LoadRun {
     fn step(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let slice = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let on = py.detach(|| {
-            let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
-            load.as_mut().map_or(Ok(false), |load| load.step(slice))
+            let mut load = lock(&self.load);
+            load.as_mut().map_or(Ok(false), |load| step(load, slice))
         })?;
         py.check_signals()?;
         Ok(on)
@@ -96,14 +85,14 @@ impl LoadRun {
         // Another thread may be in `step`.
         let load = self.load.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         match &*load {
-            Some(load) => figures(py, load.tally(), load.progress()),
+            Some(load) => figures(py, &load.course().tally, load.progress()),
             None => Err(Error::State("the load is closed".to_owned()).into()),
         }
     }
 
     /// Close every connection.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.load.lock().unwrap_or_else(PoisonError::into_inner).take());
+        py.detach(|| lock(&self.load).take());
     }
 }
 
@@ -190,13 +179,10 @@ pub fn start_tcp_load(
     let load = TcpLoad::new(tcp::Plan {
         address,
         connections: plan.connections,
-        depth: plan.depth,
         script: Script::new(&requests, replies)?,
-        rate: plan.rate,
-        until: Until::Time(plan.duration),
-        timeout: Duration::from_nanos(plan.timeout),
+        terms: plan.terms(),
     })?;
-    Ok(LoadRun { load: Mutex::new(Some(Load::Tcp(Box::new(load)))) })
+    Ok(LoadRun { load: Mutex::new(Some(Box::new(load))) })
 }
 
 /// Prepare a load on a UDP server: datagrams of `size` bytes, whose answers are `prefix` and the same, or capitals.
@@ -215,13 +201,10 @@ pub fn start_udp_load(
     let load = UdpLoad::new(udp::Plan {
         target,
         sockets: plan.connections,
-        depth: plan.depth,
         datagrams: Datagrams::new(size, text, prefix.to_vec(), answer)?,
-        rate: plan.rate,
-        until: Until::Time(plan.duration),
-        timeout: Duration::from_nanos(plan.timeout),
+        terms: plan.terms(),
     })?;
-    Ok(LoadRun { load: Mutex::new(Some(Load::Udp(Box::new(load)))) })
+    Ok(LoadRun { load: Mutex::new(Some(Box::new(load))) })
 }
 
 /// Ask a TCP server over `connections`, `depth` messages in flight on each, and check every answer.
@@ -241,16 +224,16 @@ pub fn load_tcp(
     let address = parse(address)?;
     check(connections, depth)?;
     let script = Script::new(&[request], Replies::Stream(vec![reply]))?;
-    let until = Until::Messages(messages);
-    let plan = tcp::Plan { address, connections, depth, script, rate: None, until, timeout: STALL };
-    let mut load = Load::Tcp(Box::new(TcpLoad::new(plan)?));
+    let terms = Terms { depth, rate: None, until: Until::Messages(messages), timeout: STALL };
+    let plan = tcp::Plan { address, connections, script, terms };
+    let mut load: Load = Box::new(TcpLoad::new(plan)?);
     let failed = |tally: &Tally| tally.wrong > 0 || !tally.faults.is_empty() || !tally.local.is_empty();
-    load.run(py, failed)?;
-    let tally = load.tally();
+    run(py, &mut load, failed)?;
+    let tally = &load.course().tally;
     if tally.wrong > 0 {
         return Err(PyValueError::new_err("a wrong answer came"));
     }
-    let code = |fault: &Fault| if let Fault::Os(code) = fault { *code } else { libc::ECONNRESET };
+    let code = |fault: &Fault| if let Fault::Os(code) = fault { *code } else { ECONNRESET };
     if let Some(code) = tally.faults.keys().map(code).chain(tally.local.keys().copied()).next() {
         return Err(Error::Io(std::io::Error::from_raw_os_error(code)).into());
     }
@@ -280,21 +263,38 @@ pub fn udp_load(
     let plan = udp::Plan {
         target: SocketAddr::new(host, port),
         sockets: 1,
-        depth: window,
         datagrams: Datagrams::new(size, &text, prefix.to_vec(), Answer::Echo)?,
-        rate: None,
-        until: Until::Messages(amount),
-        timeout,
+        terms: Terms { depth: window, rate: None, until: Until::Messages(amount), timeout },
     };
-    let mut load = Load::Udp(Box::new(UdpLoad::new(plan)?));
+    let mut load: Load = Box::new(UdpLoad::new(plan)?);
     let (mut heard, mut received) = (Instant::now(), 0);
-    load.run(py, |tally| {
+    run(py, &mut load, |tally| {
         if tally.bytes_received > received {
             (heard, received) = (Instant::now(), tally.bytes_received);
         }
         heard.elapsed() >= timeout.saturating_mul(SILENCES)
     })?;
-    let tally = load.tally();
+    let tally = &load.course().tally;
     let wrong = tally.wrong + tally.late + tally.duplicates;
     Ok((tally.sent, tally.answered, wrong, load.progress().elapsed.as_secs_f64()))
+}
+
+/// Let one talk and the others listen, with `depth` lines in flight, and check every delivery.
+///
+/// Gives the deliveries, the seconds they took, and the median and 99th percentile of their latency in seconds.
+#[pyfunction]
+pub fn load_chat(
+    py: Python<'_>,
+    address: &str,
+    listeners: usize,
+    depth: u64,
+    lines: u64,
+) -> PyResult<(u64, f64, f64, f64)> {
+    let address = parse(address)?;
+    if listeners == 0 || depth == 0 || lines == 0 {
+        return Err(PyValueError::new_err("nothing to say, or nobody to hear it"));
+    }
+    let load = ChatLoad { address, listeners, depth, lines };
+    let report = heeding_signals(py, |keep_going| load.run(keep_going))?;
+    Ok((report.deliveries, report.elapsed.as_secs_f64(), report.median.as_secs_f64(), report.p99.as_secs_f64()))
 }

@@ -4,12 +4,42 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use crate::core::errors::Error;
+use crate::core::errors::Result;
+
+/// How soon Ctrl-C is seen, at the latest.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Wait at most `timeout` seconds, detached, for what `wait` waits for, and give it; Ctrl-C ends the wait.
+///
+/// What is no number or negative is no time at all, and what no clock can tell is no limit.
+pub fn wait_in_slices<T: Send>(
+    py: Python<'_>,
+    timeout: f64,
+    wait: impl Fn(Duration) -> Result<Option<T>> + Sync,
+) -> PyResult<Option<T>> {
+    let deadline =
+        Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
+        if let Some(found) = py.detach(|| wait(left.min(SLICE)))? {
+            return Ok(Some(found));
+        }
+        if left.is_zero() {
+            return Ok(None);
+        }
+        py.check_signals()?;
+    }
+}
+
+/// The same, for what comes or not.
+pub fn wait_for_end(py: Python<'_>, timeout: f64, wait: impl Fn(Duration) -> Result<bool> + Sync) -> PyResult<bool> {
+    Ok(wait_in_slices(py, timeout, |slice| Ok(wait(slice)?.then_some(())))?.is_some())
+}
 
 /// Run `work` detached; Ctrl-C ends it.
 pub fn heeding_signals<T: Send>(
     py: Python<'_>,
-    work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, Error> + Send,
+    work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T> + Send,
 ) -> PyResult<T> {
     let mut interrupt: Option<PyErr> = None;
     let heed = &mut interrupt;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -11,9 +11,12 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
+use super::owned;
+use super::signals::wait_for_end;
 use crate::core::errors::{Error, Result};
+use crate::core::latch::{caught, lock};
 use crate::core::udp::echo::Echo;
-use crate::core::udp::{self, Counts, Options, Shared, Turner};
+use crate::core::udp::{Counts, Options, Shared, Turner};
 
 /// The peers that are remembered as Python objects: most datagrams come from somebody known.
 const PEERS: usize = 1024;
@@ -111,23 +114,23 @@ impl Turning {
 pub struct UdpLoop {
     turning: Mutex<Option<Turning>>,
     shared: Arc<Shared>,
-    fd: i64,
 }
 
 impl UdpLoop {
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Turning>> {
-        self.turning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Option<Turning>> {
+        lock(&self.turning)
     }
 }
 
 #[pymethods]
 impl UdpLoop {
     fn turn<'py>(&self, py: Python<'py>, replies: Vec<Option<PyBackedBytes>>) -> PyResult<Option<Bound<'py, PyList>>> {
-        let on = py.detach(|| -> Result<bool> {
+        let turn = || {
             let mut guard = self.locked();
             let turning = guard.as_mut().ok_or_else(|| Error::State("the loop is closed".to_owned()))?;
             Ok(turning.turner.turn(&replies))
-        })?;
+        };
+        let on = py.detach(|| caught(turn))?;
         if !on {
             return Ok(None);
         }
@@ -152,7 +155,7 @@ impl UdpLoop {
     }
 
     fn abandon(&self) {
-        udp::abandon(self.fd);
+        self.shared.abandon();
     }
 
     fn tally(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -164,7 +167,6 @@ impl UdpLoop {
 #[pyclass(frozen, module = "oxisock._native")]
 pub struct UdpEcho {
     echo: Echo,
-    fd: i64,
 }
 
 #[pymethods]
@@ -175,12 +177,12 @@ impl UdpEcho {
     }
 
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let limit = grace(Some(timeout))?.unwrap_or(Duration::MAX);
-        Ok(py.detach(|| self.echo.wait(limit)))
+        grace(Some(timeout))?;
+        wait_for_end(py, timeout, |slice| self.echo.wait(slice))
     }
 
     fn abandon(&self) {
-        udp::abandon(self.fd);
+        self.echo.shared().abandon();
     }
 
     fn tally(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -191,13 +193,13 @@ impl UdpEcho {
 /// Takes over a bound socket, to be turned by the caller.
 #[pyfunction]
 pub fn udp_loop(fd: i64, plan: Plan) -> Result<UdpLoop> {
-    let turner = Turner::new(udp::adopt(fd)?, options(plan), b"")?;
+    let turner = Turner::new(owned(fd)?.into(), options(plan), b"")?;
     let shared = turner.shared();
-    Ok(UdpLoop { turning: Mutex::new(Some(Turning { turner, peers: HashMap::new() })), shared, fd })
+    Ok(UdpLoop { turning: Mutex::new(Some(Turning { turner, peers: HashMap::new() })), shared })
 }
 
 /// Takes over a bound socket and begins to echo.
 #[pyfunction]
 pub fn udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEcho> {
-    Ok(UdpEcho { echo: Echo::start(udp::adopt(fd)?, options(plan), &prefix)?, fd })
+    Ok(UdpEcho { echo: Echo::start(owned(fd)?.into(), options(plan), &prefix)? })
 }

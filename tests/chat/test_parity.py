@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 
 from oxisock import _native
 from oxisock.engines.chat import HubPlan
-from oxisock.engines.servers import NEVER
-from oxisock.pure.hub import Hub
+from oxisock.engines.serving import NEVER
+from oxisock.pure.chat.hub import Hub
 
 SECOND = 10**9
 HUBS = {"pure": Hub, "native": _native.Hub}

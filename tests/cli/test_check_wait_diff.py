@@ -179,3 +179,10 @@ def test_scans_before_and_after_differ_by_what_opened(impl: ModuleType, tmp_path
     done = oxisock("diff", tmp_path / "old.json", tmp_path / "new.json")
     assert [line.split("\t")[:3] for line in done.stdout.splitlines()] == [["closed", HOST, str(two)]]
     assert done.returncode == 1
+
+
+def test_an_address_in_other_notations_is_no_endpoint(impl: ModuleType) -> None:
+    for command in ("check", "wait"):
+        done = oxisock(command, "127.0.0.010:80", "--impl", impl.impl)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "expected an IPv4 address" in done.stderr

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import oxisock.native
 import oxisock.pure
 from oxisock.bench import framing, running
-from oxisock.codec_specs import CODEC_NAMES, parse_codec
+from oxisock.framing.specs import CODEC_NAMES, parse_codec
 from support.commands import oxisock as command
 from support.framings import BAD, CODECS, GOOD
 
@@ -91,6 +91,7 @@ def test_explain_a_file_and_the_standard_input(impl: ModuleType, tmp_path: Path)
     ("words", "said"),
     [
         (["--codec", "nonsense", "-"], "'nonsense' is none of length, varint"),
+        (["--codec", "delimiter:\\q", "-"], "has an escape that Python does not know"),
         (["--codec", "length:9", "-"], "width=9 is out of range: 1 to 8"),
         (["--codec", "length:4:big:4", "-"], "is not made of that"),
         (["--codec", "lines", "/no/such/file"], "/no/such/file: No such file or directory"),

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from oxisock import EchoServer, Faults, _native, load
+from oxisock import EchoServer, Faults, _native
 from oxisock.cli import main
-from oxisock.codec_specs import parse_codec
+from oxisock.framing.specs import parse_codec
+from oxisock.load import plan as load
 from support.commands import environment, listening, oxisock, refusing, silent, terminal_text
 from support.pages import DOCS
 from support.waiting import wait_until

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from oxisock import _native
-from oxisock.engines.scan import CLOSED, FILTERED, OPEN
-from oxisock.pure.scan import ScanEngine as PureEngine
+from oxisock.engines.scanning import CLOSED, FILTERED, OPEN
+from oxisock.pure.scanning.driver import ScanEngine as PureEngine
 from support.simulator import MS, SECOND, SimHost, plan, simulate
 
 PORTS = 200

@@ -412,6 +412,7 @@ def test_wait_for_port_sees_it_open_later(impl: ModuleType) -> None:
         ({"shard": "0/4"}, ValueError, "K from 1 to N"),
         ({"shard": "5/4"}, ValueError, "K from 1 to N"),
         ({"shard": "1-4"}, ValueError, "K/N"),
+        ({"shard": "1/4"}, ValueError, "needs a seed"),
         ({"shard": "١/٤"}, ValueError, "K/N"),
         ({"family": 5}, ValueError, "family"),
         ({"keep": "opened"}, ValueError, "'opened'"),
@@ -445,14 +446,21 @@ def test_bound_functions_can_be_pickled(impl: ModuleType) -> None:
 def test_a_plan_of_a_slash_8_is_small() -> None:
     import tracemalloc
 
-    from oxisock.scan_plan import ScanOptions, make_job
+    from oxisock.scanning.plan import ScanOptions, make_job
 
-    make_job("10.0.0.1", "-", (), (), ScanOptions())
+    make_job("10.0.0.1", "-", ScanOptions())
     tracemalloc.start()
     try:
-        job = make_job("10.0.0.0/8", "-", (), (), ScanOptions())
+        job = make_job("10.0.0.0/8", "-", ScanOptions())
         size = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     assert job.total == 2**24 * 65535
     assert size < 1_000_000
+
+
+@pytest.mark.parametrize("host", ["127.0.0.010", "127.8", "0x7f000008", "127.0.0.8\0.example"])
+@pytest.mark.parametrize("question", ["check_host", "scan_port", "wait_for_port"])
+def test_what_is_no_host_of_a_scan_is_no_host_of_a_question(impl: ModuleType, question: str, host: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        getattr(impl, question)(host, 80, timeout=1.0)

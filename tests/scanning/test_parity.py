@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxisock._native import ScanEngine as NativeEngine
-from oxisock.pure.scan import ScanEngine as PureEngine
+from oxisock.pure.scanning.driver import ScanEngine as PureEngine
 from support.simulator import MS, SimHost, plan, simulate
 
 PORTS = st.integers(1, 60)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxisock.services import TOP_PORTS, service_port
-from oxisock.specs import parse_ports, port_array
+from oxisock.scanning.services import TOP_PORTS, service_port
+from oxisock.scanning.specs import parse_ports, port_array
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from libnmap.parser import NmapParser
 
 from oxisock import PortResult, PortState, ProbeEvent, ScanReport, ScanStats
-from oxisock.report_formats import banner_text
-from oxisock.report_order import sort_keys
+from oxisock.scanning.formats import banner_text
+from oxisock.scanning.sorting import sort_keys
 
 OPEN, CLOSED, FILTERED, ERROR = PortState
 REASONS = {OPEN: "syn-ack", CLOSED: "conn-refused", FILTERED: "no-response", ERROR: "local-error: EMFILE"}

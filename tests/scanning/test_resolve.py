@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from oxisock.resolve import host_addresses, resolve
+from oxisock.sockets.resolving import host_addresses, resolve
 
 Answers = list[tuple[Any, ...]]
 
@@ -171,7 +171,7 @@ def test_after_the_timeout_no_further_name_is_asked(resolver: Resolver) -> None:
 
 
 def test_what_was_resolved_before_a_cancel_counts(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oxisock.resolve._THREADS", 1)  # so that "ok" is answered once "stuck" is asked
+    monkeypatch.setattr("oxisock.sockets.resolving._THREADS", 1)  # so that "ok" is answered once "stuck" is asked
     resolver.table["ok"] = answer("10.0.0.1")
     found = resolve(["ok", "stuck", "never"], cancelled=lambda: ("stuck", 0) in resolver.asked)
     assert found.addresses == {"ok": ["10.0.0.1"]}
@@ -196,7 +196,7 @@ def test_ctrl_c_is_answered_while_the_resolver_hangs(resolver: Resolver) -> None
 def test_a_stuck_resolver_does_not_hold_up_the_interpreter_s_exit() -> None:
     code = (
         "import socket, time; socket.getaddrinfo = lambda *a, **k: time.sleep(600)\n"
-        "from oxisock.resolve import resolve\n"
+        "from oxisock.sockets.resolving import resolve\n"
         "print(resolve(['a', 'b'], timeout=0.05).unresolved)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

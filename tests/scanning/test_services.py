@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from oxisock import services
+from oxisock.scanning import services
 
 
 @pytest.fixture

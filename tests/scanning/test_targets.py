@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxisock import Targets, parse_targets
-from oxisock.engines.scan import AddressRange
-from oxisock.targets import RangeSet
+from oxisock.engines.scanning import AddressRange
+from oxisock.scanning.targets import RangeSet
 
 LOOPBACK = socket.if_indextoname(1) if sys.platform == "linux" else ""
 needs_zone = pytest.mark.skipif(not LOOPBACK, reason="needs the name of an interface")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from oxisock import _native
-from oxisock.pure import connection as pure
+from oxisock.pure.serving import connection as pure
 
 MACHINES = {"pure": pure.Connection, "native": _native.Connection}
 DAY = 86_400 * 10**9

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from oxisock.engines.scan import CONN_REFUSED, HOST_UNREACHABLE, SYN_ACK, Outcome, ScanPlan, TraceEvent
+from oxisock.engines.scanning import CONN_REFUSED, HOST_UNREACHABLE, SYN_ACK, Outcome, ScanPlan, TraceEvent
 
 MS = 1_000_000
 SECOND = 1000 * MS

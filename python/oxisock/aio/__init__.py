@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..selection import selected as _selected
+from ..engines.selection import selected as _selected
 from .faces import Aio, bind
 from .scanning import AsyncScan
 from .server import FramedServer

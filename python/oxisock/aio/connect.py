@@ -10,11 +10,11 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..addresses import parse_address
-from ..background import in_thread
-from ..request import check_connect, collect
-from ..resolve import host_addresses
-from ..udp import Question, checked, towards
+from ..serving.background import in_thread
+from ..serving.requests import check_connect, collect
+from ..sockets.addresses import parse_address
+from ..sockets.resolving import host_addresses
+from ..udp.servers import Question, checked, towards
 
 _CHUNK = 1 << 16
 

@@ -8,11 +8,11 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from .. import binding
+from ..sockets import listening as binding
 from .stream import FramedStream, Framing
 
 if TYPE_CHECKING:
-    from ..servers import Limits
+    from ..serving.servers import Limits
     from ..types import Peer
 
 _LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive

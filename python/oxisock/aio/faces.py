@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import socket
 import threading
 from collections.abc import Callable, Generator
-from functools import cache, partial
+from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
-from ..engines.framing import FramingModule
-from ..engines.scan import ScanModule
-from ..framing import Codec
-from ..report import ScanReport
-from ..request import check_connect, no_answer
-from ..scan import Scanner
-from ..scan_plan import ScanKeywords, ScanOptions, make_job
-from ..scan_run import Scan
-from ..scan_steps import Questions, checked_host
-from ..selection import Impl
-from ..services import port_number
-from ..specs import PortSpec, TargetSpec
+from ..engines.binding import Engine, Functions, engine
+from ..engines.selection import Impl
+from ..framing.codecs import Codec
+from ..scanning.options import ScanKeywords, ScanOptions
+from ..scanning.plan import make_job
+from ..scanning.questions import Questions, checked_host
+from ..scanning.report import ScanReport
+from ..scanning.running import Scan
+from ..scanning.services import port_span
+from ..scanning.specs import PortSpec, TargetSpec
+from ..serving.requests import check_connect, no_answer
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
 from .questions import answer
@@ -31,24 +29,20 @@ from .server import FramedServer, Handler
 from .stream import FramedStream, Framing, StreamProtocol
 
 
-class Aio:
+class Aio(Functions):
     """The functions of ``oxisock.aio``, bound to one engine; made by ``bind``."""
 
-    def __init__(self, impl: Impl, engine: ScanModule, framing: FramingModule, lines: Codec) -> None:
-        self.impl = impl
-        self._engine = engine
-        self._questions = Questions(engine.start_scan)
-        self._framing = framing
-        self._lines = lines
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.impl = engine.impl
+        self._questions = Questions(engine.scanning)
+        self._lines: Codec = engine.names.Lines(eof_frame=True)
         self.AsyncScan = AsyncScan
         self.FramedServer = FramedServer
         self.FramedStream = FramedStream
 
     def __repr__(self) -> str:
         return f"<oxisock.aio, {self.impl}>"
-
-    def __reduce__(self) -> tuple[Callable[[Impl], Aio], tuple[Impl]]:
-        return bind, (self.impl,)
 
     # --- scanning --------------------------------------------------------------------------------------------------
 
@@ -71,9 +65,7 @@ class Aio:
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
     ) -> list[int]:
         """Give the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
-        if port_number(start) > port_number(end):
-            raise ValueError(f"start={start} is above end={end}")
-        ports = range(start, end + 1)
+        ports = port_span(start, end)
         report = await self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
         return [result.port for result in report.open]
 
@@ -98,13 +90,11 @@ class Aio:
 
         Arguments and errors are those of ``oxisock.scan_iter``; the errors come with the first result asked for.
         """
-        rest: dict[str, Any] = {**options}
-        exclude, exclude_ports = rest.pop("exclude", ()), rest.pop("exclude_ports", ())
-        how = ScanOptions(**rest)
+        how = ScanOptions.of("scan_iter", options)
 
         def begin(stop: threading.Event) -> Scan:
-            job = make_job(targets, ports, exclude, exclude_ports, how, cancelled=stop.is_set)
-            return Scan(self._engine.start_scan, job)
+            job = make_job(targets, ports, how, cancelled=stop.is_set)
+            return Scan(self._engine.scanning, job)
 
         return AsyncScan(begin)
 
@@ -123,7 +113,7 @@ class Aio:
         and whatever OSError the last address gave.
         """
         check_connect(port, timeout)
-        return OpenFramed(host, port, Framing(self._lines if codec is None else codec, self._framing), timeout)
+        return OpenFramed(host, port, Framing(self._lines if codec is None else codec, self._engine.framing), timeout)
 
     def start_server(
         self,
@@ -155,7 +145,7 @@ class Aio:
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come when it is started.
         """
-        framing = Framing(self._lines if codec is None else codec, self._framing)
+        framing = Framing(self._lines if codec is None else codec, self._engine.framing)
         return FramedServer(self.impl, handler, framing, host, port, sock, limits)
 
     # --- one question, one answer ----------------------------------------------------------------------------------
@@ -210,9 +200,6 @@ async def _open(host: str, port: int, framing: Framing, timeout: float | None) -
     return stream
 
 
-@cache
 def bind(impl: Impl) -> Aio:
     """Give the functions of ``oxisock.aio`` bound to the engine "pure" or "native"."""
-    # By name, so that the faces import no engine.
-    face = importlib.import_module(f"oxisock.{impl}")
-    return Aio(impl, Scanner.of(impl)._engine, face.FramedSocket._engine, face.Lines(eof_frame=True))
+    return Aio.of(engine(impl))

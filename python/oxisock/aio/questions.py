@@ -6,8 +6,8 @@ import asyncio
 import weakref
 from typing import TypeVar
 
-from ..engines.scan import OutcomeTuple, ScanRun
-from ..scan_steps import LookUp, Outcomes, Step, Steps
+from ..engines.scanning import OutcomeTuple, ScanRun
+from ..scanning.questions import LookUp, Outcomes, Step, Steps
 from .connect import addresses_of
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from ..report import ScanReport
-from ..scan_run import Scan
+from ..scanning.report import ScanReport
+from ..scanning.running import Scan
 from ..types import PortResult, Progress
 
 _SLICE = 0.02  # seconds: how soon the thread sees that it is to end

@@ -16,12 +16,13 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-from .. import binding, server_log
-from ..background import in_thread
+from ..engines.selection import Impl
 from ..errors import FrameError
-from ..lifecycle import check_drain, heeding_signals
-from ..selection import Impl
-from ..servers import Limits
+from ..serving import log as server_log
+from ..serving.background import in_thread
+from ..serving.lifecycle import check_drain, heeding_signals
+from ..serving.servers import Limits
+from ..sockets import listening as binding
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
 from .stream import FramedStream, Framing, StreamProtocol

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from ..engines.framing import Buffer, FramingModule
 from ..errors import FrameError
-from ..framing import Codec, StreamCodec, StreamDecoder
+from ..framing.codecs import Codec, StreamCodec, StreamDecoder
 from ..types import Peer
 
 if TYPE_CHECKING:

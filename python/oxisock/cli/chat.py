@@ -13,7 +13,7 @@ from .arguments import add_impl, endpoint, examples, face, format_endpoint, posi
 from .output import coloured, is_terminal, message
 
 if TYPE_CHECKING:
-    from ..chat_client import ChatClient
+    from ..chat.client import ChatClient
 
 _NICK_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the connection is tried again
@@ -197,7 +197,7 @@ def _words(error: Exception) -> str:
 
 def painted(line: str) -> str:
     """Give a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
-    from ..pure.chat_text import clean
+    from ..pure.chat.text import clean
 
     line = clean(line)
     if not coloured(sys.stdout):

@@ -13,7 +13,7 @@ from .output import milliseconds, paint, table
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..report import ScanReport
+    from ..scanning.report import ScanReport
     from ..types import Peer
 
 _HOST = "127.0.0.1"

@@ -11,7 +11,7 @@ from .arguments import examples
 from .output import aligned, message, output, paint
 
 if TYPE_CHECKING:
-    from ..report import ReportDiff, ScanReport
+    from ..scanning.report import ReportDiff, ScanReport
     from ..types import PortResult
 
 _COLOURS = {"opened": "green", "closed": "red", "changed": "yellow"}
@@ -62,7 +62,7 @@ def _read(path: str) -> ScanReport:
     """Read a report in either format: JSON is one object, NDJSON an object a line, each with its type."""
     import json
 
-    from ..report import ScanReport
+    from ..scanning.report import ScanReport
 
     if path == "-":
         text = sys.stdin.buffer.read()

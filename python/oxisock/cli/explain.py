@@ -12,7 +12,7 @@ from .arguments import add_impl, examples, face
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    from ..codec_specs import CODEC_HELP
+    from ..framing.specs import CODEC_HELP
 
     parser = subparsers.add_parser(
         "explain",
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the drawing."""
-    from ..codec_specs import parse_codec
+    from ..framing.specs import parse_codec
     from . import UsageError
 
     try:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._native import LoadRun
-    from ..framing import StreamCodec
-    from ..load import LoadPlan, Outcome
+    from ..framing.codecs import StreamCodec
+    from ..load.plan import LoadPlan, Outcome
 
 _SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
 _SECOND = 1_000_000_000
@@ -28,8 +28,8 @@ _BUSY = 0.9  # of a core: the load is no more at leisure
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    from ..codec_specs import CODEC_HELP
-    from ..load import EXPECTATIONS
+    from ..framing.specs import CODEC_HELP
+    from ..load.plan import EXPECTATIONS
 
     parser = subparsers.add_parser(
         "load",
@@ -121,7 +121,7 @@ def _load(job: _Job, address: str) -> tuple[Outcome, bool]:
     """Load one address to the end, or until Ctrl-C, which the second value tells."""
     import time
 
-    from ..load import Outcome
+    from ..load.plan import Outcome
     from .load_view import watch
 
     try:
@@ -161,7 +161,7 @@ class _Job(NamedTuple):
 
 def _job(args: argparse.Namespace) -> _Job:
     """Read the options; UsageError where they do not go together."""
-    from ..load import LoadPlan
+    from ..load.plan import LoadPlan
 
     if args.udp and args.codec:
         raise UsageError("--codec cuts a stream into messages, and a datagram is one: leave --codec or --udp out")
@@ -200,7 +200,7 @@ def _job(args: argparse.Namespace) -> _Job:
 def _codec(spec: str) -> StreamCodec:
     import oxisock.native
 
-    from ..codec_specs import parse_codec
+    from ..framing.specs import parse_codec
 
     try:
         return parse_codec(spec, oxisock.native)
@@ -210,7 +210,7 @@ def _codec(spec: str) -> StreamCodec:
 
 def _stream(plan: LoadPlan, options: dict[str, Any], codec: StreamCodec | None) -> Callable[[str], LoadRun]:
     from .. import _native
-    from ..load import messages
+    from ..load.plan import messages
 
     try:
         requests, replies = messages(options["size"], codec, options["expect"], _bytes(options["prefix"]))
@@ -223,7 +223,7 @@ def _stream(plan: LoadPlan, options: dict[str, Any], codec: StreamCodec | None) 
 
 def _datagrams(plan: LoadPlan, options: dict[str, Any]) -> Callable[[str], LoadRun]:
     from .. import _native
-    from ..load import text
+    from ..load.plan import text
 
     size, prefix, upper = options["size"], _bytes(options["prefix"]), options["expect"] == "upper"
     if not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
@@ -237,7 +237,7 @@ def _bytes(prefix: str) -> bytes:
 
 def _addresses(host: str) -> list[str]:
     """Resolve the host."""
-    from ..resolve import host_addresses
+    from ..sockets.resolving import host_addresses
     from . import describe
 
     try:
@@ -290,7 +290,7 @@ def _nobody(outcome: Outcome) -> bool:
 
 def _why(outcome: Outcome) -> str:
     """Say in one line why nothing could be sent to anybody."""
-    from ..load import words
+    from ..load.plan import words
 
     udp = outcome.target["protocol"] == "udp"
     done = "nobody receives there" if udp else "no connection could be opened"
@@ -303,7 +303,7 @@ def _why(outcome: Outcome) -> str:
 
 def _comment(outcome: Outcome) -> None:
     """Tell on stderr what is no figure but must be known."""
-    from ..load import milliseconds, words
+    from ..load.plan import milliseconds, words
 
     figures = outcome.figures
     if figures["alive"] == 0:

@@ -8,14 +8,14 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from ..load import milliseconds, words
+from ..load.plan import milliseconds, words
 from .output import aligned, have_rich, is_terminal, paint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._native import LoadRun
-    from ..load import Figures, Outcome
+    from ..load.plan import Figures, Outcome
 
 _EVERY = 0.2  # seconds between two looks at the figures
 _LIVE = ("p50", "p90", "p99", "p99.9", "max")

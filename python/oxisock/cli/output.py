@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from ..report_formats import banner_text, escape
+from ..scanning.formats import banner_text, escape
 from ..types import PortResult, PortState
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from .output import coloured, is_terminal, message, output, uninterrupted
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..report import ScanReport
+    from ..scanning.report import ScanReport
     from ..types import PortResult
 
 FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     )
     what.add_argument("--exclude", action="append", default=[], metavar="TARGET", help="leave these targets out")
     what.add_argument("--exclude-ports", default=(), metavar="PORTS", help="leave these ports out")
-    what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts of the work")
+    what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts; needs --seed")
     family = what.add_mutually_exclusive_group()
     family.add_argument(
         "--family", type=int, choices=(4, 6), help="the addresses of a name to use (default: IPv4 first)"
@@ -145,7 +145,7 @@ def _scan_and_stream(
     args: argparse.Namespace, options: dict[str, Any], form: str, stream: IO[str]
 ) -> tuple[ScanReport, int]:
     """Scan with the engine asked for, writing NDJSON as it comes; give the report and the exit code."""
-    from ..report_formats import ndjson_result, ndjson_summary
+    from ..scanning.formats import ndjson_result, ndjson_summary
 
     written: set[tuple[str, int]] = set()
 
@@ -197,7 +197,7 @@ def _render(report: ScanReport, form: str, banner: bool, stream: IO[str]) -> str
 
 def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
     """Give the results as a table, and below it what was counted and is not shown."""
-    from ..report_formats import banner_text, escape
+    from ..scanning.formats import banner_text, escape
     from .output import milliseconds, paint, table
 
     reasons = any(not result.is_open for result in report)
@@ -249,7 +249,7 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
 
 def _explain(report: ScanReport, asked: Peer) -> None:
     """Tell the story of one port, whose host may be named as it was in the targets."""
-    from ..resolve import host_addresses
+    from ..sockets.resolving import host_addresses
     from .arguments import format_endpoint
 
     name = format_endpoint(*asked)

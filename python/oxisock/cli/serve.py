@@ -12,7 +12,7 @@ from .arguments import add_impl, duration, examples, face, format_endpoint, posi
 from .output import message
 
 if TYPE_CHECKING:
-    from ..lifecycle import Server
+    from ..serving.lifecycle import Server
     from ..types import Peer
 
 _LOOK = 0.1  # seconds between two looks at the counters of a server that runs no Python
@@ -105,7 +105,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_echo(args: argparse.Namespace) -> int:
-    from ..servers import Faults
+    from ..serving.servers import Faults
 
     faults = Faults(args.cut, args.delay, args.reset_after, args.drop, args.seed)
     server = face(args.impl).EchoServer(

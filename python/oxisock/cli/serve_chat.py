@@ -12,8 +12,8 @@ from .output import message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..chat import ChatEvent
-    from ..lifecycle import Server
+    from ..chat.server import ChatEvent
+    from ..serving.lifecycle import Server
 
 
 def add(

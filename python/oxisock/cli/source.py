@@ -21,14 +21,16 @@ def add_parser(subparsers: Any) -> None:
         **examples("oxisock source reactor", "oxisock source connection | less"),
     )
     parser.set_defaults(run=run)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a part, such as reactor, scan or framing")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a part, such as reactor, scanning or framing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one module, or the first sentence of each."""
     from .. import pure
 
-    parts = {path.stem: path for path in sorted(Path(pure.__file__).parent.glob("*.py")) if path.stem != "__init__"}
+    # A folder goes by its own name: what it begins with says what is in which file.
+    files = sorted(Path(pure.__file__).parent.glob("*/*.py"))
+    parts = {(path.parent.name if path.stem == "__init__" else path.stem): path for path in files}
     if args.name is None:
         for name, path in parts.items():
             print(f"{name}\t{_first_sentence(path)}")

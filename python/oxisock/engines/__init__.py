@@ -1,5 +1,7 @@
-"""What an engine offers, as Protocols, concept by concept.
+"""What an engine offers, which one is selected, and how a face is bound to it.
 
-An engine is a set of modules, one for each concept, that satisfy the Protocols here: ``oxisock.pure.*`` in Python and
-``oxisock._native`` in Rust. Faces know engines only through these.
+- ``scanning``, ``framing``, ``serving``, ``udp``, ``chat``: what an engine offers for a concept, as Protocols and
+  plain values. ``oxisock.pure.CONCEPT`` (Python) and ``oxisock._native`` (Rust) satisfy them.
+- ``selection``: which engine ``OXISOCK_IMPL`` asks for, and whether it can be had.
+- ``binding``: loads an engine, and binds faces to it.
 """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from .servers import ReactorRun
+from .serving import ReactorRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .servers import ServerPlan
+    from .serving import ServerPlan
 
 
 class HubPlan(NamedTuple):

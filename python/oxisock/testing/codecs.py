@@ -10,7 +10,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..framing import Delimiter, Fixed, LengthPrefix
+from ..framing.codecs import Delimiter, Fixed, LengthPrefix
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

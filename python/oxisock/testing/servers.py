@@ -7,7 +7,7 @@ from typing import Any
 
 import oxisock
 
-from ..specs import PortSpec, parse_ports
+from ..scanning.specs import PortSpec, parse_ports
 from ..types import PortState
 
 

@@ -1,6 +1,6 @@
 //! The chat hub as a machine: who is there, what everybody is sent, who has to go. Holds no socket and reads no clock.
 //!
-//! It is the twin of `oxisock.pure.hub`, which says what a driver has to do and when, and makes the same trace.
+//! It is the twin of `oxisock.pure.chat.hub`, which says what a driver has to do and when, and makes the same trace.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::mem;
 
-use crate::core::reactor::connection::NEVER;
+use crate::core::time::NEVER;
 
 use super::queues::{Client, Lists};
 use super::rules::Rules;
@@ -238,12 +238,7 @@ impl Hub {
     /// Those whose queue is over the limit: unless it can be sent now, they miss what comes next.
     pub fn take_pressed(&mut self) -> Vec<u64> {
         let pressed = mem::take(&mut self.lists.pressed);
-        for id in &pressed {
-            if let Some(client) = self.clients.get_mut(id) {
-                client.pressed = false;
-            }
-        }
-        pressed
+        self.unlist(pressed, |client| client.pressed = false)
     }
 
     /// Whether `take_pressed` or `take_closes` has something to give.
@@ -266,12 +261,16 @@ impl Hub {
     /// Those who have something to take, and maybe some that have left since.
     pub fn take_dirty(&mut self) -> Vec<u64> {
         let dirty = mem::take(&mut self.lists.dirty);
-        for id in &dirty {
+        self.unlist(dirty, |client| client.dirty = false)
+    }
+
+    fn unlist(&mut self, ids: Vec<u64>, note: impl Fn(&mut Client)) -> Vec<u64> {
+        for id in &ids {
             if let Some(client) = self.clients.get_mut(id) {
-                client.dirty = false;
+                note(client);
             }
         }
-        dirty
+        ids
     }
 
     /// Hand what is to be sent to a client to `send`, which gives how many bytes of it, and of what came before, wait.

@@ -2,7 +2,6 @@
 
 mod commands;
 pub mod hub;
-pub mod load;
 mod queues;
 pub mod rules;
 pub mod service;

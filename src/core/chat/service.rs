@@ -1,26 +1,26 @@
 //! The native chat server: the hub on a reactor, on a thread that never touches Python.
 
 use std::collections::VecDeque;
-use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use memchr::memchr;
-use mio::Poll;
 
 use super::hub::{Close, Hub, Member};
 use super::rules::Rules;
 use super::shared::{Command, Shared};
+use crate::core::errors::Result;
 use crate::core::framing::{Codec, Decoder, Frames};
-use crate::core::reactor::connection::{Closed, NEVER};
-use crate::core::reactor::control::Control;
-use crate::core::reactor::links::{Closing, Links};
-use crate::core::reactor::{Plan, Reactor, Service, adopt_listener, mailbox};
+use crate::core::serving::connection::Closed;
+use crate::core::serving::control::Control;
+use crate::core::serving::links::{Closing, Links};
+use crate::core::serving::reactor::Reactor;
+use crate::core::serving::running::Running;
+use crate::core::serving::service::{Plan, Service};
+use crate::core::time::NEVER;
 
 /// Who is to go and does not read gets this long.
 const PATIENCE: u64 = 5_000_000_000;
@@ -262,64 +262,28 @@ impl Drop for Chat {
 
 /// A chat server under way.
 pub struct ChatRun {
-    /// What its reactor shares with who watches it.
-    pub control: Arc<Control>,
+    /// Its thread.
+    pub running: Running,
     /// How others talk to it.
     pub shared: Arc<Shared>,
-    running: Arc<(Mutex<bool>, Condvar)>,
-}
-
-/// Tells that the loop has ended, however it did.
-struct Leaving(Arc<(Mutex<bool>, Condvar)>);
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.1.notify_all();
-    }
 }
 
 impl ChatRun {
-    /// Begin to chat on the listening descriptor `listener`, which is taken over; `codec` cuts lines.
-    pub fn start(listener: i32, plan: Plan, codec: Codec, rules: Rules) -> io::Result<Self> {
-        let door = adopt_listener(listener);
-        let poll = Poll::new()?;
-        let control = Arc::new(Control::new(vec![mailbox(&poll)?], listener));
+    /// Begin to chat on a listener that does not block; `codec` cuts lines.
+    pub fn start(listener: TcpListener, plan: Plan, codec: &Codec, rules: &Rules) -> Result<Self> {
         let shared = Arc::new(Shared::new());
-        let chat = Chat {
-            hub: Hub::new(rules),
-            codec,
-            control: Arc::clone(&control),
+        let chat = |control: &Arc<Control>| Chat {
+            hub: Hub::new(rules.clone()),
+            codec: Arc::clone(codec),
+            control: Arc::clone(control),
             shared: Arc::clone(&shared),
             leaving: VecDeque::new(),
             gone: Vec::new(),
             timeouts: 0,
             frames: Frames::default(),
         };
-        let registry = poll.registry().try_clone()?;
-        let reactor = Reactor::new(registry, Arc::clone(&control), 0, Some(door), plan, None, chat)?;
-        let running = Arc::new((Mutex::new(true), Condvar::new()));
-        let leaving = Leaving(Arc::clone(&running));
-        thread::Builder::new().name("oxisock-chat".into()).spawn(move || {
-            let _leaving = leaving;
-            reactor.run(poll);
-        })?;
-        Ok(Self { control, shared, running })
-    }
-
-    /// Wait at most `timeout`; say whether it has ended.
-    #[must_use]
-    pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut running = self.running.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while *running {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            (running, _) = self.running.1.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner);
-        }
-        true
+        let (control, loops) = Reactor::several(listener, plan, 1, None, chat)?;
+        Ok(Self { running: Running::start(|_| "oxisock-chat".into(), &control, loops)?, shared })
     }
 
     /// Who is there, and where, in order of joining.
@@ -345,15 +309,9 @@ impl ChatRun {
 
     fn ask(&self, command: Command) {
         self.shared.ask(command);
-        for mailbox in &self.control.mailboxes {
+        for mailbox in &self.running.control.mailboxes {
             mailbox.wake();
         }
-    }
-}
-
-impl Drop for ChatRun {
-    fn drop(&mut self) {
-        self.control.begin_stop(0);
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::hub::{Event, Member};
+use crate::core::latch::lock;
 
 /// So many events wait for somebody who is slower than the chat; more are lost.
 const KEPT_EVENTS: usize = 1 << 16;
@@ -72,15 +73,9 @@ impl Shared {
 
     /// Wait at most `timeout` for events, and give them and the number of those lost; `None` when there will be none.
     pub fn wait(&self, timeout: Duration) -> Option<(VecDeque<Event>, u64)> {
-        let deadline = Instant::now() + timeout;
-        let mut state = lock(&self.events);
-        while state.waiting.is_empty() && !state.ended {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            (state, _) = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-        }
+        let pending = |state: &mut Events| state.waiting.is_empty() && !state.ended;
+        let waited = self.arrived.wait_timeout_while(lock(&self.events), timeout, pending);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         if state.waiting.is_empty() && state.ended {
             return None;
         }
@@ -99,8 +94,4 @@ impl Default for Shared {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,10 @@
 //!
 //! [`Schedule`] says when a message is to be sent, [`Talk`] what one connection says and what it may hear, [`Ledger`]
 //! the same for datagrams, which may be lost, and [`Tally`] what came of it all: none of them has a socket or a clock.
-//! [`tcp`] and [`super::udp::load`] move the bytes.
+//! [`tcp`] and [`udp`] move the bytes, as a [`Driver`] of the [`Course`] that they share. [`chat`] is a load of its own.
 
+pub mod chat;
+pub mod course;
 pub mod datagrams;
 pub mod latency;
 pub mod ledger;
@@ -12,8 +14,9 @@ pub mod script;
 pub mod talk;
 pub mod tally;
 pub mod tcp;
-pub mod wait;
+pub mod udp;
 
+pub use course::{Course, Driver, Terms};
 pub use datagrams::{Answer, Datagrams};
 pub use latency::Latency;
 pub use ledger::Ledger;

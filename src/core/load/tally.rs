@@ -1,10 +1,12 @@
 //! What came of a load so far.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use super::Latency;
 use crate::core::errors::Result;
+use crate::core::os::errors::{errno, is_transient};
 
 /// Why a connection ended, or a datagram did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,8 +92,14 @@ impl Tally {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// Count what this machine lacked.
-    pub fn lacked(&mut self, code: i32) {
-        *self.local.entry(code).or_default() += 1;
+    /// Count an error: true where it is the server's or the network's, false where this machine lacked something.
+    pub fn blame(&mut self, error: &io::Error) -> bool {
+        let code = errno(error);
+        if is_transient(code) {
+            *self.local.entry(code).or_default() += 1;
+            return false;
+        }
+        self.fault(Fault::Os(code));
+        true
     }
 }

@@ -2,22 +2,21 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::wait::{Punctual, wait};
-use super::{Fault, Progress, Schedule, Script, Talk, Tally, Until};
+use super::{Course, Driver, Fault, Progress, Script, Talk, Terms};
 use crate::core::errors::Result;
-use crate::core::net::{errno, is_transient};
+use crate::core::os::errors::{ECONNREFUSED, ETIMEDOUT};
+use crate::core::os::waiting;
 
 /// So many connections are being opened at a time: more would overflow the queues of servers.
 const OPENING: usize = 128;
 /// Silent connections are looked for so often, in nanoseconds.
 const SWEEP: u64 = 20_000_000;
-/// So many messages are dealt before the connections are looked after again.
-const DEAL: usize = 16 * 1024;
+const NO_LANE: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
 
 /// What to do.
@@ -26,16 +25,10 @@ pub struct Plan {
     pub address: SocketAddr,
     /// How many connections ask at once.
     pub connections: usize,
-    /// How many messages each may have in flight.
-    pub depth: u64,
     /// What to say, and what to hear.
     pub script: Script,
-    /// Messages in 1,000 seconds, all connections together; None is a closed loop.
-    pub rate: Option<u64>,
-    /// When to stop.
-    pub until: Until,
-    /// A connection that is silent for so long has failed.
-    pub timeout: Duration,
+    /// How much of it, and for how long.
+    pub terms: Terms,
 }
 
 enum State {
@@ -51,7 +44,6 @@ struct Link {
     talk: Talk,
     /// Which part of the schedule is its own; given when all connections are open.
     lane: usize,
-    dirty: bool,
 }
 
 /// A load under way.
@@ -66,14 +58,7 @@ pub struct TcpLoad {
     alive: usize,
     /// The links with a part of the schedule, in order.
     lanes: Vec<usize>,
-    dirty: Vec<usize>,
-    schedule: Schedule,
-    tally: Tally,
-    made: Instant,
-    began: Option<u64>,
-    swept: u64,
-    last_answer: u64,
-    over: Option<u64>,
+    course: Course,
 }
 
 impl TcpLoad {
@@ -88,100 +73,9 @@ impl TcpLoad {
             opened: 0,
             alive: 0,
             lanes: Vec::new(),
-            dirty: Vec::new(),
-            schedule: Schedule::new(plan.rate, plan.until, 0),
-            tally: Tally::new()?,
-            made: Instant::now(),
-            began: None,
-            swept: 0,
-            last_answer: 0,
-            over: None,
+            course: Course::new(plan.terms, SWEEP)?,
             plan,
         })
-    }
-
-    /// Go on for about `slice`, or until a signal comes; false is the end.
-    pub fn step(&mut self, slice: Duration) -> Result<bool> {
-        let _punctual = self.plan.rate.map(|_| Punctual::now());
-        let end = self.now() + slice.as_nanos() as u64;
-        while self.over.is_none() {
-            let mut now = self.now();
-            if self.began.is_none() {
-                self.open_more(now);
-                if self.opening == 0 {
-                    now = self.begin();
-                }
-            }
-            self.deal(now);
-            if now.saturating_sub(self.swept) >= SWEEP {
-                self.sweep(now);
-            }
-            if self.began.is_some() && self.finished(now) {
-                self.over = Some(now);
-                break;
-            }
-            let now = self.now();
-            if now >= end {
-                return Ok(true);
-            }
-            let limit = Duration::from_nanos((end - now).min(SWEEP).min(self.leisure(now)));
-            let exactly = self.plan.rate.is_some();
-            if wait(&mut self.poll, &mut self.events, limit, exactly)? {
-                return Ok(true);
-            }
-            self.serve();
-        }
-        Ok(false)
-    }
-
-    /// What came of it so far.
-    #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// How far it is.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        let now = self.over.unwrap_or_else(|| self.now());
-        let spent = self.began.map_or(0, |began| now - began);
-        let sending = match self.plan.until {
-            Until::Time(end) => spent.min(end),
-            Until::Messages(_) => spent,
-        };
-        let elapsed = if self.over.is_some() && self.alive > 0 {
-            self.last_answer.saturating_sub(self.began.unwrap_or_default()).max(match self.plan.until {
-                Until::Time(_) => sending,
-                Until::Messages(_) => 1,
-            })
-        } else {
-            spent
-        };
-        Progress {
-            begun: self.began.is_some(),
-            opened: self.opened,
-            alive: self.alive,
-            pending: self.links.iter().map(|link| link.talk.in_flight()).sum(),
-            unsent: self.schedule.unsent(),
-            sending: Duration::from_nanos(sending),
-            elapsed: Duration::from_nanos(elapsed),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        self.made.elapsed().as_nanos() as u64
-    }
-
-    /// How long nothing has to be done but to wait for answers.
-    fn leisure(&self, now: u64) -> u64 {
-        let Some(began) = self.began else { return u64::MAX };
-        let end = match self.plan.until {
-            // After the end there is nothing to be in time for.
-            Until::Time(end) if began + end > now => Some(end),
-            _ => None,
-        };
-        let next = self.schedule.next_due().into_iter().chain(end).min();
-        next.map_or(u64::MAX, |next| (began + next).saturating_sub(now))
     }
 
     /// Begin connections until enough are under way.
@@ -193,78 +87,29 @@ impl TcpLoad {
                 Ok(stream)
             });
             let talk = Talk::new(&self.plan.script, key);
-            let mut link = Link { stream: None, state: State::Gone, talk, lane: usize::MAX, dirty: false };
+            let mut link = Link { stream: None, state: State::Gone, talk, lane: NO_LANE };
             match opened {
                 Ok(stream) => {
                     link.stream = Some(stream);
                     link.state = State::Opening { since: now };
                     self.opening += 1;
                 }
-                Err(error) => self.blame(&error),
+                Err(error) => {
+                    self.course.tally.blame(&error);
+                }
             }
             self.links.push(link);
         }
     }
 
     /// All connections are open or have failed: the clock starts.
-    fn begin(&mut self) -> u64 {
+    fn begin(&mut self) {
         let is_open = |(key, link): (usize, &Link)| matches!(link.state, State::Open).then_some(key);
         self.lanes = self.links.iter().enumerate().filter_map(is_open).collect();
-        self.schedule = Schedule::new(self.plan.rate, self.plan.until, self.lanes.len());
-        let now = self.now();
-        self.began = Some(now);
-        for lane in 0..self.lanes.len() {
-            let key = self.lanes[lane];
-            self.links[key].lane = lane;
-            self.talk(key, now);
+        for (lane, key) in self.lanes.iter().enumerate() {
+            self.links[*key].lane = lane;
         }
-        now
-    }
-
-    fn deal(&mut self, now: u64) {
-        let Some(began) = self.began else { return };
-        for _ in 0..DEAL {
-            let Some((lane, due)) = self.schedule.deal(now - began) else { break };
-            self.tally.lag.record(now - began - due, 1);
-            let key = self.lanes[lane];
-            if !self.links[key].dirty {
-                self.links[key].dirty = true;
-                self.dirty.push(key);
-            }
-        }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.links[key].dirty = false;
-            self.talk(key, now);
-        }
-        self.dirty = dirty;
-        self.schedule.close(now - began);
-    }
-
-    fn finished(&self, now: u64) -> bool {
-        let spent = now - self.began.unwrap_or(now);
-        let idle = |key: &usize| {
-            let link = &self.links[*key];
-            !matches!(link.state, State::Open)
-                || (link.talk.in_flight() == 0 && self.schedule.ready(link.lane, spent) == 0)
-        };
-        self.alive == 0 || (self.schedule.over(spent) && self.lanes.iter().all(idle))
-    }
-
-    /// Look for connections that have been silent for too long.
-    fn sweep(&mut self, now: u64) {
-        self.swept = now;
-        let timeout = self.plan.timeout.as_nanos() as u64;
-        for key in 0..self.links.len() {
-            let silence = match self.links[key].state {
-                State::Opening { since } => now.saturating_sub(since),
-                State::Open => self.links[key].talk.silence(now),
-                State::Gone => continue,
-            };
-            if silence >= timeout {
-                self.fail(key, Fault::Os(libc::ETIMEDOUT));
-            }
-        }
+        self.course.begin(self.lanes.len());
     }
 
     fn serve(&mut self) {
@@ -293,7 +138,7 @@ impl TcpLoad {
         let error = match stream.take_error() {
             Ok(None) => match (stream.peer_addr(), stream.local_addr()) {
                 // A port of this machine that nobody listens on may connect to itself, and would echo.
-                (Ok(peer), Ok(local)) if peer == local => io::Error::from_raw_os_error(libc::ECONNREFUSED),
+                (Ok(peer), Ok(local)) if peer == local => io::Error::from_raw_os_error(ECONNREFUSED),
                 (Ok(_), _) => {
                     // A connection that is reset already says so at its first read.
                     let _ = stream.set_nodelay(true);
@@ -312,16 +157,14 @@ impl TcpLoad {
     }
 
     /// Begin what messages may be begun, and write.
-    fn talk(&mut self, key: usize, now: u64) {
-        let Some(began) = self.began else { return };
+    fn say(&mut self, key: usize, now: u64) {
         let link = &mut self.links[key];
-        if !matches!(link.state, State::Open) {
+        if link.lane == NO_LANE || !matches!(link.state, State::Open) {
             return;
         }
-        let room = self.plan.depth.saturating_sub(link.talk.in_flight());
-        for _ in 0..room.min(self.schedule.ready(link.lane, now - began)) {
-            let since = began + self.schedule.begin(link.lane, now - began);
-            link.talk.begin(&self.plan.script, since, now, &mut self.tally);
+        for _ in 0..self.course.room(link.lane, link.talk.in_flight(), now) {
+            let since = self.course.begin_message(link.lane, now);
+            link.talk.begin(&self.plan.script, since, now, &mut self.course.tally);
         }
         self.write(key);
     }
@@ -340,7 +183,7 @@ impl TcpLoad {
                 stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
             };
             match written {
-                Ok(count) => link.talk.wrote(&self.plan.script, count, &mut self.tally),
+                Ok(count) => link.talk.wrote(&self.plan.script, count, &mut self.course.tally),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return self.fail_by(key, &error),
@@ -360,12 +203,14 @@ impl TcpLoad {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return self.fail_by(key, &error),
             };
-            let now = self.made.elapsed().as_nanos() as u64;
-            self.last_answer = now;
-            if let Err(fault) = link.talk.received(&self.plan.script, &self.buffer[..count], now, &mut self.tally) {
+            let now = self.course.now();
+            self.course.heard(now);
+            if let Err(fault) =
+                link.talk.received(&self.plan.script, &self.buffer[..count], now, &mut self.course.tally)
+            {
                 return self.fail(key, fault);
             }
-            self.talk(key, now);
+            self.say(key, now);
             // A short read has emptied the socket, unless the end is in sight, which is told only once.
             if count < self.buffer.len() && !ending {
                 return;
@@ -377,12 +222,12 @@ impl TcpLoad {
     /// A connection has failed.
     fn fail(&mut self, key: usize, fault: Fault) {
         self.end(key);
-        self.tally.fault(fault);
+        self.course.tally.fault(fault);
     }
 
     fn fail_by(&mut self, key: usize, error: &io::Error) {
         self.end(key);
-        self.blame(error);
+        self.course.tally.blame(error);
     }
 
     fn end(&mut self, key: usize) {
@@ -394,45 +239,95 @@ impl TcpLoad {
         }
         link.state = State::Gone;
         link.stream = None;
-        link.talk.lose(&mut self.tally);
+        link.talk.lose(&mut self.course.tally);
+    }
+}
+
+impl Driver for TcpLoad {
+    fn course(&self) -> &Course {
+        &self.course
     }
 
-    /// Count an error, as the server's, the network's, or this machine's.
-    fn blame(&mut self, error: &io::Error) {
-        let code = errno(error);
-        if is_transient(code) {
-            self.tally.lacked(code);
-        } else {
-            self.tally.fault(Fault::Os(code));
+    fn course_mut(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn progress(&self) -> Progress {
+        let pending = self.links.iter().map(|link| link.talk.in_flight()).sum();
+        self.course.progress(self.opened, self.alive, pending)
+    }
+
+    fn open(&mut self, now: u64) {
+        self.open_more(now);
+        if self.opening == 0 {
+            self.begin();
         }
+    }
+
+    fn talk(&mut self, lane: usize, now: u64) {
+        self.say(self.lanes[lane], now);
+    }
+
+    /// Look for connections that have been silent for too long.
+    fn sweep(&mut self, now: u64) {
+        for key in 0..self.links.len() {
+            let silence = match self.links[key].state {
+                State::Opening { since } => now.saturating_sub(since),
+                State::Open => self.links[key].talk.silence(now),
+                State::Gone => continue,
+            };
+            if silence >= self.course.patience() {
+                self.fail(key, Fault::Os(ETIMEDOUT));
+            }
+        }
+    }
+
+    fn finished(&self, now: u64) -> bool {
+        let idle = |key: &usize| {
+            let link = &self.links[*key];
+            !matches!(link.state, State::Open) || self.course.is_idle(link.lane, link.talk.in_flight(), now)
+        };
+        self.alive == 0 || (self.course.dealt_all(now) && self.lanes.iter().all(idle))
+    }
+
+    fn listen(&mut self, limit: Duration) -> Result<bool> {
+        let interrupted = if self.plan.terms.rate.is_some() {
+            waiting::select_exactly(&mut self.poll, &mut self.events, limit)?
+        } else {
+            waiting::select(&mut self.poll, &mut self.events, Some(limit))?
+        };
+        if !interrupted {
+            self.serve();
+        }
+        Ok(interrupted)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::fd::IntoRawFd;
-
-    use super::super::Replies;
+    use super::super::{Replies, Until};
     use super::*;
-    use crate::core::echo::EchoRun;
-    use crate::core::reactor::Plan as ServerPlan;
-    use crate::core::reactor::connection::{Faults, Limits, NEVER};
+    use crate::core::serving::connection::{Faults, Limits, NEVER};
+    use crate::core::serving::echo;
+    use crate::core::serving::running::Running;
+    use crate::core::serving::service::Plan as ServerPlan;
 
-    fn echo(workers: usize, faults: Option<Faults>) -> (EchoRun, SocketAddr) {
+    fn echo(workers: usize, faults: Option<Faults>) -> (Running, SocketAddr) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
         let plan = ServerPlan { max_connections: 100, limits, nodelay: true, keepalive: false };
-        (EchoRun::start(listener.into_raw_fd(), plan, workers, faults).unwrap(), address)
+        (echo::start(listener, plan, workers, faults).unwrap(), address)
     }
 
     fn plan(address: SocketAddr, reply: &[u8]) -> Plan {
         let requests = [b"hello".to_vec()];
         let script = Script::new(&requests, Replies::Stream(vec![reply.to_vec()])).unwrap();
         let timeout = Duration::from_secs(20);
-        Plan { address, connections: 8, depth: 3, script, rate: None, until: Until::Messages(1000), timeout }
+        let terms = Terms { depth: 3, rate: None, until: Until::Messages(1000), timeout };
+        Plan { address, connections: 8, script, terms }
     }
 
     fn run(plan: Plan) -> TcpLoad {
@@ -445,40 +340,41 @@ mod tests {
     fn echo_answers_and_ends() {
         let (server, address) = echo(2, None);
         let load = run(plan(address, b"hello"));
-        assert_eq!((load.tally().sent, load.tally().answered, load.tally().lost), (1000, 1000, 0));
+        assert_eq!((load.course.tally.sent, load.course.tally.answered, load.course.tally.lost), (1000, 1000, 0));
         assert_eq!((load.progress().opened, load.progress().alive, load.progress().pending), (8, 8, 0));
         drop(load);
         server.control.begin_stop(5_000_000_000);
-        assert!(server.wait(Duration::from_secs(20)));
-        let counters = server.control.counters();
-        assert_eq!((counters[0], counters[1], counters[2]), (8, 0, 8));
-        assert_eq!(counters[6], counters[7]);
+        assert!(server.wait(Duration::from_secs(20)).unwrap());
+        let stats = server.control.stats();
+        assert_eq!((stats.accepted, stats.active, stats.closed), (8, 0, 8));
+        assert_eq!(stats.bytes_in, stats.bytes_out);
     }
 
     #[test]
     fn a_rate_sends_all_that_is_due() {
         let (_server, address) = echo(1, None);
-        let load =
-            run(Plan { rate: Some(2_000_000), depth: 200, until: Until::Time(100_000_000), ..plan(address, b"hello") });
-        assert_eq!((load.tally().sent, load.progress().unsent), (200, 0));
-        assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
-        assert_eq!(load.tally().lag.summary().unwrap().count, 200);
+        let mut plan = plan(address, b"hello");
+        plan.terms = Terms { rate: Some(2_000_000), depth: 200, until: Until::Time(100_000_000), ..plan.terms };
+        let load = run(plan);
+        assert_eq!((load.course.tally.sent, load.progress().unsent), (200, 0));
+        assert_eq!(load.course.tally.answered + load.course.tally.lost, load.course.tally.sent);
+        assert_eq!(load.course.tally.lag.summary().unwrap().count, 200);
     }
 
     #[test]
     fn every_wrong_answer_is_noticed() {
         let (_server, address) = echo(1, None);
         let load = run(plan(address, b"hallo"));
-        assert_eq!((load.tally().answered, load.tally().wrong), (0, 1000));
+        assert_eq!((load.course.tally.answered, load.course.tally.wrong), (0, 1000));
     }
 
     #[test]
     fn resets_are_counted_and_end_a_connection() {
         let (_server, address) = echo(1, Some(Faults { reset_after: 100, ..Faults::NONE }));
         let load = run(plan(address, b"hello"));
-        assert_eq!(load.tally().faults.values().sum::<u64>(), 8);
+        assert_eq!(load.course.tally.faults.values().sum::<u64>(), 8);
         assert_eq!((load.progress().opened, load.progress().alive), (8, 0));
-        assert_eq!(load.tally().answered + load.tally().lost, load.tally().sent);
+        assert_eq!(load.course.tally.answered + load.course.tally.lost, load.course.tally.sent);
     }
 
     #[test]
@@ -486,10 +382,11 @@ mod tests {
         // It listens, and never accepts.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let timeout = Duration::from_millis(100);
-        let load = run(Plan { connections: 2, timeout, ..plan(address, b"hello") });
-        assert_eq!(load.tally().faults[&Fault::Os(libc::ETIMEDOUT)], 2);
-        assert_eq!((load.tally().sent, load.tally().lost), (6, 6));
+        let mut plan = Plan { connections: 2, ..plan(address, b"hello") };
+        plan.terms.timeout = Duration::from_millis(100);
+        let load = run(plan);
+        assert_eq!(load.course.tally.faults[&Fault::Os(ETIMEDOUT)], 2);
+        assert_eq!((load.course.tally.sent, load.course.tally.lost), (6, 6));
     }
 
     #[test]
@@ -498,7 +395,7 @@ mod tests {
         let address = held.local_addr().unwrap();
         drop(held);
         let load = run(plan(address, b"hello"));
-        assert_eq!(load.tally().faults[&Fault::Os(libc::ECONNREFUSED)], 8);
-        assert_eq!((load.progress().opened, load.tally().sent), (0, 0));
+        assert_eq!(load.course.tally.faults[&Fault::Os(ECONNREFUSED)], 8);
+        assert_eq!((load.progress().opened, load.course.tally.sent), (0, 0));
     }
 }

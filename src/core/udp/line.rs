@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::tally::{add, take};
+use super::shared::{add, take};
 use super::turner::weight;
-use super::wait::{Bell, Waited, wait};
-use super::{BATCH, Inbox, Options, Outgoing, Shared, system};
+use super::{Options, Shared};
+use crate::core::os::bell::{Bell, Waited, wait};
+use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing};
+use crate::core::os::errors::{from_the_network, is_too_long, out_of_buffers};
+use crate::core::os::inherited::{Claim, claim};
 
 /// How long replies wait for room in the system before they are given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,6 +25,8 @@ const TRIES: u32 = 4;
 
 /// A socket, its readiness, and the bell that other threads ring.
 pub struct Line {
+    // Dropped before what it is about.
+    _claim: Claim,
     socket: Socket,
     bell: Bell,
     shared: Arc<Shared>,
@@ -34,10 +39,11 @@ impl Line {
     /// Takes over a bound socket.
     pub fn new(socket: Socket, options: Options) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        system::prepare(&socket, options.wildcard)?;
+        datagrams::prepare(&socket, options.wildcard)?;
         let (bell, rope) = Bell::new()?;
-        let shared = Arc::new(Shared::new(rope));
-        Ok(Self { socket, bell, shared, options, errors_in_a_row: 0, refused: Vec::new() })
+        let (claim, inherited) = claim(&socket);
+        let shared = Arc::new(Shared::new(rope, inherited));
+        Ok(Self { _claim: claim, socket, bell, shared, options, errors_in_a_row: 0, refused: Vec::new() })
     }
 
     /// What other threads hold of it.
@@ -65,9 +71,9 @@ impl Line {
 
     /// Takes what is there, less what is ignored, without waiting; gives what it took from the queue, None for nothing.
     pub fn receive(&mut self, inbox: &mut Inbox) -> Option<usize> {
-        inbox.arrivals.clear();
-        if let Err(error) = system::receive(&self.socket, inbox) {
-            inbox.arrivals.clear();
+        inbox.clear();
+        if let Err(error) = datagrams::receive(&self.socket, inbox) {
+            inbox.clear();
             return match error.kind() {
                 io::ErrorKind::WouldBlock => None,
                 io::ErrorKind::Interrupted => Some(0),
@@ -79,14 +85,14 @@ impl Line {
         }
         self.errors_in_a_row = 0;
         let tally = &self.shared.tally;
-        let weight = weight(&inbox.arrivals);
+        let weight = weight(inbox.arrivals());
         if !self.options.answer_low_ports {
-            let before = inbox.arrivals.len();
-            inbox.arrivals.retain(|arrival| arrival.peer.port() >= 1024);
-            add(&tally.ignored, before - inbox.arrivals.len());
+            let before = inbox.arrivals().len();
+            inbox.retain(|arrival| arrival.peer.port() >= 1024);
+            add(&tally.ignored, before - inbox.arrivals().len());
         }
-        add(&tally.messages, inbox.arrivals.len());
-        add(&tally.bytes_in, inbox.arrivals.iter().map(|arrival| arrival.len).sum());
+        add(&tally.messages, inbox.arrivals().len());
+        add(&tally.bytes_in, inbox.arrivals().iter().map(|arrival| arrival.len).sum());
         Some(weight)
     }
 
@@ -99,7 +105,7 @@ impl Line {
     fn wait_for(&mut self, writable: Option<bool>, limit: Option<Duration>) {
         let socket = writable.map(|writable| (&self.socket, writable));
         match wait(socket, Some(&self.bell), limit) {
-            Ok(Waited { failed: true }) => add(&self.shared.tally.icmp_errors, system::reap(&self.socket)),
+            Ok(Waited { failed: true }) => add(&self.shared.tally.icmp_errors, datagrams::reap(&self.socket)),
             Ok(Waited { failed: false }) => {}
             Err(error) => self.note(&error),
         }
@@ -117,7 +123,7 @@ impl Line {
             // Counted before they leave, or a peer could have its answer before the counters show it.
             let counter = if shared.ending() { Some(&tally.drained) } else { None };
             account(&tally.bytes_out, counter, batch, add);
-            let result = system::send(&self.socket, batch);
+            let result = datagrams::send(&self.socket, batch);
             let sent = *result.as_ref().unwrap_or(&0);
             account(&tally.bytes_out, counter, &batch[sent..], take);
             out = &out[sent..];
@@ -132,19 +138,19 @@ impl Line {
                         return;
                     }
                 }
-                _ if no_buffers(&error) => {
+                _ if out_of_buffers(&error) => {
                     if !self.wait_for_room(out, &mut since, true) {
                         return;
                     }
                 }
                 _ => {
                     tries += 1;
-                    let fresh = system::reap(&self.socket);
+                    let fresh = datagrams::reap(&self.socket);
                     add(&tally.icmp_errors, fresh);
                     if tries < TRIES {
                         continue;
                     }
-                    if too_long(&error) {
+                    if is_too_long(&error) {
                         add(&tally.too_long, 1);
                         self.refused.push((first.peer, first.data.len()));
                     } else {
@@ -182,8 +188,8 @@ impl Line {
 
     /// Counts an error that belongs to no reply, and slows down where it does not pass.
     fn note(&mut self, error: &io::Error) {
-        let reaped = system::reap(&self.socket);
-        let told = usize::from(!system::REAPS && from_the_network(error));
+        let reaped = datagrams::reap(&self.socket);
+        let told = usize::from(!datagrams::REAPS && from_the_network(error));
         add(&self.shared.tally.icmp_errors, reaped + told);
         self.errors_in_a_row += 1;
         if self.errors_in_a_row > 32 {
@@ -208,17 +214,4 @@ fn account(
     if let Some(replies) = replies {
         operation(replies, batch.len());
     }
-}
-
-fn no_buffers(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
-}
-
-fn too_long(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EMSGSIZE)
-}
-
-fn from_the_network(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use socket2::Socket;
 
-use super::{Arrival, BATCH, Inbox, Line, Options, Outgoing, Shared};
+use super::{Line, Options, Shared};
+use crate::core::os::datagrams::{Arrival, BATCH, Inbox, Outgoing};
 
 /// What a queued datagram costs the system at least; with it, bytes read tell when a whole queue has been.
 const OVERHEAD: usize = 512;
@@ -47,7 +48,7 @@ impl Turner {
         self.line.send(&out);
         if self.line.refused() {
             // Whoever made the replies hears of it now, and not when the next datagram comes.
-            self.inbox.arrivals.clear();
+            self.inbox.clear();
             return true;
         }
         self.receive()
@@ -76,7 +77,7 @@ impl Turner {
         loop {
             let ending = self.line.shared().ending();
             if ending && (self.line.shared().expired() || self.left == Some(0)) {
-                self.inbox.arrivals.clear();
+                self.inbox.clear();
                 return false;
             }
             if self.dry && !ending {

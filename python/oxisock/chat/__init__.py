@@ -1,0 +1,1 @@
+"""Chat: ``server`` is the room, ``client`` somebody in it."""

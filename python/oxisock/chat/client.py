@@ -1,0 +1,160 @@
+"""A client of a chat: lines in, lines out."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..engines.binding import Bound
+from ..errors import ChatError, FrameError
+
+if TYPE_CHECKING:
+    from ..framing.framed_socket import FramedSocket
+    from ..types import Peer
+
+_LONGEST = 1 << 20  # a line of /who in a big room is long
+
+
+class ChatClient(Bound):
+    """Somebody in a chat: ``send`` says a line, iteration gives every line that comes, as str.
+
+    One thread may iterate while another one sends.
+    """
+
+    def __init__(self, host: str, port: int, *, nick: str | None = None, timeout: float | None = 5.0) -> None:
+        """Connect, wait for the welcome and, with a ``nick``, ask to be called so; all within ``timeout`` seconds.
+
+        The welcome, and the news of being called ``nick``, are not among the lines that iteration gives; whatever else
+        comes meanwhile is. Raises ChatError where the server is full, is no chat, or does not grant the nick;
+        ValueError for a bad port or timeout, ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
+        """
+        if nick is not None and not nick.isprintable():
+            raise ChatError(f"bad nick: {nick!r}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._waiting: deque[str] = deque()
+        self._nick = ""
+        self._sending = threading.Lock()
+        names = self._engine.names
+        self._framed: FramedSocket = names.FramedSocket.connect(
+            host, port, names.Lines(max_frame=_LONGEST), timeout=timeout
+        )
+        try:
+            self._be_welcomed(deadline)
+            if nick is not None:
+                self._be_called(nick, deadline)
+            self._framed.settimeout(None)
+        except BaseException:
+            self._framed.close()
+            raise
+
+    @property
+    def nick(self) -> str:
+        """What this client is called, as of the lines that were received."""
+        return self._nick
+
+    @property
+    def peer(self) -> Peer:
+        """The server."""
+        return self._framed.peer
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket itself. Bytes that were already received are not to be had from it."""
+        return self._framed.sock
+
+    def send(self, text: str) -> None:
+        """Say a line: plain text, or a command that begins with a slash.
+
+        Raises ValueError for text with a line break in it, and OSError where the connection is gone.
+        """
+        if "\n" in text or "\r" in text:
+            raise ValueError("a line of chat has no line breaks")
+        with self._sending:
+            self._framed.send(text.encode("utf-8", "replace"))
+
+    def recv(self, timeout: float | None = None) -> str | None:
+        """Give the next line, or None where the server has closed the connection.
+
+        Raises TimeoutError after ``timeout`` seconds (None: no limit), and OSError.
+        """
+        if self._waiting:
+            return self._waiting.popleft()
+        self._framed.settimeout(timeout)
+        return self._receive()
+
+    def __iter__(self) -> Iterator[str]:
+        """Give every line until the server closes the connection; a connection that is lost is an OSError."""
+        while (line := self.recv()) is not None:
+            yield line
+
+    def leave(self) -> None:
+        """Say nothing more: the server sends what it has for this client, and closes the connection. Raises OSError."""
+        self._framed.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Leave. May be called again; a call under way in another thread ends."""
+        self._framed.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.impl} ChatClient {self._nick} {self._framed!r}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("ChatClient cannot be pickled")
+
+    def _receive(self) -> str | None:
+        try:
+            line = self._framed.recv()
+        except FrameError as error:
+            if isinstance(error, EOFError):  # a tail without an end is no line
+                return None
+            raise
+        if line is None:
+            return None
+        text = line.decode("utf-8", "replace")
+        old, is_now, new = text.removeprefix("* ").partition(" is now ")
+        if is_now and text.startswith("* ") and old == self._nick and " " not in new:
+            self._nick = new
+        return text
+
+    def _next(self, deadline: float | None) -> str:
+        if deadline is not None:
+            self._framed.settimeout(max(0.0, deadline - time.monotonic()))
+        try:
+            line = self._receive()
+        except FrameError as error:
+            raise ChatError(f"this is no chat server: {error}") from None
+        if line is None:
+            raise ChatError("the server closed the connection")
+        return line
+
+    def _be_welcomed(self, deadline: float | None) -> None:
+        line = self._next(deadline)
+        if line.startswith("! "):
+            raise ChatError(line[2:])
+        welcome, you_are, nick = line.rpartition(", you are ")
+        if not you_are or not welcome.startswith("* welcome to "):
+            raise ChatError(f"this is no chat server: it said {line[:80]!r}")
+        self._nick = nick
+
+    def _be_called(self, nick: str, deadline: float | None) -> None:
+        self.send(f"/nick {nick}")
+        while True:
+            line = self._next(deadline)
+            if line.startswith("! "):
+                raise ChatError(line[2:])
+            if self._nick == nick and line.endswith(f" is now {nick}"):
+                return
+            self._waiting.append(line)

@@ -1,0 +1,263 @@
+"""Chat: a server where everybody hears everybody, and a client for it; faces of both engines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..engines.chat import HubPlan
+from ..serving import log as server_log
+from ..serving.lifecycle import drain_nanoseconds
+from ..serving.servers import StreamServer, nanoseconds, positive
+from ..types import Peer, ServerStats
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from ..engines.chat import ChatRun
+
+_UNLIMITED = 2**31 - 1
+# Connections beyond the members: those who are on their way out.
+_PARTING = 256
+_LOOK = 0.5  # seconds between two looks of a thread that waits for events
+
+
+class ChatEvent(NamedTuple):
+    """Something that happened in a chat.
+
+    Attributes:
+        kind: "join", "leave", "nick", "message" or "private".
+        nick: who did it.
+        text: what was said, why somebody left ("quit", "lost", "too slow", "idle", "kicked" or "closing", with
+            ``: TEXT`` where there is more to say), the new nick, or, for a join, empty.
+    """
+
+    kind: str
+    nick: str
+    text: str
+
+
+class ChatMember(NamedTuple):
+    """Somebody who is in a chat.
+
+    Attributes:
+        nick: what this member is called.
+        peer: where the connection comes from.
+        joined_at: in seconds since 1970.
+        queued: bytes that wait for this member.
+        skipped: lines that were dropped because too many bytes did.
+    """
+
+    nick: str
+    peer: Peer
+    joined_at: float
+    queued: int
+    skipped: int
+
+
+class ChatServer(StreamServer):
+    """A room in which everybody sees every line, in the same order; its lines are text, so that ``nc`` is a client."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        name: str = "oxisock",
+        max_clients: int = 1000,
+        max_line: int = 4096,
+        history: int = 0,
+        queue_limit: int = 256 << 10,
+        slow_policy: Literal["disconnect", "drop"] = "disconnect",
+        rate: float | None = 10.0,
+        burst: int = 20,
+        idle_timeout: float | None = 600.0,
+        echo: bool = True,
+        on_event: Callable[[ChatEvent], object] | None = None,
+        backlog: int = 1024,
+        reuse_port: bool = False,
+        keepalive: bool = False,
+        dual_stack: bool = False,
+    ) -> None:
+        """Say where to listen, and what is allowed; ``start`` opens the room.
+
+        Arguments:
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            name: said in the welcome.
+            max_clients: beyond so many, newcomers are turned away.
+            max_line: bytes; longer lines are dropped.
+            history: how many of the last lines newcomers are told, as far as they fill half a queue.
+            queue_limit: the most bytes that may wait for a client who does not read.
+            slow_policy: what becomes of one for whom more waits: closed ("disconnect"), or misses lines and is told
+                how many ("drop").
+            rate: lines a second that a client may say in the long run; None: no limit.
+            burst: lines that a client may say at once.
+            idle_timeout: seconds without a line after which a client is closed; None: never.
+            echo: whether what one says comes back.
+            on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. More
+                than 65,536 events that it has no time for are lost, which is logged too.
+            backlog: as for EchoServer.
+            reuse_port: as for EchoServer.
+            keepalive: as for EchoServer.
+            dual_stack: as for EchoServer.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        """
+        # What is slow, and what is idle, the hub decides; the connections only carry.
+        limits = {
+            "backlog": backlog,
+            "max_connections": min(positive("max_clients", max_clients) + _PARTING, _UNLIMITED),
+            "idle_timeout": None,
+            "write_timeout": None,
+            "max_buffered": _UNLIMITED,
+            "reuse_port": reuse_port,
+            "keepalive": keepalive,
+            "dual_stack": dual_stack,
+        }
+        super().__init__(host, port, sock, limits)
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise ValueError(f"name must be printable text, not {name!r}")
+        if slow_policy not in ("disconnect", "drop"):
+            raise ValueError(f'slow_policy must be "disconnect" or "drop", not {slow_policy!r}')
+        if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= _UNLIMITED:
+            raise ValueError(f"history must be an integer from 0 to 2**31 - 1, not {history!r}")
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
+        self._on_event = on_event
+        self._plan = HubPlan(
+            name=name,
+            max_clients=max_clients,
+            max_line=positive("max_line", max_line),
+            history=history,
+            queue_limit=positive("queue_limit", queue_limit),
+            drop=slow_policy == "drop",
+            interval=_interval(rate),
+            burst=positive("burst", burst),
+            idle_timeout=nanoseconds("idle_timeout", idle_timeout),
+            echo=bool(echo),
+            events=on_event is not None,
+        )
+
+    def members(self) -> list[ChatMember]:
+        """Give those who are there, in order of joining; nobody before ``start`` and after ``stop``."""
+        running = self._chat_running()
+        return [] if running is None else running.members()
+
+    def broadcast(self, text: str) -> None:
+        """Say ``text`` to everybody, as ``* TEXT``; a line for each line that it has. Blank lines are left out.
+
+        RuntimeError before ``start``.
+        """
+        running = self._chat_running()
+        if running is None:
+            raise RuntimeError(f"{self._kind} has nobody to talk to before start()")
+        for line in _text("text", text).split("\n"):
+            if line.strip():
+                running.run.broadcast(line)
+
+    def kick(self, nick: str, reason: str = "") -> bool:
+        """Part with the client called ``nick`` (in letters of either case), telling everybody the ``reason``.
+
+        Returns False if there is no such client.
+        """
+        running = self._chat_running()
+        nick, reason = _text("nick", nick), _text("reason", reason)
+        return running is not None and running.run.kick(nick, reason)
+
+    def _launch(self) -> tuple[_ChatRunning, Peer]:
+        listener, address = self._listen()
+        run = self._engine.chat.start_chat(listener.detach(), self._limits.plan, self._plan)
+        return _ChatRunning(run, self._on_event), address
+
+    def _chat_running(self) -> _ChatRunning | None:
+        self._check_process()
+        running = self._running
+        assert running is None or isinstance(running, _ChatRunning)
+        return running
+
+
+class _ChatRunning:
+    """An engine's chat server and the thread that calls ``on_event``, as the lifecycle wants them."""
+
+    def __init__(self, run: ChatRun, on_event: Callable[[ChatEvent], object] | None) -> None:
+        self.run = run
+        self._epoch = time.time_ns() - run.now()
+        self._on_event = on_event
+        self._handling = False
+        self._handler_errors = 0
+        self.forked = run.forked
+        self.abandon = run.abandon
+        self._teller: threading.Thread | None = None
+        if on_event is not None:
+            self._teller = threading.Thread(target=self._tell, name="oxisock-chat-events", daemon=True)
+            self._teller.start()
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening, and end within ``drain`` seconds."""
+        self.run.begin_stop(drain_nanoseconds(drain))
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether everything has ended."""
+        deadline = time.monotonic() + timeout
+        if not self.run.wait(timeout):
+            return False
+        if self._teller is not None:
+            self._teller.join(max(0.0, deadline - time.monotonic()))
+            return not self._teller.is_alive()
+        return True
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
+        return (*self.run.outcome(), int(self._handling))
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return ServerStats(*self.run.counters())._replace(handler_errors=self._handler_errors)
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is in ``on_event``."""
+        return threading.current_thread() is self._teller
+
+    def members(self) -> list[ChatMember]:
+        """Give those who are there."""
+        return [
+            ChatMember(nick, Peer(host, port), (self._epoch + joined) / 1e9, queued, skipped)
+            for nick, host, port, joined, queued, skipped in self.run.members()
+        ]
+
+    def _tell(self) -> None:
+        on_event = self._on_event
+        assert on_event is not None
+        while (taken := self.run.events(_LOOK)) is not None:
+            events, lost = taken
+            if lost:
+                server_log.log().warning("on_event is too slow: %d chat events were lost", lost)
+            for fields in events:
+                self._handling = True
+                try:
+                    on_event(ChatEvent(*fields))
+                except Exception:
+                    self._handler_errors += 1
+                    server_log.log().exception("on_event failed at %r", ChatEvent(*fields))
+                self._handling = False
+
+
+def _interval(rate: float | None) -> int:
+    """Give the nanoseconds between two lines; 0 for no limit."""
+    if rate is None:
+        return 0
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
+        raise ValueError(f"rate must be a positive number of lines a second, or None, not {rate!r}")
+    # At least one: 0 is no limit. At most a few years.
+    return 0 if rate == float("inf") else max(1, min(int(1e9 / rate), 2**56))
+
+
+def _text(name: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, not {type(text).__name__}")
+    return text.encode("utf-8", "replace").decode()  # no lone surrogates

@@ -1,0 +1,33 @@
+"""The public names that are the same whichever engine is selected."""
+
+from .chat.server import ChatEvent as ChatEvent
+from .chat.server import ChatMember as ChatMember
+from .errors import ChatError as ChatError
+from .errors import FrameCorrupt as FrameCorrupt
+from .errors import FrameError as FrameError
+from .errors import FrameTooLong as FrameTooLong
+from .errors import IncompleteFrame as IncompleteFrame
+from .errors import ScanInterrupted as ScanInterrupted
+from .framing.codecs import Codec as Codec
+from .framing.codecs import Decoder as Decoder
+from .scanning.report import PortChange as PortChange
+from .scanning.report import ReportDiff as ReportDiff
+from .scanning.report import ScanReport as ScanReport
+from .scanning.running import Scan as Scan
+from .scanning.services import service_name as service_name
+from .scanning.specs import parse_ports as parse_ports
+from .scanning.specs import parse_targets as parse_targets
+from .scanning.targets import Targets as Targets
+from .serving.servers import Faults as Faults
+from .serving.thread_connection import ThreadConnection as ThreadConnection
+from .types import Datagram as Datagram
+from .types import Peer as Peer
+from .types import PortResult as PortResult
+from .types import PortState as PortState
+from .types import ProbeEvent as ProbeEvent
+from .types import Progress as Progress
+from .types import ScanStats as ScanStats
+from .types import ServerStats as ServerStats
+from .types import SkippedFrame as SkippedFrame
+from .types import StopReport as StopReport
+from .udp.servers import udp_request as udp_request

@@ -1,0 +1,117 @@
+"""The two engines, and how a face is bound to one of them: the one place that loads an engine."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .chat import ChatModule
+    from .framing import FramingModule
+    from .scanning import ScanningModule
+    from .selection import Impl
+    from .serving import ServingModule
+    from .udp import UdpModule
+
+
+class Engine:
+    """One engine; what it offers for a concept is loaded when it is first asked for. Made by `engine`."""
+
+    def __init__(self, impl: Impl) -> None:
+        self.impl: Impl = impl
+
+    def __repr__(self) -> str:
+        return f"<the {self.impl} engine>"
+
+    @cached_property
+    def scanning(self) -> ScanningModule:
+        """What scans ports."""
+        found: ScanningModule = self._load("scanning")
+        return found
+
+    @cached_property
+    def framing(self) -> FramingModule:
+        """What cuts streams into frames."""
+        found: FramingModule = self._load("framing")
+        return found
+
+    @cached_property
+    def serving(self) -> ServingModule:
+        """What serves TCP."""
+        found: ServingModule = self._load("serving")
+        return found
+
+    @cached_property
+    def udp(self) -> UdpModule:
+        """What serves UDP."""
+        found: UdpModule = self._load("udp")
+        return found
+
+    @cached_property
+    def chat(self) -> ChatModule:
+        """What serves a chat."""
+        found: ChatModule = self._load("chat")
+        return found
+
+    @cached_property
+    def names(self) -> Any:
+        """The public names bound to this engine: the module ``oxisock.pure`` or ``oxisock.native``."""
+        return import_module(f"oxisock.{self.impl}")
+
+    def _load(self, concept: str) -> Any:
+        # By name, so that nobody who asks for an engine imports one.
+        return import_module("oxisock._native" if self.impl == "native" else f"oxisock.pure.{concept}")
+
+
+@cache
+def engine(impl: Impl) -> Engine:
+    """Give the engine of a name; there is one of each."""
+    return Engine(impl)
+
+
+class Bound:
+    """A class that works through an engine: ``class Lines(codecs.Lines, engine=PURE)`` binds a face to one.
+
+    Attributes:
+        impl: the name of the engine, "pure" or "native".
+    """
+
+    impl: ClassVar[Impl]
+    _engine: ClassVar[Engine]
+
+    def __init_subclass__(cls, *, engine: Engine | None = None, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if engine is not None:
+            cls._engine, cls.impl = engine, engine.impl
+            cls.__doc__ = cls.__base__.__doc__
+
+
+class Functions:
+    """Functions that work through an engine: methods of the one object that there is of a class for each engine.
+
+    So bound functions compare equal wherever they were taken from, and can be pickled.
+    """
+
+    _made: ClassVar[dict[tuple[type[Functions], Engine], Functions]] = {}
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def of(cls, engine: Engine) -> Self:
+        """Give the functions bound to an engine."""
+        found = cls._made.get((cls, engine))
+        if not isinstance(found, cls):
+            found = cls._made.setdefault((cls, engine), cls(engine))
+        assert isinstance(found, cls)
+        return found
+
+    def __reduce__(self) -> tuple[Callable[..., Functions], tuple[type[Functions], Impl]]:
+        return _rebuilt, (type(self), self._engine.impl)
+
+
+def _rebuilt(kind: type[Functions], impl: Impl) -> Functions:
+    return kind.of(engine(impl))

@@ -1,0 +1,128 @@
+"""What the scan face needs from an engine: a plan in, outcomes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class AddressRange(NamedTuple):
+    """The addresses from ``first`` to ``last``, both included, as integers of IP ``version`` 4 or 6."""
+
+    version: int
+    first: int
+    last: int
+    scope_id: int = 0
+
+
+class ScanPlan(NamedTuple):
+    """Everything a scan engine needs to know; durations are integer nanoseconds.
+
+    Host number *i* is the *i*-th address of ``ranges``, port number *j* the *j*-th of ``ports``.
+    """
+
+    ranges: Sequence[AddressRange]
+    ports: Sequence[int]
+    first_ports: int  # in random order the first this many of `ports` are asked before the others
+    timeout: int
+    retries: int
+    adaptive: bool
+    concurrency: int
+    interval: int  # between two probes, 0 for none
+    threads: int
+    random: bool
+    seed: int  # 64 bits
+    shard: int  # 0-based
+    shards: int
+    banner: int  # how long to wait for a banner, 0 for none
+    keep: int  # bit 1 << state for each state whose outcomes are reported
+    trace: bool
+
+
+OPEN, CLOSED, FILTERED, ERROR = range(4)
+"""The states of an Outcome, as small integers."""
+
+(
+    SYN_ACK,
+    CONN_REFUSED,
+    NO_RESPONSE,
+    HOST_UNREACHABLE,
+    NET_UNREACHABLE,
+    PROTO_UNREACHABLE,
+    SELF_CONNECT,
+) = range(7)
+"""The reasons of an Outcome; a local error is minus its errno."""
+
+
+class Outcome(NamedTuple):
+    """What an engine decided about one port of one host (both by number); ``rtt`` in nanoseconds, -1 for none."""
+
+    host: int
+    port: int
+    state: int
+    reason: int
+    rtt: int
+    banner: bytes | None
+
+
+class Tally(NamedTuple):
+    """The running totals of a scan: ports by state, then probes by fate."""
+
+    open: int
+    closed: int
+    filtered: int
+    error: int
+    probes: int
+    retries: int
+    drops: int
+    local_errors: int
+
+
+class TraceEvent(NamedTuple):
+    """One probe or answer: nanoseconds since the start, host and port number, repeat number, and what happened.
+
+    ``what`` is a reason of an Outcome, or SENT, or -errno for a local fault; NO_RESPONSE is a probe given up.
+    """
+
+    time: int
+    host: int
+    port: int
+    repeat: int
+    what: int
+
+
+SENT = 100
+"""``TraceEvent.what`` of a probe that left."""
+
+# The plain tuples behind the named ones: what may cross from an engine without being made by name there.
+OutcomeTuple = tuple[int, int, int, int, int, bytes | None]
+TallyTuple = tuple[int, int, int, int, int, int, int, int]
+EventTuple = tuple[int, int, int, int, int]
+
+
+class ScanRun(Protocol):
+    """One scan under way."""
+
+    def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
+        """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
+
+    def tally(self) -> TallyTuple:
+        """Give the totals so far."""
+
+    def done(self) -> bool:
+        """Say whether everything is decided (or cancelled) and every outcome given."""
+
+    def cancel(self) -> None:
+        """End the scan; on return every descriptor is back. May be called again, and from another thread."""
+
+    def trace(self) -> Sequence[EventTuple]:
+        """Give the events so far, in order of time; empty unless the plan asked for them."""
+
+
+class ScanningModule(Protocol):
+    """What the scan face needs from an engine."""
+
+    def start_scan(self, plan: ScanPlan) -> ScanRun:
+        """Begin to scan."""

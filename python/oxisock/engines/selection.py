@@ -1,0 +1,34 @@
+"""Which engine is selected, and whether it can be had."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+Impl = Literal["native", "pure"]
+"""The name of an engine."""
+
+
+def selected() -> Impl:
+    """Name the engine that ``OXISOCK_IMPL`` asks for; unset or empty is "native".
+
+    Raises ImportError for any other word: a choice that cannot be met is never silently replaced.
+    """
+    choice = os.environ.get("OXISOCK_IMPL", "")
+    if choice in ("", "native"):
+        return "native"
+    if choice == "pure":
+        return "pure"
+    raise ImportError(f"OXISOCK_IMPL={choice!r} names no engine: expected 'native' or 'pure'")
+
+
+def check(impl: Impl) -> None:
+    """Raise ImportError, with the way out, where an engine cannot be loaded."""
+    if impl == "pure":
+        return
+    try:
+        from .. import _native  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"
+        ) from error

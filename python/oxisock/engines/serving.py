@@ -1,0 +1,136 @@
+"""What the TCP faces need from an engine: the connection machine, and servers under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from ..types import Peer
+    from .framing import Framer
+
+
+class ServerPlan(NamedTuple):
+    """The limits of a TCP server; durations are integer nanoseconds, NEVER for no limit."""
+
+    max_connections: int
+    idle_timeout: int
+    write_timeout: int
+    max_buffered: int
+    nodelay: bool
+    keepalive: bool
+
+
+class FaultPlan(NamedTuple):
+    """Faults made on purpose, as the connection machine takes them: ``drop`` is out of 2**32."""
+
+    cut: int
+    delay: int
+    reset_after: int
+    drop: int
+    seed: int
+
+
+NEVER = 2**63 - 1
+"""A time that does not come; as a limit, no limit."""
+
+Counters: TypeAlias = "tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]"
+"""The fields of ServerStats, in their order."""
+
+
+class ConnectionMachine(Protocol):
+    """The life of one TCP connection; ``oxisock.pure.connection`` says what each of these means."""
+
+    @property
+    def closed(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def owed(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
+    def active(self, now: int) -> None: ...
+    def deliver(self, now: int) -> None: ...
+    def answered(self, messages: int, now: int) -> None: ...
+    def queue(self, size: int, now: int) -> None: ...
+    def wrote(self, size: int, now: int) -> None: ...
+    def ended(self, now: int) -> None: ...
+    def finish(self, now: int) -> None: ...
+    def abort(self, reason: int, now: int) -> None: ...
+    def tick(self, now: int) -> None: ...
+    def swallow(self) -> bool: ...
+    def room(self) -> int: ...
+    def allowance(self) -> int: ...
+    def deadline(self) -> int: ...
+
+
+class ReactorRun(Protocol):
+    """What every TCP server under way offers; every method may be called from any thread, and none blocks."""
+
+    def begin_stop(self, drain: int) -> None:
+        """Stop listening and end within ``drain`` nanoseconds."""
+
+    def outcome(self) -> tuple[int, int]:
+        """Give the connections drained and aborted by the stop."""
+
+    def counters(self) -> Counters:
+        """Give the counters."""
+
+    def forked(self) -> None:
+        """From now on, shut sockets down before closing them: a forked child holds duplicates."""
+
+    def abandon(self) -> None:
+        """Close the listener and do nothing else, now or when dropped: this is a forked child."""
+
+
+class EchoRun(ReactorRun, Protocol):
+    """An echo server under way, on threads of its own."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether it has ended."""
+
+
+ANSWERED, HELD, FINISH = range(3)
+"""What a Reply says of its connection: all of the Item is answered; the rest waits until there is room (an Item without
+input will say so); all is answered and the connection is to close."""
+
+Item: TypeAlias = "tuple[int, Peer, bytes | list[bytes] | None, int, Exception | None]"
+"""What came in on a connection: its token; its peer; bytes (None at the end of the input), or messages where the engine
+frames; the bytes of answers there is room for; the error that ends the messages."""
+
+Reply: TypeAlias = "tuple[int, bytes, int, int]"
+"""What goes out: the token; bytes; the number of messages handled; one of ANSWERED, HELD, FINISH."""
+
+
+class MessageReactor(ReactorRun, Protocol):
+    """The loop of a message server, to be turned by Python threads, one at a time."""
+
+    @property
+    def framed(self) -> bool:
+        """Whether Items hold messages, rather than bytes."""
+
+    def turn(self, replies: list[Reply]) -> list[Item] | None:
+        """Send ``replies`` and wait for input; None when the server has ended.
+
+        A connection with an Item out gives no other before its Reply is in.
+        """
+
+    def submit(self, replies: list[Reply]) -> None:
+        """Send ``replies`` while another thread turns."""
+
+    def take_closed(self) -> list[int]:
+        """Give the tokens of the connections that closed since the last call."""
+
+    def count_errors(self, handler: int, frame: int) -> None:
+        """Add to the counters handler_errors and frame_errors."""
+
+
+class ServingModule(Protocol):
+    """What the TCP faces need from an engine; each takes over the listening descriptor ``listener``."""
+
+    def start_echo(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoRun:
+        """Begin to echo."""
+
+    def message_reactor(self, listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
+        """Make the loop of a message server; one that knows ``framer`` may frame by itself."""

@@ -1,0 +1,5 @@
+"""Framing messages.
+
+- ``codecs``: the codecs as values; ``well_known``: presets; ``specs``: codecs as one word of text.
+- ``framed_socket``: a socket that speaks in frames; ``explaining``: a stream drawn with what its bytes are.
+"""

@@ -1,0 +1,167 @@
+"""A stream's bytes drawn with what each part is: the picture one makes on paper when a protocol does not work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ..engines.framing import Buffer
+from ..errors import FrameError
+from .codecs import (
+    Delimiter,
+    Fixed,
+    LengthPrefix,
+    Lines,
+    MultiprocessingPrefix,
+    Netstring,
+    OctetCounted,
+    StreamCodec,
+    Varint,
+)
+
+_ROW: Final = 16
+_ROWS: Final = 4  # of one part; what is in between is told by its size
+_SEPARATORS: Final = {Netstring: b":", OctetCounted: b" "}
+
+
+class Part(NamedTuple):
+    """Some bytes of the stream and what they are."""
+
+    start: int
+    end: int
+    what: str
+
+
+def explain(codec: StreamCodec, data: Buffer) -> str:
+    """Draw ``data`` as a whole stream of ``codec``: a line for each part of each frame, and the fault if there is one.
+
+    A line has the offset, the bytes in hexadecimal and as text, and what they are. Long parts are shortened.
+    """
+    with memoryview(data) as view:
+        stream = view.tobytes()
+    fault: FrameError | None = None
+    try:
+        frames = codec.decode(stream)
+    except FrameError as error:
+        fault, frames = error, error.frames
+    lines = [_summary(codec, stream, frames, fault)]
+    at = 0
+    for number, frame in enumerate(frames, 1):
+        parts = list(_frame_parts(codec, stream, at, frame))
+        lines += ["", f"frame {number}, {_bytes(len(frame))}"]
+        for part in parts:
+            lines += _rows(stream, part)
+        at = parts[-1].end
+    if fault is not None:
+        lines += ["", f"{type(fault).__name__}: {fault}"]
+        for part in _fault_parts(codec, stream, at, fault):
+            lines += _rows(stream, part)
+    return "\n".join(lines)
+
+
+def _summary(codec: StreamCodec, stream: bytes, frames: list[bytes], fault: FrameError | None) -> str:
+    what = f"{len(frames)} frame{'' if len(frames) == 1 else 's'}"
+    end = "" if fault is None else f", then {type(fault).__name__} at offset {fault.offset}"
+    return f"{codec!r}: {_bytes(len(stream))}, {what}{end}"
+
+
+def _bytes(size: int) -> str:
+    return f"{size} byte{'' if size == 1 else 's'}"
+
+
+def _header(codec: StreamCodec, stream: bytes, at: int) -> list[Part]:
+    """The parts of the header at ``at``, as far as it is there."""
+    if isinstance(codec, LengthPrefix):
+        field, body = at + codec.offset, at + codec.offset + codec.width
+        value = int.from_bytes(stream[field:body], codec.byteorder)
+        told = f"length {value}" if not codec.adjustment else f"length {value}{codec.adjustment:+d}"
+        whole = len(stream) >= body
+        parts = [Part(at, min(field, len(stream)), "header")] if codec.offset else []
+        if len(stream) > field:
+            parts.append(Part(field, min(body, len(stream)), told if whole else "length, cut off"))
+        return parts
+    if isinstance(codec, MultiprocessingPrefix):
+        short = stream[at : at + 4]
+        if short == b"\xff\xff\xff\xff":
+            long = stream[at + 4 : at + 12]
+            told = f"length {int.from_bytes(long, 'big')}" if len(long) == 8 else "length, cut off"
+            parts = [Part(at, at + 4, "-1: a long length follows")]
+            return [*parts, Part(at + 4, at + 4 + len(long), told)] if long else parts
+        told = f"length {int.from_bytes(short, 'big', signed=True)}" if len(short) == 4 else "length, cut off"
+        return [Part(at, at + len(short), told)]
+    if isinstance(codec, Varint):
+        head = stream[at : at + 10]
+        size = next((place + 1 for place, byte in enumerate(head) if byte < 0x80), None)
+        if size is None:
+            return [Part(at, at + len(head), "length, cut off" if len(head) < 10 else "length")]
+        value = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(head[:size]))
+        return [Part(at, at + size, f"length {value}")]
+    for kind, separator in _SEPARATORS.items():
+        if isinstance(codec, kind):
+            head = stream[at : at + 21]
+            digits = len(head) - len(head.lstrip(b"0123456789"))
+            parts = [Part(at, at + digits, f"length {head[:digits].decode()}")] if digits else []
+            if head[digits : digits + 1] == separator:
+                parts.append(Part(at + digits, at + digits + 1, "separator"))
+            return parts
+    return []
+
+
+def _frame_parts(codec: StreamCodec, stream: bytes, at: int, frame: bytes) -> Iterator[Part]:
+    """The parts of a good frame that begins at ``at``."""
+    if isinstance(codec, Lines | Delimiter):
+        delimiters = (b"\r\n", b"\n") if isinstance(codec, Lines) else codec.delimiters
+        longest_first = sorted(delimiters, key=len, reverse=True)
+        end = at + len(frame)
+        if codec.keep:
+            terminator = next((each for each in longest_first if frame.endswith(each)), b"")
+            end -= len(terminator)
+        else:
+            terminator = next((each for each in longest_first if stream.startswith(each, end)), b"")
+        # An empty part is drawn too, where there is nothing else to draw.
+        yield Part(at, end, "body" if terminator else "body, to the end of the stream")
+        if terminator:
+            yield Part(end, end + len(terminator), "terminator")
+        return
+    header = _header(codec, stream, at)
+    yield from header
+    body = header[-1].end if header else at
+    end = body + len(frame)
+    if isinstance(codec, LengthPrefix):
+        strip = codec.offset + codec.width if codec.strip is None else codec.strip
+        end = at + strip + len(frame)
+    yield Part(body, end, "body")
+    if isinstance(codec, Netstring):
+        yield Part(end, end + 1, "terminator")
+
+
+def _fault_parts(codec: StreamCodec, stream: bytes, at: int, fault: FrameError) -> Iterator[Part]:
+    """The parts of what is left from the bad frame on, as far as they can be told."""
+    header = _header(codec, stream, at)
+    yield from header
+    body, end = (header[-1].end if header else at), len(stream)
+    if fault.declared is not None and 0 <= fault.declared < end - body:
+        yield Part(body, body + fault.declared, "body")
+        body += fault.declared
+        yield Part(body, end, "from here on")
+    elif body < end and fault.declared is not None and fault.declared > 0:
+        yield Part(body, end, f"body, {end - body} of {fault.declared} bytes")
+    elif body < end and isinstance(codec, Fixed):
+        yield Part(body, end, f"body, {end - body} of {codec.size} bytes")
+    elif body < end:
+        yield Part(body, end, "from here on" if header else "no terminator" if fault.declared is None else "body")
+
+
+def _rows(stream: bytes, part: Part) -> Iterator[str]:
+    """A part as lines; those in the middle of a long one are left out."""
+    starts = list(range(part.start, part.end, _ROW)) or [part.start]
+    left_out = len(starts) - _ROWS
+    for place, start in enumerate(starts):
+        if left_out > 0 and _ROWS - 1 <= place < len(starts) - 1:
+            if place == _ROWS - 1:
+                yield f"{'...':>8}  {_bytes(starts[-1] - start)} more"
+            continue
+        row = stream[start : min(start + _ROW, part.end)]
+        text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+        what = part.what if place == 0 else ""
+        yield f"{start:8}  {row.hex(' '):{3 * _ROW - 1}}  {text:{_ROW}}  {what}".rstrip()

@@ -1,0 +1,288 @@
+"""A connected socket that speaks in frames: blocking calls, each with a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from ..engines.binding import Bound
+from ..engines.framing import Buffer
+from ..errors import FrameError
+from ..sockets.resolving import host_addresses
+from ..types import Peer
+from .codecs import Codec, StreamCodec, StreamDecoder
+
+_CHUNK: Final = 64 << 10
+_PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
+_DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
+
+T = TypeVar("T")
+
+
+class FramedSocket(Bound):
+    """A connected stream socket and a codec; one thread may receive while another one sends.
+
+    ``sock`` is any connected stream socket, TLS-wrapped ones included; it belongs to the FramedSocket from here on,
+    which closes it. ``codec`` is a built-in codec of either engine, or anybody's own that satisfies `Codec`.
+    ``timeout`` is the deadline of each call in seconds, None for no limit.
+    """
+
+    def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
+        self.settimeout(timeout)
+        self._sock = sock
+        self.codec = codec
+        if isinstance(codec, StreamCodec):
+            framer = codec._framer_of(self._engine.framing)
+            self._decoder: StreamDecoder = framer.decoder(False)
+            self._encode: Callable[..., bytes] = framer.encode
+            self._encode_many: Callable[..., bytes] = framer.encode_many
+        else:
+            self._decoder = codec.decoder()
+            self._encode = codec.encode
+            self._encode_many = lambda payloads: b"".join([codec.encode(payload) for payload in payloads])
+        self._frames: deque[bytes] = deque()
+        self._error: FrameError | None = None
+        self._at_end = self._closed = self._cut = False
+        self._receiving, self._sending = threading.Lock(), threading.Lock()
+        # TLS moves bytes both ways under one state, which two threads must not touch at once: no call may block in it.
+        self._tls = _is_tls(sock)
+        self._tls_state = threading.Lock()
+        self._flags = 0 if self._tls else _DONTWAIT
+        sock.setblocking(bool(self._flags))
+
+    @classmethod
+    def connect(cls, host: str, port: int, codec: Codec, *, timeout: float | None = 5.0) -> Self:
+        """Connect to a TCP server and give a FramedSocket.
+
+        Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
+        and connecting, and is then the deadline of each call; `settimeout` changes that.
+
+        Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
+        and whatever OSError the last address gave.
+        """
+        _check_timeout(timeout)
+        if not isinstance(port, int) or isinstance(port, bool):
+            raise TypeError(f"a port must be a whole number, not {type(port).__name__}")
+        if not 1 <= port <= 65535:
+            raise ValueError(f"port {port} is out of range: 1 to 65535")
+        deadline = _Deadline(timeout)
+        failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+        for address in host_addresses(host, timeout=timeout):
+            try:
+                sock = socket.create_connection((address, port), timeout=deadline.left())
+            except OSError as error:
+                failure = error
+                if deadline.passed():
+                    break
+                continue
+            try:
+                if sock.getsockname() == sock.getpeername():
+                    # It met its own source port: nobody listens there.
+                    failure = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                    sock.close()
+                    continue
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return cls(sock, codec, timeout=timeout)
+            except BaseException:
+                sock.close()
+                raise
+        raise failure
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket itself. Bytes that were already received are not to be had from it."""
+        return self._sock
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+        return Peer(*self._sock.getpeername()[:2])
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Set the deadline of each call in seconds, 0 and up; None for no limit. ValueError for another number."""
+        self._timeout = _check_timeout(timeout)
+
+    def send(self, payload: Buffer) -> None:
+        """Frame a payload and send all of it.
+
+        Raises ValueError for a payload that the codec cannot frame, with nothing sent; TimeoutError past the
+        deadline, after which only `close` works, because part of a frame may be under way; OSError.
+        """
+        self._send_all(self._encode(payload))
+
+    def send_many(self, payloads: Iterable[Buffer]) -> None:
+        """Frame payloads and send them all in one go; raises as `send` does."""
+        self._send_all(self._encode_many(payloads))
+
+    def recv(self) -> bytes | None:
+        """Give the next frame, or None at a clean end of the stream.
+
+        Raises FrameError (IncompleteFrame where the stream ended within a frame), after the good frames before it;
+        TimeoutError past the deadline, with what was received kept, so that `recv` may be called again; OSError.
+        """
+        deadline = _Deadline(self._timeout)
+        flags = self._flags if deadline.limited else 0
+        with self._turn(self._receiving, deadline):
+            while not self._frames:
+                self._check_usable()
+                if self._error is not None:
+                    raise self._error.with_traceback(None)
+                if self._at_end:
+                    return None
+                data = self._move(partial(self._sock.recv, _CHUNK, flags), select.POLLIN, deadline)
+                self._at_end = not data
+                try:
+                    self._frames.extend(self._decoder.feed(data) if data else self._decoder.eof())
+                except FrameError as error:
+                    self._frames.extend(error.frames)
+                    error.frames = []
+                    self._error = error
+            return self._frames.popleft()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give frame after frame up to the end of the stream; raises as `recv` does."""
+        while (frame := self.recv()) is not None:
+            yield frame
+
+    def close(self) -> None:
+        """Close the socket; a call under way in another thread ends with an OSError. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._receiving.locked() or self._sending.locked():
+            # Closing alone wakes nobody; and a socket that nobody waits for may be shared with another process.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        # Nobody should be using the number when it becomes free. A signal handler, though, may have interrupted just
+        # the call that it would wait for.
+        held = [lock for lock in (self._receiving, self._sending) if lock.acquire(timeout=_PATIENCE)]
+        try:
+            self._sock.close()
+        finally:
+            for lock in held:
+                lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"fd={self._sock.fileno()}"
+        return f"<{type(self).__name__} {state} {self.codec!r}>"
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if self._cut:
+            raise ConnectionError("an earlier send timed out within a frame: only close() works")
+
+    def _send_all(self, wire: bytes) -> None:
+        deadline = _Deadline(self._timeout)
+        with self._turn(self._sending, deadline), memoryview(wire) as view:
+            self._check_usable()
+            rest, flags = view, self._flags if deadline.limited else 0
+            try:
+                while rest:
+                    rest = rest[self._move(partial(self._sock.send, rest, flags), select.POLLOUT, deadline) :]
+            except BaseException:
+                # Whatever ended it, a frame may be half sent: nothing after it would be understood.
+                self._cut = True
+                raise
+
+    @contextlib.contextmanager
+    def _turn(self, lock: threading.Lock, deadline: _Deadline) -> Iterator[None]:
+        """Wait for those who called before, within the deadline."""
+        if not lock.acquire(timeout=deadline.seconds()):
+            raise TimeoutError("timed out")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _move(self, call: Callable[[], T], event: int, deadline: _Deadline) -> T:
+        """Do a call that does not block, as often as it takes within the deadline."""
+        while True:
+            self._check_usable()
+            waited_for = event
+            try:
+                if not self._tls:
+                    return call()
+                with self._tls_state:
+                    return call()
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                # ssl is imported only by those who use it, so its errors go by name.
+                if type(error).__name__ == "SSLWantReadError":
+                    waited_for = select.POLLIN
+                elif type(error).__name__ == "SSLWantWriteError":
+                    waited_for = select.POLLOUT
+                else:
+                    raise
+            self._wait(waited_for, deadline)
+
+    def _wait(self, event: int, deadline: _Deadline) -> None:
+        if self._sock.fileno() < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if not _ready(self._sock, event, deadline.left()):
+            raise TimeoutError("timed out")
+
+
+class _Deadline:
+    """The time by which a call is to be over."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._at = None if timeout is None else time.monotonic() + timeout
+        self.limited = timeout is not None
+
+    def left(self) -> float | None:
+        """Seconds left, at least 0 (connecting: at least a moment); None for no limit."""
+        return None if self._at is None else max(1e-6, self._at - time.monotonic())
+
+    def seconds(self) -> float:
+        """Seconds left as locks take them: -1 for no limit."""
+        left = self.left()
+        return -1 if left is None else min(left, threading.TIMEOUT_MAX)
+
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return self._at is not None and time.monotonic() >= self._at
+
+
+def _check_timeout(timeout: float | None) -> float | None:
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r} is neither None nor a number of seconds from 0 up")
+    return None if timeout == math.inf else timeout
+
+
+def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
+    """Wait until a socket is ready to be read or written; False once ``timeout`` seconds are over."""
+    if sys.platform == "win32":
+        readers, writers = ([sock], []) if event == select.POLLIN else ([], [sock])
+        return any(select.select(readers, writers, [], timeout))
+    poll = select.poll()
+    poll.register(sock, event)
+    # Rounded up, so as not to be back a moment too soon; in pieces, because poll counts in 32 bits.
+    milliseconds = None if timeout is None else min(-(-timeout * 1000 // 1), 1 << 30)
+    return bool(poll.poll(milliseconds)) or (timeout is not None and timeout * 1000 > 1 << 30)
+
+
+def _is_tls(sock: socket.socket) -> bool:
+    ssl = sys.modules.get("ssl")  # whoever made a TLS socket has imported it
+    return ssl is not None and isinstance(sock, ssl.SSLSocket)

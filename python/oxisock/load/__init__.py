@@ -1,0 +1,1 @@
+"""A load on a server: ``plan`` says what a load is, and what came of it."""

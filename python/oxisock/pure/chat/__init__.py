@@ -1,0 +1,9 @@
+"""The pure chat server.
+
+- ``hub``: the machine that decides who hears what; ``text``: which characters and nicks it lets through.
+- ``service``: carries lines between the hub and the connections of a reactor.
+"""
+
+from .service import start_chat
+
+__all__ = ["start_chat"]

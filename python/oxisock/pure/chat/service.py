@@ -1,0 +1,272 @@
+"""The pure chat server: the hub on a reactor, on a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ...engines.serving import NEVER
+from ..framing.framers import lines_framer
+from ..serving.connection import CUT, OPEN
+from ..serving.reactor import Link, Reactor, Service
+from ..serving.reactor_run import ReactorRun
+from .hub import Hub
+
+if TYPE_CHECKING:
+    from ...engines.chat import HubClose, HubEvent, HubPlan
+    from ...engines.framing import FrameDecoder
+    from ...engines.serving import ServerPlan
+
+_PATIENCE = 5_000_000_000  # with who is to go and does not read
+_KEPT_EVENTS = 1 << 16  # that wait for somebody who is slower than the chat
+
+
+class Events:
+    """Events on their way from the loop to another thread."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Condition()
+        self._waiting: list[HubEvent] = []
+        self._lost = 0
+        self._ended = False
+
+    def put(self, events: list[HubEvent]) -> None:
+        """Leave events; what is too much for the other thread is lost."""
+        with self._arrived:
+            room = _KEPT_EVENTS - len(self._waiting)
+            self._waiting += events[:room]
+            self._lost += len(events[room:])
+            self._arrived.notify_all()
+
+    def end(self) -> None:
+        """There will be no more."""
+        with self._arrived:
+            self._ended = True
+            self._arrived.notify_all()
+
+    def wait(self, timeout: float) -> tuple[list[HubEvent], int] | None:
+        """Wait at most ``timeout`` seconds, and give events and the number of those lost; None at the end."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._waiting or self._ended, timeout)
+            if self._ended and not self._waiting:
+                return None
+            waiting, self._waiting = self._waiting, []
+            lost, self._lost = self._lost, 0
+            return waiting, lost
+
+
+class Chat(Service):
+    """The service: carries lines to the hub, and what the hub wants to the connections."""
+
+    # Those who say much do not keep the others waiting.
+    chunk = 1 << 10
+    patience = 10_000_000
+
+    def __init__(self, plan: HubPlan) -> None:
+        self.hub = Hub(plan)
+        self.events = Events()
+        self._framer = lines_framer(False, False, plan.max_line)
+        self._decoders: dict[int, FrameDecoder] = {}
+        self._leaving: deque[tuple[int, int]] = deque()  # those who are to go, and until when they may take
+        self._gone: list[int] = []  # those whose connection is gone, for the hub to hear of one by one
+
+    # --- from the loop -------------------------------------------------------------------------------------------
+
+    def opened(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Welcome a newcomer."""
+        if not self.hub.joined(link.token, now):
+            link.machine.finish(now)
+        self.see_to(reactor, now)
+
+    def refusal(self) -> bytes | None:
+        """Say what newcomers hear when there is no room."""
+        return b"! server is full\n" if self.hub.full else None
+
+    def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
+        """Cut lines; one by one, so that a line that is too long is told of in its place."""
+        hub, token = self.hub, link.token
+        decoder = self._decoders.get(token)
+        if decoder is None:
+            decoder = self._decoders[token] = self._framer.decoder(True)
+        for piece in _pieces(data):
+            skipped = decoder.skipped_count
+            if lines := decoder.feed(piece):
+                hub.line(token, lines[0], now)
+            elif decoder.skipped_count > skipped:
+                decoder.take_skipped()
+                reactor.frame_errors += 1
+                hub.too_long(token, now)
+            else:
+                continue
+            reactor.messages += 1
+            self.see_to(reactor, now)
+
+    def ended(self, reactor: Reactor, link: Link, now: int) -> None:
+        """The end of the input is leaving."""
+        self.hub.left(link.token, False)
+        self.see_to(reactor, now)
+        link.machine.ended(now)
+
+    def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Somebody who missed lines reads again."""
+        link.held = self.hub.backlog(link.token, link.machine.queued)
+
+    def closed(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Whoever is still in the hub was lost."""
+        self._decoders.pop(link.token, None)
+        self._gone.append(link.token)
+
+    def turned(self, reactor: Reactor, now: int) -> None:
+        """Judge timers, and send to everybody what there is for them, once."""
+        hub = self.hub
+        while hub.deadline() <= now:
+            before = hub.timeouts
+            hub.tick(now)
+            reactor.timeouts += hub.timeouts - before
+            self.see_to(reactor, now)
+        while self._leaving and self._leaving[0][0] <= now:
+            link = reactor.links.get(self._leaving.popleft()[1])
+            if link is not None:
+                link.machine.abort(CUT, now)
+                reactor.settle(link, now)
+        self.see_to(reactor, now)
+        while True:
+            # Sending may find that others are gone.
+            gone, self._gone = self._gone, []
+            for token in gone:
+                hub.left(token, True)
+                self.see_to(reactor, now)
+            dirty = hub.take_dirty()
+            for token in dirty:
+                self._flush(reactor, token, now)
+            self.see_to(reactor, now)
+            if not dirty and not self._gone:
+                break
+        if events := hub.take_events():
+            self.events.put(events)
+
+    def stopping(self, reactor: Reactor, now: int) -> None:
+        """Say goodbye to everybody."""
+        self.hub.close()
+        self.see_to(reactor, now)
+        self.events.put(self.hub.take_events())
+
+    def deadline(self) -> int:
+        """Give the time at which ``turned`` is to be called at the latest."""
+        return min(self.hub.deadline(), self._leaving[0][0] if self._leaving else NEVER)
+
+    # --- what the hub wants --------------------------------------------------------------------------------------
+
+    def see_to(self, reactor: Reactor, now: int) -> None:
+        """Do what the hub wants before it is told of anything else."""
+        hub = self.hub
+        while True:
+            pressed = hub.take_pressed()
+            for token in pressed:
+                self._flush(reactor, token, now, pressed=True)
+            closes = hub.take_closes()
+            for close in closes:
+                self._part(reactor, close, now)
+            if not pressed and not closes:
+                return
+
+    def _flush(self, reactor: Reactor, token: int, now: int, pressed: bool = False) -> None:
+        """Send what waits for a client; one who is hard ``pressed`` is not judged by what the system said before."""
+        link = reactor.links.get(token)
+        if link is None:
+            return
+        data = self.hub.take(token)
+        if link.machine.queued and not pressed:
+            # The system has said that it takes no more, and will say when it does.
+            link.out += data
+            link.machine.queue(len(data), now)
+        else:
+            reactor.send(link, data, now)
+        if pressed or link.machine.closed != OPEN or link.machine.queued:
+            link.held = self.hub.backlog(token, link.machine.queued)
+            reactor.settle(link, now)
+
+    def _part(self, reactor: Reactor, close: HubClose, now: int) -> None:
+        client, last, cut = close
+        link = reactor.links.get(client)
+        if link is None:
+            return
+        link.held = False
+        reactor.send(link, last, now)
+        if cut:
+            link.machine.abort(CUT, now)
+        else:
+            link.machine.finish(now)
+            self._leaving.append((now + _PATIENCE, client))
+        reactor.settle(link, now)
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """Cut after each LF, and nowhere else."""
+    *whole, rest = data.split(b"\n")
+    pieces = [line + b"\n" for line in whole]
+    return [*pieces, rest] if rest else pieces
+
+
+class ChatRun(ReactorRun):
+    """A chat server under way."""
+
+    def __init__(self, listener: int, server: ServerPlan, plan: HubPlan) -> None:
+        self._chat = Chat(plan)
+        self._reactor = Reactor(socket.socket(fileno=listener), server, self._chat)
+        super().__init__([self._reactor])
+        self._thread = threading.Thread(target=self._run, name="oxisock-chat", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while self._reactor.turn():
+                pass
+        finally:
+            self._chat.events.end()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def now(self) -> int:
+        """Give the time on the clock of ``members``, in nanoseconds."""
+        return time.monotonic_ns()
+
+    def members(self) -> list[tuple[str, str, int, int, int, int]]:
+        """Give nick, host, port, time of joining, bytes queued and lines skipped of everybody."""
+        with self._reactor.lock:
+            links = self._reactor.links
+            return [
+                (nick, *links[token].peer, joined, queued, skipped)
+                for token, nick, joined, queued, skipped in self._chat.hub.members()
+                if token in links
+            ]
+
+    def broadcast(self, text: str) -> None:
+        """Say something to everybody."""
+        with self._reactor.lock:
+            self._chat.hub.broadcast(text)
+            self._chat.see_to(self._reactor, self.now())
+        self._reactor.wake()
+
+    def kick(self, nick: str, reason: str) -> bool:
+        """Part with a client; False if nobody is called so."""
+        with self._reactor.lock:
+            kicked = self._chat.hub.kick(nick, reason)
+            self._chat.see_to(self._reactor, self.now())
+        self._reactor.wake()
+        return kicked
+
+    def events(self, timeout: float) -> tuple[list[HubEvent], int] | None:
+        """Wait at most ``timeout`` seconds for events, and give them and the number of those lost; None at the end."""
+        return self._chat.events.wait(timeout)
+
+
+def start_chat(listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun:
+    """Begin to chat on the listening descriptor ``listener``, which is taken over."""
+    return ChatRun(listener, server, plan)

@@ -1,0 +1,239 @@
+"""Frames whose header says how long they are: lengths in binary, LEB128 or decimal digits, and fixed sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
+
+TO_TERMINATOR = -1
+"""``Fault.discard`` where the bad frame ends at the next terminator."""
+
+SKIP_FACTOR = 16
+"""A body of up to this many times the limit is discarded by count under the policy "skip"."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with the frame at hand, and how many bytes from its first on lead past it (0: none do)."""
+
+    error: type[FrameError]
+    reason: str
+    declared: int | None = None
+    discard: int = 0
+
+
+Extent = tuple[int, int, int, int | None]
+"""Where a frame stands: start and end of what is given of it, where the next one begins, the length it declared.
+
+A plain tuple, because there is one for each frame."""
+
+
+def incomplete(held: int, declared: int | None) -> Fault:
+    """The fault of a stream that ended ``held`` bytes into a frame."""
+    return Fault(IncompleteFrame, f"the stream ended {held} bytes into a frame", declared)
+
+
+class Counted:
+    """What all these codecs share: walk from header to header. A header is judged as soon as it is complete."""
+
+    trailer: int | None = None
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def header(self, source: bytes, at: int) -> Extent | Fault | int:
+        """Read the header at ``at``; an int is the number of bytes from there that must be there first."""
+        raise NotImplementedError
+
+    def wrap(self, payload: bytes) -> bytes:
+        """Frame a payload; ValueError where no frame can hold it."""
+        raise NotImplementedError
+
+    def pending(self, held: bytearray, mark: int) -> int:
+        """0 if a scan may find something in ``held``, else the mark to ask again with: the bytes it takes."""
+        return 0 if len(held) >= mark else mark
+
+    def scan(self, source: bytes, at: int, frames: list[bytes]) -> tuple[int, int, Fault | None]:
+        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong."""
+        size, trailer = len(source), self.trailer
+        while at < size:
+            found = self.header(source, at)
+            if isinstance(found, int):
+                return at, found, None
+            if isinstance(found, Fault):
+                return at, 0, found
+            start, end, following, declared = found
+            if following > size:
+                return at, following - at, None
+            if trailer is not None and source[end] != trailer:
+                return at, 0, self.bad_trailer(source[end], declared)
+            frames.append(source[start:end])
+            at = following
+        return at, 0, None
+
+    def finish(self, held: bytes) -> bytes | Fault:
+        """Say what a stream that ends with ``held`` means."""
+        found = self.header(held, 0)
+        return incomplete(len(held), None if isinstance(found, int | Fault) else found[3])
+
+    def bad_trailer(self, byte: int, declared: int | None) -> Fault:
+        """The fault of a frame that ends in another byte than its trailer."""
+        return Fault(FrameCorrupt, f"byte 0x{byte:02x} where 0x{self.trailer:02x} belongs", declared)
+
+    def too_long(self, body: int, overhead: int) -> Fault:
+        """The fault of a body over the limit, with so many bytes around it."""
+        discard = body + overhead if body <= SKIP_FACTOR * self.limit else 0
+        return Fault(FrameTooLong, over_limit(body, self.limit), body, discard)
+
+    def check(self, body: int) -> None:
+        """Refuse to encode a body over the limit."""
+        if body > self.limit:
+            raise ValueError(over_limit(body, self.limit))
+
+
+def over_limit(body: int, limit: int) -> str:
+    """The words for a frame that is too long."""
+    return f"a frame of {body} bytes, over the limit of {limit}"
+
+
+class LengthPrefix(Counted):
+    """A binary length field of ``width`` bytes after ``offset`` others."""
+
+    def __init__(self, width: int, little: bool, offset: int, adjustment: int, strip: int, limit: int) -> None:
+        super().__init__(limit)
+        self._width, self._offset, self._adjustment, self._strip = width, offset, adjustment, strip
+        self._header = offset + width
+        self._order = "little" if little else "big"
+
+    def header(self, source: bytes, at: int) -> Extent | Fault | int:
+        body_at = at + self._header
+        if body_at > len(source):
+            return self._header
+        field = int.from_bytes(source[at + self._offset : body_at], self._order)  # type: ignore[arg-type]
+        body = field + self._adjustment
+        if body < 0:
+            return Fault(FrameCorrupt, f"a negative length, {body}", body)
+        if self._header + body < self._strip:
+            reason = f"a frame of {self._header + body} bytes, of which the first {self._strip} are to be stripped"
+            return Fault(FrameCorrupt, reason, body)
+        if body > self.limit:
+            return self.too_long(body, self._header)
+        return at + self._strip, body_at + body, body_at + body, body
+
+    def wrap(self, payload: bytes) -> bytes:
+        # Decoding gives the wire less its first `strip` bytes, so the payload is all that follows those.
+        wire = bytearray(self._strip) + payload
+        if len(wire) < self._header:
+            least = self._header - self._strip
+            raise ValueError(f"a payload of {len(payload)} bytes, shorter than the {least} of header that it includes")
+        body = len(wire) - self._header
+        self.check(body)
+        field = body - self._adjustment
+        if not 0 <= field < 1 << 8 * self._width:
+            raise ValueError(f"a body of {body} bytes, which a field of {self._width} bytes cannot tell")
+        wire[self._offset : self._header] = field.to_bytes(self._width, self._order)  # type: ignore[arg-type]
+        return bytes(wire)
+
+
+class Escaped(Counted):
+    """multiprocessing's header: a signed 32-bit length, where -1 announces an unsigned 64-bit one."""
+
+    def header(self, source: bytes, at: int) -> Extent | Fault | int:
+        head = 4
+        if at + head > len(source):
+            return head
+        body = int.from_bytes(source[at : at + head], "big", signed=True)
+        if body == -1:
+            head = 12
+            if at + head > len(source):
+                return head
+            body = int.from_bytes(source[at + 4 : at + head], "big")
+        if body < 0:
+            return Fault(FrameCorrupt, f"a negative length, {body}", body)
+        if body > self.limit:
+            return self.too_long(body, head)
+        end = at + head + body
+        return at + head, end, end, body
+
+    def wrap(self, payload: bytes) -> bytes:
+        size = len(payload)
+        self.check(size)
+        if size > 0x7FFFFFFF:
+            return b"\xff\xff\xff\xff" + size.to_bytes(8, "big") + payload
+        return size.to_bytes(4, "big") + payload
+
+
+class Varint(Counted):
+    """A LEB128 length: seven bits a byte, the least significant first, the eighth set in all but the last."""
+
+    def header(self, source: bytes, at: int) -> Extent | Fault | int:
+        body = 0
+        for place, byte in enumerate(source[at : at + 10]):
+            body |= (byte & 0x7F) << 7 * place
+            # The tenth byte holds bit 63 and nothing else.
+            if place == 9 and byte > 1:
+                return Fault(FrameCorrupt, "a varint over 2**64 - 1")
+            if byte < 0x80:
+                head = place + 1
+                if body > self.limit:
+                    return self.too_long(body, head)
+                end = at + head + body
+                return at + head, end, end, body
+        return len(source) - at + 1
+
+    def wrap(self, payload: bytes) -> bytes:
+        size = len(payload)
+        self.check(size)
+        head = bytearray()
+        while size > 0x7F:
+            head.append(size & 0x7F | 0x80)
+            size >>= 7
+        head.append(size)
+        return bytes(head) + payload
+
+
+class Decimal(Counted):
+    """A length in decimal digits up to a separator, and perhaps a trailer: netstrings, RFC 6587 octet counting."""
+
+    def __init__(self, separator: int, trailer: int | None, limit: int) -> None:
+        super().__init__(limit)
+        self._separator = separator
+        self.trailer = trailer
+        self._digits = len(str(limit))
+
+    def header(self, source: bytes, at: int) -> Extent | Fault | int:
+        body = 0
+        for place, byte in enumerate(source[at : at + self._digits + 1]):
+            if byte == self._separator and place:
+                head = place + 1
+                tail = 0 if self.trailer is None else 1
+                if body > self.limit:
+                    return self.too_long(body, head + tail)
+                end = at + head + body
+                return at + head, end, end + tail, body
+            if not 0x30 <= byte <= 0x39:
+                return Fault(FrameCorrupt, f"byte 0x{byte:02x} in a decimal length")
+            if place and not body:
+                return Fault(FrameCorrupt, "a decimal length with a leading zero")
+            if place == self._digits:
+                return Fault(FrameTooLong, f"a length of more than {place} digits, over the limit of {self.limit}")
+            body = 10 * body + byte - 0x30
+        return len(source) - at + 1
+
+    def wrap(self, payload: bytes) -> bytes:
+        self.check(len(payload))
+        trailer = b"" if self.trailer is None else bytes((self.trailer,))
+        return b"%d%c%b%b" % (len(payload), self._separator, payload, trailer)
+
+
+class Fixed(Counted):
+    """No header at all: every frame has the same size."""
+
+    def header(self, source: bytes, at: int) -> Extent | Fault | int:
+        end = at + self.limit
+        return at, end, end, None
+
+    def wrap(self, payload: bytes) -> bytes:
+        if len(payload) != self.limit:
+            raise ValueError(f"a payload of {len(payload)} bytes, where every frame has {self.limit}")
+        return payload

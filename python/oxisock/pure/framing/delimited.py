@@ -1,0 +1,129 @@
+"""Frames that end at a terminator: lines, and one or several delimiters of any length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ...errors import FrameTooLong
+from .counted import TO_TERMINATOR, Fault, incomplete, over_limit
+
+
+class Delimited:
+    """Frames end at the earliest end of a delimiter.
+
+    No delimiter contains another but as its suffix. So of two matches the one that begins first also ends first (or
+    with the other, and is then the longer): the leftmost match is the right one, and more bytes cannot change it.
+    """
+
+    def __init__(self, delimiters: Sequence[bytes], keep: bool, eof_frame: bool, limit: int) -> None:
+        self.limit = limit
+        self._delimiters = tuple(delimiters)
+        self._keep = keep
+        self._eof_frame = eof_frame
+        self._overlap = max(map(len, delimiters)) - 1
+        self._terminator = delimiters[0]
+        self._search = re.compile(b"|".join(map(re.escape, delimiters))).search
+
+    def find(self, source: bytes | bytearray, at: int) -> tuple[int, int] | None:
+        """Where the first terminator from ``at`` on begins and ends."""
+        match = self._search(source, at)
+        return match.span() if match else None
+
+    def split(self, source: bytes) -> list[bytes] | None:
+        """Cut at every terminator in one go, where there is a way; the last element is the unterminated tail."""
+        if self._keep or len(self._delimiters) > 1:
+            return None
+        return source.split(self._terminator)
+
+    def partial(self, tail: bytes) -> int:
+        """How many of the last bytes may be the beginning of a terminator."""
+        for length in range(min(self._overlap, len(tail)), 0, -1):
+            end = tail[-length:]
+            if any(len(delimiter) > length and delimiter.startswith(end) for delimiter in self._delimiters):
+                return length
+        return 0
+
+    def pending(self, held: bytearray, mark: int) -> int:
+        """0 if a scan may find something in ``held``, else the mark to ask again with: how far it was searched."""
+        if len(held) > self.limit or self.find(held, max(0, mark - self._overlap)):
+            return 0
+        return len(held)
+
+    def scan(self, source: bytes, at: int, frames: list[bytes]) -> tuple[int, int, Fault | None]:
+        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong."""
+        if at == 0 and (parts := self.split(source)):
+            tail = parts.pop()
+            if len(tail) <= self.limit and (not parts or max(map(len, parts)) <= self.limit):
+                frames += parts
+                return len(source) - len(tail), len(tail), None
+        limit, keep = self.limit, self._keep
+        while found := self.find(source, at):
+            start, end = found
+            if start - at > limit:
+                return at, 0, self.too_long()
+            frames.append(source[at : end if keep else start])
+            at = end
+        tail_size = len(source) - at
+        if tail_size > limit:
+            # Not yet too long if its end may turn out to be the terminator's beginning.
+            tail = source[max(at, len(source) - self._overlap) :]
+            if tail_size - self.partial(tail) > limit:
+                return at, 0, self.too_long()
+        return at, tail_size, None
+
+    def resync(self, retained: bytes, source: bytes, at: int) -> tuple[int, bytes]:
+        """Find the end of the next terminator after ``retained`` and ``source[at:]``; -1 and what to retain if none."""
+        if retained:
+            seam = retained + source[at : at + self._overlap]
+            found = self.find(seam, 0)
+            if found:
+                return at + found[1] - len(retained), b""
+        found = self.find(source, at)
+        if found:
+            return found[1], b""
+        return -1, (retained + source[max(at, len(source) - self._overlap) :])[
+            -self._overlap :
+        ] if self._overlap else b""
+
+    def finish(self, held: bytes) -> bytes | Fault:
+        """Say what a stream that ends with ``held`` means."""
+        if not self._eof_frame:
+            return incomplete(len(held), None)
+        return held if len(held) <= self.limit else self.too_long()
+
+    def too_long(self) -> Fault:
+        """The fault of a frame over the limit."""
+        return Fault(FrameTooLong, f"a frame over the limit of {self.limit} bytes", None, TO_TERMINATOR)
+
+    def wrap(self, payload: bytes) -> bytes:
+        """Frame a payload; ValueError where no frame can hold it."""
+        if len(payload) > self.limit:
+            raise ValueError(over_limit(len(payload), self.limit))
+        wire = payload + self._terminator
+        if self.find(wire, 0) != (len(payload), len(wire)):
+            raise ValueError("a payload that contains a terminator, or makes one with the terminator after it")
+        return wire
+
+
+class Lines(Delimited):
+    """Frames end at LF, and one CR before it belongs to the end."""
+
+    def __init__(self, keep: bool, eof_frame: bool, limit: int) -> None:
+        super().__init__((b"\n", b"\r\n"), keep, eof_frame, limit)
+
+    def find(self, source: bytes | bytearray, at: int) -> tuple[int, int] | None:
+        start = source.find(b"\n", at)
+        if start < 0:
+            return None
+        return (start - 1 if start > at and source[start - 1] == 0x0D else start), start + 1
+
+    def split(self, source: bytes) -> list[bytes] | None:
+        if self._keep:
+            return None
+        parts = source.split(b"\n")
+        if b"\r" in source:
+            tail = parts.pop()
+            parts = [part[:-1] if part.endswith(b"\r") else part for part in parts]
+            parts.append(tail)
+        return parts

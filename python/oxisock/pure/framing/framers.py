@@ -1,0 +1,252 @@
+"""Framing in plain Python: one decoder over the machines of ``counted`` and ``delimited``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from ...engines.framing import Buffer, FrameDecoder
+from ...engines.framing import Framer as FramerProtocol
+from ...errors import FrameError
+from ...types import SkippedFrame
+from .counted import Counted, Decimal, Escaped, Fault, Fixed, LengthPrefix, Varint
+from .delimited import Delimited, Lines
+
+_KEPT_SKIPS = 1000
+_LEAST_BUFFER, _MOST_BUFFER = 64 << 10, 256 << 10
+
+
+class Machine(Protocol):
+    """What the decoder needs from a codec's machine."""
+
+    limit: int
+
+    def pending(self, held: bytearray, mark: int) -> int: ...
+    def scan(self, source: bytes, at: int, frames: list[bytes]) -> tuple[int, int, Fault | None]: ...
+    def finish(self, held: bytes) -> bytes | Fault: ...
+    def wrap(self, payload: bytes) -> bytes: ...
+
+
+class _Bad(NamedTuple):
+    """A frame being left out: where it began and what was wrong with it."""
+
+    offset: int
+    fault: Fault
+
+
+class Decoder:
+    """One stream being cut into frames."""
+
+    def __init__(self, machine: Counted | Delimited, skip: bool) -> None:
+        self._machine = machine
+        self._skip = skip
+        self._held = bytearray()  # the beginning of a frame, or in mid-discard that of a terminator
+        self._mark = 0  # what `pending` wants to be asked with
+        self._received = 0
+        self._bad: _Bad | None = None
+        self._left = 0  # bytes still to discard, where they are counted
+        self._skipped: deque[SkippedFrame] = deque(maxlen=_KEPT_SKIPS)
+        self._skipped_count = 0
+        self._failure: FrameError | None = None
+        self._ended = False
+        self._scratch: bytearray | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held back until more of their frame is there."""
+        return len(self._held)
+
+    @property
+    def skipped_count(self) -> int:
+        """Frames left out so far, those included that `take_skipped` no longer knows."""
+        return self._skipped_count
+
+    def take_skipped(self) -> list[SkippedFrame]:
+        """Give the frames left out since the last call, at most the last 1,000, and forget them."""
+        taken = list(self._skipped)
+        self._skipped.clear()
+        return taken
+
+    def feed(self, data: Buffer, /) -> list[bytes]:
+        """Take the next bytes of the stream and give the frames that they complete."""
+        chunk = contiguous(data)
+        self._check_open()
+        frames: list[bytes] = []
+        self._advance(chunk, frames)
+        return frames
+
+    def eof(self) -> list[bytes]:
+        """Take the end of the stream and give the frame that it completes, if any."""
+        if self._failure is None and self._ended:
+            return []
+        self._check_open()
+        self._ended = True
+        held = bytes(self._held)
+        self._held.clear()
+        if self._bad is not None:
+            self._record(self._received - self._bad.offset)
+            return []
+        if not held:
+            return []
+        result = self._machine.finish(held)
+        if isinstance(result, bytes):
+            return [result]
+        self._meet(result, self._received - len(held), [])
+        self._record(len(held))
+        return []
+
+    def get_buffer(self, sizehint: int, /) -> memoryview:
+        """Give room to receive into, about ``sizehint`` bytes of it and at least one."""
+        self._check_open()
+        size = max(_LEAST_BUFFER, min(sizehint, _MOST_BUFFER))
+        if self._scratch is None or len(self._scratch) < size:
+            self._scratch = bytearray(size)
+        return memoryview(self._scratch)
+
+    def buffer_updated(self, n: int, /) -> list[bytes]:
+        """Take the first ``n`` bytes of what `get_buffer` gave as the next of the stream."""
+        room = 0 if self._scratch is None else len(self._scratch)
+        if not 0 <= n <= room:
+            raise ValueError(f"{n} bytes cannot have been received into a buffer of {room}")
+        return self.feed(b"" if self._scratch is None else memoryview(self._scratch)[:n])
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            failure = self._failure
+            raise type(failure)(failure.args[0], failure.offset, failure.declared, failure.limit)
+        if self._ended:
+            raise ValueError("the stream has ended: eof() was called")
+
+    def _advance(self, chunk: bytes, frames: list[bytes]) -> None:
+        self._received += len(chunk)
+        source, at = chunk, 0
+        if self._held and self._bad is None:
+            self._held += chunk
+            self._mark = self._machine.pending(self._held, self._mark)
+            if self._mark:
+                return
+            source = bytes(self._held)
+            self._held.clear()
+        # `source` always ends where the stream does so far, which makes positions in it offsets in the stream.
+        base = self._received - len(source)
+        while at < len(source):
+            if self._bad is not None:
+                at = self._pass_over(source, at, base, frames)
+                continue
+            at, self._mark, fault = self._machine.scan(source, at, frames)
+            if fault is None:
+                self._held += source[at:]
+                return
+            self._meet(fault, base + at, frames)
+            self._left = fault.discard
+
+    def _pass_over(self, source: bytes, at: int, base: int, frames: list[bytes]) -> int:
+        """Discard what of the bad frame stands at ``at``; give where that ended."""
+        assert self._bad is not None
+        machine, (offset, fault) = self._machine, self._bad
+        if isinstance(machine, Delimited):
+            end, retained = machine.resync(bytes(self._held), source, at)
+            self._held[:] = retained
+            if end < 0:
+                return len(source)
+        else:
+            end = min(at + self._left, len(source))
+            self._left -= end - at
+            if self._left:
+                return end
+            if machine.trailer is not None and source[end - 1] != machine.trailer:
+                self._bad = None
+                self._fail(machine.bad_trailer(source[end - 1], fault.declared), offset, frames)
+        self._record(base + end - offset)
+        return end
+
+    def _meet(self, fault: Fault, offset: int, frames: list[bytes]) -> None:
+        """Begin to leave a bad frame out, or raise where that is not to be or cannot be done."""
+        if not (self._skip and fault.discard):
+            self._fail(fault, offset, frames)
+        self._bad = _Bad(offset, fault)
+
+    def _fail(self, fault: Fault, offset: int, frames: list[bytes]) -> None:
+        self._held.clear()
+        error = fault.error(fault.reason, offset, fault.declared, self._machine.limit)
+        self._failure = error
+        raise fault.error(fault.reason, offset, fault.declared, self._machine.limit, frames)
+
+    def _record(self, length: int) -> None:
+        assert self._bad is not None
+        offset, fault = self._bad
+        self._skipped.append(SkippedFrame(offset, length, fault.error, fault.declared, self._machine.limit))
+        self._skipped_count += 1
+        self._bad = None
+
+
+class Framer:
+    """A codec's machine behind the interface of `engines.Framer`."""
+
+    def __init__(self, machine: Counted | Delimited) -> None:
+        self._machine = machine
+
+    def encode(self, payload: Buffer, /) -> bytes:
+        """Frame one payload."""
+        return self._machine.wrap(contiguous(payload))
+
+    def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
+        """Frame payloads one after the other."""
+        wrap = self._machine.wrap
+        return b"".join([wrap(contiguous(payload)) for payload in payloads])
+
+    def decoder(self, skip: bool, /) -> FrameDecoder:
+        """Begin a stream."""
+        return Decoder(self._machine, skip)
+
+
+def contiguous(data: Buffer) -> bytes:
+    """The bytes of any C-contiguous buffer; BufferError for another one, TypeError for what is none."""
+    if type(data) is bytes:
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not '{type(data).__name__}'") from None
+    with view:
+        if not view.c_contiguous:
+            raise BufferError("a C-contiguous buffer is required")
+        return view.tobytes()
+
+
+def length_framer(
+    width: int, little: bool, offset: int, adjustment: int, strip: int, max_frame: int, /
+) -> FramerProtocol:
+    """A binary length field."""
+    return Framer(LengthPrefix(width, little, offset, adjustment, strip, max_frame))
+
+
+def escaped_framer(max_frame: int, /) -> FramerProtocol:
+    """multiprocessing's header."""
+    return Framer(Escaped(max_frame))
+
+
+def varint_framer(max_frame: int, /) -> FramerProtocol:
+    """A LEB128 length."""
+    return Framer(Varint(max_frame))
+
+
+def decimal_framer(separator: int, trailer: int | None, max_frame: int, /) -> FramerProtocol:
+    """A length in decimal digits."""
+    return Framer(Decimal(separator, trailer, max_frame))
+
+
+def fixed_framer(size: int, /) -> FramerProtocol:
+    """Frames of one size."""
+    return Framer(Fixed(size))
+
+
+def delimiter_framer(delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> FramerProtocol:
+    """Frames that end at a delimiter."""
+    return Framer(Delimited(delimiters, keep, eof_frame, max_frame))
+
+
+def lines_framer(keep: bool, eof_frame: bool, max_frame: int, /) -> FramerProtocol:
+    """Lines."""
+    return Framer(Lines(keep, eof_frame, max_frame))

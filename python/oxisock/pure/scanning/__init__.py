@@ -1,0 +1,11 @@
+"""The pure scanner.
+
+- ``engine``: the machine that decides what to ask and what an answer means; ``host``: what it knows of one host;
+  ``permutation``: the order in which ports are asked.
+- ``driver``: carries out what the machine decides, with sockets and a selector; ``interrupts``: Ctrl-C held back.
+"""
+
+from .driver import start_scan
+from .engine import ScanEngine
+
+__all__ = ["ScanEngine", "start_scan"]

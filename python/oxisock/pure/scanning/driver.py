@@ -1,0 +1,275 @@
+"""The scanner's hands: sockets and a selector in the calling thread, carrying out what `ScanEngine` decides."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from ...engines.scanning import (
+    CONN_REFUSED,
+    HOST_UNREACHABLE,
+    NET_UNREACHABLE,
+    NO_RESPONSE,
+    OPEN,
+    PROTO_UNREACHABLE,
+    SELF_CONNECT,
+    SYN_ACK,
+    AddressRange,
+    Outcome,
+    ScanPlan,
+    Tally,
+    TraceEvent,
+)
+from .engine import ProbeOrder, ScanEngine
+from .interrupts import held_back
+
+_BATCH = 64  # probes between two looks at what has come in, so that round trips are not measured late
+_BANNER_SIZE = 256
+_UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}
+_ANSWERS = {
+    errno.ECONNREFUSED: CONN_REFUSED,
+    errno.ECONNRESET: CONN_REFUSED,
+    errno.EHOSTUNREACH: HOST_UNREACHABLE,
+    errno.EHOSTDOWN: HOST_UNREACHABLE,
+    errno.EACCES: HOST_UNREACHABLE,  # ICMPv6 "administratively prohibited"
+    errno.ENETUNREACH: NET_UNREACHABLE,
+    errno.ENOPROTOOPT: PROTO_UNREACHABLE,
+    errno.ETIMEDOUT: NO_RESPONSE,
+}
+"""What the error of a connection attempt under way says; one that connect() itself returns is this machine's own."""
+if hasattr(errno, "ENONET"):
+    _ANSWERS[errno.ENONET] = HOST_UNREACHABLE
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Addresses:
+    """Maps a host number to its address: the ranges one after the other."""
+
+    def __init__(self, ranges: Sequence[AddressRange]) -> None:
+        self._ranges = ranges
+        self._starts: list[int] = []
+        self.count = 0
+        for each in ranges:
+            self._starts.append(self.count)
+            self.count += each.last - each.first + 1
+
+    def __call__(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
+        """Give family and socket address of a port of host ``number``."""
+        index = bisect_right(self._starts, number) - 1
+        version, first, _, scope_id = self._ranges[index]
+        value = first + number - self._starts[index]
+        if version == 4:
+            return socket.AF_INET, (socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big")), port)
+        return socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big")), port, 0, scope_id)
+
+
+class _Attempt:
+    """A socket that waits for its connection, or, once ``outcome`` is set, for its banner."""
+
+    __slots__ = ("banner", "deadline", "order", "outcome", "sock")
+
+    def __init__(self, sock: socket.socket, order: ProbeOrder) -> None:
+        self.sock = sock
+        self.order = order
+        self.outcome: Outcome | None = None
+        self.banner = b""
+        self.deadline = 0
+
+
+class PureScanRun:
+    """A scan under way; it moves while somebody calls `wait`."""
+
+    def __init__(self, plan: ScanPlan) -> None:
+        self._addresses = Addresses(plan.ranges)
+        self._plan = plan
+        self._engine = ScanEngine(plan, self._addresses.count)
+        self._selector = selectors.DefaultSelector()
+        self._attempts: dict[int, _Attempt] = {}  # by token
+        self._reading: dict[int, _Attempt] = {}  # those that wait for a banner
+        self._ready: list[Outcome] = []
+        self._events: list[TraceEvent] = []
+        self._start = time.monotonic_ns()
+        self._lock = threading.RLock()
+        self._turning = False
+        self._cancelled = False
+
+    # --- the Protocol ScanRun
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Scan for at most ``timeout`` seconds, or until there are kept outcomes, and give those."""
+        until = self._now() + int(timeout * 1e9)
+        with held_back(), self._lock:
+            self._turning = True
+            try:
+                while not (self._ready or self._cancelled or self._finished()):
+                    self._turn(until)
+                    if self._now() >= until:
+                        break
+                if self._cancelled or self._finished():
+                    self._close()
+            finally:
+                self._turning = False
+            ready, self._ready = self._ready, []
+            return ready
+
+    def tally(self) -> Tally:
+        """Give the totals so far."""
+        return self._engine.tally()
+
+    def done(self) -> bool:
+        """Say whether everything is decided (or cancelled) and every outcome given."""
+        return (self._cancelled or self._finished()) and not self._ready
+
+    def cancel(self) -> None:
+        """End the scan and close every socket; a `wait` in another thread ends within a twentieth of a second."""
+        self._cancelled = True
+        with self._lock:
+            if not self._turning:  # else a signal handler called, and the turn beneath it closes
+                self._close()
+
+    def trace(self) -> list[TraceEvent]:
+        """Give the events so far; empty unless the plan asked for them."""
+        self._events += self._engine.take_events()
+        return self._events
+
+    def __del__(self) -> None:
+        if hasattr(self, "_attempts"):
+            self._close()
+
+    # --- one turn of the loop
+
+    def _turn(self, until: int) -> None:
+        sent = 0
+        while sent < _BATCH and (order := self._engine.next(self._now())) is not None:
+            self._send(order)
+            sent += 1
+        self._collect()
+        now = self._now()
+        wake = [until, now + 50_000_000]
+        if sent == _BATCH or self._ready or self._finished():
+            wake.append(now)
+        if (engine_wakeup := self._engine.wakeup(now)) is not None:
+            wake.append(engine_wakeup)
+        wake += [attempt.deadline for attempt in self._reading.values()]
+        for key, _ in self._selector.select(max(0, min(wake) - now) / 1e9):
+            self._ready_to_go(key.data)
+        # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
+        # this thread is.
+        for token in self._engine.expire(now):
+            self._drop(self._attempts.pop(token))
+        for attempt in [a for a in self._reading.values() if a.deadline <= now]:
+            self._banner_done(attempt)
+        self._collect()
+
+    def _send(self, order: ProbeOrder) -> None:
+        family, address = self._addresses(order.host, order.port)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._engine.answer(order.token, -(error.errno or errno.EIO), self._now())
+            return
+        sock.setblocking(False)
+        attempt = _Attempt(sock, order)
+        try:
+            code = sock.connect_ex(address)
+            if code in _UNDER_WAY:
+                self._selector.register(sock, selectors.EVENT_WRITE, attempt)
+                self._attempts[order.token] = attempt
+                return
+        except OSError as error:  # registering can fail too
+            code = error.errno or errno.EIO
+        if code == 0:
+            self._connected(attempt)
+            return
+        sock.close()
+        self._engine.answer(order.token, CONN_REFUSED if code == errno.ECONNREFUSED else -code, self._now())
+
+    def _ready_to_go(self, attempt: _Attempt) -> None:
+        if attempt.outcome is not None:
+            self._read_banner(attempt)
+            return
+        del self._attempts[attempt.order.token]
+        self._selector.unregister(attempt.sock)
+        code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0:
+            self._connected(attempt)
+            return
+        attempt.sock.close()
+        self._engine.answer(attempt.order.token, _ANSWERS.get(code, -code), self._now())
+
+    def _connected(self, attempt: _Attempt) -> None:
+        now = self._now()
+        try:
+            # A probe whose own source port is the target meets itself: TCP's simultaneous open (RFC 9293, 3.5).
+            itself = attempt.sock.getsockname() == attempt.sock.getpeername()
+        except OSError:  # reset since: it did answer
+            itself = False
+        self._collect()
+        self._engine.answer(attempt.order.token, SELF_CONNECT if itself else SYN_ACK, now)
+        for outcome in self._engine.take_outcomes():
+            if self._plan.banner and outcome[:3] == (attempt.order.host, attempt.order.port, OPEN):
+                attempt.outcome = outcome
+            else:
+                self._ready.append(outcome)
+        if attempt.outcome is None:
+            attempt.sock.close()
+            return
+        attempt.deadline = now + self._plan.banner
+        self._reading[attempt.order.token] = attempt
+        self._engine.reserved += 1
+        self._selector.register(attempt.sock, selectors.EVENT_READ, attempt)
+
+    def _read_banner(self, attempt: _Attempt) -> None:
+        try:
+            data = attempt.sock.recv(_BANNER_SIZE - len(attempt.banner))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        attempt.banner += data
+        if not data or data.endswith(b"\n") or len(attempt.banner) >= _BANNER_SIZE:
+            self._banner_done(attempt)
+
+    def _banner_done(self, attempt: _Attempt) -> None:
+        del self._reading[attempt.order.token]
+        self._engine.reserved -= 1
+        self._drop(attempt)
+        if attempt.outcome is not None:
+            self._ready.append(attempt.outcome._replace(banner=attempt.banner or None))
+
+    # --- small things
+
+    def _now(self) -> int:
+        return time.monotonic_ns() - self._start
+
+    def _finished(self) -> bool:
+        return self._engine.finished() and not self._reading
+
+    def _collect(self) -> None:
+        self._ready += self._engine.take_outcomes()
+
+    def _drop(self, attempt: _Attempt) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(attempt.sock)
+        attempt.sock.close()
+
+    def _close(self) -> None:
+        for attempt in (*self._attempts.values(), *self._reading.values()):
+            attempt.sock.close()
+            if attempt.outcome is not None:  # open all the same, with as much of a banner as there was
+                self._ready.append(attempt.outcome._replace(banner=attempt.banner or None))
+        self._attempts.clear()
+        self._reading.clear()
+        self._selector.close()
+
+
+def start_scan(plan: ScanPlan) -> PureScanRun:
+    """Begin to scan; the scan moves while its `wait` is called."""
+    return PureScanRun(plan)

@@ -1,0 +1,112 @@
+"""The pure message loop: hands what comes in to the thread that turns it, and sends what that thread answers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ...engines.serving import FINISH, HELD
+from .reactor import Link, Reactor, Service
+from .reactor_run import ReactorRun
+
+if TYPE_CHECKING:
+    from ...engines.framing import Framer
+    from ...engines.serving import Item, Reply, ServerPlan
+
+
+class Messages(Service):
+    """The service: collects what came in, one Item of each connection at a time. Framing is left to who turns."""
+
+    def __init__(self) -> None:
+        self.ready: list[Item] = []
+        self.gone: list[int] = []
+
+    def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
+        """Hand the bytes over; until they are answered, nothing more is read from there."""
+        room = reactor.room_for_answers(link)
+        link.machine.deliver(now)
+        self.ready.append((link.token, link.peer, data, room, None))
+
+    def ended(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Say so: a tail may be a message."""
+        room = reactor.room_for_answers(link)
+        link.machine.deliver(now)
+        link.machine.ended(now)
+        self.ready.append((link.token, link.peer, None, room, None))
+
+    def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Ask for the answers that there was no room for."""
+        link.held = False
+        self.ready.append((link.token, link.peer, b"", reactor.room_for_answers(link), None))
+
+    def closed(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Let who turns forget it too."""
+        self.gone.append(link.token)
+
+
+class MessageReactor(ReactorRun):
+    """The reactor with the message service, as the dispatcher wants it."""
+
+    framed = False
+
+    def __init__(self, listener: int, plan: ServerPlan) -> None:
+        self._service = Messages()
+        self._reactor = Reactor(socket.socket(fileno=listener), plan, self._service)
+        super().__init__([self._reactor])
+
+    def turn(self, replies: list[Reply]) -> list[Item] | None:
+        """Send ``replies`` and wait for input; None when the server has ended."""
+        service, reactor = self._service, self._reactor
+        if replies:
+            self._send(replies)
+        while not service.ready:
+            if not reactor.turn():
+                return None
+        with reactor.lock:
+            ready, service.ready = service.ready, []
+        return ready
+
+    def submit(self, replies: list[Reply]) -> None:
+        """Send ``replies`` while another thread turns."""
+        self._send(replies)
+        if self._service.ready:
+            self._reactor.wake()
+
+    def _send(self, replies: list[Reply]) -> None:
+        reactor = self._reactor
+        with reactor.lock:
+            now = time.monotonic_ns()
+            for token, output, messages, action in replies:
+                reactor.messages += messages
+                link = reactor.links.get(token)
+                if link is None:
+                    self._service.gone.append(token)  # once more: the answer may have left something to forget
+                    continue
+                machine = link.machine
+                link.out += output
+                machine.queue(len(output), now)
+                if action == HELD:
+                    machine.active(now)
+                    link.held = True
+                else:
+                    if action == FINISH:
+                        machine.finish(now)
+                    machine.answered(messages, now)
+                reactor.flush(link, now)
+                reactor.settle(link, now)
+
+    def take_closed(self) -> list[int]:
+        """Give the tokens of the connections that closed since the last call."""
+        with self._reactor.lock:
+            gone, self._service.gone = self._service.gone, []
+        return gone
+
+    def count_errors(self, handler: int, frame: int) -> None:
+        """Add to the counters of errors."""
+        self._reactor.count_errors(handler, frame)
+
+
+def message_reactor(listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
+    """Make the loop of a message server on the listening descriptor ``listener``, which is taken over."""
+    return MessageReactor(listener, plan)

@@ -1,0 +1,419 @@
+"""The pure reactor: one ``selectors`` loop that accepts, reads and writes, and lets connection machines decide.
+
+A *service* (echo, messages, chat) says what becomes of the bytes. The loop is level-triggered and keeps in the
+selector just what each machine wants, so a connection that must wait costs nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from ...engines.serving import NEVER, FaultPlan, ServerPlan
+from ...sockets.listening import prepare, still_sending
+from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
+from .door import Door
+from .lingering import Lingering
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...engines.serving import Counters
+    from ...types import Peer
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_CHUNK = 1 << 18  # of one read
+_ACCEPTS = 256  # in one turn, so that a storm of connects does not starve those who are connected
+
+
+class Link:
+    """One accepted connection: its socket, its machine, and the bytes that wait to be written."""
+
+    __slots__ = ("armed", "events", "held", "machine", "out", "peer", "sock", "token")
+
+    def __init__(self, token: int, sock: socket.socket, peer: Peer, machine: Connection) -> None:
+        self.token = token
+        self.sock = sock
+        self.peer = peer
+        self.machine = machine
+        self.out = bytearray()
+        self.events = 0  # what the selector watches for
+        self.armed = NEVER  # the earliest timer set
+        self.held = False  # whether a service waits for room
+
+
+class Service(Protocol):
+    """What becomes of the bytes: called by the loop, never at the same time twice."""
+
+    chunk: int = _CHUNK
+    """At most so many bytes of one read."""
+    patience: int = NEVER
+    """For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one."""
+
+    def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
+        """Bytes came in."""
+
+    def ended(self, reactor: Reactor, link: Link, now: int) -> None:
+        """The peer will send no more."""
+
+    def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
+        """There is room to write again for a link that is ``held``."""
+
+    def closed(self, reactor: Reactor, link: Link, now: int) -> None:
+        """The connection is gone."""
+
+    def opened(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Somebody has come."""
+        return
+
+    def refusal(self) -> bytes | None:
+        """Give what to say to newcomers who cannot be taken in, if so."""
+        return None
+
+    def turned(self, reactor: Reactor, now: int) -> None:
+        """All that was ready has been dealt with."""
+        return
+
+    def stopping(self, reactor: Reactor, now: int) -> None:
+        """A stop has begun: the connections will be told to finish."""
+        return
+
+    def deadline(self) -> int:
+        """Give the time at which ``turned`` is to be called at the latest."""
+        return NEVER
+
+
+class Reactor:
+    """The loop; ``turn`` it on one thread at a time, everything else may be called from any thread."""
+
+    def __init__(
+        self, listener: socket.socket | None, plan: ServerPlan, service: Service, faults: FaultPlan | None = None
+    ) -> None:
+        self.lock = threading.RLock()  # for whoever touches links; never held while waiting
+        self.links: dict[int, Link] = {}
+        self.ended = threading.Event()
+        self.accepted = self.closed = self.rejected = 0
+        self.messages = self.bytes_in = self.bytes_out = 0
+        self.handler_errors = self.frame_errors = self.timeouts = 0
+        self.drained = self.aborted = 0
+        self.group: Sequence[Reactor] = (self,)  # the reactors that share the listener of the first
+        self._plan = plan
+        self._service = service
+        self._faults = faults
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._selector.register(self._wake_in, _READ)
+        # The door stays, for its counter, when nobody can come in by it any more.
+        self._door = None if listener is None else Door(listener, self._selector)
+        self._hung_up = listener is None
+        self._adopted: deque[tuple[int, socket.socket, Peer]] = deque()
+        self._lingering = Lingering()
+        self._timers: list[tuple[int, int]] = []
+        self._sleeping_until = NEVER
+        self._read_until = NEVER
+        self._stop_at: int | None = None
+        self._draining = False
+        self._shut_first = False
+
+    # --- from any thread -----------------------------------------------------------------------------------------
+
+    def begin_stop(self, drain: int) -> None:
+        """Stop listening and end within ``drain`` nanoseconds."""
+        stop_at = min(time.monotonic_ns() + drain, NEVER)
+        self._stop_at = stop_at if self._stop_at is None else min(self._stop_at, stop_at)
+        self.wake()
+
+    def wake(self) -> None:
+        """End the wait of the thread that turns."""
+        with suppress(OSError):  # full, so it is awake; or closed, so it has ended
+            self._wake_out.send(b"\0")
+
+    def adopt(self, token: int, sock: socket.socket, peer: Peer) -> None:
+        """Take over a connection that another reactor of the group accepted."""
+        self._adopted.append((token, sock, peer))
+        self.wake()
+
+    def outcome(self) -> tuple[int, int]:
+        """Give the connections drained and aborted by the stop."""
+        return sum(r.drained for r in self.group), sum(r.aborted for r in self.group)
+
+    def counters(self) -> Counters:
+        """Give the counters of the whole group."""
+        closed = sum(r.closed for r in self.group)  # before accepted, so that active is never negative
+        accepted = self.group[0].accepted
+        return (
+            accepted,
+            accepted - closed,
+            closed,
+            0 if self.group[0]._door is None else self.group[0]._door.shed,
+            self.group[0].rejected,
+            sum(r.messages for r in self.group),
+            sum(r.bytes_in for r in self.group),
+            sum(r.bytes_out for r in self.group),
+            sum(r.handler_errors for r in self.group),
+            sum(r.frame_errors for r in self.group),
+            sum(r.timeouts for r in self.group),
+            0,
+            0,
+        )
+
+    def count_errors(self, handler: int, frame: int) -> None:
+        """Add to the counters of errors."""
+        with self.lock:
+            self.handler_errors += handler
+            self.frame_errors += frame
+
+    def forked(self) -> None:
+        """From now on, shut sockets down before closing them: a forked child holds duplicates."""
+        self._shut_first = True
+
+    def abandon(self) -> None:
+        """Close what this forked child inherited; the parent goes on with its own descriptors."""
+        for link in self.links.values():
+            link.sock.close()
+        if self._door is not None:
+            self._door.abandon()
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Wait for something to happen and deal with it; False when the reactor has ended."""
+        timeout = self._prepare()
+        if timeout is None:
+            return False
+        ready = self._selector.select(timeout)
+        with self.lock:
+            now = time.monotonic_ns()
+            self._sleeping_until = 0
+            self._read_until = now + self._service.patience
+            for key, events in ready:
+                link = key.data
+                if link is not None:
+                    self._serve(link, events, now)
+                elif key.fileobj is self._wake_in:
+                    self._drain_wakes()
+                else:
+                    self._accept(now)
+            while self._adopted:
+                self._open(*self._adopted.popleft(), now)
+            self._lingering.look_after(now)
+            # After what is ready: lag of this loop is not the peer's silence.
+            self._expire(now)
+            self._service.turned(self, now)
+        return True
+
+    def send(self, link: Link, data: bytes, now: int) -> None:
+        """Write ``data`` as far as the socket takes it, and keep the rest."""
+        if link.machine.closed == OPEN:
+            link.out += data
+            link.machine.queue(len(data), now)
+            self.flush(link, now)
+
+    def flush(self, link: Link, now: int) -> None:
+        """Write what waits, as far as machine and socket allow."""
+        machine = link.machine
+        while size := machine.allowance():
+            try:
+                with memoryview(link.out) as out, out[:size] as part:
+                    sent = link.sock.send(part)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                machine.abort(LOST, now)
+                break
+            del link.out[:sent]
+            self.bytes_out += sent
+            machine.wrote(sent, now)
+            if sent < size:
+                break
+        if link.held and not machine.paused and machine.closed == OPEN:
+            self._service.relieved(self, link, now)
+
+    def room_for_answers(self, link: Link) -> int:
+        """Give how many bytes of answers ``link`` may still queue."""
+        return self._plan.max_buffered - link.machine.queued
+
+    def settle(self, link: Link, now: int) -> None:
+        """Do what the machine of ``link`` wants after something happened: close, watch, set a timer."""
+        machine = link.machine
+        if machine.closed != OPEN:
+            self._close(link, now)
+            return
+        events = (_READ if machine.room() else 0) | (_WRITE if machine.allowance() else 0)
+        if events != link.events:
+            if not link.events:
+                self._selector.register(link.sock, events, link)
+            elif events:
+                self._selector.modify(link.sock, events, link)
+            else:
+                self._selector.unregister(link.sock)
+            link.events = events
+        deadline = machine.deadline()
+        if deadline < link.armed:
+            link.armed = deadline
+            heapq.heappush(self._timers, (deadline, link.token))
+            if deadline < self._sleeping_until:
+                self.wake()
+
+    def _prepare(self) -> float | None:
+        """Begin or end a stop, listen if there is room, and give the seconds to wait; None at the end."""
+        with self.lock:
+            now = time.monotonic_ns()
+            if self._stop_at is not None:
+                if not self._draining:
+                    self._draining = True
+                    self._hang_up()
+                    self._service.stopping(self, now)
+                    for link in list(self.links.values()):
+                        link.machine.finish(now)
+                        self.settle(link, now)
+                if now >= self._stop_at:
+                    for link in list(self.links.values()):
+                        link.machine.abort(CUT, now)
+                        self.settle(link, now)
+                # The first stops accepting before the others may go: nobody is handed to a loop that has ended.
+                over = self.group[0]._hung_up and not self._adopted and not self.links
+                if over and (not self._lingering or now >= self._stop_at):
+                    self._end()
+                    return None
+            wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
+            wait_until = min(wait_until, self._service.deadline(), self._lingering.due(now))
+            if self._door is not None and not self._hung_up:
+                self._door.listen(self._room() > 0, now)
+                if self._door.again > now:
+                    wait_until = min(wait_until, self._door.again)
+            self._sleeping_until = wait_until
+            # At most an hour: the system does not take every number of seconds.
+            return min(3600.0, max(0, wait_until - now) / 1e9)
+
+    def _room(self) -> int:
+        """Give how many more connections there may be."""
+        return self._plan.max_connections - (self.accepted - sum(r.closed for r in self.group))
+
+    def _accept(self, now: int) -> None:
+        if self._door is None:
+            return
+        for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now):
+            if (words := self._service.refusal()) is not None:
+                self._refuse(sock, words, now)
+                continue
+            token = self.accepted
+            self.accepted += 1
+            reactor = self.group[token % len(self.group)]
+            if reactor is self:
+                self._open(token, sock, peer, now)
+            else:
+                reactor.adopt(token, sock, peer)
+
+    def _open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
+        plan, faults = self._plan, self._faults
+        sock.setblocking(False)
+        prepare(sock, plan.nodelay, plan.keepalive)
+        limits = (plan.idle_timeout, plan.write_timeout, plan.max_buffered)
+        if faults is None:
+            machine = Connection(now, *limits)
+        else:
+            machine = Connection(now, *limits, *faults[:4], faults.seed + token)
+        link = Link(token, sock, peer, machine)
+        self.links[token] = link
+        self._service.opened(self, link, now)
+        if self._draining:
+            machine.finish(now)
+        self.settle(link, now)
+
+    def _refuse(self, sock: socket.socket, words: bytes, now: int) -> None:
+        """Say something to a newcomer who is not taken in."""
+        self.rejected += 1
+        sock.setblocking(False)
+        with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
+            sock.send(words)
+        self._lingering.add(sock, now)
+
+    def _serve(self, link: Link, events: int, now: int) -> None:
+        machine = link.machine
+        if events & _WRITE:
+            self.flush(link, now)
+        if events & _READ and (room := machine.room()) and time.monotonic_ns() < self._read_until:
+            try:
+                data = link.sock.recv(min(room, self._service.chunk))
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                machine.abort(LOST, now)
+            else:
+                if data:
+                    self.bytes_in += len(data)
+                    self._service.received(self, link, data, now)
+                else:
+                    self._service.ended(self, link, now)
+        self.settle(link, now)
+
+    def _expire(self, now: int) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            due, token = heapq.heappop(timers)
+            link = self.links.get(token)
+            if link is None or link.armed != due:
+                continue  # gone, or an earlier timer has taken its place
+            link.armed = NEVER
+            link.machine.tick(now)
+            self.flush(link, now)
+            self.settle(link, now)
+
+    def _close(self, link: Link, now: int) -> None:
+        """Count the end of a connection and then close it: whoever sees the end finds it counted."""
+        if self.links.pop(link.token, None) is None:
+            return
+        reason = link.machine.closed
+        self.timeouts += reason in (IDLE, STALLED)
+        if self._draining:
+            self.drained += reason == DONE
+            self.aborted += reason != DONE
+        self.closed += 1
+        if link.events:
+            self._selector.unregister(link.sock)
+        if reason in (STALLED, CUT, RESET):
+            # What was owed did not arrive: a reset says so, where an orderly end would look like the whole answer.
+            # It also frees what the kernel still holds for a peer that does not read.
+            with suppress(OSError):  # not every system lets a broken connection be told
+                link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif self._shut_first:
+            with suppress(OSError):  # the peer was faster
+                link.sock.shutdown(socket.SHUT_RDWR)
+        if reason == DONE and not link.machine.eof and still_sending(link.sock, 0):
+            self._lingering.add(link.sock, now)
+        else:
+            link.sock.close()
+        self._service.closed(self, link, now)
+        first = self.group[0]
+        if not (first._door and first._door.listening) and first._sleeping_until:
+            first.wake()  # there is room to accept again, or an end to come to
+
+    def _drain_wakes(self) -> None:
+        with suppress(BlockingIOError):
+            while self._wake_in.recv(4096):
+                pass
+
+    def _hang_up(self) -> None:
+        if self._door is None:
+            return
+        self._door.close(self._shut_first)
+        self._hung_up = True
+        for reactor in self.group[1:]:
+            reactor.wake()
+
+    def _end(self) -> None:
+        self._lingering.close()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+        self.ended.set()

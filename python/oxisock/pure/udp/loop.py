@@ -1,0 +1,344 @@
+"""The reference engine's UDP: one datagram after the other, with what the system tells about each."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...engines.udp import UdpPlan, UdpTally
+from ...types import Datagram, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+BATCH = 64
+"""The most datagrams of one turn."""
+
+_LINUX = sys.platform.startswith("linux")
+# Python 3.11 does not name these; the numbers are Linux's own.
+_IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if _LINUX else None)
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_IN_PKTINFO = struct.Struct("@i4s4s")  # interface, address of ours, address in the header
+_IN6_PKTINFO = struct.Struct("@16sI")  # address in the header, interface
+_EXTENDED_ERR = struct.Struct("=IBBBBII")  # errno, origin, type, code, padding, two values
+_ORIGINS_ICMP = (2, 3)
+_CONTROL_ROOM = 128
+
+# How long replies wait for room in the system before they are given up.
+_PATIENCE = 1.0
+# How long to wait where nothing tells when to go on: no buffers, or an error that stays.
+_PAUSE = 0.002
+# How often a reply is tried before an error is its own: the system reports an ICMP error with whatever call comes next.
+_TRIES = 4
+# What a queued datagram costs the system at least; with it, bytes read tell when a whole queue has been.
+_OVERHEAD = 512
+_NO_ROOM = (errno.ENOBUFS, errno.ENOMEM)
+_FROM_THE_NETWORK = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+_Control = list[tuple[int, int, bytes]]
+
+
+class _Arrival(NamedTuple):
+    """Where a reply goes: the full address, and the control message that says where it leaves from."""
+
+    address: tuple[Any, ...]
+    control: _Control
+
+
+class UdpLoop:
+    """A socket and its turns; everything but ``turn``, ``refused`` and ``close`` may be called from any thread."""
+
+    def __init__(self, sock: socket.socket, plan: UdpPlan) -> None:
+        self._sock = sock
+        self._plan = plan
+        self._selector = selectors.DefaultSelector()
+        self._heard, self._bell = socket.socketpair()
+        self._lock = threading.Lock()  # keeps the bell open while it is rung
+        self._arrivals: list[_Arrival] = []
+        self._refused: list[tuple[Peer, int]] = []
+        self._ending = False
+        self._deadline: float | None = None
+        self._left: int | None = None  # once ending: the bytes that may have been queued by then and are still to read
+        self._errors_in_a_row = 0
+        self._messages = self._bytes_in = self._bytes_out = self._too_long = self._timeouts = 0
+        self._icmp_errors = self._ignored = self._drained = self._aborted = 0
+        try:
+            sock.setblocking(False)
+            self._bell.setblocking(False)
+            self._prepare()
+            self._selector.register(sock, selectors.EVENT_READ)
+            self._selector.register(self._heard, selectors.EVENT_READ)
+        except BaseException:
+            self.close()
+            raise
+
+    # --- the turn --------------------------------------------------------------------------------------------------
+
+    def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None:
+        """Send the replies to the datagrams of the last turn, wait for the next ones and give them; None is the end.
+
+        Where some of the replies are refused, there is no waiting and an empty list.
+        """
+        answered = zip(self._arrivals, replies, strict=False)
+        self._send([(arrival, reply) for arrival, reply in answered if reply is not None])
+        if self._refused:
+            # Whoever made the replies hears of it now, and not when the next datagram comes.
+            self._arrivals.clear()
+            return []
+        while True:
+            ending = self._ending
+            if ending and (self._expired() or self._left == 0):
+                return None
+            weight, batch = self._receive()
+            if ending:
+                if weight == 0:
+                    return None
+                # What was queued when the end began is answered; what keeps coming is not, or there would be no end.
+                if self._left is None:
+                    self._left = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+                self._left = max(0, self._left - weight)
+            if batch:
+                return batch
+            if weight == 0:
+                self._selector.select()
+                self._reap()
+
+    def refused(self) -> list[tuple[Peer, int]]:
+        """Give the replies of the last turn that no datagram can hold: to whom, and how long."""
+        return self._refused
+
+    def close(self) -> None:
+        """Close the socket; ``turn`` must not be running."""
+        with self._lock:
+            for each in (self._selector, self._heard, self._bell, self._sock):
+                each.close()
+
+    # --- from any thread -------------------------------------------------------------------------------------------
+
+    def end(self, drain: float | None) -> None:
+        """Let ``turn`` answer what is queued for at most ``drain`` seconds (None: no limit), then give None."""
+        if drain is not None:
+            deadline = time.monotonic() + drain
+            self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+        self._ending = True
+        with self._lock, contextlib.suppress(OSError):  # closed already, or full of rings
+            self._bell.send(b"!")
+
+    def abandon(self) -> None:
+        """Close the socket in a forked child, and nothing else."""
+        self._sock.close()
+
+    def tally(self) -> UdpTally:
+        """Give the totals so far."""
+        return UdpTally(
+            self._messages,
+            self._bytes_in,
+            self._bytes_out,
+            self._too_long,
+            self._timeouts,
+            self._icmp_errors,
+            self._ignored,
+            self._drained,
+            self._aborted,
+        )
+
+    # --- receiving -------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> tuple[int, list[Datagram]]:
+        """Take what is there, less what is ignored; give what it took from the queue in bytes, 0 for nothing."""
+        batch: list[Datagram] = []
+        self._arrivals.clear()
+        weight = 0
+        room = _CONTROL_ROOM if self._plan.wildcard else 0
+        for _ in range(BATCH):
+            try:
+                data, control, flags, address = self._sock.recvmsg(self._plan.max_datagram, room)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                self._note(error)
+                weight += _OVERHEAD
+                break
+            self._errors_in_a_row = 0
+            weight += len(data) + _OVERHEAD
+            peer = Peer(address[0], address[1])
+            if peer.port < 1024 and not self._plan.answer_low_ports:
+                self._ignored += 1
+                continue
+            self._arrivals.append(_Arrival(address, list(_leave_from(control))))
+            batch.append(Datagram(data, peer, bool(flags & socket.MSG_TRUNC)))
+            self._messages += 1
+            self._bytes_in += len(data)
+        return weight, batch
+
+    def _note(self, error: OSError) -> None:
+        """Count an error that belongs to no reply, and slow down where it does not pass."""
+        self._reap()
+        if not _LINUX and error.errno in _FROM_THE_NETWORK:
+            self._icmp_errors += 1
+        self._errors_in_a_row += 1
+        if self._errors_in_a_row > 32:
+            time.sleep(_PAUSE)
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def _send(self, out: list[tuple[_Arrival, bytes]]) -> None:
+        """Send all, or as many as the system, the peers and the end allow; count whatever does not leave."""
+        self._refused = []
+        waiting_since: float | None = None
+        sent = tries = 0
+        while sent < len(out):
+            arrival, reply = out[sent]
+            # Counted before it leaves, or the peer could have its answer before the counters show it.
+            self._bytes_out += len(reply)
+            self._drained += self._ending
+            drained = self._ending
+            try:
+                self._sock.sendmsg([reply], arrival.control, 0, arrival.address)
+                sent, tries, waiting_since = sent + 1, 0, None
+                continue
+            except OSError as error:
+                self._bytes_out -= len(reply)
+                self._drained -= drained
+                failure = error
+            if isinstance(failure, InterruptedError):
+                continue
+            if isinstance(failure, BlockingIOError) or failure.errno in _NO_ROOM:
+                if waiting_since is None:
+                    waiting_since = time.monotonic()
+                if not self._wait_for_room(len(out) - sent, waiting_since, isinstance(failure, BlockingIOError)):
+                    return
+                continue
+            tries += 1
+            self._reap()
+            if tries < _TRIES:
+                continue
+            if failure.errno == errno.EMSGSIZE:
+                self._too_long += 1
+                self._refused.append((Peer(arrival.address[0], arrival.address[1]), len(reply)))
+            else:
+                self._icmp_errors += 1
+            sent, tries = sent + 1, 0
+
+    def _wait_for_room(self, unsent: int, since: float, told: bool) -> bool:
+        """Wait for room to send; say whether to try again. ``told`` is whether the system will say so."""
+        now = time.monotonic()
+        if self._expired():
+            self._aborted += unsent
+            return False
+        if now - since >= _PATIENCE:
+            self._timeouts += unsent
+            return False
+        limit = since + _PATIENCE - now
+        if self._deadline is not None:
+            limit = min(limit, max(0.0, self._deadline - now))
+        if told:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._sock, selectors.EVENT_WRITE)
+                if not self._ending:  # the bell rings until the end, and is heard once
+                    selector.register(self._heard, selectors.EVENT_READ)
+                selector.select(limit)
+        else:
+            time.sleep(min(limit, _PAUSE))
+        return True
+
+    def _expired(self) -> bool:
+        return self._ending and self._deadline is not None and time.monotonic() >= self._deadline
+
+    # --- what Linux tells ------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Ask for ICMP errors, which an unconnected socket does not get otherwise, and for the address asked."""
+        if not _LINUX:
+            return
+        if self._sock.family == socket.AF_INET6:
+            self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            # A socket for both families gets the errors of IPv4 by its own option.
+            if not self._sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+                self._sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            if self._plan.wildcard:
+                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            self._sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            if self._plan.wildcard and _IP_PKTINFO is not None:
+                self._sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+    def _reap(self) -> None:
+        """Empty the queue of errors (it takes from the room for datagrams) and count those that are ICMP."""
+        if not _LINUX:
+            return
+        while True:
+            try:
+                _, control, _, _ = self._sock.recvmsg(0, _CONTROL_ROOM, socket.MSG_ERRQUEUE)
+            except OSError:
+                return
+            for level, kind, value in control:
+                ours = (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
+                if ours and len(value) >= _EXTENDED_ERR.size:
+                    self._icmp_errors += _EXTENDED_ERR.unpack_from(value)[1] in _ORIGINS_ICMP
+
+
+def _leave_from(control: Iterable[tuple[int, int, bytes]]) -> Iterable[tuple[int, int, bytes]]:
+    """Turn what came with a datagram into what makes the reply leave from the address that was asked."""
+    for level, kind, value in control:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            _, ours, _ = _IN_PKTINFO.unpack(value)
+            # The route, not the interface it came in by, decides where it goes out.
+            yield level, kind, _IN_PKTINFO.pack(0, ours, bytes(4))
+        elif (level, kind) == (socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", None)):
+            address, interface = _IN6_PKTINFO.unpack(value)
+            link_local = address[0] == 0xFE and address[1] & 0xC0 == 0x80
+            if address[0] != 0xFF:  # a group is no source
+                # An address of one link means nothing without the link.
+                yield level, kind, _IN6_PKTINFO.pack(address, interface if link_local else 0)
+
+
+class UdpEcho:
+    """An echo server under way: a thread that sends every datagram back after a prefix."""
+
+    def __init__(self, loop: UdpLoop, prefix: bytes) -> None:
+        self._loop = loop
+        self._prefix = prefix
+        self._thread = threading.Thread(target=self._run, name="oxisock-udp-echo", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        replies: list[bytes | None] = []
+        while (batch := self._loop.turn(replies)) is not None:
+            replies = [self._prefix + datagram.data for datagram in batch]
+        self._loop.close()
+
+    def end(self, drain: float | None) -> None:
+        """End within ``drain`` seconds (None: no limit)."""
+        self._loop.end(drain)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds for the end; say whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Close the socket in a forked child, and nothing else."""
+        self._loop.abandon()
+
+    def tally(self) -> UdpTally:
+        """Give the totals so far."""
+        return self._loop.tally()
+
+
+def udp_loop(fd: int, plan: UdpPlan) -> UdpLoop:
+    """Take over a bound socket, to be turned by the caller."""
+    return UdpLoop(socket.socket(fileno=fd), plan)
+
+
+def udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho:
+    """Take over a bound socket and begin to echo."""
+    return UdpEcho(udp_loop(fd, plan), prefix)

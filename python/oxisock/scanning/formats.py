@@ -1,0 +1,109 @@
+"""Scan reports as JSON, NDJSON and CSV, and banners as text that is safe to show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..types import PortResult
+
+if TYPE_CHECKING:
+    from .report import ScanReport
+
+SCHEMA = 1
+"""The version of the JSON and NDJSON formats; it changes only when a reader of the old one would go wrong."""
+
+
+def header(report: ScanReport) -> dict[str, Any]:
+    """Give everything but the results as JSON-ready values."""
+    return {
+        "schema": SCHEMA,
+        "partial": report.partial,
+        "started": report.started,
+        "elapsed": report.elapsed,
+        "seed": report.seed,
+        "addresses": report.addresses,
+        "counts": {str(state): count for state, count in report.counts.items()},
+        "stats": report.stats._asdict(),
+        "unresolved": report.unresolved,
+    }
+
+
+def to_json(report: ScanReport, indent: int | None) -> str:
+    """Give the report as one JSON object."""
+    import json
+
+    return json.dumps(header(report) | {"results": [result.to_dict() for result in report.results]}, indent=indent)
+
+
+def ndjson_result(result: PortResult) -> str:
+    """Give one result as a line of NDJSON, without its end of line."""
+    import json
+
+    return json.dumps({"type": "result"} | result.to_dict())
+
+
+def ndjson_summary(report: ScanReport) -> str:
+    """Give what stands on the last line of NDJSON, without its end of line."""
+    import json
+
+    return json.dumps({"type": "summary"} | header(report))
+
+
+def to_ndjson(report: ScanReport) -> str:
+    """Give the report as lines of JSON, the summary last."""
+    return "\n".join([*map(ndjson_result, report.results), ndjson_summary(report)]) + "\n"
+
+
+def to_csv(report: ScanReport) -> str:
+    """Give the results as CSV with a header line."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PortResult._fields)
+    for result in report.results:
+        texts = {name: _cell(value) for name in ("host", "reason", "service") if (value := getattr(result, name))}
+        if result.banner is not None:
+            texts["banner"] = _no_formula(banner_text(result.banner))
+        writer.writerow((result._asdict() | texts).values())
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Give a text that is one line and no formula."""
+    return _no_formula(text if text.isprintable() else escape(text))
+
+
+def _no_formula(text: str) -> str:
+    """Escape a first character that makes a spreadsheet run the cell."""
+    return f"\\x{ord(text[0]):02x}{text[1:]}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def banner_text(banner: bytes) -> str:
+    """Give a banner as UTF-8 text in which nothing acts on a terminal.
+
+    What is not printable (control characters, changes of writing direction, bytes that are no UTF-8) is escaped as in a
+    Python string, and so is the backslash: nothing is lost.
+    """
+    return escape(banner.decode("utf-8", "surrogateescape"))
+
+
+def escape(text: str) -> str:
+    """Escape the backslash and whatever is not printable."""
+    return "".join(map(_escape_character, text)) if not text.isprintable() or "\\" in text else text
+
+
+_SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escape_character(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that surrogateescape set aside
+        return f"\\x{code - 0xDC00:02x}"
+    # What was valid UTF-8 is named by code point, so that \x.. always means a byte or ASCII.
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,119 @@
+"""Scan reports as the XML that nmap writes and many tools read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..types import PortResult, PortState
+from .formats import banner_text, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .report import ScanReport
+
+_STATES = {
+    PortState.OPEN: "open",
+    PortState.CLOSED: "closed",
+    PortState.FILTERED: "filtered",
+    PortState.ERROR: "unknown",  # nmap has no word for a fault of its own machine
+}
+_UNREACHABLE = frozenset({"host-unreachable", "net-unreachable", "proto-unreachable"})
+
+
+def to_nmap_xml(report: ScanReport) -> str:
+    """Give the report in nmap's XML."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _tag(element: str, end: str = "/", /, **attributes: object) -> str:
+    """Give a tag whose attribute values are safe: XML 1.0 cannot hold most control characters, even escaped."""
+    from xml.sax.saxutils import quoteattr
+
+    values = {key: text if (text := str(value)).isprintable() else escape(text) for key, value in attributes.items()}
+    return f"<{element}{''.join(f' {key}={quoteattr(text)}' for key, text in values.items())}{end}>"
+
+
+def _lines(report: ScanReport) -> Iterator[str]:
+    import time
+
+    from .. import __version__
+
+    start = report.started or 0.0
+    end = start + report.elapsed
+    hosts = report.hosts
+    yield '<?xml version="1.0" encoding="UTF-8"?>'
+    yield "<!DOCTYPE nmaprun>"
+    yield _tag(
+        "nmaprun", "", scanner="oxisock", args="oxisock scan", start=int(start),
+        startstr=time.asctime(time.localtime(start)), version=__version__, xmloutputversion="1.05",
+    )  # fmt: skip
+    numbers = sorted({result.port for result in report.results})
+    yield _tag(
+        "scaninfo", type="connect", protocol="tcp", numservices=len(numbers), services=",".join(map(str, numbers))
+    )
+    yield _tag("verbose", level=0)
+    yield _tag("debugging", level=0)
+    for name in report.unresolved:
+        yield _tag("target", specification=name, status="skipped", reason="invalid")
+    # The counts are those of the whole scan, so what was not kept can be told only of a single address.
+    dropped = _dropped(report) if len(hosts) == report.addresses == 1 else {}
+    total = len(hosts) if report.addresses is None else report.addresses
+    up = 0
+    for address, results in hosts.items():
+        state, reason = _host_state(results)
+        up += state == "up"
+        yield _tag("host", "", starttime=int(start), endtime=int(end))
+        yield _tag("status", state=state, reason=reason, reason_ttl=0)
+        yield _tag("address", addr=address, addrtype="ipv6" if ":" in address else "ipv4")
+        yield "<hostnames>"
+        if results[0].host != address:
+            yield _tag("hostname", name=results[0].host, type="user")
+        yield "</hostnames>"
+        yield "<ports>"
+        for port_state, count in dropped.items():
+            yield _tag("extraports", "", state=_STATES[port_state], count=count) + "</extraports>"
+        for result in results:
+            yield from _port(result)
+        yield "</ports>"
+        yield "</host>"
+    yield "<runstats>"
+    summary = f"oxisock done; {total} IP addresses ({up} hosts up) scanned in {report.elapsed:.2f} seconds"
+    finished = {"time": int(end), "timestr": time.asctime(time.localtime(end)), "summary": summary}
+    finished |= {"elapsed": f"{report.elapsed:.2f}"}
+    if report.partial:
+        finished |= {"exit": "error", "errormsg": "the scan ended before every port was decided"}
+    else:
+        finished |= {"exit": "success"}
+    yield _tag("finished", **finished)
+    yield _tag("hosts", up=up, down=total - up, total=total)
+    yield "</runstats>"
+    yield "</nmaprun>"
+
+
+def _dropped(report: ScanReport) -> dict[PortState, int]:
+    """Count the ports of each state that were decided and not kept."""
+    left = dict(report.counts)
+    for result in report.results:
+        left[result.state] -= 1
+    return {state: count for state, count in left.items() if count > 0}
+
+
+def _host_state(results: list[PortResult]) -> tuple[str, str]:
+    """Give nmap's state of a host and its reason: up where it answered, down where nothing leads to it."""
+    for result in results:
+        if result.state in (PortState.OPEN, PortState.CLOSED):
+            return "up", result.reason
+    if all(result.reason in _UNREACHABLE for result in results):
+        return "down", results[0].reason
+    return "unknown", results[0].reason
+
+
+def _port(result: PortResult) -> Iterator[str]:
+    yield _tag("port", "", protocol="tcp", portid=result.port)
+    yield _tag("state", state=_STATES[result.state], reason=result.reason, reason_ttl=0)
+    if result.service is not None:
+        yield _tag("service", name=result.service, method="table", conf=3)
+    if result.banner is not None:
+        yield _tag("script", id="banner", output=banner_text(result.banner))
+    yield "</port>"

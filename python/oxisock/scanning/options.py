@@ -1,0 +1,58 @@
+"""How to scan: the options of ``scan`` and all who pass them on, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypedDict
+
+from ..arguments import unexpected
+from ..sockets.resolving import Family
+from .specs import PortSpec, TargetSpec
+
+
+class ScanKeywords(TypedDict, total=False):
+    """The options by name and type, for ``**options: Unpack[ScanKeywords]``; ``scan`` says what each of them means."""
+
+    exclude: TargetSpec
+    exclude_ports: PortSpec
+    timeout: float | None
+    retries: int
+    adaptive: bool
+    concurrency: int | None
+    rate: float | None
+    threads: int | None
+    order: str
+    seed: int | None
+    shard: str | None
+    family: Family
+    resolve_all: bool
+    banner: bool | float
+    keep: str | Iterable[str]
+    trace: bool
+
+
+class ScanOptions(NamedTuple):
+    """The options with their defaults, as given."""
+
+    exclude: TargetSpec = ()
+    exclude_ports: PortSpec = ()
+    timeout: float | None = 1.0
+    retries: int = 1
+    adaptive: bool = True
+    concurrency: int | None = None
+    rate: float | None = None
+    threads: int | None = None
+    order: str = "random"
+    seed: int | None = None
+    shard: str | None = None
+    family: Family = None
+    resolve_all: bool = False
+    banner: bool | float = False
+    keep: str | Iterable[str] = ("open",)
+    trace: bool = False
+
+    @classmethod
+    def of(cls, function: str, options: Mapping[str, Any]) -> ScanOptions:
+        """Make the options that ``function`` was called with; TypeError for a name that is none of them."""
+        unexpected(function, options, cls._fields)
+        return cls(**options)

@@ -1,0 +1,187 @@
+"""Reads scan reports back from JSON and NDJSON, and says what is wrong with those that it refuses."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..types import PortResult, PortState, ScanStats
+from .formats import SCHEMA
+from .sorting import address_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def from_json(text: str | bytes) -> dict[str, Any]:
+    """Give the arguments of the ScanReport that ``text`` holds."""
+    document = _parse(text, "not a scan report")
+    _expect(isinstance(document, dict), "not a scan report", "a JSON object", document)
+    return _arguments(document, _member(document, "results", list))
+
+
+def from_ndjson(text: str | bytes) -> dict[str, Any]:
+    """Give the arguments of the ScanReport that these lines hold; without a summary they are no report."""
+    lines: list[Any] = text.split(b"\n") if isinstance(text, bytes) else text.split("\n")
+    results: list[Any] = []
+    summary: dict[str, Any] | None = None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"line {number}"
+        document = _parse(line, where)
+        kind = document.get("type") if isinstance(document, dict) else None
+        _expect(kind in ("result", "summary"), where, "an object with the type 'result' or 'summary'", document)
+        if summary is not None:
+            raise ValueError(f"{where}: there is something after the summary, which is the last line of a report")
+        if kind == "summary":
+            summary = document
+        else:
+            results.append(document)
+    if summary is None:
+        raise ValueError("not a scan report: its last line, the summary, is missing")
+    return _arguments(summary, results)
+
+
+def _parse(text: str | bytes, where: str) -> Any:
+    import json
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{where}: {word} is not a number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where}: not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where}: nested too deeply") from None
+
+
+def _arguments(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
+    schema = document.get("schema")
+    if schema != SCHEMA or isinstance(schema, bool):
+        raise ValueError(
+            f"not a scan report of schema {SCHEMA}, the one that this version of oxisock reads: schema is {schema!r}"
+        )
+    counts = _member(document, "counts", dict)
+    for state in PortState:
+        _check(_count, counts.get(state), f"counts.{state}")
+    stats = _member(document, "stats", dict)
+    for name, default in ScanStats._field_defaults.items():
+        _check(_count if isinstance(default, int) else _seconds, stats.get(name), f"stats.{name}")
+    unresolved = _member(document, "unresolved", dict)
+    for name, message in unresolved.items():
+        _check(_text, message, f"unresolved.{name}")
+    _check(_or_none(_integer), document.get("seed"), "seed")
+    _check(_seconds, document.get("elapsed"), "elapsed")
+    _check(_or_none(_seconds), document.get("started"), "started")
+    _check(_or_none(_count), document.get("addresses"), "addresses")
+    return {
+        "results": _results(results),
+        "counts": {state: counts[state] for state in PortState},
+        "stats": ScanStats(**{name: stats[name] for name in ScanStats._fields}),
+        "unresolved": unresolved,
+        "seed": document.get("seed"),
+        "partial": _member(document, "partial", bool),
+        "elapsed": document["elapsed"],
+        "started": document.get("started"),
+        "addresses": document.get("addresses"),
+    }
+
+
+def _results(documents: list[Any]) -> list[PortResult]:
+    """Read the results, each (address, port) once."""
+    results, seen = [], set()
+    for number, document in enumerate(documents):
+        where = f"results[{number}]"
+        _expect(isinstance(document, dict), where, "a JSON object", document)
+        result = _result(document, where)
+        if (result.address, result.port) in seen:
+            raise ValueError(f"{where}: port {result.port} of {result.address} is there twice")
+        seen.add((result.address, result.port))
+        results.append(result)
+    return results
+
+
+def _result(document: dict[str, Any], where: str) -> PortResult:
+    import base64
+
+    for name, check in _RESULT.items():
+        _check(check, document.get(name), f"{where}.{name}")
+    state, rtt, banner = PortState(document["state"]), document.get("rtt"), document.get("banner")
+    if state is PortState.OPEN and rtt is None:
+        raise ValueError(f"{where}.rtt: an open port has a round trip, got null")
+    try:
+        decoded = None if banner is None else base64.b64decode(banner, validate=True)
+    except ValueError as error:
+        raise ValueError(f"{where}.banner: not base64: {error}") from None
+    return PortResult(
+        document["host"], document["address"], document["port"], state, document["reason"], rtt,
+        document.get("service"), decoded,
+    )  # fmt: skip
+
+
+Check = tuple["Callable[[Any], bool]", str]
+"""A test of a value, and what it expects in words."""
+
+
+def _is_address(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        address_key(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_seconds(value: Any) -> bool:
+    # An integer too long for a float makes isfinite raise OverflowError.
+    return (_is_integer(value) and 0 <= value < 2**63) or (
+        isinstance(value, float) and math.isfinite(value) and value >= 0
+    )
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check[0](value), f"{check[1]} or null"
+
+
+_text: Check = (lambda value: isinstance(value, str), "a string")
+_integer: Check = (_is_integer, "an integer")
+_count: Check = (lambda value: _is_integer(value) and value >= 0, "an integer of at least 0")
+_seconds: Check = (_is_seconds, "a number of seconds")
+_RESULT: dict[str, Check] = {
+    "host": _text,
+    "address": (_is_address, "an IP address"),
+    "port": (lambda value: _is_integer(value) and 1 <= value <= 65535, "an integer from 1 to 65535"),
+    "state": (
+        lambda value: isinstance(value, str) and value in list(PortState),
+        "one of " + ", ".join(repr(str(state)) for state in PortState),
+    ),
+    "reason": _text,
+    "rtt": _or_none(_seconds),
+    "service": _or_none(_text),
+    "banner": _or_none(_text),
+}
+
+
+def _check(check: Check, value: Any, where: str) -> None:
+    _expect(check[0](value), where, check[1], value)
+
+
+def _member(document: dict[str, Any], name: str, kind: type) -> Any:
+    if name not in document:
+        raise ValueError(f"not a scan report: {name!r} is missing")
+    words = {list: "a list", dict: "an object", bool: "true or false"}[kind]
+    _expect(isinstance(document[name], kind), name, words, document[name])
+    return document[name]
+
+
+def _expect(true: bool, where: str, expected: str, value: Any) -> None:
+    if not true:
+        got = repr(value)
+        raise ValueError(f"{where}: expected {expected}, got {got if len(got) <= 60 else got[:57] + '...'}")

@@ -1,0 +1,237 @@
+"""What a scan found: the report, the difference between two of them, and the way to every output format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from ..types import PortResult, PortState, ProbeEvent, ProbeTrail, ScanStats
+from .sorting import sort_keys, sort_results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+class PortChange(NamedTuple):
+    """One port in an older and in a newer report.
+
+    Attributes:
+        before: what the older one has.
+        after: what the newer one has.
+    """
+
+    before: PortResult
+    after: PortResult
+
+    @property
+    def address(self) -> str:
+        """The address, the same in both."""
+        return self.after.address
+
+    @property
+    def port(self) -> int:
+        """The port number, the same in both."""
+        return self.after.port
+
+
+class ReportDiff(NamedTuple):
+    """How a newer report differs from an older one; false where it does not.
+
+    Attributes:
+        opened: the newer results of ports that are open now and were not.
+        closed: the older results of ports that were open and are not now.
+        changed: every other port whose state, or whose banner where both have one, differs.
+    """
+
+    opened: list[PortResult]
+    closed: list[PortResult]
+    changed: list[PortChange]
+
+    def __bool__(self) -> bool:
+        return bool(self.opened or self.closed or self.changed)
+
+
+class ScanReport:
+    """What a scan found and what it cost.
+
+    Arguments (all by keyword):
+        results: the results that were kept, in any order, each (address, port) once.
+        counts: how many ports ended in each PortState, whether kept or not; states left out count as 0.
+        stats: what the scan cost.
+        unresolved: target names that did not resolve, with the resolver's words.
+        seed: the seed of the order in which ports were asked, or None.
+        partial: whether the scan ended before every port was decided.
+        elapsed: seconds that the scan took; default ``stats.elapsed``.
+        started: when it began, in seconds since 1970, or None where that is not known.
+        addresses: how many addresses were asked, or None where that is not known.
+        trace: the events of all ports in order of time, or None where the scan kept none.
+
+    Two reports are equal when all but their traces is, so ``ScanReport.from_json(report.to_json()) == report``.
+    """
+
+    def __init__(
+        self,
+        *,
+        results: Iterable[PortResult],
+        counts: Mapping[str, int],
+        stats: ScanStats,
+        unresolved: Mapping[str, str] | None = None,
+        seed: int | None = None,
+        partial: bool = False,
+        elapsed: float | None = None,
+        started: float | None = None,
+        addresses: int | None = None,
+        trace: Iterable[ProbeEvent] | None = None,
+    ) -> None:
+        self.results: list[PortResult] = sort_results(results)
+        self.counts: dict[PortState, int] = {state: counts.get(state, 0) for state in PortState}
+        self.stats = stats
+        self.unresolved: dict[str, str] = dict(unresolved or {})
+        self.seed = seed
+        self.partial = partial
+        self.elapsed: float = stats.elapsed if elapsed is None else elapsed
+        self.started = started
+        self.addresses = addresses
+        self._trace: list[ProbeEvent] | None = None if trace is None else list(trace)
+
+    @property
+    def open(self) -> list[PortResult]:
+        """The open ports among the results, by address, then port."""
+        return [result for result in self.results if result.state is PortState.OPEN]
+
+    @property
+    def hosts(self) -> dict[str, list[PortResult]]:
+        """The results by address, for every address that has one; both in order."""
+        by_address: dict[str, list[PortResult]] = {}
+        for result in self.results:
+            by_address.setdefault(result.address, []).append(result)
+        return by_address
+
+    def __iter__(self) -> Iterator[PortResult]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        """A report is always true; an empty one has ``len(report) == 0``."""
+        return True
+
+    def _facts(self) -> tuple[Any, ...]:
+        """Everything that makes two reports equal."""
+        return (
+            self.results, self.counts, self.stats, self.unresolved, self.seed, self.partial, self.elapsed, self.started,
+            self.addresses,
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return self._facts() == other._facts() if isinstance(other, ScanReport) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # its lists may change
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+        partial = ", partial" if self.partial else ""
+        return f"<ScanReport: {counts or 'no port decided'} in {self.elapsed:.3f} s{partial}>"
+
+    @property
+    def trace(self) -> list[ProbeEvent] | None:
+        """Every probe and answer of the scan in order of time; None where it ran without ``trace=True``."""
+        return self._trace
+
+    def diff(self, other: ScanReport) -> ReportDiff:
+        """Compare this report with ``other``, the newer one.
+
+        A port that a report does not mention was not open then, unless the report is partial or did not keep its open
+        ports: such a report says nothing of the ports that it leaves out, and they are not compared. So the difference
+        is the same whichever other states were kept, and a port that only one scan asked about counts as not open in
+        the other. A local error says nothing of the port either: from or to "error" is "changed", never "opened" or
+        "closed". Times and services are not compared.
+        """
+        before, after = ({(r.address, r.port): r for r in report.results} for report in (self, other))
+        opened, closed, changed = [], [], []
+        for key in sort_keys(before.keys() | after.keys()):
+            old, new = before.get(key), after.get(key)
+            if old is None or new is None:
+                if new is not None and new.is_open and self._knows_open():
+                    opened.append(new)
+                if old is not None and old.is_open and other._knows_open():
+                    closed.append(old)
+            elif PortState.ERROR not in (old.state, new.state) and old.is_open != new.is_open:
+                if new.is_open:
+                    opened.append(new)
+                else:
+                    closed.append(old)
+            elif old.state is not new.state or _banners_differ(old, new):
+                changed.append(PortChange(old, new))
+        return ReportDiff(opened, closed, changed)
+
+    def _knows_open(self) -> bool:
+        """Whether a port that is not among the results is known not to be open."""
+        return not self.partial and self.counts[PortState.OPEN] == len(self.open)
+
+    def why(self, address: str, port: int) -> ProbeTrail:
+        """Give every probe of a port, and every answer to it, in order of time; ``str()`` has one line for each.
+
+        ``address`` is the address, or, for a port among the results, the target as it was given. A port that was not
+        asked has an empty list. Raises ValueError where the scan ran without ``trace=True``, or where the report was
+        read from a file.
+        """
+        if self._trace is None:
+            raise ValueError("this report has no trace of its probes: scan with trace=True to be able to ask why")
+        addresses = {result.address for result in self.results if result.host == address} | {address}
+        return ProbeTrail(event for event in self._trace if event.port == port and event.address in addresses)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Give the report as one JSON object: schema 1, the rtt in seconds, banners in base64."""
+        from . import formats as report_formats
+
+        return report_formats.to_json(self, indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a report that ``to_json`` wrote.
+
+        Raises ValueError where the text is not JSON, not a report, or of another schema; the message names the part at
+        fault. Members that are not known are passed over.
+        """
+        from . import reading as report_reading
+
+        return cls(**report_reading.from_json(text))
+
+    def to_ndjson(self) -> str:
+        """Give one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``."""
+        from . import formats as report_formats
+
+        return report_formats.to_ndjson(self)
+
+    @classmethod
+    def from_ndjson(cls, text: str | bytes) -> Self:
+        """Read what ``to_ndjson`` or ``oxisock scan --format ndjson`` wrote; raises as ``from_json`` does."""
+        from . import reading as report_reading
+
+        return cls(**report_reading.from_ndjson(text))
+
+    def to_csv(self) -> str:
+        """Give the results as CSV with a header line and PortResult's names, the rtt in seconds.
+
+        Banners are text with backslash escapes for whatever is not printable, and for a first character that a
+        spreadsheet would take for a formula.
+        """
+        from . import formats as report_formats
+
+        return report_formats.to_csv(self)
+
+    def to_nmap_xml(self) -> str:
+        """Give the report in nmap's XML, for the many tools that read it.
+
+        States that were not kept are summed up in ``extraports`` where the report is of one host; "error" is nmap's
+        "unknown"; a banner is the output of a script named "banner", escaped as in CSV.
+        """
+        from . import nmap_xml as report_nmap
+
+        return report_nmap.to_nmap_xml(self)
+
+
+def _banners_differ(old: PortResult, new: PortResult) -> bool:
+    """Whether both have a banner, and not the same: one scan may have run without asking for it."""
+    return old.banner is not None and new.banner is not None and old.banner != new.banner

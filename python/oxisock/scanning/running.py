@@ -1,0 +1,183 @@
+"""A scan under way, as the user holds it: results one by one, progress, an early end, a report at any time."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
+from ..errors import ScanInterrupted
+from ..types import PortResult, ProbeEvent, Progress, ScanStats
+from .plan import STATES, ScanJob
+from .services import service_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from ..engines.scanning import ScanningModule
+    from .report import ScanReport
+
+_SLICE = 0.05  # seconds: how soon Ctrl-C is seen, at the latest
+_REASONS = (
+    "syn-ack",
+    "conn-refused",
+    "no-response",
+    "host-unreachable",
+    "net-unreachable",
+    "proto-unreachable",
+    "self-connect",
+)
+
+
+def reason_text(reason: int) -> str:
+    """Put an engine's reason into words; a negative one is a local error's errno."""
+    if reason >= 0:
+        return _REASONS[reason]
+    return f"local-error: {errno.errorcode.get(-reason, str(-reason))}"
+
+
+def result_of(outcome: OutcomeTuple, host: str, address: str) -> PortResult:
+    """Put an engine's outcome into words."""
+    _, port, state, reason, rtt, banner = outcome
+    return PortResult(
+        host,
+        address,
+        port,
+        STATES[state],
+        reason_text(reason),
+        None if rtt < 0 or state == ERROR else rtt / 1e9,
+        service_name(port, default="") or None,
+        banner,
+    )
+
+
+class Scan:
+    """A scan under way: an iterator over the results that are kept, and a context manager that ends it.
+
+    Made by ``scan_iter``. Results come as they are found, in no order. However the scan ends (at its end, by
+    ``cancel``, ``close``, leaving ``with``, or being dropped), its descriptors are given back and ``report`` stays
+    valid. The pure engine scans only while the iterator is asked; the native one on threads of its own.
+    """
+
+    def __init__(self, engine: ScanningModule, job: ScanJob) -> None:
+        self._job = job
+        self._results: list[PortResult] = []
+        self._fresh: deque[PortResult] = deque()
+        self._cached: tuple[int, str, str] = (-1, "", "")
+        self._closed = False
+        self._ended: float | None = None
+        self._started_at = time.time()
+        self._started = time.monotonic()
+        self._run = engine.start_scan(job.plan)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> PortResult:
+        """Give the next result; StopIteration at the end, and ScanInterrupted on Ctrl-C."""
+        try:
+            while not self._fresh:
+                if self._closed or self.advance(_SLICE) is None:
+                    raise StopIteration
+            return self._fresh.popleft()
+        except KeyboardInterrupt:
+            self.close()
+            raise ScanInterrupted(self.report()) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_run"):
+            self._run.cancel()
+
+    def __repr__(self) -> str:
+        done, total, open_ports, *_ = self.progress()
+        return f"<Scan: {done} of {total} ports decided, {open_ports} open>"
+
+    def cancel(self) -> None:
+        """End the scan now; what was found before is still given. May be called from any thread, and again."""
+        self._run.cancel()
+        self._note_end()
+
+    def close(self) -> None:
+        """End the scan and the iteration; ``report`` still has all that was found."""
+        self.cancel()
+        self._take(self._run.wait(0))
+        self._closed = True
+
+    def progress(self) -> Progress:
+        """Say how far the scan is."""
+        tally = Tally(*self._run.tally())
+        done, elapsed = sum(tally[:4]), self._elapsed()
+        return Progress(done, self._job.total, tally.open, elapsed, done / elapsed if elapsed else 0.0)
+
+    def report(self) -> ScanReport:
+        """Give what is known by now; marked partial unless every port is decided."""
+        if not self._run.done():
+            self._take(self._run.wait(0))
+        return self.taken()
+
+    def taken(self) -> ScanReport:
+        """Give what was taken from the engine so far; may be called while another thread is in ``advance``."""
+        from .report import ScanReport
+
+        tally = Tally(*self._run.tally())
+        done, elapsed = sum(tally[:4]), self._elapsed()
+        return ScanReport(
+            results=self._results,
+            counts=dict(zip(STATES, tally[:4], strict=True)),
+            stats=ScanStats(*tally[4:], elapsed, done / elapsed if elapsed else 0.0),
+            unresolved=self._job.unresolved,
+            seed=self._job.seed,
+            partial=done < self._job.total,
+            started=self._started_at,
+            addresses=self._job.targets.count,
+            trace=map(self._event, self._run.trace()) if self._job.plan.trace else None,
+        )
+
+    def advance(self, timeout: float) -> list[PortResult] | None:
+        """Wait at most ``timeout`` seconds for results and give those there are, or None at the end of the scan.
+
+        The iterator gives them as well; for callers that do something else between results.
+        """
+        if self._run.done():
+            self.cancel()  # joins what threads there were
+            return None
+        return self._take(self._run.wait(timeout))
+
+    def _note_end(self) -> None:
+        if self._ended is None:
+            self._ended = time.monotonic()
+
+    def _elapsed(self) -> float:
+        return (self._ended or time.monotonic()) - self._started
+
+    def _take(self, outcomes: Sequence[OutcomeTuple]) -> list[PortResult]:
+        results = [self._result(outcome) for outcome in outcomes]
+        self._results += results
+        self._fresh += results
+        return results
+
+    def _names(self, number: int) -> tuple[int, str, str]:
+        """Give (number, host as given, address) of a host; results of one host tend to come together."""
+        if self._cached[0] != number:
+            self._cached = (number, self._job.targets.host(number), self._job.targets.address(number))
+        return self._cached
+
+    def _result(self, outcome: OutcomeTuple) -> PortResult:
+        _, host, address = self._names(outcome[0])
+        return result_of(outcome, host, address)
+
+    def _event(self, event: EventTuple) -> ProbeEvent:
+        at, number, port, repeat, what = event
+        address = self._names(number)[2]
+        return ProbeEvent(at / 1e9, address, port, repeat, "sent" if what == SENT else reason_text(what))

@@ -1,0 +1,61 @@
+"""The order of what a report holds: by the number of the address, IPv4 before IPv6, then by port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..types import PortResult
+
+T = TypeVar("T")
+
+_SORTED_AT_ONCE = 1 << 13  # results
+
+
+def address_key(address: str) -> tuple[int, bytes, str]:
+    """Give what sorts addresses by number, IPv4 before IPv6; raises ValueError for what is no address.
+
+    The zone of an IPv6 address is but a word here: the report may be of another machine, with other interfaces.
+    """
+    import socket
+
+    plain, _, scope = address.partition("%")
+    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    try:
+        packed = socket.inet_pton(family, plain)
+    except OSError:
+        raise ValueError(f"{address!r} is not an IP address") from None
+    return len(packed), packed, scope
+
+
+def sort_keys(keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Sort (address, port) pairs by the number of the address, then by port."""
+    found = list(keys)
+    ranks = _ranks({address for address, _ in found})
+    return _in_order(found, lambda key: ranks[key[0]] + key[1], len(ranks))
+
+
+def sort_results(results: Iterable[PortResult]) -> list[PortResult]:
+    """Sort results by the number of the address, then by port."""
+    found = list(results)
+    ranks = _ranks({result.address for result in found})
+    return _in_order(found, lambda result: ranks[result.address] + result.port, len(ranks))
+
+
+def _ranks(addresses: set[str]) -> dict[str, int]:
+    """Give each address a number that leaves room for a port, in the order of the addresses."""
+    return {address: rank << 16 for rank, address in enumerate(sorted(addresses, key=address_key))}
+
+
+def _in_order(found: list[T], key: Callable[[T], int], hosts: int) -> list[T]:
+    """Sort bucket by bucket of neighbours: while a list is sorted, other threads wait, an event loop's for one."""
+    if len(found) <= _SORTED_AT_ONCE:
+        return sorted(found, key=key)
+    # A bucket is a sixteenth of a host's ports, or more where there are hosts enough: the buckets are sorted as well.
+    shift = max(12, (hosts << 16).bit_length() - 13)
+    buckets: dict[int, list[T]] = {}
+    for item in found:
+        buckets.setdefault(key(item) >> shift, []).append(item)
+    return [item for number in sorted(buckets) for item in sorted(buckets[number], key=key)]

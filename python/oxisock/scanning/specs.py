@@ -1,0 +1,255 @@
+"""Reads what users write: ports ("22,1000-2000,http,top:100,!25") and targets (names, addresses, networks, files)."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import compress, groupby
+from typing import Final, cast
+
+from ..sockets.addresses import IPV4_EXPECTED, format_key, parse_range
+from .services import MAX_PORT, port_number, service_port, top_ports
+from .targets import Given, RangeSet, Segment, Targets
+
+PortSpec = int | str | Iterable[int]
+"""What ``parse_ports`` reads."""
+TargetSpec = str | Iterable[str] | Targets
+"""What ``parse_targets`` reads."""
+
+_BLANKS: Final = " \t\n\r\v\f"  # not str.strip's idea of it, which has blanks from all over Unicode
+_WORD: Final = re.compile(rf"[^{_BLANKS}]+")
+_PORT_RANGE: Final = re.compile(r"([0-9]*)-([0-9]*)")
+_PORT_EXPECTED: Final = "expected a port of 1 to 65535, a range such as 20-25, the name of a service, or top:100"
+
+
+def parse_ports(spec: PortSpec) -> tuple[int, ...]:
+    """Read a choice of TCP ports and give them sorted, each once.
+
+    ``spec`` is an int, an iterable of int, or text: elements separated by commas, where blanks around an element and
+    one comma at the end are ignored. An element is a port (``80``, ``080``), a range with both ends included
+    (``1000-2000``, ``-100``, ``60000-``, ``-`` for all), the name of a service (``http``), or ``top:100`` for the
+    hundred ports most worth asking; with ``!`` before it, it is removed from what the others choose.
+
+    Raises ValueError, with the part at fault and its position (characters and items are counted from 1), for a port
+    outside 1..65535, for text that is none of this, and where no port is chosen; TypeError for other types.
+    """
+    return tuple(port_array(spec))
+
+
+def port_array(spec: PortSpec, exclude: PortSpec = ()) -> array[int]:
+    """Give the ports of ``spec`` less those of ``exclude``, sorted, each once, in two bytes each.
+
+    ``exclude`` is read as ``spec`` is, but may be empty. Raises what ``parse_ports`` raises.
+    """
+    if type(spec) is int and 1 <= spec <= MAX_PORT and exclude == ():
+        return array("H", [spec])  # a thousand times as fast: questions about one port are asked by the thousand
+    chosen = _choose_ports(spec, "ports")
+    if 1 not in chosen:
+        raise ValueError(f"ports: {reprlib.repr(spec)} holds no port: expected at least one")
+    if not isinstance(exclude, str) or exclude.strip(_BLANKS):
+        _clear(chosen, _choose_ports(exclude, "exclude_ports"))
+        if 1 not in chosen:
+            raise ValueError(f"exclude_ports: {reprlib.repr(exclude)} leaves none of the ports {reprlib.repr(spec)}")
+    return array("H", compress(range(MAX_PORT + 1), chosen))
+
+
+def _choose_ports(spec: PortSpec, what: str) -> bytearray:
+    """Give one byte for each port number, 1 for the chosen."""
+    chosen = bytearray(MAX_PORT + 1)
+    if isinstance(spec, str):
+        _choose_from_text(spec, what, chosen)
+    elif isinstance(spec, (bytes, bytearray, memoryview, float, bool)) or spec is None:
+        raise TypeError(f"{what}: expected text, an int or an iterable of int, not {type(spec).__name__}")
+    else:
+        several = isinstance(spec, Iterable)
+        for number, port in enumerate(spec if isinstance(spec, Iterable) else (spec,), 1):
+            try:
+                chosen[port_number(port)] = 1
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{what}: item {number}: {error}" if several else f"{what}: {error}") from None
+    return chosen
+
+
+def _clear(chosen: bytearray, removed: bytearray) -> None:
+    port = removed.find(1)
+    while port >= 0:
+        chosen[port] = 0
+        port = removed.find(1, port + 1)
+
+
+def _choose_from_text(text: str, what: str, chosen: bytearray) -> None:
+    removed = bytearray(MAX_PORT + 1)
+    removals = []
+    elements = text.split(",")
+    if len(elements) > 1 and not elements[-1].strip(_BLANKS):
+        elements.pop()
+    position = 1
+    for element in elements:
+        part = element.strip(_BLANKS)
+        at = position + len(element) - len(element.lstrip(_BLANKS)) if part else position
+        remove = part.startswith("!")
+        try:
+            if remove:
+                removals.append(f"{part!r} at position {at}")
+            for first, last in _read_ports(part.removeprefix("!")):
+                (removed if remove else chosen)[first : last + 1] = b"\x01" * (last - first + 1)
+        except ValueError as error:
+            raise ValueError(f"{what}: {part!r} at position {at}: {error}") from None
+        position += len(element) + 1
+    if not removals:
+        return
+    if 1 not in chosen:
+        raise ValueError(f"{what}: {removals[0]} removes from nothing: begin with '-' for all ports")
+    _clear(chosen, removed)
+    if 1 not in chosen:
+        raise ValueError(f"{what}: {removals[-1]} leaves no port: expected at least one")
+
+
+def _read_ports(part: str) -> Iterator[tuple[int, int]]:
+    """Read one element without its ``!`` and give its ports as ranges with both ends included."""
+    span = _PORT_RANGE.fullmatch(part)
+    if not part:
+        raise ValueError(f"an empty element: {_PORT_EXPECTED}")
+    if part.isascii() and part.isdigit():
+        port = _read_number(part)
+        yield port, port
+    elif span:
+        first, last = _read_number(span[1] or "1"), _read_number(span[2] or str(MAX_PORT))
+        if first > last:
+            raise ValueError("the range goes backwards: expected the lower port first")
+        yield first, last
+    elif part.lower().startswith("top:"):
+        number = part[len("top:") :]
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError("expected a number after 'top:'")
+        for port in top_ports(_read_number(number)):
+            yield port, port
+    elif part[0] in "+-" or not part.isascii() or not any(map(str.isalpha, part)):
+        raise ValueError(_PORT_EXPECTED)
+    else:
+        named = service_port(part)
+        if named is None:
+            raise ValueError(f"no such service: {_PORT_EXPECTED}")
+        yield named, named
+
+
+def _read_number(digits: str) -> int:
+    # Cut first: Python refuses to convert thousands of digits, with a message about something else.
+    digits = digits.lstrip("0")[:6] or "0"
+    if not 1 <= int(digits) <= MAX_PORT:
+        raise ValueError(f"expected a number of 1 to {MAX_PORT}")
+    return int(digits)
+
+
+def parse_targets(targets: TargetSpec, exclude: TargetSpec = ()) -> Targets:
+    """Read what is to be scanned, and open no socket: names are resolved by the scan.
+
+    Both arguments are text, with parts separated by commas or blanks, or an iterable of such texts. A part is a name,
+    an IPv4 or IPv6 address (``10.0.0.1``, ``2001:db8::1``, ``fe80::1%eth0``, ``[::1]``), a network (``10.0.0.77/24``:
+    all of it, first and last address included), a range (``10.0.0.1-20``, ``10.0.0.1-10.0.0.30``), or ``@FILE``, a
+    file in UTF-8 with such parts one a line and comments after ``#``. What holds only digits and dots, or a colon, is
+    an address and never a name. What ``exclude`` names is left out, names also by the addresses that they stand for.
+
+    Raises ValueError, with the part at fault and its position (characters, lines and items are counted from 1), for
+    anything else and where no target is left; TypeError for other types; OSError for a file that cannot be read.
+    """
+    ranges, excluded_names = list[tuple[int, int]](), dict[str, None]()
+    if not isinstance(exclude, str) or exclude.strip(_BLANKS):
+        for part in _read_targets(exclude, "exclude"):
+            if isinstance(part, str):
+                excluded_names[part] = None
+            else:
+                ranges.append((part.first, part.last))
+    excluded = RangeSet(ranges)
+    if isinstance(targets, Targets):
+        result = targets.excluding(excluded, excluded_names)
+    else:
+        result = Targets(_in_segments(_read_targets(targets, "targets")), excluded, excluded_names)
+    if not result.count:
+        why = "everything is excluded" if excluded.firsts or excluded_names else "expected at least one"
+        raise ValueError(f"no target: {why}")
+    return result
+
+
+def _in_segments(parts: Iterable[Given | str]) -> Iterator[Segment | str]:
+    for are_names, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        if are_names:
+            yield from cast("Iterator[str]", group)
+        else:
+            yield Segment(list(cast("Iterator[Given]", group)))
+
+
+def _read_targets(spec: TargetSpec, what: str) -> Iterator[Given | str]:
+    if isinstance(spec, str):
+        yield from _read_text(spec, what)
+    elif isinstance(spec, Targets):
+        raise TypeError(f"{what}: expected text or an iterable of text, not Targets")
+    elif isinstance(spec, Iterable) and not isinstance(spec, (bytes, bytearray, memoryview)):
+        for number, item in enumerate(spec, 1):
+            if not isinstance(item, str):
+                raise TypeError(f"{what}: item {number}: expected text, not {type(item).__name__}")
+            yield from _read_text(item, f"{what}: item {number}")
+    else:
+        raise TypeError(f"{what}: expected text or an iterable of text, not {type(spec).__name__}")
+
+
+def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[Given | str]:
+    position = 1
+    for element in text.split(","):
+        words = list(_WORD.finditer(element))
+        if not words:
+            raise ValueError(f"{where}: '' at position {position}: expected a name, address, network, range or @file")
+        for word in words:
+            part, at = word[0], f"{where}: {word[0]!r} at position {position + word.start()}"
+            if part.startswith("@"):
+                if in_file or part == "@":
+                    raise ValueError(f"{at}: " + ("a file cannot name another" if in_file else "expected @FILE"))
+                yield from _read_file(part[1:])
+                continue
+            try:
+                yield read_target(part)
+            except ValueError as error:
+                raise ValueError(f"{at}: {error}") from None
+        position += len(element) + 1
+
+
+def _read_file(path: str) -> Iterator[Given | str]:
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}:{number}: expected text in UTF-8 ({error.reason})") from None
+            line = line.partition("#")[0].rstrip(_BLANKS)
+            if line:
+                yield from _read_text(line, f"{path}:{number}", in_file=True)
+
+
+_ADDRESS_ONLY: Final = re.compile(r"[0-9.-]+|.*[:/\[\]%].*", re.DOTALL)
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+# C libraries take these for addresses in octal and hexadecimal, so they are not names either.
+_C_NUMBERS: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+))*\.?")
+
+
+def read_target(part: str) -> Given | str:
+    """Give what one target is: addresses, or a name as it stands; ValueError, saying what was expected."""
+    if not part.isascii() and any(char.isdigit() and not char.isascii() for char in part):
+        raise ValueError("expected ASCII digits")
+    if _ADDRESS_ONLY.fullmatch(part):
+        first, last, literal = parse_range(part)
+        usual = not literal or ":" not in part or part == format_key(first)  # IPv4 has but one spelling
+        return Given(first, last, None if usual else part)
+    ascii_part = part
+    if not part.isascii():
+        try:
+            ascii_part = part.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise ValueError(f"expected a name or an address ({error})") from None
+    if _C_NUMBERS.fullmatch(ascii_part):
+        raise ValueError(IPV4_EXPECTED)
+    if not _NAME.fullmatch(ascii_part) or len(ascii_part.rstrip(".")) > 253:
+        raise ValueError("expected a name of letters, digits, '-', '_' and dots, or an address")
+    return part

@@ -1,0 +1,244 @@
+"""What is to be scanned, as ranges of addresses and names: a /8 or ::/0 costs no more than one address."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+
+from ..engines.scanning import AddressRange
+from ..sockets.addresses import format_key, key_range, make_key, parse_address
+
+_FEW: Final = 64
+
+
+class RangeSet:
+    """A set of integers as sorted, disjoint ranges that do not touch."""
+
+    __slots__ = ("firsts", "lasts")
+
+    def __init__(self, pairs: Iterable[tuple[int, int]] = ()) -> None:
+        self.firsts: list[int] = []
+        self.lasts: list[int] = []
+        for first, last in sorted(pairs):
+            if self.lasts and first <= self.lasts[-1] + 1:
+                self.lasts[-1] = max(self.lasts[-1], last)
+            else:
+                self.firsts.append(first)
+                self.lasts.append(last)
+
+    def add(self, first: int, last: int) -> None:
+        """Add the integers from ``first`` to ``last``, joining the ranges that these touch."""
+        low, high = bisect_left(self.lasts, first - 1), bisect_right(self.firsts, last + 1)
+        if low < high:
+            first, last = min(first, self.firsts[low]), max(last, self.lasts[high - 1])
+        self.firsts[low:high], self.lasts[low:high] = [first], [last]
+
+    def update(self, other: RangeSet) -> None:
+        """Add all of another set."""
+        if len(other.firsts) < _FEW:
+            for first, last in other:
+                self.add(first, last)
+        else:  # one by one would move the rest of the list each time
+            joined = RangeSet([*self, *other])
+            self.firsts, self.lasts = joined.firsts, joined.lasts
+
+    def subtract(self, other: RangeSet) -> None:
+        """Remove all of another set."""
+        kept, at = [], 0
+        for start, last in self:
+            first = start
+            while at < len(other.lasts) and other.lasts[at] < first:
+                at += 1
+            while at < len(other.firsts) and other.firsts[at] <= last:
+                if first < other.firsts[at]:
+                    kept.append((first, other.firsts[at] - 1))
+                first = other.lasts[at] + 1
+                if first > last:
+                    break  # this one may reach into the next range, too
+                at += 1
+            if first <= last:
+                kept.append((first, last))
+        self.firsts, self.lasts = [first for first, _ in kept], [last for _, last in kept]
+
+    def __contains__(self, value: int) -> bool:
+        at = bisect_left(self.lasts, value)
+        return at < len(self.firsts) and self.firsts[at] <= value
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.firsts, self.lasts, strict=True)
+
+
+class Given(NamedTuple):
+    """A range of keys as it was given; a single literal with the spelling that it had, if that is not the usual one."""
+
+    first: int
+    last: int
+    spelling: str | None
+
+
+class Segment:
+    """Addresses given one after the other with no name between: which they are, and which had an unusual spelling."""
+
+    __slots__ = ("keys", "spelled")
+
+    def __init__(self, given: Sequence[Given]) -> None:
+        self.keys = RangeSet((first, last) for first, last, _ in given)
+        self.spelled = _first_spellings(given) if any(item.spelling for item in given) else {}
+
+
+def _first_spellings(given: Sequence[Given]) -> dict[int, str]:
+    """Give the spelling of each literal that no earlier item includes."""
+    spelled = {}
+    earliest: list[int] = []  # a heap of the numbers of items, of which some have ended
+    by_first = sorted(range(len(given)), key=lambda number: given[number].first)
+    for key, numbers in itertools.groupby(by_first, key=lambda number: given[number].first):
+        for number in numbers:
+            heappush(earliest, number)
+        while given[earliest[0]].last < key:
+            heappop(earliest)
+        spelling = given[earliest[0]].spelling
+        if spelling is not None:
+            spelled[key] = spelling
+    return spelled
+
+
+class Targets:
+    """The addresses and names to scan, each once: made by ``parse_targets``, and never changed.
+
+    It is iterated in address order (IPv4 before IPv6, then names as they were given); ``in`` takes any spelling of an
+    address, and names without regard to case. ``len()`` raises OverflowError where ``count`` does not fit.
+    """
+
+    __slots__ = ("_excluded", "_excluded_names", "_found", "_parts", "_spelled", "_starts", "count", "names", "ranges")
+
+    ranges: tuple[AddressRange, ...]
+    """The addresses, sorted and merged."""
+    names: tuple[str, ...]
+    """The names that are still to be resolved, in the order given."""
+    count: int
+    """How many there are: addresses, and one for each name."""
+
+    def __init__(
+        self,
+        parts: Iterable[Segment | str],
+        excluded: RangeSet,
+        excluded_names: Iterable[str],
+        found: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        # Parts are kept in the order given: which of them an address is called after depends on it.
+        self._parts = tuple(parts)
+        self._excluded = excluded
+        self._excluded_names = tuple(excluded_names)
+        self._found = found
+        banned = {name.lower() for name in self._excluded_names}
+        keys, names = RangeSet(), dict[str, str]()
+        self._spelled: dict[int, str] = {}
+        for part in self._parts:
+            if isinstance(part, Segment):
+                self._spelled.update((key, text) for key, text in part.spelled.items() if key not in keys)
+                keys.update(part.keys)
+            elif part.lower() in banned:
+                continue
+            elif found is None:
+                names.setdefault(part.lower(), part)
+            else:
+                for key in map(parse_address, found.get(part, ())):
+                    if key not in keys:
+                        self._spelled[key] = part
+                        keys.add(key, key)
+        self._remove(keys)
+        self._spelled = {key: text for key, text in self._spelled.items() if key in keys}
+        self.names = tuple(names.values())
+        self.ranges = tuple(key_range(first, last) for first, last in keys)
+        sizes = (last - first + 1 for _, first, last, _ in self.ranges)
+        self._starts = list(itertools.accumulate(sizes, initial=0))
+        self.count = self._starts[-1] + len(self.names)
+
+    def _remove(self, keys: RangeSet) -> None:
+        """Take the excluded addresses out; those given without a zone are excluded in every zone."""
+        zones = {key_range(first, first).scope_id for first in keys.firsts} - {0}
+        everywhere = [
+            (make_key(6, held.first, zone), make_key(6, held.last, zone))
+            for held in itertools.starmap(key_range, self._excluded if zones else ())
+            if held.version == 6 and not held.scope_id
+            for zone in zones
+        ]
+        keys.subtract(RangeSet([*self._excluded, *everywhere]))
+
+    @property
+    def excluded_names(self) -> tuple[str, ...]:
+        """The names whose addresses are not to be scanned, however they are spelled among the targets."""
+        return self._excluded_names
+
+    def excluding(self, excluded: RangeSet, excluded_names: Iterable[str]) -> Targets:
+        """Give these targets with more exclusions."""
+        names = (*self._excluded_names, *excluded_names)
+        return Targets(self._parts, RangeSet([*self._excluded, *excluded]), names, self._found)
+
+    def resolved(self, found: Mapping[str, Iterable[str]]) -> Targets:
+        """Give these targets with the addresses of ``found`` in the place of names; names not in it are left out.
+
+        Addresses that excluded names stand for are removed. What remains may be nothing.
+        """
+        addresses = [parse_address(text) for name in self._excluded_names for text in found.get(name, ())]
+        excluded = RangeSet([*self._excluded, *zip(addresses, addresses, strict=True)])
+        return Targets(self._parts, excluded, self._excluded_names, found)
+
+    def address(self, index: int) -> str:
+        """Give the address with this number, 0 being the first of ``ranges``; IndexError where there is none."""
+        return format_key(self._key(index))
+
+    def host(self, index: int) -> str:
+        """Give the address with this number as it was first given: its spelling, its name, or the address itself."""
+        key = self._key(index)
+        return self._spelled.get(key) or format_key(key)
+
+    def _key(self, index: int) -> int:
+        if not 0 <= index < self._starts[-1]:
+            raise IndexError(f"there is no address number {index} among {self._starts[-1]}")
+        at = bisect_right(self._starts, index) - 1
+        version, first, _, scope_id = self.ranges[at]
+        return make_key(version, first + index - self._starts[at], scope_id)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __bool__(self) -> bool:
+        return self.count > 0  # where len() overflows, too
+
+    def __iter__(self) -> Iterator[str]:
+        for version, first, last, scope_id in self.ranges:
+            key, end = make_key(version, first, scope_id), make_key(version, last, scope_id)
+            while key <= end:
+                yield format_key(key)
+                key += 1
+        yield from self.names
+
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, str):
+            return False
+        try:
+            key = parse_address(item)
+        except ValueError:
+            return item.lower() in map(str.lower, self.names)
+        version, value, _, scope_id = key_range(key, key)
+        at = bisect_right(self.ranges, (version, scope_id, value), key=lambda r: (r.version, r.scope_id, r.first)) - 1
+        return at >= 0 and (held := self.ranges[at])[::3] == (version, scope_id) and value <= held.last
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Targets):
+            return NotImplemented
+        return self._state() == other._state()
+
+    def __hash__(self) -> int:
+        return hash((self.ranges, self.names))
+
+    def _state(self) -> tuple[object, ...]:
+        return self.ranges, self.names, self._spelled, list(self._excluded), self._excluded_names
+
+    def __repr__(self) -> str:
+        ranges, names = len(self.ranges), len(self.names)
+        return f"<Targets: {self.count} in {ranges} range{'s' * (ranges != 1)} and {names} name{'s' * (names != 1)}>"

@@ -1,0 +1,308 @@
+"""The life of a server: what starting, stopping, forking, dropping and exiting mean, alike for every server."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import time
+import warnings
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+
+from ..engines.binding import Bound
+from ..engines.serving import NEVER
+from ..types import Peer, ServerStats, StopReport
+from . import log
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from types import FrameType, TracebackType
+
+_Self = TypeVar("_Self", bound="Server")
+
+# `stop` promises to be back a tenth of a second after its drain; what a wait oversleeps must fit in it too.
+_GRACE = 0.06
+# A wait without a limit is done in slices of this, so that signals are seen.
+_SLICE = 0.1
+# At interpreter exit all servers together get this long.
+_EXIT_SECONDS = 1.0
+
+
+class Running(Protocol):
+    """A server under way: what the lifecycle needs of it, whichever engine runs it.
+
+    The threads of the server hold this, never the user's handle. Every method may be called from any thread.
+    """
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening, and end within ``drain`` seconds (None: no limit); never blocks.
+
+        A second call may bring the end forward, never put it off.
+        """
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether everything has ended, the handlers too."""
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the connections drained and aborted by the stop, and the handlers that still run."""
+
+    def stats(self) -> ServerStats:
+        """Give the counters; also after the end."""
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is in one of the server's handlers."""
+
+    def forked(self) -> None:
+        """The process has forked (this is the parent): from now on, shut sockets down before closing them."""
+
+    def abandon(self) -> None:
+        """Close the listening descriptors, and nothing else: this is a forked child, whose threads do not exist."""
+
+
+class Server(Bound):
+    """What every server has: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``.
+
+    A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
+    """
+
+    def __init__(self, *, sock: socket.socket | None = None) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._running: Running | None = None
+        self._address: Peer | None = None
+        self._pid = 0  # of the process that started it
+        self._began: float | None = None  # when the stop did
+        self._ended = False
+        self._report = StopReport()
+
+    def _launch(self) -> tuple[Running, Peer]:
+        """Bind and begin to serve; give what runs, and where it listens."""
+        raise NotImplementedError
+
+    def start(self: _Self) -> _Self:
+        """Bind, begin to serve in the background, and return the server itself.
+
+        Raises OSError where the address cannot be had (with host and port in its words, errno kept), and RuntimeError
+        for a second start.
+        """
+        self._check_process()
+        with self._lock:
+            if self._running is not None:
+                raise RuntimeError(f"{self._kind} was started before; make a new one to serve again")
+            self._running, self._address = self._launch()
+            self._pid = os.getpid()
+        _watch(self._running)
+        return self
+
+    def stop(self, drain: float | None = 0.0) -> StopReport:
+        """Stop listening, answer what was read for at most ``drain`` seconds (None: no limit), then cut the rest.
+
+        Returns within ``drain`` + 0.1 s, with the number of connections that ended with nothing owed to them
+        (``drained``) and of those that were cut (``aborted``), of handlers that had not returned
+        (``stuck_handlers``), and the seconds it took (``elapsed``). Before ``start``, and again after the end, gives
+        the last report (zeros at first). Called from one of the server's own handlers it begins the stop and returns
+        at once. Raises ValueError for a negative ``drain``.
+        """
+        self._check_process()
+        check_drain(drain)
+        running = self._running
+        if running is None or self._ended:
+            return self._report
+        self._begin(running, drain)
+        if running.inside():
+            return self._report
+        if drain is None:
+            while not running.wait(_SLICE):
+                pass
+        else:
+            running.wait(drain + _GRACE)
+        return self._conclude(running)
+
+    def serve_forever(self, drain: float | None = 5.0, *, on_start: Callable[[], object] | None = None) -> StopReport:
+        """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then give the report; starts the server if need be.
+
+        ``on_start`` is called once the server listens and signals are heeded.
+
+        The first signal stops with ``drain`` (seconds; None: no limit), the second at once. Signals are heeded in the
+        main thread only, as Python has it; what handled them before does so again afterwards.
+        """
+        self._check_process()
+        check_drain(drain)
+        hits: list[int] = []
+        with heeding_signals(lambda number, frame: hits.append(number)):
+            if self._running is None:
+                self.start()
+            running = self._running
+            assert running is not None
+            if on_start is not None:
+                on_start()
+            heeded = 0
+            while not self._ended and not running.wait(_SLICE):
+                if len(hits) > heeded:
+                    heeded = len(hits)
+                    self._begin(running, drain if heeded == 1 else 0.0)
+            return self._report if self._ended else self._conclude(running)
+
+    @property
+    def address(self) -> Peer:
+        """Where the server listens, as ``(host, port)``; stays valid after ``stop``. RuntimeError before ``start``."""
+        self._check_process()
+        if self._address is None:
+            raise RuntimeError(f"{self._kind} has no address before start()")
+        return self._address
+
+    def stats(self) -> ServerStats:
+        """Give the counters: zeros before ``start``, the final ones after ``stop``."""
+        self._check_process()
+        return ServerStats() if self._running is None else self._running.stats()
+
+    def __enter__(self: _Self) -> _Self:
+        """Start the server unless it was started; leaving the block is ``stop()``."""
+        if self._running is None:
+            self.start()
+        self._check_process()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop at once."""
+        self.stop()
+
+    async def __aenter__(self: _Self) -> _Self:
+        """Start the server, without holding up the event loop."""
+        from .background import in_thread
+
+        return await in_thread(self.__enter__, undo=lambda server: server.stop())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop at once, without holding up the event loop."""
+        from .background import in_thread
+
+        await in_thread(self.stop)
+
+    def __repr__(self) -> str:
+        """Show what it is, and where."""
+        if self._address is None:
+            state = "not started"
+        else:
+            host, port = self._address
+            state = f"{'stopped' if self._began is not None else 'listening'} {host}:{port}"
+        return f"<{self.impl} {self._kind} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a server is threads and sockets of one process."""
+        raise TypeError(f"{self._kind} cannot be pickled")
+
+    def __del__(self) -> None:
+        # Never joins: this may run on any thread, the server's own included.
+        running = getattr(self, "_running", None)
+        if running is None or self._began is not None or self._pid != os.getpid() or running not in _live:
+            return
+        warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
+        _live.discard(running)
+        running.begin_stop(0.0)
+        if self._sock is not None:
+            self._sock.close()
+
+    @property
+    def _kind(self) -> str:
+        return type(self).__name__
+
+    def _check_process(self) -> None:
+        if self._pid not in (0, os.getpid()):
+            raise RuntimeError(
+                f"{self._kind} was started by process {self._pid} and cannot be used in its forked child {os.getpid()}"
+            )
+
+    def _begin(self, running: Running, drain: float | None) -> None:
+        with self._lock:
+            if self._began is None:
+                self._began = time.monotonic()
+        if self._sock is not None:
+            self._sock.close()
+        running.begin_stop(drain)
+
+    def _conclude(self, running: Running) -> StopReport:
+        with self._lock:
+            if not self._ended:
+                began = self._began if self._began is not None else time.monotonic()
+                self._report = StopReport(*running.outcome(), time.monotonic() - began)
+                self._ended = True
+        _live.discard(running)
+        return self._report
+
+
+def check_drain(drain: float | None) -> None:
+    """Raise ValueError unless ``drain`` is a number of seconds that is not negative, or None."""
+    if drain is not None and not drain >= 0:
+        raise ValueError(f"drain must be a number of seconds that is not negative, or None, not {drain!r}")
+
+
+def drain_nanoseconds(drain: float | None) -> int:
+    """Give a drain as the reactors take it: in nanoseconds, NEVER for no limit."""
+    return NEVER if drain is None else min(int(drain * 1e9), NEVER)
+
+
+@contextmanager
+def heeding_signals(note: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Call ``note`` at SIGINT and SIGTERM, for as long as the block lasts, where Python allows it."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Whoever runs us in the background with Ctrl-C ignored means it.
+            if not (number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN):
+                before[number] = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+# --- every server that runs in this process ------------------------------------------------------------------------
+
+_live: weakref.WeakSet[Running] = weakref.WeakSet()
+# What a forked child inherited: kept, because ending it properly would need threads that the child does not have.
+_inherited: list[Running] = []
+
+
+def _watch(running: Running) -> None:
+    _live.add(running)
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop what still runs when the interpreter exits, within a second."""
+    servers = list(_live)
+    _live.clear()
+    for running in servers:
+        running.begin_stop(0.0)
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for running in servers:
+        try:
+            running.wait(max(0.0, deadline - time.monotonic()))
+        except Exception:  # of a thread that ended for a reason of its own: the other servers stop all the same
+            log.log().exception("a server failed before the interpreter ended")
+
+
+def _after_fork_in_parent() -> None:
+    for running in list(_live):
+        running.forked()
+
+
+def _after_fork_in_child() -> None:
+    _inherited.extend(_live)
+    _live.clear()
+    for running in _inherited:
+        running.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

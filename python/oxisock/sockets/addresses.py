@@ -1,0 +1,138 @@
+"""IP addresses between text and numbers: every address, of either version and any zone, is one integer, its key.
+
+Keys sort as addresses do: all of IPv4 first, then IPv6 by zone. Zones lie further apart than a zone is wide, so two of
+them never touch, and sets of addresses of all kinds are plain sets of integers.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Final
+
+from ..engines.scanning import AddressRange
+
+_IPV6: Final = 1 << 192  # set in the key of every IPv6 address
+_ZONE_BIT: Final = 129  # one bit more than an address has: zones do not touch
+_VALUE: Final = (1 << 128) - 1
+
+IPV4_EXPECTED: Final = "expected an IPv4 address: four numbers of 0 to 255 without leading zeros"
+IPV6_EXPECTED: Final = "expected an IPv6 address such as 2001:db8::1 or fe80::1%eth0"
+
+# A hyphen that an address follows: the hyphen of a range, and not one in the name of a zone.
+_IPV6_HYPHEN: Final = re.compile(r"-(?=\[?[0-9A-Fa-f]*:)")
+
+
+def make_key(version: int, value: int, scope_id: int = 0) -> int:
+    """Give the key of an address."""
+    return value if version == 4 else _IPV6 | scope_id << _ZONE_BIT | value
+
+
+def key_range(first: int, last: int) -> AddressRange:
+    """Give the addresses from key ``first`` to key ``last``, which lie in one zone."""
+    if first < _IPV6:
+        return AddressRange(4, first, last)
+    return AddressRange(6, first & _VALUE, last & _VALUE, (first ^ _IPV6) >> _ZONE_BIT)
+
+
+def format_key(key: int) -> str:
+    """Give the usual text of an address: dotted or RFC 5952, with the zone's name where it has one."""
+    if key < _IPV6:
+        return socket.inet_ntop(socket.AF_INET, key.to_bytes(4, "big"))
+    value, scope_id = key & _VALUE, (key ^ _IPV6) >> _ZONE_BIT
+    if 0xFFFF < value <= 0xFFFFFFFF:
+        # C libraries write these as ::0.1.0.0, a form that RFC 4291 has deprecated.
+        text = f"::{value >> 16:x}:{value & 0xFFFF:x}"
+    else:
+        text = socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big"))
+    if not scope_id:
+        return text
+    try:
+        return f"{text}%{socket.if_indextoname(scope_id)}"
+    except OSError:
+        return f"{text}%{scope_id}"
+
+
+def parse_address(text: str) -> int:
+    """Read an IPv4 or IPv6 literal, with zone or brackets, and give its key.
+
+    Raises ValueError, saying what was expected, for anything else.
+    """
+    if ":" not in text:
+        try:
+            return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+        except (OSError, ValueError):
+            raise ValueError(IPV4_EXPECTED) from None
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    address, percent, zone = text.partition("%")
+    try:
+        value = int.from_bytes(socket.inet_pton(socket.AF_INET6, address), "big")
+    except (OSError, ValueError):
+        hint = " (a target has no port)" if address.count(":") == 1 else ""
+        raise ValueError(IPV6_EXPECTED + hint) from None
+    return make_key(6, value, _scope_id(zone) if percent else 0)
+
+
+def _scope_id(zone: str) -> int:
+    """Give the number of a zone, which is the name or the number of a network interface."""
+    if zone.isascii() and zone.isdigit():
+        if len(zone) > 10 or int(zone) >= 1 << 32:
+            raise ValueError(f"expected a zone below 2**32, not {zone!r}")
+        return int(zone)
+    try:
+        return socket.if_nametoindex(zone)
+    except (OSError, ValueError):
+        raise ValueError(f"there is no network interface {zone!r}") from None
+
+
+def parse_range(text: str) -> tuple[int, int, bool]:
+    """Read an address, a network or a range: give its first key, its last key, and whether it is a single literal.
+
+    Raises ValueError, saying what was expected, for anything else.
+    """
+    if "/" in text:
+        return *_network(text), False
+    hyphen = _IPV6_HYPHEN.search(text)
+    if hyphen:
+        return *_full_range(text[: hyphen.start()], text[hyphen.end() :]), False
+    start, hyphen_text, end = text.partition("-")
+    if not hyphen_text or "%" in start:  # the hyphen may be in the name of a zone
+        key = parse_address(text)
+        return key, key, True
+    if ":" in start:
+        raise ValueError("expected the last address of the range in full after '-'")
+    if "." in end:
+        return *_full_range(start, end), False
+    first = parse_address(start)
+    if not (end.isascii() and end.isdigit() and len(end) <= 3 and str(int(end)) == end and int(end) <= 255):
+        raise ValueError("expected an IPv4 address or a number of 0 to 255 after '-'")
+    return *_ordered(first, first & ~0xFF | int(end)), False
+
+
+def _network(text: str) -> tuple[int, int]:
+    address, _, prefix = text.partition("/")
+    key = parse_address(address)
+    width = 32 if key < _IPV6 else 128
+    if not (prefix.isascii() and prefix.isdigit() and len(prefix) <= 3 and int(prefix) <= width):
+        raise ValueError(f"expected a prefix length of 0 to {width} after '/'")
+    host_bits = (1 << (width - int(prefix))) - 1
+    return key & ~host_bits, key | host_bits
+
+
+def _full_range(start: str, end: str) -> tuple[int, int]:
+    first, last = parse_address(start), parse_address(end)
+    if first >= _IPV6 and last >= _IPV6:  # the zone need not be said twice
+        if "%" not in end:
+            last |= first & ~_VALUE
+        elif "%" not in start:
+            first |= last & ~_VALUE
+    if first >> 128 != last >> 128:
+        raise ValueError("expected both ends of the range in one version of IP and one zone")
+    return _ordered(first, last)
+
+
+def _ordered(first: int, last: int) -> tuple[int, int]:
+    if last < first:
+        raise ValueError("the range goes backwards: expected the lower end first")
+    return first, last

@@ -1,0 +1,178 @@
+"""Where a server listens: makes and checks the socket that both engines are handed, so that they bind alike."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from contextlib import suppress
+
+from ..types import Peer
+
+_CHUNK = 1 << 16
+
+
+def check_port(port: int) -> int:
+    """Give ``port`` back; raise ValueError unless it is an integer from 0 to 65535."""
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ValueError(f"port must be an integer from 0 to 65535, not {port!r}")
+    return port
+
+
+def bind(
+    host: str,
+    port: int,
+    kind: int,
+    *,
+    reuse_port: bool = False,
+    dual_stack: bool = False,
+    backlog: int | None = None,
+) -> socket.socket:
+    """Bind a non-blocking socket of ``kind`` (SOCK_STREAM or SOCK_DGRAM) and, given a ``backlog``, listen on it.
+
+    Raises OSError with host and port in its words and errno kept; ENOTSUP where ``reuse_port`` is not to be had.
+    """
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise OSError(errno.ENOTSUP, f"cannot listen on {where}: this system has no SO_REUSEPORT")
+    try:
+        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+    # A name is its first IPv4 address, or its first IPv6 address where it has none.
+    family, _, proto, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    try:
+        sock = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+    try:
+        # On Windows the option lets another process steal the port, so it is for POSIX; for datagrams it would
+        # let two servers bind one port and only one of them hear.
+        if os.name == "posix" and kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        if backlog is not None:
+            sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> socket.socket:
+    """Give a non-blocking duplicate of the user's bound socket, listening if a ``backlog`` is given.
+
+    Raises ValueError for a socket of another kind or family, or one that is not bound; OSError with errno kept.
+    """
+    name = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram"}[socket.SocketKind(kind)]
+    if given.type != kind or given.family not in (socket.AF_INET, socket.AF_INET6):
+        raise ValueError(f"sock must be an IPv4 or IPv6 {name} socket, not {given!r}")
+    if given.getsockname()[1] == 0:
+        raise ValueError(f"sock must be bound to a port: {given!r}")
+    sock = given.dup()
+    try:
+        sock.setblocking(False)
+        if backlog is not None:
+            sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def address_of(sock: socket.socket) -> Peer:
+    """Give the address a socket is bound to."""
+    host, port = sock.getsockname()[:2]
+    return Peer(host, port)
+
+
+def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
+    """Set what a fresh connection needs; one that is reset already says so at its first read."""
+    with suppress(OSError):
+        if nodelay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address in text form can be reached from this machine only."""
+    return host.startswith(("127.", "::ffff:127.")) or host == "::1"
+
+
+def warn_unless_loopback(kind: str, address: Peer) -> None:
+    """Log a warning that names the address when others than this machine can reach it."""
+    if not is_loopback(address.host):
+        import logging
+
+        logging.getLogger("oxisock").warning(
+            "%s listens on %s port %d, which other machines may reach", kind, address.host, address.port
+        )
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; 0 where nobody knows."""
+    try:
+        import fcntl
+        import termios
+
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
+
+
+def still_sending(sock: socket.socket, unsent: int) -> bool:
+    """Discard what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer.
+
+    Closing a socket with unread input makes the system throw away what has not arrived yet, so whoever ends a
+    conversation first ends his output, and then asks this until it is False. ``sock`` does not block.
+    """
+    try:
+        for _ in range(64):
+            if not sock.recv(_CHUNK):
+                return False
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    return unacknowledged(sock) > unsent
+
+
+class Spare:
+    """A descriptor kept in reserve, so that newcomers can be turned away when there is none left."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.open(os.devnull, os.O_RDONLY)
+
+    def turn_away(self, listener: socket.socket) -> bool:
+        """Accept one newcomer in the spare's place and close it; False if not even that is possible."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                return False
+        self.close()
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            turned_away = False
+        else:
+            turned_away = True
+        with suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY)
+        return turned_away
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,190 @@
+"""UDP servers under way: an engine's echo, and the thread that turns an engine's loop and calls the handler."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..serving import log as server_log
+from ..types import ServerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engines.udp import UdpEcho, UdpLoop, UdpTally
+    from ..types import Datagram, Peer
+
+_PLAIN = frozenset((bytes, type(None)))
+
+
+class Echoing:
+    """An engine's echo server, as the lifecycle wants it."""
+
+    def __init__(self, echo: UdpEcho) -> None:
+        self._echo = echo
+        self.begin_stop = echo.end
+        self.wait = echo.wait
+        self.abandon = echo.abandon
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the replies that left and that were dropped after the stop began; there are no handlers."""
+        tally = self._echo.tally()
+        return tally.drained, tally.aborted, 0
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return _stats(self._echo.tally(), 0)
+
+    def inside(self) -> bool:
+        """No handler runs in an echo server."""
+        return False
+
+    def forked(self) -> None:
+        """Closing frees a UDP port in one process whatever the others do."""
+
+
+class Handling:
+    """A daemon thread that turns an engine's loop and calls the handler between the turns."""
+
+    def __init__(self, loop: UdpLoop, handler: Callable[..., Any], batch: bool) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._batch = batch
+        self._errors = 0
+        self._skipped = 0  # datagrams taken whose handler was not called, because the end came first
+        self._handling = False
+        self._ending = False
+        self._deadline: float | None = None
+        self._over = False  # the socket is gone, so there is no next turn
+        self._forked = False
+        self._thread = threading.Thread(target=self._run, name="oxisock-udp", daemon=True)
+        self._thread.start()
+
+    # --- what the lifecycle asks -----------------------------------------------------------------------------------
+
+    def begin_stop(self, drain: float | None) -> None:
+        """End within ``drain`` seconds."""
+        if drain is not None:
+            deadline = time.monotonic() + drain
+            self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+        self._ending = True
+        self._loop.end(drain)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether the thread has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the replies that left and what was dropped after the stop began, and the handlers that still run."""
+        if self._thread.is_alive():
+            # The handler holds the thread, and must not hold the port.
+            self._over = True
+            self._loop.close()
+        tally = self._loop.tally()
+        return tally.drained, tally.aborted + self._skipped, int(self._handling and self._thread.is_alive())
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return _stats(self._loop.tally(), self._errors)
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is the one that calls handlers."""
+        return threading.current_thread() is self._thread
+
+    def forked(self) -> None:
+        """Closing frees a UDP port in one process whatever the others do."""
+
+    def abandon(self) -> None:
+        """Close the socket in a forked child, and nothing else."""
+        self._over = self._forked = True
+        self._loop.abandon()
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        loop = self._loop
+        answer = self._answer_batch if self._batch else self._answer
+        replies: list[bytes | None] = []
+        try:
+            while not self._over:
+                batch = loop.turn(replies)
+                for peer, size in loop.refused():
+                    # Counted by the engine.
+                    server_log.log().error(
+                        "a reply of %d bytes to %s port %d is longer than a datagram can be", size, *peer
+                    )
+                if batch is None:
+                    return
+                self._handling = True
+                replies = answer(batch) if batch else []
+                self._handling = False
+        except Exception:
+            # A socket closed over the head of a stuck handler is no news.
+            if not self._over:
+                raise
+        finally:
+            if not self._forked:
+                loop.close()
+
+    def _answer(self, batch: list[Datagram]) -> list[bytes | None]:
+        handler = self._handler
+        replies: list[bytes | None] = []
+        for datagram in batch:
+            if self._ending and self._expired():
+                self._skipped += len(batch) - len(replies)
+                break
+            try:
+                reply = handler(datagram)
+                if reply is not None and not isinstance(reply, bytes):
+                    raise TypeError(f"a handler gives bytes or None, not {type(reply).__name__}")
+            except BaseException as error:
+                self._failed(datagram.peer, error)
+                reply = None
+            replies.append(reply)
+        return replies
+
+    def _answer_batch(self, batch: list[Datagram]) -> list[bytes | None]:
+        if self._ending and self._expired():
+            self._skipped += len(batch)
+            return []
+        asked = batch[:]  # the list is the handler's to change
+        try:
+            answers = self._handler(batch)
+            if not isinstance(answers, list) or len(answers) != len(asked):
+                size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
+                raise TypeError(f"a batch handler gives a list of {len(asked)} items, not {size}")
+        except BaseException as error:
+            self._failed(asked[0].peer, error)
+            return []
+        if _PLAIN.issuperset(map(type, answers)):
+            return answers
+        replies: list[bytes | None] = []
+        for (_, peer, _), answer in zip(asked, answers, strict=True):
+            if answer is not None and not isinstance(answer, bytes):
+                if not isinstance(answer, Exception):
+                    answer = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                self._failed(peer, answer)
+                answer = None
+            replies.append(answer)
+        return replies
+
+    def _failed(self, peer: Peer, error: BaseException) -> None:
+        self._errors += 1
+        server_log.handler_failed(peer, error)
+
+    def _expired(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+def _stats(tally: UdpTally, errors: int) -> ServerStats:
+    return ServerStats(
+        messages=tally.messages,
+        bytes_in=tally.bytes_in,
+        bytes_out=tally.bytes_out,
+        handler_errors=errors + tally.too_long,
+        timeouts=tally.timeouts,
+        icmp_errors=tally.icmp_errors,
+        ignored=tally.ignored,
+    )

@@ -1,0 +1,73 @@
+//! Descriptors that a forked child inherits, while the threads that own them exist in the parent alone.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+
+const NONE: i32 = -1;
+
+/// What the owner of a descriptor keeps beside it, and drops before it.
+pub struct Claim(Arc<AtomicI32>);
+
+/// What a forked child lets go of the descriptor by.
+#[derive(Clone)]
+pub struct Inherited(Arc<AtomicI32>);
+
+/// Make both for a descriptor; its owner is to drop the claim first.
+#[must_use]
+pub fn claim(descriptor: &impl AsFd) -> (Claim, Inherited) {
+    let number = Arc::new(AtomicI32::new(descriptor.as_fd().as_raw_fd()));
+    (Claim(Arc::clone(&number)), Inherited(number))
+}
+
+impl Drop for Claim {
+    /// From here on the number may become somebody else's.
+    fn drop(&mut self) {
+        self.0.store(NONE, SeqCst);
+    }
+}
+
+impl Inherited {
+    /// Put /dev/null in the place of the descriptor, unless its owner had given it up by the time of the fork.
+    ///
+    /// The number stays taken, for the owner, which the child has too, may still be dropped there.
+    pub fn let_go(&self) {
+        let number = self.0.swap(NONE, SeqCst);
+        if number != NONE
+            && let Ok(null) = File::open("/dev/null")
+        {
+            // SAFETY: the claim stands, so the number is that of an open descriptor of ours; dup2 replaces it atomically.
+            unsafe { libc::dup2(null.as_raw_fd(), number) };
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_claimed_is_let_go_once() {
+        let (mut one, mut other) = UnixStream::pair().unwrap();
+        let (_claim, inherited) = claim(&one);
+        inherited.let_go();
+        inherited.let_go();
+        assert_eq!(other.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(one.write(b"into the void").unwrap_or(0), 0);
+    }
+
+    #[test]
+    fn what_was_given_up_is_left_alone() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let (claim, inherited) = claim(&one);
+        drop(claim);
+        inherited.let_go();
+        (&other).write_all(b"x").unwrap();
+        assert_eq!((&one).read(&mut [0; 2]).unwrap(), 1);
+    }
+}

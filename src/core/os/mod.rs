@@ -1,0 +1,8 @@
+//! What differs between systems, each call once; descriptors are owned or borrowed, never bare numbers.
+
+pub mod bell;
+pub mod datagrams;
+pub mod errors;
+pub mod inherited;
+pub mod streams;
+pub mod waiting;

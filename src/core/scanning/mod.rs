@@ -1,0 +1,265 @@
+//! The port scanner: [`engine`] is the machine that decides, [`driver`] begins threads that connect as it says.
+//!
+//! The machine keeps a [`host::Host`] for each host being asked, in the order of [`permutation`]; a thread of the driver
+//! is a `worker`, and what threads and owner share is in `shared`. Here is what all of them speak of.
+
+pub mod driver;
+pub mod engine;
+pub mod host;
+pub mod permutation;
+mod shared;
+mod worker;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use crate::core::os::errors::{errno, is_host_down, is_protocol_missing};
+
+/// The addresses from `first` to `last`, both included, as integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressRange {
+    /// IP version 4, else 6.
+    pub v4: bool,
+    /// The first address.
+    pub first: u128,
+    /// The last address.
+    pub last: u128,
+    /// The zone of link-local IPv6 addresses.
+    pub scope_id: u32,
+}
+
+/// Everything a scan needs to know; durations are nanoseconds.
+#[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools)] // options, one by one
+pub struct Plan {
+    /// Host number i is the i-th address of these.
+    pub ranges: Vec<AddressRange>,
+    /// Port number j is the j-th of these.
+    pub ports: Vec<u16>,
+    /// In random order the first this many of `ports` are asked before the others.
+    pub first_ports: u64,
+    /// The longest that a probe waits.
+    pub timeout: i64,
+    /// The least number of repeats of an unanswered probe.
+    pub retries: u32,
+    /// Whether timeouts and repeats follow what the host shows.
+    pub adaptive: bool,
+    /// The most probes in flight.
+    pub concurrency: usize,
+    /// Between two probes, 0 for none.
+    pub interval: i64,
+    /// How many threads share the work.
+    pub threads: usize,
+    /// Whether the order is the permutation of `seed`, else by address and port.
+    pub random: bool,
+    /// Chooses the permutation.
+    pub seed: u64,
+    /// Which share of the positions, 0-based.
+    pub shard: u64,
+    /// Of how many shares.
+    pub shards: u64,
+    /// How long to wait for a banner, 0 for none.
+    pub banner: i64,
+    /// Bit `1 << state` for each state whose outcomes are reported.
+    pub keep: u8,
+    /// Whether every probe and answer is recorded.
+    pub trace: bool,
+}
+
+/// The verdict on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// It accepted a connection.
+    Open,
+    /// It refused one.
+    Closed,
+    /// It did not answer, or a router answered for it.
+    Filtered,
+    /// It could not be asked.
+    Error,
+}
+
+/// What came of a probe, or why a port has its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The connection was accepted.
+    SynAck,
+    /// It was refused.
+    Refused,
+    /// Nothing came in time.
+    NoResponse,
+    /// ICMP: host unreachable.
+    HostUnreachable,
+    /// ICMP: network unreachable.
+    NetUnreachable,
+    /// ICMP: protocol unreachable.
+    ProtoUnreachable,
+    /// The probe met its own source port.
+    SelfConnect,
+    /// A fault of this machine, with its errno.
+    Local(i32),
+}
+
+impl Answer {
+    /// What the error of a connection attempt under way says of the other side.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::{
+            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, PermissionDenied, TimedOut,
+        };
+        match error.kind() {
+            ConnectionRefused | ConnectionReset => Self::Refused,
+            // ICMPv6 "administratively prohibited" arrives as EACCES.
+            HostUnreachable | PermissionDenied => Self::HostUnreachable,
+            NetworkUnreachable => Self::NetUnreachable,
+            TimedOut => Self::NoResponse,
+            _ if is_host_down(error) => Self::HostUnreachable,
+            _ if is_protocol_missing(error) => Self::ProtoUnreachable,
+            _ => Self::Local(errno(error)),
+        }
+    }
+
+    /// The number under which Python knows it: minus the errno for a local fault.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::SynAck => 0,
+            Self::Refused => 1,
+            Self::NoResponse => 2,
+            Self::HostUnreachable => 3,
+            Self::NetUnreachable => 4,
+            Self::ProtoUnreachable => 5,
+            Self::SelfConnect => 6,
+            Self::Local(errno) => -errno,
+        }
+    }
+
+    /// The inverse of `code`.
+    #[must_use]
+    pub fn from_code(code: i32) -> Option<Self> {
+        Some(match code {
+            0 => Self::SynAck,
+            1 => Self::Refused,
+            2 => Self::NoResponse,
+            3 => Self::HostUnreachable,
+            4 => Self::NetUnreachable,
+            5 => Self::ProtoUnreachable,
+            6 => Self::SelfConnect,
+            negative if negative < 0 => Self::Local(-negative),
+            _ => return None,
+        })
+    }
+}
+
+/// The code of a trace event for a probe that left.
+pub const SENT: i32 = 100;
+
+/// What was decided about one port of one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The host's number.
+    pub host: u64,
+    /// The port.
+    pub port: u16,
+    /// The verdict.
+    pub state: State,
+    /// Why.
+    pub reason: Answer,
+    /// The round trip, -1 for none.
+    pub rtt: i64,
+    /// What the port said first.
+    pub banner: Option<Vec<u8>>,
+}
+
+/// Running totals: ports by state, then probes by fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Ports by `State`.
+    pub states: [u64; 4],
+    /// Probes sent.
+    pub probes: u64,
+    /// Repeats among them.
+    pub retries: u64,
+    /// Probes known to have been lost.
+    pub drops: u64,
+    /// Probes put back because of a fault of this machine.
+    pub local_errors: u64,
+}
+
+impl Tally {
+    /// How many ports are decided.
+    #[must_use]
+    pub fn decided(&self) -> u64 {
+        self.states.iter().sum()
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.states.iter_mut().zip(other.states) {
+            *mine += theirs;
+        }
+        self.probes += other.probes;
+        self.retries += other.retries;
+        self.drops += other.drops;
+        self.local_errors += other.local_errors;
+        self
+    }
+}
+
+/// One probe or answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// Nanoseconds since the start.
+    pub time: i64,
+    /// The host's number.
+    pub host: u64,
+    /// The port.
+    pub port: u16,
+    /// The how-manieth repeat.
+    pub repeat: u32,
+    /// An `Answer` code, or `SENT`.
+    pub what: i32,
+}
+
+/// Maps a host number to its address: the ranges one after the other.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    ranges: Vec<AddressRange>,
+    starts: Vec<u64>,
+    count: u64,
+}
+
+impl Addresses {
+    /// Index the ranges.
+    #[must_use]
+    pub fn new(ranges: Vec<AddressRange>) -> Self {
+        let mut starts = Vec::with_capacity(ranges.len());
+        let mut count = 0u64;
+        for range in &ranges {
+            starts.push(count);
+            count = count.saturating_add((range.last - range.first) as u64).saturating_add(1);
+        }
+        Self { ranges, starts, count }
+    }
+
+    /// How many hosts there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The socket address of a port of host `number`, which must be below `count`.
+    #[must_use]
+    pub fn get(&self, number: u64, port: u16) -> SocketAddr {
+        let index = self.starts.partition_point(|&start| start <= number).saturating_sub(1);
+        let range = &self.ranges[index];
+        let value = range.first + u128::from(number - self.starts[index]);
+        if range.v4 {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::from(value as u32)), port)
+        } else {
+            SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(value), port, 0, range.scope_id))
+        }
+    }
+}

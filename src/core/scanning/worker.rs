@@ -1,0 +1,328 @@
+//! One thread of a scan: connects, polls, reads banners, and reports to its `ScanEngine`.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use socket2::{SockAddr, Socket};
+
+use super::engine::{ProbeOrder, ScanEngine};
+use super::shared::Shared;
+use super::{Addresses, Answer, Outcome, Plan, State};
+use crate::core::os::errors::{errno, is_connected, is_still_under_way, is_under_way};
+use crate::core::os::{streams, waiting};
+use crate::core::time::Clock;
+
+/// The poll token of the cancelling call.
+pub(super) const WAKER: Token = Token(usize::MAX);
+/// Added to the poll tokens of sockets that wait for a banner.
+const BANNER: usize = 1 << 40;
+/// Probes between two looks at what has come in, so that round trips are not measured late.
+const BATCH: usize = 64;
+const BANNER_SIZE: usize = 256;
+/// A thread looks at least this often whether the scan was cancelled.
+const SLICE: i64 = 50_000_000;
+/// Answers in a row that came late before a second connect is no longer tried, and for how many probes.
+const LATE: u32 = 8;
+const REST: u32 = 256;
+
+#[derive(Debug)]
+struct Reading {
+    stream: TcpStream,
+    outcome: Outcome,
+    banner: Vec<u8>,
+    deadline: i64,
+}
+
+/// A thread's sockets.
+#[derive(Debug)]
+pub(super) struct Worker {
+    engine: ScanEngine,
+    addresses: Addresses,
+    poll: Poll,
+    clock: Clock,
+    /// When the clock was last read: an answer that comes at once tells the time for the next probe too.
+    time: i64,
+    banner: i64,
+    /// By the lower half of the engine's token.
+    attempts: Vec<Option<(ProbeOrder, TcpStream)>>,
+    under_way: usize,
+    reading: Slab<Reading>,
+    found: Vec<Outcome>,
+    /// A socket that was refused, to be used again, by IP version.
+    spare: [Option<Socket>; 2],
+    late: u32,
+    rest: u32,
+}
+
+impl Worker {
+    pub(super) fn new(engine: ScanEngine, addresses: Addresses, plan: &Plan, poll: Poll, clock: Clock) -> Self {
+        Self {
+            engine,
+            addresses,
+            poll,
+            clock,
+            time: 0,
+            banner: plan.banner,
+            attempts: Vec::new(),
+            under_way: 0,
+            reading: Slab::new(),
+            found: Vec::new(),
+            spare: [None, None],
+            late: 0,
+            rest: 0,
+        }
+    }
+
+    /// Scan until everything is decided or the scan is cancelled.
+    pub(super) fn run(mut self, shared: &Shared, thread: usize) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut expired = Vec::new();
+        let mut how = Ok(());
+        while how.is_ok() && !(shared.cancelled() || self.engine.finished() && self.reading.is_empty()) {
+            for news in shared.hear(thread) {
+                self.engine.learn(news);
+            }
+            how = self.turn(&mut events, &mut expired);
+            shared.tell(thread, &self.engine.take_news());
+            self.report(shared, thread);
+        }
+        // Open all the same, with as much of a banner as there was.
+        for reading in std::mem::take(&mut self.reading) {
+            self.finish_banner(reading.1);
+        }
+        self.report(shared, thread);
+        how
+    }
+
+    fn report(&mut self, shared: &Shared, thread: usize) {
+        self.found.extend(self.engine.take_outcomes());
+        shared.publish(thread, std::mem::take(&mut self.found), self.engine.take_events(), self.engine.tally());
+    }
+
+    fn now(&mut self) -> i64 {
+        self.time = self.clock.now() as i64;
+        self.time
+    }
+
+    fn turn(&mut self, events: &mut Events, expired: &mut Vec<u64>) -> io::Result<()> {
+        let mut sent = 0;
+        self.now();
+        while sent < BATCH
+            && let Some(order) = self.engine.next(self.time)
+        {
+            self.send(order);
+            sent += 1;
+        }
+        if sent == BATCH && self.under_way == 0 && self.reading.is_empty() {
+            // Every answer came at once: there is nothing to wait for, and only the timers of the answered to clear away.
+            expired.clear();
+            self.engine.expire(self.time, expired);
+            return Ok(());
+        }
+        let now = self.now();
+        self.found.extend(self.engine.take_outcomes());
+        let busy = sent == BATCH || !self.found.is_empty() || self.engine.finished();
+        let mut wake = if busy { now } else { now + SLICE };
+        wake = self.engine.wakeup(now).map_or(wake, |time| time.min(wake));
+        for (_, reading) in &self.reading {
+            wake = wake.min(reading.deadline);
+        }
+        let mut wait = Duration::from_nanos((wake - now).max(0) as u64);
+        loop {
+            if waiting::select(&mut self.poll, events, Some(wait))? {
+                break; // interrupted by a signal
+            }
+            for event in events.iter() {
+                self.ready(event);
+            }
+            // A full list may not have been all of it, and nothing that is in may be taken for silence.
+            if events.iter().count() < 1024 {
+                break;
+            }
+            wait = Duration::ZERO;
+        }
+        expired.clear();
+        self.engine.expire(now, expired);
+        for &token in expired.iter() {
+            self.take_attempt(token);
+        }
+        let over: Vec<usize> =
+            self.reading.iter().filter(|(_, reading)| reading.deadline <= now).map(|(key, _)| key).collect();
+        for key in over {
+            let reading = self.reading.remove(key);
+            self.finish_banner(reading);
+        }
+        Ok(())
+    }
+
+    fn take_attempt(&mut self, token: u64) -> Option<(ProbeOrder, TcpStream)> {
+        let attempt = self.attempts.get_mut(token as u32 as usize)?.take();
+        self.under_way -= usize::from(attempt.is_some());
+        attempt
+    }
+
+    fn answer(&mut self, order: ProbeOrder, answer: Answer) {
+        let now = self.now();
+        self.engine.answer(order.token, answer, now);
+    }
+
+    fn send(&mut self, order: ProbeOrder) {
+        let address = self.addresses.get(order.host, order.port);
+        match self.connect(order, address) {
+            Ok(()) => {}
+            // What connect() itself returns is this machine's own fault, but for systems that refuse at once.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.answer(order, Answer::Refused),
+            Err(error) => self.answer(order, Answer::Local(errno(&error))),
+        }
+    }
+
+    fn connect(&mut self, order: ProbeOrder, address: SocketAddr) -> io::Result<()> {
+        let family = usize::from(address.is_ipv6());
+        let socket = match self.spare[family].take() {
+            Some(socket) => socket,
+            None => streams::connecting(address)?,
+        };
+        let target = SockAddr::from(address);
+        match socket.connect(&target) {
+            Ok(()) => {
+                self.connected(order, TcpStream::from_std(socket.into()));
+                return Ok(());
+            }
+            Err(error) if is_under_way(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if self.asks_twice() {
+            // On Linux a second connect() fetches the first one's verdict, and a refused socket can connect again: two
+            // system calls per closed port, where the answer is that quick.
+            match socket.connect(&target) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    self.late = 0;
+                    self.answer(order, Answer::Refused);
+                    self.spare[family] = Some(socket);
+                    return Ok(());
+                }
+                Err(error) if is_still_under_way(&error) => self.came_late(),
+                Err(error) if !is_connected(&error) => {
+                    self.answer(order, Answer::of(&error));
+                    return Ok(());
+                }
+                Ok(()) | Err(_) => {
+                    self.late = 0;
+                    self.connected(order, TcpStream::from_std(socket.into()));
+                    return Ok(());
+                }
+            }
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        let place = order.token as u32 as usize;
+        self.poll.registry().register(&mut stream, Token(place), Interest::WRITABLE)?;
+        if self.attempts.len() <= place {
+            self.attempts.resize_with(place + 1, || None);
+        }
+        self.attempts[place] = Some((order, stream));
+        self.under_way += 1;
+        self.now();
+        Ok(())
+    }
+
+    /// Whether a second `connect()` is worth trying: given up for a while where answers keep coming late.
+    fn asks_twice(&mut self) -> bool {
+        self.rest = self.rest.saturating_sub(1);
+        cfg!(target_os = "linux") && self.rest == 0
+    }
+
+    fn came_late(&mut self) {
+        self.late += 1;
+        if self.late >= LATE {
+            self.late = LATE - 1;
+            self.rest = REST;
+        }
+    }
+
+    fn ready(&mut self, event: &Event) {
+        let Token(number) = event.token();
+        if event.token() == WAKER {
+            return;
+        }
+        if number >= BANNER {
+            self.read_banner(number - BANNER);
+            return;
+        }
+        let Some(Some((order, stream))) = self.attempts.get(number) else { return };
+        let order = *order;
+        match stream.take_error() {
+            Ok(None) if stream.peer_addr().is_err() => {} // a stray event: still under way
+            Ok(None) => {
+                if let Some((_, mut stream)) = self.take_attempt(order.token) {
+                    // Registered anew if a banner is to be read.
+                    let _ = self.poll.registry().deregister(&mut stream);
+                    self.connected(order, stream);
+                }
+            }
+            Ok(Some(error)) | Err(error) => {
+                self.take_attempt(order.token);
+                self.answer(order, Answer::of(&error));
+            }
+        }
+    }
+
+    fn connected(&mut self, order: ProbeOrder, mut stream: TcpStream) {
+        let now = self.now();
+        // A probe whose own source port is the target meets itself: TCP's simultaneous open (RFC 9293, 3.5).
+        let itself = match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(mine), Ok(theirs)) => mine == theirs,
+            _ => false, // reset since: it did answer
+        };
+        self.found.extend(self.engine.take_outcomes());
+        self.engine.answer(order.token, if itself { Answer::SelfConnect } else { Answer::SynAck }, now);
+        let mut outcomes = self.engine.take_outcomes();
+        let its_own = outcomes.iter().position(|outcome| {
+            outcome.state == State::Open && (outcome.host, outcome.port) == (order.host, order.port)
+        });
+        if let Some(place) = its_own
+            && self.banner > 0
+        {
+            let entry = self.reading.vacant_entry();
+            let token = Token(BANNER + entry.key());
+            if self.poll.registry().register(&mut stream, token, Interest::READABLE).is_ok() {
+                let outcome = outcomes.swap_remove(place);
+                entry.insert(Reading { stream, outcome, banner: Vec::new(), deadline: now + self.banner });
+                self.engine.reserved += 1;
+            }
+        }
+        self.found.extend(outcomes);
+    }
+
+    fn read_banner(&mut self, key: usize) {
+        let Some(reading) = self.reading.get_mut(key) else { return };
+        let mut buffer = [0; BANNER_SIZE];
+        loop {
+            let room = BANNER_SIZE - reading.banner.len();
+            match reading.stream.read(&mut buffer[..room]) {
+                Ok(0) => break,
+                Ok(count) => {
+                    reading.banner.extend_from_slice(&buffer[..count]);
+                    if reading.banner.ends_with(b"\n") || reading.banner.len() == BANNER_SIZE {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let reading = self.reading.remove(key);
+        self.finish_banner(reading);
+    }
+
+    fn finish_banner(&mut self, reading: Reading) {
+        self.engine.reserved -= 1;
+        let banner = (!reading.banner.is_empty()).then_some(reading.banner);
+        self.found.push(Outcome { banner, ..reading.outcome });
+    }
+}

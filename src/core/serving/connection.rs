@@ -1,0 +1,292 @@
+//! The life of one TCP connection as a machine: events and time in, what to do next out. Holds no bytes and no socket.
+//!
+//! A driver tells it what happened (`received`, `queue`, `wrote`, ...) with the time in nanoseconds, and then asks what
+//! to do: read at most `room()` bytes, write at most `allowance()` bytes, call `tick` at `deadline()`, and close the
+//! socket once `closed` is not `Open`. It is the twin of `oxisock.pure.serving.connection`, and makes the same trace.
+
+use crate::core::splitmix;
+pub use crate::core::time::NEVER;
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Closed {
+    /// It is not.
+    Open = 0,
+    /// All was said.
+    Done,
+    /// No message came.
+    Idle,
+    /// The peer would not read.
+    Stalled,
+    /// The network or the peer broke it.
+    Lost,
+    /// A stop cut it.
+    Cut,
+    /// A planned fault reset it.
+    Reset,
+}
+
+/// The limits of a connection; times in nanoseconds, `NEVER` for no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest time between two complete messages.
+    pub idle_timeout: u64,
+    /// The longest time without progress in writing.
+    pub write_timeout: u64,
+    /// With so many bytes to write, nothing more is read.
+    pub max_buffered: usize,
+}
+
+/// Faults made on purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// The most bytes of one write, 0 for any.
+    pub cut: usize,
+    /// The pause before each write, in nanoseconds.
+    pub delay: u64,
+    /// The bytes after which the connection is reset, `NEVER` for none.
+    pub reset_after: u64,
+    /// The chance, out of 2^32, that a piece that came in is swallowed.
+    pub drop: u64,
+    /// Where the chances start from.
+    pub seed: u64,
+}
+
+impl Faults {
+    /// No faults.
+    pub const NONE: Self = Self { cut: 0, delay: 0, reset_after: NEVER, drop: 0, seed: 0 };
+}
+
+/// The decisions of one connection.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that are independent of each other")]
+pub struct Connection {
+    limits: Limits,
+    faults: Faults,
+    closed: Closed,
+    now: u64,
+    // When the last complete message came, or the last answer was out.
+    last: u64,
+    // When the peer last took bytes, or began to have some waiting.
+    progress: u64,
+    next_write: u64,
+    queued: usize,
+    written: u64,
+    // Whether an answer is being made.
+    owed: bool,
+    paused: bool,
+    eof: bool,
+    finishing: bool,
+}
+
+impl Connection {
+    /// A connection that was accepted just now.
+    #[must_use]
+    pub fn new(now: u64, limits: Limits, faults: Faults) -> Self {
+        Self {
+            limits,
+            faults,
+            closed: Closed::Open,
+            now,
+            last: now,
+            progress: now,
+            next_write: now,
+            queued: 0,
+            written: 0,
+            owed: false,
+            paused: false,
+            eof: false,
+            finishing: false,
+        }
+    }
+
+    /// A complete message came (to an echo server: a byte).
+    pub fn active(&mut self, now: u64) {
+        self.now = now;
+        self.last = now;
+    }
+
+    /// What came in was handed to a handler: an answer is owed, and nothing is read until it is made.
+    pub fn deliver(&mut self, now: u64) {
+        self.now = now;
+        self.owed = true;
+    }
+
+    /// The answer owed is made (and queued, where there was something to say); it was to so many messages.
+    pub fn answered(&mut self, messages: u64, now: u64) {
+        self.now = now;
+        self.owed = false;
+        if messages > 0 {
+            self.last = now;
+        }
+        if self.queued == 0 {
+            self.settle();
+        }
+    }
+
+    /// So many bytes wait to be written.
+    pub fn queue(&mut self, size: usize, now: u64) {
+        self.now = now;
+        if size == 0 {
+            return;
+        }
+        if self.queued == 0 {
+            self.progress = now;
+            self.next_write = now.saturating_add(self.faults.delay);
+        }
+        self.queued += size;
+        if self.queued >= self.limits.max_buffered {
+            self.paused = true;
+        }
+    }
+
+    /// The socket took so many of the bytes that wait.
+    pub fn wrote(&mut self, size: usize, now: u64) {
+        self.now = now;
+        self.queued -= size;
+        self.written += size as u64;
+        self.progress = now;
+        self.next_write = now.saturating_add(self.faults.delay);
+        if self.queued <= self.limits.max_buffered / 2 {
+            self.paused = false;
+        }
+        if self.written >= self.faults.reset_after {
+            self.close(Closed::Reset);
+        } else if self.queued == 0 && !self.owed {
+            self.last = now;
+            self.settle();
+        }
+    }
+
+    /// The peer will send no more.
+    pub fn ended(&mut self, now: u64) {
+        self.now = now;
+        self.eof = true;
+        if self.queued == 0 && !self.owed {
+            self.close(Closed::Done);
+        }
+    }
+
+    /// Read no more, and close when what is owed is answered and written.
+    pub fn finish(&mut self, now: u64) {
+        self.now = now;
+        self.finishing = true;
+        if self.queued == 0 && !self.owed {
+            self.close(Closed::Done);
+        }
+    }
+
+    /// End at once, for `Lost` or `Cut`.
+    pub fn abort(&mut self, reason: Closed, now: u64) {
+        self.now = now;
+        self.close(reason);
+    }
+
+    /// Time has passed: judge the timers.
+    pub fn tick(&mut self, now: u64) {
+        self.now = now;
+        if self.queued > 0 {
+            if now >= self.stall_deadline() {
+                self.close(Closed::Stalled);
+            }
+        } else if !self.owed && now >= self.idle_deadline() {
+            self.close(Closed::Idle);
+        }
+    }
+
+    /// Decide whether the piece that just came in is dropped on purpose.
+    pub fn swallow(&mut self) -> bool {
+        if self.faults.drop == 0 {
+            return false;
+        }
+        let chance = splitmix::mix(self.faults.seed) >> 32;
+        self.faults.seed = self.faults.seed.wrapping_add(splitmix::STEP);
+        chance < self.faults.drop
+    }
+
+    /// How many bytes may be read now; 0 is not to read.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.closed != Closed::Open || self.eof || self.finishing || self.paused || self.owed {
+            return 0;
+        }
+        self.limits.max_buffered - self.queued
+    }
+
+    /// How many bytes may be written now; 0 is not to write.
+    #[must_use]
+    pub fn allowance(&self) -> usize {
+        if self.closed != Closed::Open || self.now < self.next_write {
+            return 0;
+        }
+        let left = self.faults.reset_after - self.written;
+        let size = self.queued.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if self.faults.cut == 0 { size } else { size.min(self.faults.cut) }
+    }
+
+    /// The time at which `tick` has something to judge, or a delayed write may go out.
+    #[must_use]
+    pub fn deadline(&self) -> u64 {
+        if self.closed != Closed::Open {
+            NEVER
+        } else if self.queued > 0 {
+            if self.now < self.next_write { self.next_write } else { self.stall_deadline() }
+        } else if self.owed {
+            NEVER
+        } else {
+            self.idle_deadline()
+        }
+    }
+
+    /// Why the connection is closed, or that it is not.
+    #[must_use]
+    pub fn closed(&self) -> Closed {
+        self.closed
+    }
+
+    /// How many bytes wait to be written.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether an answer is being made.
+    #[must_use]
+    pub fn owed(&self) -> bool {
+        self.owed
+    }
+
+    /// Whether the peer said that it will send no more.
+    #[must_use]
+    pub fn eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Whether so much waits to be written that nothing more is to be read or answered for now.
+    #[must_use]
+    pub fn paused(&self) -> bool {
+        self.paused
+    }
+
+    fn idle_deadline(&self) -> u64 {
+        (self.last + self.limits.idle_timeout).min(NEVER)
+    }
+
+    fn stall_deadline(&self) -> u64 {
+        (self.progress.max(self.next_write) + self.limits.write_timeout).min(NEVER)
+    }
+
+    /// Nothing is owed any more: after the end of the input that is the end.
+    fn settle(&mut self) {
+        if self.eof || self.finishing {
+            self.close(Closed::Done);
+        }
+    }
+
+    fn close(&mut self, reason: Closed) {
+        if self.closed == Closed::Open {
+            self.closed = reason;
+        }
+    }
+}

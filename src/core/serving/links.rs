@@ -1,0 +1,405 @@
+//! The connections of one reactor: sockets, machines, what waits to be written, and timers.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+
+use super::connection::{Closed, Connection, Faults, Limits, NEVER};
+use super::control::{Control, Newcomer};
+use super::lingering::Lingering;
+use super::service::Plan;
+use crate::core::os::streams;
+
+/// An output buffer larger than this is given back when it is empty.
+const KEPT_OUTPUT: usize = 16 * 1024;
+
+/// One accepted connection; `T` is what the service keeps for it.
+#[expect(clippy::struct_excessive_bools, reason = "what the system said, each apart from the others")]
+pub struct Link<T> {
+    /// Tells it from others that had or will have its key.
+    pub token: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// What decides.
+    pub machine: Connection,
+    /// What the service keeps.
+    pub state: T,
+    /// The service waits for room.
+    pub held: bool,
+    stream: TcpStream,
+    out: Vec<u8>,
+    // How much of `out` is written already.
+    written: usize,
+    // The earliest timer set.
+    armed: u64,
+    // Readiness is told once and remembered.
+    pub(super) readable: bool,
+    writable: bool,
+    pub(super) hung_up: bool,
+    // Stands in a list to be served.
+    pub(super) listed: bool,
+    touched: bool,
+}
+
+/// A connection that is gone, as its service knew it.
+pub struct Closing<T> {
+    /// What told it from others.
+    pub token: u64,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// The service waited for room.
+    pub held: bool,
+    /// What the service kept.
+    pub state: T,
+}
+
+/// What came of a read.
+pub enum Taken {
+    /// So many bytes.
+    Bytes(usize),
+    /// The peer will send no more.
+    End,
+    /// Nothing yet.
+    Nothing,
+}
+
+/// The connections of one reactor.
+pub struct Links<T> {
+    slab: Slab<Link<T>>,
+    // None once the reactor has ended.
+    registry: Option<Registry>,
+    limits: Limits,
+    faults: Option<Faults>,
+    timers: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Keys of those that were written to by somebody else's event.
+    touched: Vec<usize>,
+    pub(super) lingering: Lingering,
+    control: Arc<Control>,
+}
+
+impl<T: Default> Links<T> {
+    pub(super) fn new(registry: Registry, plan: &Plan, faults: Option<Faults>, control: Arc<Control>) -> Self {
+        Self {
+            slab: Slab::new(),
+            registry: Some(registry),
+            limits: plan.limits,
+            faults,
+            timers: BinaryHeap::new(),
+            touched: Vec::new(),
+            lingering: Lingering::default(),
+            control,
+        }
+    }
+
+    /// The connection with this key.
+    pub fn get_mut(&mut self, key: usize) -> Option<&mut Link<T>> {
+        self.slab.get_mut(key)
+    }
+
+    /// The key of the connection with this token, if it is still there.
+    #[must_use]
+    pub fn key_of(&self, token: u64) -> Option<usize> {
+        let key = (token & 0xffff_ffff) as usize;
+        self.slab.get(key).is_some_and(|link| link.token == token).then_some(key)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// The keys of all.
+    #[must_use]
+    pub fn keys(&self) -> Vec<usize> {
+        self.slab.iter().map(|(key, _)| key).collect()
+    }
+
+    /// How many bytes of answers a connection may still queue.
+    #[must_use]
+    pub fn room_for_answers(&self, key: usize) -> usize {
+        self.slab.get(key).map_or(0, |link| self.limits.max_buffered.saturating_sub(link.machine.queued()))
+    }
+
+    /// Write `data` as far as the socket takes it, and keep the rest.
+    pub fn send(&mut self, key: usize, data: &[u8], now: u64) {
+        let Some(link) = self.slab.get_mut(key) else {
+            return;
+        };
+        if link.machine.closed() != Closed::Open {
+            return;
+        }
+        link.machine.queue(data.len(), now);
+        if link.machine.queued() != data.len() || !link.writable {
+            link.out.extend_from_slice(data);
+            return;
+        }
+        // Nothing waits before it: most answers go out without being copied.
+        let mut sent = 0;
+        loop {
+            let size = link.machine.allowance();
+            if size == 0 {
+                break;
+            }
+            match link.stream.write(&data[sent..sent + size]) {
+                Ok(count) => {
+                    sent += count;
+                    self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
+                    link.machine.wrote(count, now);
+                    if count < size {
+                        link.writable = false;
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    link.writable = false;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    link.machine.abort(Closed::Lost, now);
+                    break;
+                }
+            }
+        }
+        link.out.extend_from_slice(&data[sent..]);
+    }
+
+    /// Try to write what waits, whatever the system last said.
+    pub fn retry(&mut self, key: usize, now: u64) {
+        if let Some(link) = self.slab.get_mut(key) {
+            link.writable = true;
+            self.flush(key, now);
+        }
+    }
+
+    /// Add `data` to what waits; it goes out, together with what else comes, when the reactor gets to it.
+    pub fn queue(&mut self, key: usize, data: &[u8], now: u64) {
+        if let Some(link) = self.slab.get_mut(key)
+            && link.machine.closed() == Closed::Open
+        {
+            link.machine.queue(data.len(), now);
+            link.out.extend_from_slice(data);
+        }
+        self.touch(key);
+    }
+
+    /// Have the reactor flush and settle this connection, whose machine was told something.
+    pub fn touch(&mut self, key: usize) {
+        if let Some(link) = self.slab.get_mut(key)
+            && !link.touched
+        {
+            link.touched = true;
+            self.touched.push(key);
+        }
+    }
+
+    /// Whether some are touched.
+    pub(super) fn touches(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// One of those touched.
+    pub(super) fn next_touched(&mut self) -> Option<usize> {
+        let key = self.touched.pop()?;
+        if let Some(link) = self.slab.get_mut(key) {
+            link.touched = false;
+        }
+        Some(key)
+    }
+
+    /// Write what waits, as far as machine and socket allow.
+    pub(super) fn flush(&mut self, key: usize, now: u64) {
+        let Some(link) = self.slab.get_mut(key) else {
+            return;
+        };
+        while link.writable {
+            let size = link.machine.allowance();
+            if size == 0 {
+                break;
+            }
+            match link.stream.write(&link.out[link.written..link.written + size]) {
+                Ok(count) => {
+                    link.written += count;
+                    self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
+                    link.machine.wrote(count, now);
+                    link.writable = count == size;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    link.machine.abort(Closed::Lost, now);
+                    break;
+                }
+            }
+        }
+        if link.written == link.out.len() {
+            link.written = 0;
+            if link.out.capacity() > KEPT_OUTPUT {
+                link.out = Vec::new();
+            } else {
+                link.out.clear();
+            }
+        } else if link.written > link.out.len() / 2 {
+            link.out.drain(..link.written);
+            link.written = 0;
+        }
+    }
+
+    /// Read as much as the machine has room for, at most one `buffer`.
+    pub(super) fn read(&mut self, key: usize, buffer: &mut [u8], now: u64) -> Taken {
+        let Some(link) = self.slab.get_mut(key) else {
+            return Taken::Nothing;
+        };
+        let room = link.machine.room().min(buffer.len());
+        if room == 0 || !link.readable {
+            return Taken::Nothing;
+        }
+        match link.stream.read(&mut buffer[..room]) {
+            Ok(0) => {
+                link.readable = false;
+                Taken::End
+            }
+            Ok(count) => {
+                // A short read has emptied the socket, unless the end is in sight, which is told only once.
+                if count < room && !link.hung_up {
+                    link.readable = false;
+                }
+                self.control.counters.bytes_in.fetch_add(count as u64, Relaxed);
+                Taken::Bytes(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                link.readable = false;
+                Taken::Nothing
+            }
+            Err(_) => {
+                link.readable = false;
+                link.machine.abort(Closed::Lost, now);
+                Taken::Nothing
+            }
+        }
+    }
+
+    /// Remember what the system says of a connection.
+    pub(super) fn note(&mut self, key: usize, event: &mio::event::Event) -> bool {
+        let Some(link) = self.slab.get_mut(key) else {
+            return false;
+        };
+        link.hung_up |= event.is_read_closed() || event.is_error();
+        link.readable |= event.is_readable() || link.hung_up;
+        link.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        true
+    }
+
+    /// Take a newcomer in; give its key.
+    pub(super) fn open(&mut self, newcomer: Newcomer, now: u64) -> io::Result<usize> {
+        let Newcomer { number, mut stream, peer } = newcomer;
+        let mut faults = self.faults.unwrap_or(Faults::NONE);
+        faults.seed = faults.seed.wrapping_add(number);
+        let entry = self.slab.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Some(registry) = &self.registry {
+            registry.register(&mut stream, Token(key), interest)?;
+        }
+        entry.insert(Link {
+            token: number << 32 | key as u64,
+            peer,
+            machine: Connection::new(now, self.limits, faults),
+            state: T::default(),
+            held: false,
+            stream,
+            out: Vec::new(),
+            written: 0,
+            armed: NEVER,
+            readable: false,
+            writable: true,
+            hung_up: false,
+            listed: false,
+            touched: false,
+        });
+        Ok(key)
+    }
+
+    /// Set the timer that the machine wants, if no earlier one is set; give it if it is the earliest of all.
+    pub(super) fn arm(&mut self, key: usize) {
+        if let Some(link) = self.slab.get_mut(key) {
+            let deadline = link.machine.deadline();
+            if deadline < link.armed {
+                link.armed = deadline;
+                self.timers.push(Reverse((deadline, link.token)));
+            }
+        }
+    }
+
+    /// When the next timer is due.
+    pub(super) fn next_timer(&self) -> u64 {
+        self.timers.peek().map_or(NEVER, |Reverse((due, _))| *due)
+    }
+
+    /// Take a timer that is due, judge its connection, and give its key.
+    pub(super) fn expire(&mut self, now: u64) -> Option<usize> {
+        while self.next_timer() <= now {
+            let Reverse((due, token)) = self.timers.pop()?;
+            let Some(key) = self.key_of(token) else {
+                continue;
+            };
+            let link = &mut self.slab[key];
+            // Otherwise an earlier timer has taken its place.
+            if link.armed == due {
+                link.armed = NEVER;
+                link.machine.tick(now);
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Close the socket, in the way that its end asks for, and forget the connection.
+    pub(super) fn remove(&mut self, key: usize, shut_first: bool, now: u64) -> Option<Closing<T>> {
+        let mut link = self.slab.try_remove(key)?;
+        if shut_first {
+            // Closing does that otherwise, but not while a forked child holds a duplicate.
+            if let Some(registry) = &self.registry {
+                let _ = registry.deregister(&mut link.stream);
+            }
+        }
+        match link.machine.closed() {
+            Closed::Stalled | Closed::Cut | Closed::Reset => streams::reset_on_close(&link.stream),
+            _ if shut_first => streams::shut_down(&link.stream),
+            _ => {}
+        }
+        let closing = Closing { token: link.token, peer: link.peer, held: link.held, state: link.state };
+        if link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0) {
+            self.lingering.add(link.stream, now);
+        }
+        Some(closing)
+    }
+
+    /// Say something to a newcomer who is not taken in.
+    pub(super) fn refuse(&mut self, mut stream: TcpStream, words: &[u8], now: u64) {
+        // Few words, and a socket that is empty: they fit, or the newcomer has gone.
+        let _ = stream.write(words);
+        self.lingering.add(stream, now);
+    }
+
+    /// Give everything back: the reactor has ended.
+    pub(super) fn end(&mut self) {
+        self.lingering.clear();
+        self.registry = None;
+    }
+}

@@ -1,0 +1,317 @@
+//! The native message loop: hands what comes in to the thread that turns it, and sends what that thread answers.
+
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use mio::{Events, Poll};
+
+use super::control::Control;
+use super::links::{Closing, Links};
+use super::reactor::{EVENTS, Reactor};
+use super::service::{Plan, Service};
+use crate::core::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
+use crate::core::latch::lock;
+use crate::core::os::waiting;
+
+/// An arena larger than this is given back after its batch.
+const KEPT_ARENA: usize = 4 << 20;
+const KEPT_SPANS: usize = 64 << 10;
+/// With so many messages it is the handlers' turn: those who asked first would wait while more are read.
+const BATCH: usize = 4096;
+
+/// What came in on a connection.
+pub enum Input {
+    /// Bytes: from here to there in the batch's arena.
+    Bytes(usize, usize),
+    /// The end of them.
+    End,
+    /// Nothing new, but there is room for answers that had to wait.
+    Relief,
+    /// Messages.
+    Messages {
+        /// The one that had begun in an earlier chunk, and where in these bytes it stands.
+        first: Option<(Vec<u8>, Span)>,
+        /// The others: from here to there in the batch's spans.
+        spans: Range<usize>,
+        /// What ends them.
+        error: Option<FrameError>,
+    },
+    /// The connection is gone, and with it whatever was kept for it.
+    Gone,
+}
+
+/// One connection's part of a batch.
+pub struct Delivery {
+    /// The connection.
+    pub token: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// How many bytes of answers there is room for.
+    pub room: usize,
+    /// What came in.
+    pub input: Input,
+}
+
+/// What came in on all connections.
+#[derive(Default)]
+pub struct Batch {
+    /// By connection, each at most once.
+    pub deliveries: Vec<Delivery>,
+    /// Where their bytes are.
+    pub arena: Vec<u8>,
+    /// Where in the arena their messages are.
+    pub spans: Vec<Span>,
+}
+
+/// What becomes of a connection with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// All is answered.
+    Answered,
+    /// The rest waits until there is room.
+    Held,
+    /// All is answered and the connection is to close.
+    Finish,
+}
+
+/// What is kept for a connection: where its stream is, once something came in.
+type State = Option<Box<Decoder>>;
+
+/// The service: collects what came in, one delivery of each connection at a time.
+struct Messages {
+    // Without one, whoever turns does the framing.
+    codec: Option<Codec>,
+    batch: Batch,
+    gone: Vec<u64>,
+    // Scratch space.
+    frames: Frames,
+}
+
+impl Messages {
+    fn deliver(&mut self, links: &mut Links<State>, key: usize, input: Input, now: u64) {
+        let room = links.room_for_answers(key);
+        if let Some(link) = links.get_mut(key) {
+            link.machine.deliver(now);
+            let (token, peer) = (link.token, link.peer);
+            self.batch.deliveries.push(Delivery { token, peer, room, input });
+        }
+    }
+
+    /// Cut a chunk into messages, and keep a copy of those: the chunk's buffer serves other connections next.
+    fn cut(&mut self, links: &mut Links<State>, key: usize, data: &[u8], codec: &Codec, now: u64) {
+        let Some(link) = links.get_mut(key) else {
+            return;
+        };
+        let decoder = link.state.get_or_insert_with(|| Box::new(Decoder::new(Arc::clone(codec), false)));
+        let error = match decoder.feed(data, &mut self.frames) {
+            Ok(()) => None,
+            Err(FeedError::Frame(error)) => Some(error),
+            // Nothing is read after the end.
+            Err(FeedError::Ended) => return,
+        };
+        let first = self.frames.first.take();
+        if first.is_none() && self.frames.spans.is_empty() && error.is_none() {
+            return;
+        }
+        link.machine.active(now);
+        let batch = &mut self.batch;
+        let begin = batch.spans.len();
+        if let (Some(low), Some(high)) = (self.frames.spans.first(), self.frames.spans.last()) {
+            let (low, base) = (low.start, batch.arena.len());
+            batch.arena.extend_from_slice(&data[low..high.end]);
+            let moved = self.frames.spans.iter().map(|s| Span { start: s.start - low + base, end: s.end - low + base });
+            batch.spans.extend(moved);
+        }
+        self.frames.spans.clear();
+        let spans = begin..self.batch.spans.len();
+        self.deliver(links, key, Input::Messages { first, spans, error }, now);
+    }
+
+    fn finish(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        let last = links.get_mut(key).and_then(|link| link.state.as_mut()).map(|decoder| decoder.eof());
+        let (first, error) = match last {
+            Some(Ok(Some(frame))) => {
+                let end = frame.len();
+                (Some((frame, Span { start: 0, end })), None)
+            }
+            Some(Err(FeedError::Frame(error))) => (None, Some(error)),
+            _ => return,
+        };
+        let at = self.batch.spans.len();
+        self.deliver(links, key, Input::Messages { first, spans: at..at, error }, now);
+    }
+}
+
+impl Service for Messages {
+    type State = State;
+
+    fn received(&mut self, links: &mut Links<State>, key: usize, data: &[u8], now: u64) {
+        if let Some(codec) = self.codec.clone() {
+            self.cut(links, key, data, &codec, now);
+        } else {
+            let start = self.batch.arena.len();
+            self.batch.arena.extend_from_slice(data);
+            self.deliver(links, key, Input::Bytes(start, start + data.len()), now);
+        }
+    }
+
+    fn ended(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        if self.codec.is_some() {
+            self.finish(links, key, now);
+        } else {
+            self.deliver(links, key, Input::End, now);
+        }
+        if let Some(link) = links.get_mut(key) {
+            link.machine.ended(now);
+        }
+    }
+
+    fn relieved(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        self.deliver(links, key, Input::Relief, now);
+    }
+
+    fn closed(&mut self, link: Closing<State>) {
+        if self.codec.is_none() {
+            self.gone.push(link.token);
+        } else if link.held {
+            self.forget(link.token, link.peer);
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.batch.spans.len() >= BATCH
+    }
+}
+
+impl Messages {
+    fn forget(&mut self, token: u64, peer: SocketAddr) {
+        self.batch.deliveries.push(Delivery { token, peer, room: 0, input: Input::Gone });
+    }
+}
+
+/// The loop of a message server. One thread turns it at a time; the rest may be called from any thread.
+pub struct MessageReactor {
+    /// What the reactor shares with who watches it.
+    pub control: Arc<Control>,
+    core: Mutex<Reactor<Messages>>,
+    // None once it has ended.
+    poll: Mutex<Option<(Poll, Events)>>,
+}
+
+impl MessageReactor {
+    /// The loop on a listener that does not block.
+    pub fn new(listener: TcpListener, plan: Plan, codec: Option<Codec>) -> io::Result<Self> {
+        let service = |_: &_| Messages {
+            codec: codec.clone(),
+            batch: Batch::default(),
+            gone: Vec::new(),
+            frames: Frames::default(),
+        };
+        let (control, mut loops) = Reactor::several(listener, plan, 1, None, service)?;
+        let (poll, reactor) = loops.swap_remove(0);
+        Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new(Some((poll, Events::with_capacity(EVENTS)))) })
+    }
+
+    /// Wait for input and give it; `None` when the server has ended.
+    pub fn turn(&self) -> io::Result<Option<Batch>> {
+        let mut waiting = lock(&self.poll);
+        let Some((poll, events)) = &mut *waiting else {
+            return Ok(None);
+        };
+        loop {
+            let timeout = {
+                let mut core = self.core();
+                let timeout = core.prepare();
+                if !core.service.batch.deliveries.is_empty() {
+                    core.sleeping_until = 0;
+                    return Ok(Some(mem::take(&mut core.service.batch)));
+                }
+                timeout
+            };
+            let Some(timeout) = timeout else {
+                *waiting = None;
+                return Ok(None);
+            };
+            if waiting::select(poll, events, timeout)? {
+                continue;
+            }
+            let mut core = self.core();
+            core.process(events);
+            if !core.service.batch.deliveries.is_empty() {
+                return Ok(Some(mem::take(&mut core.service.batch)));
+            }
+        }
+    }
+
+    /// Give a batch's memory back for the next one.
+    pub fn recycle(&self, mut batch: Batch) {
+        batch.deliveries.clear();
+        batch.arena.clear();
+        batch.arena.shrink_to(KEPT_ARENA);
+        batch.spans.clear();
+        batch.spans.shrink_to(KEPT_SPANS);
+        let mut core = self.core();
+        let next = &mut core.service.batch;
+        if next.deliveries.is_empty() {
+            *next = batch;
+        }
+    }
+
+    /// Queue answers: what is sent, to how many messages, and what is to become of the connection.
+    pub fn answer<'a>(&self, answers: impl Iterator<Item = (u64, &'a [u8], u64, Action)>) {
+        let mut core = self.core();
+        let now = self.control.now();
+        let mut handled = 0;
+        for (token, output, messages, action) in answers {
+            handled += messages;
+            let links = &mut core.links;
+            let Some(key) = links.key_of(token) else {
+                // It closed meanwhile, and the answer may have left something to forget.
+                if core.service.codec.is_none() {
+                    core.service.gone.push(token);
+                } else if action == Action::Held {
+                    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+                    core.service.forget(token, nowhere);
+                }
+                continue;
+            };
+            links.queue(key, output, now);
+            if let Some(link) = links.get_mut(key) {
+                if action == Action::Held {
+                    link.machine.active(now);
+                    link.held = true;
+                } else {
+                    if action == Action::Finish {
+                        link.machine.finish(now);
+                    }
+                    link.machine.answered(messages, now);
+                }
+            }
+        }
+        self.control.counters.messages.fetch_add(handled, Relaxed);
+    }
+
+    /// Send what was queued while another thread turns.
+    pub fn send(&self) {
+        let mut core = self.core();
+        let now = self.control.now();
+        core.settle_touched(now);
+        if core.must_wake() || !core.service.batch.deliveries.is_empty() {
+            core.wake();
+        }
+    }
+
+    /// The tokens of the connections that closed since the last call.
+    #[must_use]
+    pub fn take_closed(&self) -> Vec<u64> {
+        mem::take(&mut self.core().service.gone)
+    }
+
+    fn core(&self) -> MutexGuard<'_, Reactor<Messages>> {
+        lock(&self.core)
+    }
+}

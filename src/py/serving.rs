@@ -1,0 +1,400 @@
+//! The TCP servers and the connection machine, for Python.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
+
+use super::buffer::{bytes_of, list_of};
+use super::framing::{Framer, frame_error};
+use super::owned;
+use super::signals::wait_for_end;
+use crate::core::errors::Error;
+use crate::core::latch::{caught, lock};
+use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
+use crate::core::serving::control::{Control, Stats};
+use crate::core::serving::echo;
+use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
+use crate::core::serving::running::Running;
+use crate::core::serving::service::Plan;
+
+/// A TCP server under way: its end, its counters, and what a fork is to it.
+#[pyclass(frozen, subclass, module = "oxisock._native")]
+pub struct ReactorRun {
+    control: Arc<Control>,
+}
+
+impl ReactorRun {
+    /// The server whose reactors share `control`.
+    pub fn of(control: &Arc<Control>) -> Self {
+        Self { control: Arc::clone(control) }
+    }
+}
+
+#[pymethods]
+impl ReactorRun {
+    /// Stop listening and end within `drain` nanoseconds.
+    fn begin_stop(&self, drain: u64) {
+        self.control.begin_stop(drain);
+    }
+
+    /// Give the connections drained and aborted by the stop.
+    fn outcome(&self) -> (u64, u64) {
+        self.control.outcome()
+    }
+
+    /// Give the fields of `ServerStats`.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, fields(self.control.stats()))
+    }
+
+    /// From now on, shut sockets down before closing them.
+    fn forked(&self) {
+        self.control.forked();
+    }
+
+    /// Let go of the listener: this is a forked child.
+    fn abandon(&self) {
+        self.control.abandon();
+    }
+}
+
+/// The fields of Python's `ServerStats`, in their order; the last two belong to UDP.
+fn fields(stats: Stats) -> [u64; 13] {
+    [
+        stats.accepted,
+        stats.active,
+        stats.closed,
+        stats.shed,
+        stats.rejected,
+        stats.messages,
+        stats.bytes_in,
+        stats.bytes_out,
+        stats.handler_errors,
+        stats.frame_errors,
+        stats.timeouts,
+        0,
+        0,
+    ]
+}
+
+/// Python's `ServerPlan`.
+#[derive(FromPyObject)]
+pub struct ServerPlan {
+    max_connections: u64,
+    idle_timeout: u64,
+    write_timeout: u64,
+    max_buffered: usize,
+    nodelay: bool,
+    keepalive: bool,
+}
+
+impl ServerPlan {
+    pub fn plan(&self) -> Plan {
+        Plan {
+            max_connections: self.max_connections,
+            limits: Limits {
+                idle_timeout: self.idle_timeout,
+                write_timeout: self.write_timeout,
+                max_buffered: self.max_buffered,
+            },
+            nodelay: self.nodelay,
+            keepalive: self.keepalive,
+        }
+    }
+}
+
+/// Python's `FaultPlan`.
+#[derive(FromPyObject)]
+pub struct FaultPlan {
+    cut: usize,
+    delay: u64,
+    reset_after: u64,
+    drop: u64,
+    seed: u64,
+}
+
+impl FaultPlan {
+    fn faults(&self) -> Faults {
+        Faults { cut: self.cut, delay: self.delay, reset_after: self.reset_after, drop: self.drop, seed: self.seed }
+    }
+}
+
+/// An echo server under way, on threads of its own.
+#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
+pub struct EchoRun {
+    run: Running,
+}
+
+#[pymethods]
+impl EchoRun {
+    /// Wait at most `timeout` seconds; say whether it has ended.
+    fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        wait_for_end(py, timeout, |slice| self.run.wait(slice))
+    }
+}
+
+/// Begin to echo on the listening descriptor, which is taken over.
+#[pyfunction]
+pub fn start_echo(
+    py: Python<'_>,
+    listener: i32,
+    plan: ServerPlan,
+    workers: usize,
+    faults: Option<FaultPlan>,
+) -> PyResult<Py<EchoRun>> {
+    let faults = faults.map(|plan| plan.faults());
+    let run = echo::start(owned(listener.into())?.into(), plan.plan(), workers, faults)?;
+    let base = ReactorRun::of(&run.control);
+    Py::new(py, (EchoRun { run }, base))
+}
+
+/// The loop of a message server, to be turned by Python threads, one at a time.
+#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
+pub struct MessageReactor {
+    reactor: messages::MessageReactor,
+    /// Whether items hold messages, rather than bytes.
+    #[pyo3(get)]
+    framed: bool,
+    // By place in the reactor: the connection's token, and its peer as Python knows it.
+    peers: Mutex<Vec<Option<KnownPeer>>>,
+}
+
+type KnownPeer = (u64, Py<PyAny>);
+
+type Answers<'py> = Vec<(u64, Bound<'py, PyBytes>, u64, u8)>;
+
+impl MessageReactor {
+    fn queue(&self, replies: &Bound<'_, PyList>) -> PyResult<()> {
+        let answers: Answers<'_> = replies.extract()?;
+        // Nobody holds the reactor's lock for longer than a few system calls, and never to attach.
+        self.reactor.answer(answers.iter().map(|(token, output, messages, action)| {
+            let action = match action {
+                0 => Action::Answered,
+                1 => Action::Held,
+                _ => Action::Finish,
+            };
+            (*token, output.as_bytes(), *messages, action)
+        }));
+        Ok(())
+    }
+
+    fn items<'py>(&self, py: Python<'py>, batch: &mut Batch) -> PyResult<Bound<'py, PyList>> {
+        let items = PyList::empty(py);
+        for delivery in batch.deliveries.drain(..) {
+            let Delivery { token, peer, room, input } = delivery;
+            let mut trouble = None;
+            let input = match input {
+                Input::Bytes(start, end) => Some(bytes_of(py, &batch.arena[start..end])?.into_any()),
+                Input::Relief if !self.framed => Some(bytes_of(py, b"")?.into_any()),
+                Input::Relief => Some(PyList::empty(py).into_any()),
+                Input::End | Input::Gone => None,
+                Input::Messages { first, spans, error } => {
+                    trouble = error.map(|error| frame_error(py, error, PyList::empty(py)).into_value(py));
+                    let first = first.as_ref().map(|(held, span)| &held[span.start..span.end]);
+                    let size = spans.len() + usize::from(first.is_some());
+                    let rest = batch.spans[spans].iter().map(|span| &batch.arena[span.start..span.end]);
+                    Some(list_of(py, size, first.into_iter().chain(rest))?.into_any())
+                }
+            };
+            let peer = self.peer(py, token, peer)?;
+            items.append((token, peer, input, room, trouble))?;
+        }
+        Ok(items)
+    }
+
+    /// The peer as a Python object, made once for each connection.
+    fn peer<'py>(&self, py: Python<'py>, token: u64, address: SocketAddr) -> PyResult<Bound<'py, PyAny>> {
+        static PEER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let place = (token & 0xffff_ffff) as usize;
+        {
+            let peers = lock(&self.peers);
+            if let Some(Some((known, peer))) = peers.get(place)
+                && *known == token
+            {
+                return Ok(peer.bind(py).clone());
+            }
+        }
+        let kind = PEER.import(py, "oxisock.types", "Peer")?;
+        let peer = kind.call1((address.ip().to_string(), address.port()))?;
+        let mut peers = lock(&self.peers);
+        if peers.len() <= place {
+            peers.resize_with(place + 1, || None);
+        }
+        let before = peers[place].replace((token, peer.clone().unbind()));
+        // Not under the lock: dropping an object may run Python.
+        drop(peers);
+        drop(before);
+        Ok(peer)
+    }
+}
+
+#[pymethods]
+impl MessageReactor {
+    /// Send the replies and wait for input; None when the server has ended.
+    fn turn<'py>(&self, py: Python<'py>, replies: &Bound<'py, PyList>) -> PyResult<Option<Bound<'py, PyList>>> {
+        if !replies.is_empty() {
+            self.queue(replies)?;
+        }
+        let Some(mut batch) = py.detach(|| caught(|| Ok(self.reactor.turn()?)))? else {
+            return Ok(None);
+        };
+        let items = self.items(py, &mut batch)?;
+        self.reactor.recycle(batch);
+        Ok(Some(items))
+    }
+
+    /// Send the replies while another thread turns.
+    fn submit(&self, py: Python<'_>, replies: &Bound<'_, PyList>) -> PyResult<()> {
+        self.queue(replies)?;
+        py.detach(|| self.reactor.send());
+        Ok(())
+    }
+
+    /// Give the tokens of the connections that closed since the last call.
+    fn take_closed(&self) -> Vec<u64> {
+        self.reactor.take_closed()
+    }
+
+    /// Add to the counters of errors.
+    fn count_errors(&self, handler: u64, frame: u64) {
+        let counters = &self.reactor.control.counters;
+        counters.handler_errors.fetch_add(handler, Relaxed);
+        counters.frame_errors.fetch_add(frame, Relaxed);
+    }
+}
+
+/// Make the loop of a message server on the listening descriptor, which is taken over.
+#[pyfunction]
+pub fn message_reactor(
+    py: Python<'_>,
+    listener: i32,
+    plan: ServerPlan,
+    framer: Option<Bound<'_, Framer>>,
+) -> PyResult<Py<MessageReactor>> {
+    let codec = framer.map(|framer| framer.get().codec.clone());
+    let frames_itself = codec.is_some();
+    let reactor =
+        messages::MessageReactor::new(owned(listener.into())?.into(), plan.plan(), codec).map_err(Error::Io)?;
+    let base = ReactorRun::of(&reactor.control);
+    Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
+}
+
+/// The life of one TCP connection as a machine: events and time in, what to do next out.
+#[pyclass(module = "oxisock._native")]
+pub struct Connection {
+    machine: machine::Connection,
+}
+
+#[pymethods]
+impl Connection {
+    #[new]
+    #[pyo3(signature = (now, idle_timeout, write_timeout, max_buffered, cut=0, delay=0, reset_after=machine::NEVER, drop=0, seed=0))]
+    #[expect(clippy::too_many_arguments, reason = "as the twin in Python has it")]
+    fn new(
+        now: u64,
+        idle_timeout: u64,
+        write_timeout: u64,
+        max_buffered: usize,
+        cut: usize,
+        delay: u64,
+        reset_after: u64,
+        drop: u64,
+        seed: u64,
+    ) -> Self {
+        let limits = Limits { idle_timeout, write_timeout, max_buffered };
+        let faults = Faults { cut, delay, reset_after, drop, seed };
+        Self { machine: machine::Connection::new(now, limits, faults) }
+    }
+
+    fn active(&mut self, now: u64) {
+        self.machine.active(now);
+    }
+
+    fn deliver(&mut self, now: u64) {
+        self.machine.deliver(now);
+    }
+
+    fn answered(&mut self, messages: u64, now: u64) {
+        self.machine.answered(messages, now);
+    }
+
+    fn queue(&mut self, size: usize, now: u64) {
+        self.machine.queue(size, now);
+    }
+
+    fn wrote(&mut self, size: usize, now: u64) -> PyResult<()> {
+        if size > self.machine.queued() {
+            return Err(PyValueError::new_err("more was written than waited"));
+        }
+        self.machine.wrote(size, now);
+        Ok(())
+    }
+
+    fn ended(&mut self, now: u64) {
+        self.machine.ended(now);
+    }
+
+    fn finish(&mut self, now: u64) {
+        self.machine.finish(now);
+    }
+
+    fn abort(&mut self, reason: u8, now: u64) -> PyResult<()> {
+        let reason = match reason {
+            4 => Closed::Lost,
+            5 => Closed::Cut,
+            _ => return Err(PyValueError::new_err("only LOST and CUT abort")),
+        };
+        self.machine.abort(reason, now);
+        Ok(())
+    }
+
+    fn tick(&mut self, now: u64) {
+        self.machine.tick(now);
+    }
+
+    fn swallow(&mut self) -> bool {
+        self.machine.swallow()
+    }
+
+    fn room(&self) -> usize {
+        self.machine.room()
+    }
+
+    fn allowance(&self) -> usize {
+        self.machine.allowance()
+    }
+
+    fn deadline(&self) -> u64 {
+        self.machine.deadline()
+    }
+
+    #[getter]
+    fn closed(&self) -> u8 {
+        self.machine.closed() as u8
+    }
+
+    #[getter]
+    fn queued(&self) -> usize {
+        self.machine.queued()
+    }
+
+    #[getter]
+    fn owed(&self) -> bool {
+        self.machine.owed()
+    }
+
+    #[getter]
+    fn eof(&self) -> bool {
+        self.machine.eof()
+    }
+
+    #[getter]
+    fn paused(&self) -> bool {
+        self.machine.paused()
+    }
+}
