@@ -41,6 +41,8 @@ def test_who_does_not_read_slows_nobody(impl: ModuleType, policy: str) -> None:
             for _ in range(10_000):
                 if spoken():
                     break
+            else:
+                pytest.fail("a client that does not read is never too slow")
             if policy == "disconnect":
                 assert gone == ["* guest-1 left (too slow)"]
                 with contextlib.suppress(ConnectionResetError):

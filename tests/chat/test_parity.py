@@ -336,7 +336,6 @@ class Life(RuleBasedStateMachine):
                 self.blocked.discard(client)
                 self.backlog.pop(client)
                 assert not cut or not self.plan.drop
-        return result
 
     def send(self, client: int) -> None:
         data = self.both("take", client)
@@ -430,7 +429,7 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "hubs"):
             return
         members = self.both("members")
-        assert self.both("take_events") is not None
+        self.both("take_events")
         # Whoever is closed is forgotten entirely; whoever is not is there.
         assert [client for client, *_ in members] == sorted(self.backlog)
         nicks = [nick.lower() for _, nick, *_ in members]

@@ -97,6 +97,7 @@ def test_agreement_with_the_system(protocol: str) -> None:
     """Where the system has a name for one of the ports in its file, it is ours."""
     lines = [line.partition("#")[0].split() for line in Path("/etc/services").read_text().splitlines()]
     ports = {int(words[1].split("/")[0]) for words in lines if len(words) > 1 and words[1].endswith(f"/{protocol}")}
+    assert ports
     for port in ports - {0}:
         assert services.service_name(port, protocol) == socket.getservbyport(port, protocol)
 

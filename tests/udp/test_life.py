@@ -16,6 +16,7 @@ import pytest
 from oxisock import Datagram, udp_request
 from support.datagrams import LOCAL, SECONDS, client
 from support.processes import heeds_signals, run
+from support.resources import native_threads
 from support.waiting import wait_until
 
 
@@ -63,12 +64,15 @@ def test_a_drain_answers_what_is_queued(impl: ModuleType) -> None:
 
 def test_without_a_drain_the_rest_is_dropped(impl: ModuleType) -> None:
     entered, gate = threading.Event(), threading.Event()
+    handled: list[bytes] = []
 
     def slow(datagram: Datagram) -> bytes:
+        handled.append(datagram.data)
         entered.set()
         gate.wait(SECONDS)
         return datagram.data
 
+    threads = native_threads()
     with client() as sock:
         server = impl.UdpServer(slow).start()
         for number in range(50):
@@ -81,6 +85,8 @@ def test_without_a_drain_the_rest_is_dropped(impl: ModuleType) -> None:
         with client(port=server.address.port):
             pass
         gate.set()
+        assert wait_until(lambda: native_threads() <= threads)
+        assert handled == [b"0"]
 
 
 def test_a_drain_has_an_end_while_datagrams_keep_coming(impl: ModuleType) -> None:
