@@ -192,7 +192,7 @@ def test_any_text_is_ports_or_a_value_error(text: str) -> None:
     try:
         ports = parse_ports(text)
     except ValueError as error:
-        said, ports = str(error), ()
-    assert ports or "position" in said
-    assert text.isascii() or not ports
-    assert all(1 <= port <= 65535 for port in ports)
+        assert "position" in str(error)
+    else:
+        assert ports and text.isascii()
+        assert all(1 <= port <= 65535 for port in ports)

@@ -67,6 +67,15 @@ def outcome(codec: Any, chunks: list[bytes], policy: str = "fail") -> tuple[list
     return frames, failure, decoder.take_skipped()
 
 
+def refuses(call: Callable[[], Any]) -> bool:
+    """Say whether a call is a ValueError: in a loop over cases, the assertion then names the case."""
+    try:
+        call()
+    except ValueError:
+        return True
+    return False
+
+
 def bytewise(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
