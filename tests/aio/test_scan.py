@@ -10,8 +10,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,22 +20,9 @@ import pytest
 
 import oxisock
 from oxisock import FrameTooLong, IncompleteFrame, PortResult, PortState, Progress
-from support.commands import listening, refusing
-from support.coroutines import Run
+from support.commands import listening, refusing, silent
+from support.coroutines import Run, until
 from support.resources import descriptors
-
-
-@contextmanager
-def unanswering() -> Iterator[int]:
-    """Give a port that answers nothing: with its queue full, the system drops whoever knocks."""
-    with socket.socket() as listener, ExitStack() as knocking:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            sock = knocking.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 def alike(result: PortResult) -> PortResult:
@@ -240,7 +227,7 @@ def test_failing_tcp_requests_fail_as_the_blocking_ones_do(impl: ModuleType, run
     def mute(conn: Any, peer: Any) -> None:
         conn.recv(100)
 
-    def silent(conn: Any, peer: Any) -> None:
+    def speechless(conn: Any, peer: Any) -> None:
         while conn.recv(100):
             pass
         time.sleep(0.4)
@@ -252,7 +239,7 @@ def test_failing_tcp_requests_fail_as_the_blocking_ones_do(impl: ModuleType, run
     with (
         refusing() as shut,
         impl.ThreadedServer(mute) as muted,
-        impl.ThreadedServer(silent) as quiet,
+        impl.ThreadedServer(speechless) as quiet,
         impl.ThreadedServer(flood) as flooding,
     ):
         cases: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception]]] = [
@@ -295,7 +282,7 @@ def test_udp_requests(impl: ModuleType, run: Run, free_port: int) -> None:
 # --- cancelling ----------------------------------------------------------------------------------------------------
 
 
-def slow_calls(impl: ModuleType, deaf: Any, silent: int) -> dict[str, Callable[[], Any]]:
+def slow_calls(impl: ModuleType, deaf: Any, mute: int) -> dict[str, Callable[[], Any]]:
     async def iterate() -> None:
         async for _ in impl.aio.scan_iter("127.0.0.1", "-", rate=50):
             pass
@@ -311,8 +298,8 @@ def slow_calls(impl: ModuleType, deaf: Any, silent: int) -> dict[str, Callable[[
         "scan_iter": iterate,
         "scan_iter with": iterate_with,
         "scan_host": lambda: impl.aio.scan_host("127.0.0.0/8", 1, 65535, workers=1, timeout=None),
-        "check_host": lambda: impl.aio.check_host("127.0.0.1", silent, timeout=None),
-        "scan_port": lambda: impl.aio.scan_port("127.0.0.1", silent, timeout=None),
+        "check_host": lambda: impl.aio.check_host("127.0.0.1", mute, timeout=None),
+        "scan_port": lambda: impl.aio.scan_port("127.0.0.1", mute, timeout=None),
         "wait_for_port": lambda: impl.aio.wait_for_port("127.0.0.1", 1, timeout=None),
         "udp_request": lambda: impl.aio.udp_request(*deaf.getsockname(), b"x", timeout=None),
     }
@@ -334,11 +321,11 @@ def slow_calls(impl: ModuleType, deaf: Any, silent: int) -> dict[str, Callable[[
 )
 def test_cancelling_a_task_ends_its_work(impl: ModuleType, run: Run, what: str) -> None:
     async def main() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf, unanswering() as silent:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf, silent() as mute:
             deaf.bind(("127.0.0.1", 0))
             for _ in range(2):
                 before = descriptors()
-                task = asyncio.create_task(slow_calls(impl, deaf, silent)[what]())
+                task = asyncio.create_task(slow_calls(impl, deaf, mute)[what]())
                 await asyncio.sleep(0.1)
                 assert not task.done()
                 task.cancel()
@@ -390,9 +377,7 @@ def test_a_dropped_scan_ends(impl: ModuleType, run: Run) -> None:
         await anext(scan)
         del scan
         gc.collect()
-        async with asyncio.timeout(20):
-            while not descriptors() <= before:
-                await asyncio.sleep(0.005)
+        await until(lambda: descriptors() <= before)
 
     run(main())
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oxisock import _native, bench
-from oxisock.bench import Clocked, Contender, Scenario, chat, echo, message, running, scan, stage, udp
+from oxisock.bench import Clocked, Contender, Scenario, chat, echo, framing, message, running, scan, stage, udp
 from oxisock.bench.running import Pace, Step
 from support.commands import listening, oxisock
 
@@ -233,3 +233,14 @@ def test_a_wrong_datagram_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     servers = {"mumbling": udp._LOOP.replace("ACK", "ACH")}
     with stage.contenders(servers, udp.Datagrams(1, 3)) as (mumbling,):
         assert "3 of 3 answers were wrong" in str(running.time_once(mumbling).wrong)
+
+
+def test_the_framing_scenarios_check_what_they_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "STREAM", 100_000)
+    for scenario in framing.scenarios():
+        small = scenario if "feed" not in scenario.name else scenario._replace(amount=1)
+        outcome = running.run(small, 1)
+        assert outcome.wrong == []
+        assert {"native", "pure"} <= set(outcome.timings)
+    spoilt = framing._decoding("Lines", 16, 1, lambda chunks: iter([[b"x"]]))
+    assert len(running.run(spoilt, 1).wrong) == 1

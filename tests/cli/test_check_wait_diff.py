@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from support.commands import environment, listening, oxisock, refusing, silent, terminal_text
+from support.ipv6 import needs_ipv6
 from support.reports import NEW, OLD, OPEN, made
 
 HOST = "127.0.0.1"
@@ -28,13 +29,9 @@ def test_check_says_what_each_port_is(impl: ModuleType) -> None:
     assert bad.stderr.startswith("oxisock: nothing.invalid:80: ")
 
 
+@needs_ipv6
 def test_check_knows_ipv6_and_names_of_services(impl: ModuleType) -> None:
-    try:
-        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    except OSError as error:
-        pytest.skip(f"no IPv6 loopback: {error}")
-    with server:
-        port = server.getsockname()[1]
+    with listening(host="::1") as (port,):
         done = oxisock("check", f"[::1]:{port}", "--impl", impl.impl)
     assert (done.returncode, done.stdout) == (0, f"[::1]:{port} open\n")
     assert oxisock("check", f"{HOST}:tcpmux", "--impl", impl.impl).stdout == f"{HOST}:1 closed\n"

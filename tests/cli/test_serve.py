@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.processes import OXISOCK, ended, process, serve
-from support.talking import ask, exactly
+from support.talking import ask, exactly, stuff_until_it_stops
 from support.waiting import wait_until
 
 
@@ -58,10 +57,7 @@ def test_a_second_signal_ends_at_once(impl: ModuleType) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(address)
         sock.setblocking(False)
-        for _ in range(50):
-            with contextlib.suppress(BlockingIOError):
-                sock.send(bytes(1 << 20))
-            time.sleep(0.01)
+        stuff_until_it_stops(sock)
         server.terminate()
         assert wait_until(lambda: not listens(address))
         time.sleep(0.3)

@@ -1,8 +1,7 @@
-"""Drawing streams: `codec.explain`, `oxisock explain`, codecs as words of a command line, and their benchmark."""
+"""Drawing streams with `codec.explain`, and codecs as words of a command line."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,21 +10,8 @@ from hypothesis import strategies as st
 
 import oxisock.native
 import oxisock.pure
-from oxisock.bench import framing, running
 from oxisock.framing.specs import CODEC_NAMES, parse_codec
-from support.commands import oxisock as command
-from support.framings import BAD, CODECS, GOOD
-
-PICTURE = """\
-LengthPrefix(4): 15 bytes, 1 frame, then IncompleteFrame at offset 9
-
-frame 1, 5 bytes
-       0  00 00 00 05                                      ....              length 5
-       4  68 65 6c 6c 6f                                   hello             body
-
-IncompleteFrame: the stream ended 6 bytes into a frame, at offset 9
-       9  00 00 00 63                                      ...c              length 99
-      13  68 69                                            hi                body, 2 of 99 bytes"""
+from support.framings import BAD, CODECS, GOOD, PICTURE
 
 
 def test_the_picture(impl: ModuleType) -> None:
@@ -75,35 +61,6 @@ def test_long_parts_are_shortened(impl: ModuleType) -> None:
     assert "bytes more" in picture
 
 
-# --- the command ---------------------------------------------------------------------------------------------------
-
-
-def test_explain_a_file_and_the_standard_input(impl: ModuleType, tmp_path: Path) -> None:
-    stream = b"\0\0\0\5hello\0\0\0\x63hi"
-    (tmp_path / "stream").write_bytes(stream)
-    done = command("explain", "--codec", "length:4", tmp_path / "stream", "--impl", impl.impl)
-    assert (done.returncode, done.stdout) == (1, PICTURE + "\n")
-    done = command("explain", "--codec", "length:4", "-", input=stream[:9], text=False)
-    assert (done.returncode, done.stdout.count(b"\n")) == (0, 5)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--codec", "nonsense", "-"], "'nonsense' is none of length, varint"),
-        (["--codec", "delimiter:\\q", "-"], "has an escape that Python does not know"),
-        (["--codec", "length:9", "-"], "width=9 is out of range: 1 to 8"),
-        (["--codec", "length:4:big:4", "-"], "is not made of that"),
-        (["--codec", "lines", "/no/such/file"], "/no/such/file: No such file or directory"),
-        (["-"], "--codec"),
-    ],
-)
-def test_wrong_usage_is_one_line(words: list[str], said: str) -> None:
-    done = command("explain", *words)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert said in done.stderr
-
-
 def test_codecs_as_words(impl: ModuleType) -> None:
     expected = {
         "length": impl.LengthPrefix(),
@@ -143,14 +100,3 @@ def test_codecs_as_words(impl: ModuleType) -> None:
     ):
         with pytest.raises(ValueError, match="^codec "):
             parse_codec(bad, impl)
-
-
-def test_the_benchmark_checks_what_it_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "STREAM", 100_000)
-    for scenario in framing.scenarios():
-        small = scenario if "feed" not in scenario.name else scenario._replace(amount=1)
-        outcome = running.run(small, 1)
-        assert outcome.wrong == []
-        assert {"native", "pure"} <= set(outcome.timings)
-    spoilt = framing._decoding("Lines", 16, 1, lambda chunks: iter([[b"x"]]))
-    assert len(running.run(spoilt, 1).wrong) == 1

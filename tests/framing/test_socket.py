@@ -20,6 +20,7 @@ import pytest
 import oxisock.native
 import oxisock.pure
 from oxisock import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
+from support.talking import reset
 from support.waiting import wait_until
 
 
@@ -339,8 +340,7 @@ def test_a_peer_that_resets_is_an_os_error_after_its_frames(impl: ModuleType) ->
             accepted = listener.accept()[0]
             accepted.sendall(b"one\ntwo\n")
             assert framed.recv() == b"one"
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            accepted.close()
+            reset(accepted)
             assert framed.recv() == b"two"
             with pytest.raises(ConnectionResetError):
                 framed.recv()

@@ -23,7 +23,7 @@ from oxisock.cli import main
 from oxisock.framing.specs import parse_codec
 from oxisock.load import plan as load
 from support.commands import environment, listening, oxisock, refusing, silent, terminal_text
-from support.datagrams import has_ipv6
+from support.ipv6 import has_ipv6
 from support.pages import DOCS
 from support.waiting import wait_until
 

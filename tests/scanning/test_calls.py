@@ -11,48 +11,29 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import ModuleType
 
 import pytest
 
 import oxisock
 from oxisock import PortResult, PortState, ScanInterrupted
+from support.commands import listening
+from support.ipv6 import needs_ipv6
 from support.resources import descriptors
 from support.waiting import wait_until
 
 SLOW = {"rate": 50.0}  # a scan that would take twenty minutes
 
 
-@contextmanager
-def listeners(count: int, host: str = "127.0.0.1") -> Iterator[set[int]]:
-    """Listen on some ports that the system chooses."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((host, 0), family=family)) for _ in range(count)]
-        yield {each.getsockname()[1] for each in sockets}
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 loopback here")
-
-
 # --- what is found
 
 
 def test_a_full_scan_finds_what_is_open(impl: ModuleType) -> None:
-    with listeners(10) as ports:
+    with listening(10) as ports:
         report = impl.scan("127.0.0.1", "-")
-    assert ports <= {result.port for result in report}
+    assert set(ports) <= {result.port for result in report}
     assert sum(report.counts.values()) == 65535
     assert not report.partial
     assert all(result.rtt is not None and result.reason == "syn-ack" for result in report)
@@ -60,7 +41,7 @@ def test_a_full_scan_finds_what_is_open(impl: ModuleType) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 def test_a_result_says_everything(impl: ModuleType, host: str) -> None:
-    with listeners(1, host) as ports:
+    with listening(1, host=host) as ports:
         (port,) = ports
         report = impl.scan([host], [port, 1], keep=("open", "closed"))
     closed, opened = report.results
@@ -96,7 +77,7 @@ def test_shards_are_disjoint_and_complete(impl: ModuleType) -> None:
 
 
 def test_hosts_keep_the_spelling_they_were_given(impl: ModuleType) -> None:
-    with listeners(1) as ports:
+    with listening(1) as ports:
         report = impl.scan("localhost, 127.0.0.1, 127.0.0.2/31", ports, keep=list(PortState))
     assert [(r.host, r.address) for r in report] == [
         ("localhost", "127.0.0.1"),
@@ -106,7 +87,7 @@ def test_hosts_keep_the_spelling_they_were_given(impl: ModuleType) -> None:
 
 
 def test_names_that_do_not_resolve_are_told_and_the_rest_goes_on(impl: ModuleType) -> None:
-    with listeners(1) as ports:
+    with listening(1) as ports:
         report = impl.scan("127.0.0.1,no-such-host.invalid", ports)
     assert len(report.open) == 1
     assert list(report.unresolved) == ["no-such-host.invalid"]
@@ -115,7 +96,7 @@ def test_names_that_do_not_resolve_are_told_and_the_rest_goes_on(impl: ModuleTyp
 
 
 def test_many_addresses_pass_in_groups(impl: ModuleType) -> None:
-    with listeners(1) as ports:
+    with listening(1) as ports:
         report = impl.scan("127.0.0.0/20", ports, keep=list(PortState))
     assert len(report.open) == 1
     assert report.counts[PortState.CLOSED] == 4095
@@ -203,10 +184,10 @@ except OSError as error:
 def test_nothing_is_filtered_while_the_machine_is_loaded(impl: ModuleType) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
-        with listeners(5) as ports:
+        with listening(5) as ports:
             report = impl.scan("127.0.0.1", sorted({*range(1, 20000), *ports}))
         assert report.counts[PortState.FILTERED] == 0
-        assert ports <= {result.port for result in report}
+        assert set(ports) <= {result.port for result in report}
     finally:
         for process in busy:
             process.kill()
@@ -214,11 +195,11 @@ def test_nothing_is_filtered_while_the_machine_is_loaded(impl: ModuleType) -> No
 
 
 def test_ten_scans_at_once_in_threads(impl: ModuleType) -> None:
-    with listeners(5) as ports, ThreadPoolExecutor(10) as pool:
+    with listening(5) as ports, ThreadPoolExecutor(10) as pool:
         spec = sorted({*range(1, 2000), *ports})
         reports = list(pool.map(lambda _: impl.scan("127.0.0.1", spec), range(10)))
     for report in reports:
-        assert ports <= {result.port for result in report}
+        assert set(ports) <= {result.port for result in report}
         assert sum(report.counts.values()) == len(spec)
         assert report.counts[PortState.FILTERED] == report.counts[PortState.ERROR] == 0
 
@@ -333,7 +314,7 @@ def test_progress_is_told_and_ends_complete(impl: ModuleType) -> None:
 
 
 def test_check_host(impl: ModuleType) -> None:
-    with listeners(1) as ports:
+    with listening(1) as ports:
         (port,) = ports
         assert impl.check_host("127.0.0.1", port) is True
         assert impl.check_host("localhost", port) is True
@@ -349,7 +330,7 @@ def test_check_host(impl: ModuleType) -> None:
 
 
 def test_scan_port(impl: ModuleType) -> None:
-    with listeners(1) as ports:
+    with listening(1) as ports:
         (port,) = ports
         result = impl.scan_port("localhost", port)
     assert (result.host, result.address, result.port, result.state) == ("localhost", "127.0.0.1", port, "open")
@@ -359,10 +340,10 @@ def test_scan_port(impl: ModuleType) -> None:
 
 
 def test_scan_host(impl: ModuleType) -> None:
-    with listeners(3) as ports:
+    with listening(3) as ports:
         found = impl.scan_host("127.0.0.1", min(ports), max(ports), workers=20, timeout=2)
     assert found == sorted(found)
-    assert ports <= set(found)
+    assert set(ports) <= set(found)
     with pytest.raises(ValueError, match="above end"):
         impl.scan_host("127.0.0.1", 10, 5)
 

@@ -35,11 +35,9 @@ def test_echo_gives_back_byte_for_byte(impl: ModuleType, workers: int) -> None:
 
         writer = threading.Thread(target=write)
         writer.start()
-        got = bytearray()
-        while piece := sock.recv(1 << 18):
-            got += piece
+        got = until_the_end(sock)
         writer.join()
-        assert bytes(got) == payload
+        assert got == payload
     assert server.stats().bytes_in == server.stats().bytes_out == size
 
 

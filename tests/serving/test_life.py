@@ -22,6 +22,7 @@ import pytest
 
 import oxisock
 from oxisock import Peer, ServerStats, StopReport
+from support.ipv6 import needs_ipv6
 from support.talking import adds_up, ask, connect, drop_all, exactly, reset, stuff_until_it_stops
 from support.waiting import wait_until
 
@@ -187,12 +188,9 @@ def test_two_servers_share_a_port_if_both_say_so(make: Callable[..., Any]) -> No
             assert one.stats().accepted + two.stats().accepted == 64
 
 
+@needs_ipv6
 def test_ipv6_and_dual_stack(make: Callable[..., Any]) -> None:
-    try:
-        server = make(host="::1").start()
-    except OSError:
-        pytest.skip("no IPv6 here")
-    with server:
+    with make(host="::1") as server:
         assert server.address.host == "::1"
         with connect(server) as sock:
             assert ask(sock) == b"hello\n"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from support.dns import dns_answer
 from support.talking import ask, connect
 
 
@@ -57,16 +58,9 @@ def test_redis_benchmark_pings(impl: ModuleType) -> None:
     assert server.stats().handler_errors == 0
 
 
-def dns_answer(query: bytes, peer: Any) -> bytes:
-    """Answer any question with 192.0.2.7."""
-    question = query[12 : query.index(b"\0", 12) + 5]
-    header = query[:2] + b"\x84\0" + b"\0\1\0\1\0\0\0\0"
-    return header + question + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 7])
-
-
 def test_dig_over_tcp(impl: ModuleType) -> None:
     tool = needs("dig")
-    with impl.MessageServer(dns_answer, codec=impl.presets.dns_tcp()) as server:
+    with impl.MessageServer(lambda query, peer: dns_answer(query), codec=impl.presets.dns_tcp()) as server:
         host, port = server.address
         words = [tool, "+tcp", "+short", "+noedns", f"@{host}", "-p", str(port), "example.test"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)

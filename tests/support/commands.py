@@ -67,11 +67,12 @@ def terminal_text(*words: object, **env: str) -> tuple[int, str]:
 
 
 @contextmanager
-def listening(count: int = 1, banner: bytes | None = None) -> Iterator[list[int]]:
-    """Listen on some free ports of 127.0.0.1; with a banner, say it to everybody who connects."""
+def listening(count: int = 1, banner: bytes | None = None, host: str = "127.0.0.1") -> Iterator[list[int]]:
+    """Listen on some free ports; with a banner, say it to everybody who connects."""
     import threading
 
-    servers = [socket.create_server(("127.0.0.1", 0), backlog=64) for _ in range(count)]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    servers = [socket.create_server((host, 0), family=family, backlog=64) for _ in range(count)]
     ending = threading.Event()
 
     def greet(server: socket.socket) -> None:

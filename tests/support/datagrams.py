@@ -26,13 +26,4 @@ def ask(sock: socket.socket, address: tuple[str, int], data: bytes) -> bytes:
     return sock.recv(65535)
 
 
-def has_ipv6() -> bool:
-    try:
-        with client(socket.AF_INET6, "::1"):
-            return True
-    except OSError:
-        return False
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what Linux tells of a datagram")

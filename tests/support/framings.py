@@ -143,3 +143,15 @@ BAD = [
     ("delimiter-long", b"12345678aa", [], (FrameTooLong, 0, None, 8)),
     ("delimiters", b"12345678xyy", [], (FrameTooLong, 0, None, 8)),
 ]
+
+# What `LengthPrefix(4)` makes of b"\0\0\0\5hello\0\0\0\x63hi".
+PICTURE = """\
+LengthPrefix(4): 15 bytes, 1 frame, then IncompleteFrame at offset 9
+
+frame 1, 5 bytes
+       0  00 00 00 05                                      ....              length 5
+       4  68 65 6c 6c 6f                                   hello             body
+
+IncompleteFrame: the stream ended 6 bytes into a frame, at offset 9
+       9  00 00 00 63                                      ...c              length 99
+      13  68 69                                            hi                body, 2 of 99 bytes"""

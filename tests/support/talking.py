@@ -30,12 +30,12 @@ def exactly(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-def until_the_end(sock: socket.socket) -> int:
-    """Read to the end of the stream; give how much came."""
-    got = 0
+def until_the_end(sock: socket.socket) -> bytes:
+    """Read to the end of the stream."""
+    data = bytearray()
     while piece := sock.recv(1 << 18):
-        got += len(piece)
-    return got
+        data += piece
+    return bytes(data)
 
 
 def drop_all(kept: list[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from oxisock import Datagram
+from support.dns import dns_answer
 from support.pages import EXAMPLES
 from support.processes import heeds_signals
 from support.waiting import wait_until
@@ -60,17 +60,9 @@ def test_socat(impl: ModuleType, size: int) -> None:
             socat.terminate()
 
 
-def dns(datagram: Datagram) -> bytes:
-    """Answer every question for an address with 192.0.2.7."""
-    end = datagram.data.index(b"\0", 12) + 5  # the name, its type and class
-    head = struct.pack("!2sHHHHH", datagram.data[:2], 0x8580, 1, 1, 0, 0)
-    answer = struct.pack("!HHHIH4s", 0xC00C, 1, 1, 60, 4, socket.inet_aton("192.0.2.7"))
-    return head + datagram.data[12:end] + answer
-
-
 @needs("dig")
 def test_dig(impl: ModuleType) -> None:
-    with impl.UdpServer(dns) as server:
+    with impl.UdpServer(lambda datagram: dns_answer(datagram.data)) as server:
         host, port = server.address
         output = run(
             "dig", f"@{host}", "-p", str(port), "+short", "+noedns", "+tries=3", "+time=10", "example.org", "A"

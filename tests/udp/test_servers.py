@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from oxisock import Datagram, Peer, udp_request
-from support.datagrams import LOCAL, SECONDS, ask, client, linux, needs_ipv6
+from support.datagrams import LOCAL, SECONDS, ask, client, linux
+from support.ipv6 import needs_ipv6
 from support.waiting import wait_until
 
 # --- echo ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""``oxisock explain``: files and standard input, exit codes, wrong usage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from support.commands import oxisock
+from support.framings import PICTURE
+
+
+def test_explain_a_file_and_the_standard_input(impl: ModuleType, tmp_path: Path) -> None:
+    stream = b"\0\0\0\5hello\0\0\0\x63hi"
+    (tmp_path / "stream").write_bytes(stream)
+    done = oxisock("explain", "--codec", "length:4", tmp_path / "stream", "--impl", impl.impl)
+    assert (done.returncode, done.stdout) == (1, PICTURE + "\n")
+    done = oxisock("explain", "--codec", "length:4", "-", input=stream[:9], text=False)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--codec", "nonsense", "-"], "'nonsense' is none of length, varint"),
+        (["--codec", "delimiter:\\q", "-"], "has an escape that Python does not know"),
+        (["--codec", "length:9", "-"], "width=9 is out of range: 1 to 8"),
+        (["--codec", "length:4:big:4", "-"], "is not made of that"),
+        (["--codec", "lines", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["-"], "--codec"),
+    ],
+)
+def test_wrong_usage_is_one_line(words: list[str], said: str) -> None:
+    done = oxisock("explain", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr
