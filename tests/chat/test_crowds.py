@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+import oxisock.pure
 from support.chatting import HOST, Guest, hear
 from support.talking import reset
 from support.waiting import wait_until
@@ -249,6 +250,17 @@ def test_everyone_leaves_at_once_and_a_stop_at_the_busiest_moment(impl: ModuleTy
                 thread.join()
             assert report.drained + report.aborted == people
             assert took < 5
+
+
+def test_a_stop_counts_those_whom_a_busy_loop_is_yet_to_cut() -> None:
+    server = oxisock.pure.ChatServer(HOST).start()
+    with Guest(server), Guest(server):
+        running = server._running
+        # The loop can do nothing for as long as the stop lasts.
+        with running.run._reactor.lock:  # type: ignore[union-attr]
+            report = server.stop()
+        assert (report.drained, report.aborted) == (0, 2)
+        assert wait_until(lambda: server.stats().active == 0)
 
 
 def test_news_of_many_at_once_is_not_too_much_for_who_reads(impl: ModuleType) -> None:

@@ -102,7 +102,8 @@ class Reactor:
         self.accepted = self.closed = self.rejected = 0
         self.messages = self.bytes_in = self.bytes_out = 0
         self.handler_errors = self.frame_errors = self.timeouts = 0
-        self.drained = self.aborted = 0
+        self.drained = 0
+        self.stopped = 0  # connections that the stop has to bring to an end
         self.group: Sequence[Reactor] = (self,)  # the reactors that share the listener of the first
         self._plan = plan
         self._service = service
@@ -144,7 +145,10 @@ class Reactor:
 
     def outcome(self) -> tuple[int, int]:
         """Give the connections drained and aborted by the stop."""
-        return sum(r.drained for r in self.group), sum(r.aborted for r in self.group)
+        # Who has not drained is cut; a busy loop may be behind with doing so, and even with beginning the stop.
+        stopped = sum(r.stopped if r._draining else len(r.links) for r in self.group)
+        drained = sum(r.drained for r in self.group)
+        return drained, stopped - drained
 
     def counters(self) -> Counters:
         """Give the counters of the whole group."""
@@ -270,6 +274,7 @@ class Reactor:
             now = time.monotonic_ns()
             if self._stop_at is not None:
                 if not self._draining:
+                    self.stopped = len(self.links)
                     self._draining = True
                     self._hang_up()
                     self._service.stopping(self, now)
@@ -327,6 +332,7 @@ class Reactor:
         self.links[token] = link
         self._service.opened(self, link, now)
         if self._draining:
+            self.stopped += 1
             machine.finish(now)
         self.settle(link, now)
 
@@ -377,7 +383,6 @@ class Reactor:
         self.timeouts += reason in (IDLE, STALLED)
         if self._draining:
             self.drained += reason == DONE
-            self.aborted += reason != DONE
         self.closed += 1
         if link.events:
             self._selector.unregister(link.sock)
