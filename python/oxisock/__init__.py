@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    # Type checkers see the engine that is selected unless somebody says otherwise.
+    # Type checkers see the native engine, which is the default.
     from . import native as native
     from . import pure as pure
     from .native import *  # noqa: F403

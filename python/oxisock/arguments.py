@@ -21,11 +21,13 @@ def spelled_out(options: type[NamedTuple]) -> Callable[[_Function], _Function]:
 
     def mark(function: _Function) -> _Function:
         signature = inspect.signature(function)
-        fields = options.__annotations__.items()
         defaults: dict[str, Any] = options._field_defaults
         keywords = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
-            for name, annotation in fields
+            # As text, like the other annotations: a named tuple has made a ForwardRef of it.
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation.__forward_arg__
+            )
+            for name, annotation in options.__annotations__.items()
         ]
         rest = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         function.__signature__ = signature.replace(parameters=[*rest, *keywords])  # type: ignore[attr-defined]

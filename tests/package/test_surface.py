@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -70,3 +72,13 @@ def test_everything_is_there_after_a_plain_import() -> None:
     )
     done = run(code)
     assert done.stdout == "oxisock.native\n", done.stderr
+
+
+def test_a_signature_lists_every_option_of_a_scan(impl: ModuleType) -> None:
+    for function in (impl.scan, impl.scan_iter):
+        options = inspect.signature(function).parameters
+        assert (options["shard"].default, options["shard"].annotation) == (None, "str | None")
+        assert (options["keep"].default, options["keep"].annotation) == (("open",), "str | Iterable[str]")
+        assert not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in options.values())
+        with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument 'timout'"):
+            function("127.0.0.1", 1, timout=1.0)

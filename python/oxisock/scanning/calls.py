@@ -39,8 +39,8 @@ class Scanner(Functions):
         whole call, the look-up of the name included; None is no limit. False stands for refused, timed out,
         unreachable and unresolvable.
 
-        Raises ValueError for a port outside 1..65535, and OSError for a fault of this machine (out of descriptors, no
-        permission), because that says nothing about the port.
+        Raises ValueError for a port outside 1..65535 or a host that is neither name nor address, and OSError for a
+        fault of this machine (out of descriptors, no permission), because that says nothing about the port.
         """
         return _answer(Questions(self._engine.scanning).check_host(host, port, timeout))
 
@@ -95,7 +95,7 @@ class Scanner(Functions):
                 engine always has one.
             order: "random" (hosts and ports interleaved, the ports most likely to answer first) or "sequential".
             seed: chooses the random order; it is in the report. 0 to 2**64 - 1.
-            shard: "2/4" is the second of four disjoint parts that together are the whole; give all of them one seed.
+            shard: "2/4" is the second of four disjoint parts that together are the whole; needs one seed for all.
             family: 4 or 6 takes only addresses of that version for names.
             resolve_all: take all addresses of a name, not only the first.
             banner: read up to 256 bytes of what an open port says first, for a second, or for so many seconds.
@@ -143,7 +143,7 @@ class Scanner(Functions):
         Every address of ``host`` is tried, again every ``interval`` seconds, for at most ``timeout`` seconds (None: for
         ever). A name that does not resolve yet is looked up again.
 
-        Raises TimeoutError when the time is up, with the last error as its cause, and ValueError for a bad port.
+        Raises TimeoutError when the time is up, with the last error as its cause; ValueError for a bad host or port.
         """
         return _answer(Questions(self._engine.scanning).wait_for_port(host, port, timeout, interval))
 
