@@ -1,12 +1,247 @@
-"""Checks of arguments, the same for every public function: what is taken, what is refused, and in which words."""
+"""Checks of arguments, the same for every public function: what is taken, what is refused, and in which words.
+
+Each check takes a value and the name of its parameter, and gives the value as the rest of the code wants it. A value of
+another type is a TypeError, a wrong one a ValueError, and both say "NAME=VALUE: expected ...". A bool is no number.
+What has ``__index__`` is a whole number, so numpy's are; a float is none. No number is too large to be judged.
+"""
 
 from __future__ import annotations
 
 import inspect
+import operator
+import reprlib
+import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeVar
 
+NEVER: Final = (1 << 63) - 1
+"""No limit, where a time is in integer nanoseconds."""
+
+LONGEST: Final = (1 << 31) / 1000
+"""Seconds, some 24 days: no system call waits longer, so that a timeout from here on is no limit."""
+
+MOST: Final = (1 << 31) - 1
+"""The most that a count can be, unless its check says otherwise."""
+
+_NS: Final = 1_000_000_000
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Value = TypeVar("_Value")
+
+_words = reprlib.Repr()
+_words.maxstring = _words.maxother = 60
+
+
+def shown(value: object) -> str:
+    """Give a value as it is shown in messages: its repr, shortened, whatever it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
+        return f"about {'-' if value < 0 else ''}2**{value.bit_length() - 1}"
+    try:
+        return _words.repr(value)
+    except Exception:  # of a repr that fails
+        return f"<{type(value).__name__}>"
+
+
+def refuse(kind: type[Exception], name: str, value: object, expected: str) -> NoReturn:
+    """Raise a TypeError or a ValueError for a parameter, saying what was given and what is expected."""
+    raise kind(f"{name}={shown(value)}: expected {expected}") from None
+
+
+# --- whole numbers ---------------------------------------------------------------------------------------------------
+
+
+def port(value: object, name: str = "port", lowest: Literal[0, 1] = 1) -> int:
+    """Give a port number; 0, which is any free one, only where ``lowest`` is 0."""
+    return _whole(value, name, lowest, 65535, f"a port from {lowest} to 65535")
+
+
+def count(value: object, name: str, lowest: int = 1, highest: int = MOST) -> int:
+    """Give a whole number from ``lowest`` to ``highest``."""
+    return _whole(value, name, lowest, highest, f"a whole number from {_number(lowest)} to {_number(highest)}")
+
+
+def size(value: object, name: str, lowest: int = 1, highest: int = sys.maxsize) -> int:
+    """Give a number of bytes from ``lowest`` to ``highest``."""
+    return _whole(value, name, lowest, highest, f"a number of bytes from {lowest} to {_number(highest)}")
+
+
+def _whole(value: object, name: str, lowest: int, highest: int, expected: str) -> int:
+    if isinstance(value, bool):
+        refuse(TypeError, name, value, expected)
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        refuse(TypeError, name, value, expected)
+    if not lowest <= number <= highest:
+        refuse(ValueError, name, value, expected)
+    return number
+
+
+def _number(value: int) -> str:
+    """Write a limit: powers of two as such, where nobody knows their digits."""
+    if value < 0:
+        return f"-{_number(-value)}"
+    for add, words in ((0, ""), (1, " - 1")):
+        power = value + add
+        if power >= 1 << 31 and not power & (power - 1):
+            return f"2**{power.bit_length() - 1}{words}"
+    return str(value)
+
+
+# --- times, rates and chances ----------------------------------------------------------------------------------------
+
+
+def timeout(value: object, name: str = "timeout", *, zero: bool = False) -> float | None:
+    """Give a limit in seconds, more than 0 (or 0, with ``zero``); None, infinity and what is LONGEST are no limit."""
+    if value is None:
+        return None
+    limit = _seconds(value, name, zero, ", or None for no limit")
+    return None if limit >= LONGEST else limit
+
+
+def nanoseconds(value: object, name: str, *, zero: bool = False) -> int:
+    """Give a limit as `timeout` takes it in integer nanoseconds, at least 1 for one that is not 0; NEVER for none."""
+    if value is None:
+        return NEVER
+    limit = _seconds(value, name, zero, ", or None for no limit")
+    return NEVER if limit >= NEVER / _NS else max(int(limit * _NS), 1 if limit else 0)
+
+
+def seconds(value: object, name: str, *, zero: bool = False) -> float:
+    """Give a time in seconds that does pass: more than 0 (or 0, with ``zero``) and less than LONGEST."""
+    expected = f" and less than {LONGEST:.0f}"
+    pause = _seconds(value, name, zero, expected)
+    if pause >= LONGEST:
+        refuse(ValueError, name, value, _time(zero) + expected)
+    return pause
+
+
+def rate(value: object, name: str, what: str) -> int:
+    """Give how often something may be in nanoseconds from one to the next; 0 for None and infinity, no limit."""
+    if value is None:
+        return 0
+    expected = f"0.001 to 1e9 {what} a second, or None for no limit"
+    often = _float(value, name, expected)
+    if often == float("inf"):
+        return 0
+    if not 0.001 <= often <= 1e9:
+        refuse(ValueError, name, value, expected)
+    return -int(-_NS // often)
+
+
+def chance(value: object, name: str) -> float:
+    """Give a probability, from 0 to 1."""
+    expected = "a chance from 0 to 1"
+    number = _float(value, name, expected)
+    if not 0 <= number <= 1:
+        refuse(ValueError, name, value, expected)
+    return number
+
+
+def _time(zero: bool) -> str:
+    return "seconds from 0 up" if zero else "more than 0 seconds"
+
+
+def _seconds(value: object, name: str, zero: bool, expected: str) -> float:
+    time = _float(value, name, _time(zero) + expected)
+    # In these words, so that what is not a number fails.
+    if not (time > 0 or (zero and time == 0)):
+        refuse(ValueError, name, value, _time(zero) + expected)
+    return time
+
+
+def _float(value: Any, name: str, expected: str) -> float:
+    """Give a number as a float, infinity for one that is too large to be one."""
+    kind = type(value)
+    if kind is bool or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
+        refuse(TypeError, name, value, expected)
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+    except (TypeError, ValueError):  # of an array, say
+        refuse(TypeError, name, value, expected)
+
+
+# --- everything else -------------------------------------------------------------------------------------------------
+
+
+def flag(value: object, name: str) -> bool:
+    """Give True or False; 1 and 0 will do."""
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    refuse(ValueError if isinstance(value, int) else TypeError, name, value, "True or False")
+
+
+def text(value: object, name: str, expected: str = "text") -> str:
+    """Give a str."""
+    if not isinstance(value, str):
+        refuse(TypeError, name, value, expected)
+    return value
+
+
+def host(value: object, name: str = "host", *, empty: bool = False) -> str:
+    """Give a name or an address without the blanks around it; one that no name can be is refused before it is asked.
+
+    With ``empty`` it may be "", every address of this machine.
+    """
+    expected = "a name or an address"
+    bare = text(value, name, f"{expected} as text").strip()
+    if not (bare or (empty and value == "")) or not bare.isprintable():
+        refuse(ValueError, name, value, expected)
+    return bare
+
+
+def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.maxsize) -> bytes:
+    """Give the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them."""
+    try:
+        with memoryview(value) as view:  # type: ignore[arg-type]
+            data = value if isinstance(value, bytes) else view.tobytes()
+    except TypeError:
+        refuse(TypeError, name, value, "bytes")
+    if not lowest <= len(data) <= highest:
+        raise ValueError(
+            f"{name}={shown(value)} of {len(data)} bytes: expected {lowest} to {_number(highest)} bytes"
+        ) from None
+    return data
+
+
+def function(value: _Value, name: str) -> _Value:
+    """Give what can be called."""
+    if not callable(value):
+        refuse(TypeError, name, value, "something to call")
+    return value
+
+
+def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
+    """Give the one of some options, all of one type, that the value is."""
+    known = tuple(options)
+    expected = " or ".join([", ".join(repr(each) for each in known[:-1]), repr(known[-1])])
+    if isinstance(value, bool) or not isinstance(value, type(known[0])):
+        refuse(TypeError, name, value, expected)
+    for each in known:
+        if each == value:
+            return each
+    refuse(ValueError, name, value, expected)
+
+
+def having(value: _Value, name: str, what: str, *methods: str) -> _Value:
+    """Give an object that has some methods; a class, which has them for its objects, is none."""
+    if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in methods):
+        refuse(TypeError, name, value, f"{what}, with {' and '.join(methods)}")
+    return value
+
+
+def codec(value: _Value, name: str = "codec") -> _Value:
+    """Give a codec: anybody's own has to have what `oxisock.Codec` says."""
+    return having(value, name, "a codec", "encode", "decoder")
+
+
+def stream(value: _Value, name: str = "sock") -> _Value:
+    """Give a socket, or what behaves like one."""
+    return having(value, name, "a socket", "fileno", "recv", "send", "setblocking", "close")
+
+
+# --- keywords --------------------------------------------------------------------------------------------------------
 
 
 def unexpected(function: str, given: Iterable[str], known: Iterable[str]) -> None:
