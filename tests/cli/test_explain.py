@@ -25,7 +25,7 @@ def test_explain_a_file_and_the_standard_input(impl: ModuleType, tmp_path: Path)
     [
         (["--codec", "nonsense", "-"], "'nonsense' is none of length, varint"),
         (["--codec", "delimiter:\\q", "-"], "has an escape that Python does not know"),
-        (["--codec", "length:9", "-"], "width=9 is out of range: 1 to 8"),
+        (["--codec", "length:9", "-"], "width=9: expected a number of bytes from 1 to 8"),
         (["--codec", "length:4:big:4", "-"], "is not made of that"),
         (["--codec", "lines", "/no/such/file"], "/no/such/file: No such file or directory"),
         (["-"], "--codec"),

@@ -220,7 +220,7 @@ def test_closing_ends_a_receive_under_way(
 
 def test_bad_timeouts_are_value_errors(impl: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
     for timeout in (-1, float("nan")):
-        with pytest.raises(ValueError, match="neither None nor a number of seconds"):
+        with pytest.raises(ValueError, match="^timeout=.*: expected seconds from 0 up, or None for no limit$"):
             impl.FramedSocket(pair[0], impl.Lines(), timeout=timeout)
     with impl.FramedSocket(pair[0], impl.Lines(), timeout=float("inf")) as framed:
         pair[1].sendall(b"x\n")
@@ -354,7 +354,7 @@ def test_connecting_fails_as_sockets_do(impl: ModuleType) -> None:
     with pytest.raises(socket.gaierror):
         impl.connect("no-such-host.invalid", 80, impl.Lines(), timeout=60.0)
     for port in (0, -1, 65536):
-        with pytest.raises(ValueError, match="out of range: 1 to 65535"):
+        with pytest.raises(ValueError, match="^port=.*: expected a port from 1 to 65535$"):
             impl.connect("127.0.0.1", port, impl.Lines())
     with pytest.raises(TypeError):
         impl.connect("127.0.0.1", "80", impl.Lines())

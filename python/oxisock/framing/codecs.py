@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from operator import index
 from typing import ClassVar, Literal, NoReturn, Protocol, Self, runtime_checkable
 
+from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer, Framer, FramingModule
 from ..errors import FrameError
@@ -139,9 +139,7 @@ class StreamCodec(Bound):
         next frame can be found: codecs with terminators go on after the next terminator, those with lengths after a
         body of up to 16 times the limit; they fail beyond that, and on corruption.
         """
-        if policy not in ("fail", "skip"):
-            raise ValueError(f"policy {policy!r} is neither 'fail' nor 'skip'")
-        return self._framer.decoder(policy == "skip")
+        return self._framer.decoder(arguments.choice(policy, "policy", ("fail", "skip")) == "skip")
 
     def explain(self, data: Buffer) -> str:
         """Draw a stream's bytes with what each part is: header, length, body, terminator, and where a fault is."""
@@ -196,17 +194,6 @@ def _rebuild(codec: str | type[StreamCodec], positional: tuple[object, ...], nam
     return made
 
 
-def whole_number(name: str, value: object, least: int, most: int = sys.maxsize) -> int:
-    """Check a whole number; TypeError for another type, ValueError out of range."""
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None
-    if not least <= number <= most:
-        raise ValueError(f"{name}={number} is out of range: {least} to {most}")
-    return number
-
-
 class LengthPrefix(StreamCodec):
     """Frames that begin with their length in binary.
 
@@ -250,18 +237,17 @@ class LengthPrefix(StreamCodec):
         strip: int | None = None,
         max_frame: int = 16 * MIB,
     ) -> None:
-        width = whole_number("width", width, 1, 8)
-        if byteorder not in ("big", "little"):
-            raise ValueError(f"byteorder={byteorder!r} is neither 'big' nor 'little'")
-        offset = whole_number("offset", offset, 0)
-        max_frame = whole_number("max_frame", max_frame, 1)
-        adjustment = whole_number("adjustment", adjustment, -(1 << 63), (1 << 63) - 1)
+        width = arguments.size(width, "width", 1, 8)
+        byteorder = arguments.choice(byteorder, "byteorder", ("big", "little"))
+        offset = arguments.size(offset, "offset", 0)
+        max_frame = arguments.size(max_frame, "max_frame")
+        adjustment = arguments.count(adjustment, "adjustment", -(1 << 63), (1 << 63) - 1)
         header = offset + width
         if header + max_frame > sys.maxsize:
             raise ValueError(f"offset={offset} and max_frame={max_frame} make frames of more than {sys.maxsize} bytes")
         least = 0
         if strip is not None:
-            strip = whole_number("strip", strip, 0)
+            strip = arguments.size(strip, "strip", 0)
             if offset < strip < header:
                 raise ValueError(f"strip={strip} ends within the length field, which is bytes {offset} to {header - 1}")
             least = max(0, strip - header)
@@ -271,7 +257,7 @@ class LengthPrefix(StreamCodec):
             raise ValueError(f"adjustment={adjustment} leaves no legal length to a field of {width} bytes")
         self._set(
             width=width,
-            byteorder=str(byteorder),
+            byteorder=byteorder,
             offset=offset,
             adjustment=adjustment,
             strip=strip,
@@ -292,7 +278,7 @@ class _Limited(StreamCodec):
     max_frame: int
 
     def __init__(self, *, max_frame: int = 16 * MIB) -> None:
-        self._set(max_frame=whole_number("max_frame", max_frame, 1))
+        self._set(max_frame=arguments.size(max_frame, "max_frame"))
 
 
 class Varint(_Limited):
@@ -340,7 +326,7 @@ class Fixed(StreamCodec):
     size: int
 
     def __init__(self, size: int) -> None:
-        self._set(size=whole_number("size", size, 1))
+        self._set(size=arguments.size(size, "size"))
 
     @property
     def max_frame(self) -> int:
@@ -372,14 +358,9 @@ class Delimiter(StreamCodec):
     max_frame: int
 
     def __init__(self, *delimiters: bytes, keep: bool = False, eof_frame: bool = False, max_frame: int = MIB) -> None:
-        for delimiter in delimiters:
-            if not isinstance(delimiter, bytes | bytearray | memoryview):
-                raise TypeError(f"a delimiter must be bytes, not {type(delimiter).__name__}")
-        delimiters = tuple(bytes(delimiter) for delimiter in delimiters)
+        delimiters = tuple(arguments.bytes_like(delimiter, "delimiters", 1) for delimiter in delimiters)
         if not delimiters:
-            raise ValueError("at least one delimiter is needed")
-        if b"" in delimiters:
-            raise ValueError("an empty delimiter ends nothing")
+            arguments.refuse(ValueError, "delimiters", delimiters, "at least one")
         for outer in delimiters:
             for inner in delimiters:
                 # The inner one would always match first; as a suffix it ends where the outer one does.
@@ -387,9 +368,9 @@ class Delimiter(StreamCodec):
                     raise ValueError(f"the delimiter {outer!r} contains {inner!r} and so never matches")
         self._set(
             delimiters=delimiters,
-            keep=bool(keep),
-            eof_frame=bool(eof_frame),
-            max_frame=whole_number("max_frame", max_frame, 1),
+            keep=arguments.flag(keep, "keep"),
+            eof_frame=arguments.flag(eof_frame, "eof_frame"),
+            max_frame=arguments.size(max_frame, "max_frame"),
         )
 
     def _arguments(self) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -416,7 +397,11 @@ class Lines(StreamCodec):
     max_frame: int
 
     def __init__(self, *, keep: bool = False, eof_frame: bool = False, max_frame: int = MIB) -> None:
-        self._set(keep=bool(keep), eof_frame=bool(eof_frame), max_frame=whole_number("max_frame", max_frame, 1))
+        self._set(
+            keep=arguments.flag(keep, "keep"),
+            eof_frame=arguments.flag(eof_frame, "eof_frame"),
+            max_frame=arguments.size(max_frame, "max_frame"),
+        )
 
     def _framer_of(self, engine: FramingModule) -> Framer:
         return engine.lines_framer(self.keep, self.eof_frame, self.max_frame)

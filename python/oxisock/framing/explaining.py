@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from .. import arguments
 from ..engines.framing import Buffer
 from ..errors import FrameError
 from .codecs import (
@@ -37,8 +38,7 @@ def explain(codec: StreamCodec, data: Buffer) -> str:
 
     A line has the offset, the bytes in hexadecimal and as text, and what they are. Long parts are shortened.
     """
-    with memoryview(data) as view:
-        stream = view.tobytes()
+    stream = arguments.bytes_like(data, "data")
     fault: FrameError | None = None
     try:
         frames = codec.decode(stream)

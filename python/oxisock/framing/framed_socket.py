@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import select
 import socket
@@ -17,6 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer
 from ..errors import FrameError
@@ -41,8 +41,8 @@ class FramedSocket(Bound):
 
     def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
         self.settimeout(timeout)
-        self._sock = sock
-        self.codec = codec
+        self._sock = arguments.stream(sock)
+        self.codec = arguments.codec(codec)
         if isinstance(codec, StreamCodec):
             framer = codec._framer_of(self._engine.framing)
             self._decoder: StreamDecoder = framer.decoder(False)
@@ -72,11 +72,8 @@ class FramedSocket(Bound):
         Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
         and whatever OSError the last address gave.
         """
-        _check_timeout(timeout)
-        if not isinstance(port, int) or isinstance(port, bool):
-            raise TypeError(f"a port must be a whole number, not {type(port).__name__}")
-        if not 1 <= port <= 65535:
-            raise ValueError(f"port {port} is out of range: 1 to 65535")
+        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
+        arguments.codec(codec)
         deadline = _Deadline(timeout)
         failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
         for address in host_addresses(host, timeout=timeout):
@@ -112,7 +109,7 @@ class FramedSocket(Bound):
 
     def settimeout(self, timeout: float | None) -> None:
         """Set the deadline of each call in seconds, 0 and up; None for no limit. ValueError for another number."""
-        self._timeout = _check_timeout(timeout)
+        self._timeout = arguments.timeout(timeout, zero=True)
 
     def send(self, payload: Buffer) -> None:
         """Frame a payload and send all of it.
@@ -263,12 +260,6 @@ class _Deadline:
     def passed(self) -> bool:
         """Whether no time is left."""
         return self._at is not None and time.monotonic() >= self._at
-
-
-def _check_timeout(timeout: float | None) -> float | None:
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r} is neither None nor a number of seconds from 0 up")
-    return None if timeout == math.inf else timeout
 
 
 def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:

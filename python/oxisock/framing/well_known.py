@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from .. import arguments
 from ..engines.binding import Functions
 from .codecs import KIB, MIB, Delimiter, LengthPrefix, MultiprocessingPrefix, OctetCounted
 
@@ -13,9 +14,9 @@ class Presets(Functions):
 
     def erlang(self, n: Literal[1, 2, 4], *, max_frame: int = 16 * MIB) -> LengthPrefix:
         """Erlang's ``{packet, n}``: a big-endian length of ``n`` = 1, 2 or 4 bytes; ValueError for another ``n``."""
-        if n not in (1, 2, 4):
-            raise ValueError(f"n={n!r} is no packet type of Erlang: 1, 2 or 4")
-        codec: LengthPrefix = self._engine.names.LengthPrefix(n, max_frame=min(max_frame, (1 << 8 * n) - 1))
+        width = arguments.choice(n, "n", (1, 2, 4))
+        longest = min(arguments.size(max_frame, "max_frame"), (1 << 8 * width) - 1)
+        codec: LengthPrefix = self._engine.names.LengthPrefix(width, max_frame=longest)
         return codec
 
     def dns_tcp(self) -> LengthPrefix:
