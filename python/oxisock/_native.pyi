@@ -9,10 +9,10 @@ from .engines.chat import HubClose, HubEvent, HubMember, HubPlan
 from .engines.framing import Buffer
 from .engines.framing import Framer as _AnyFramer
 from .engines.scanning import EventTuple, OutcomeTuple, ScanPlan, TallyTuple
-from .engines.serving import Counters, FaultPlan, Item, Reply, ServerPlan
+from .engines.serving import FaultPlan, Item, Reply, ServerPlan
 from .engines.udp import UdpPlan, UdpTally
 from .load.plan import Figures, LoadPlan
-from .types import Datagram, Peer, SkippedFrame
+from .types import Datagram, Peer, ServerStats, SkippedFrame
 
 __all__ = [
     "VERSION",
@@ -168,7 +168,7 @@ def message_reactor(listener: int, plan: ServerPlan, framer: _AnyFramer | None) 
 class ReactorRun:
     def begin_stop(self, drain: int) -> None: ...
     def outcome(self) -> tuple[int, int]: ...
-    def counters(self) -> Counters: ...
+    def counters(self) -> ServerStats: ...
     def forked(self) -> None: ...
     def abandon(self) -> None: ...
 

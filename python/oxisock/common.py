@@ -18,7 +18,7 @@ from .scanning.services import service_name as service_name
 from .scanning.specs import parse_ports as parse_ports
 from .scanning.specs import parse_targets as parse_targets
 from .scanning.targets import Targets as Targets
-from .serving.servers import Faults as Faults
+from .serving.echo import Faults as Faults
 from .serving.thread_connection import ThreadConnection as ThreadConnection
 from .types import Datagram as Datagram
 from .types import Peer as Peer

@@ -11,7 +11,8 @@ from .framing import codecs as _codecs
 from .framing import framed_socket as _framed_socket
 from .framing.well_known import Presets as _Presets
 from .scanning.calls import Scanner as _Scanner
-from .serving import servers as _servers
+from .serving import echo as _echo
+from .serving import messages as _messages
 from .serving import threaded as _threaded
 from .serving.requests import Requests as _Requests
 from .udp import servers as _udp
@@ -68,10 +69,10 @@ presets = _Presets.of(_engine)
 # --- servers and clients -------------------------------------------------------------------------------------------
 
 
-class EchoServer(_servers.EchoServer, engine=_engine): ...
+class EchoServer(_echo.EchoServer, engine=_engine): ...
 
 
-class MessageServer(_servers.MessageServer, engine=_engine): ...
+class MessageServer(_messages.MessageServer, engine=_engine): ...
 
 
 class ThreadedServer(_threaded.ThreadedServer, engine=_engine): ...

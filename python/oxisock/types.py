@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Answer = TypeVar("Answer", bound="bytes | Exception | None")
+"""What the list of a batch handler may hold, so that a ``list[bytes]`` is one too."""
 
 
 class Peer(NamedTuple):

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyType};
 
 use super::buffer::{bytes_of, list_of};
 use super::framing::{Framer, frame_error};
@@ -47,9 +47,9 @@ impl ReactorRun {
         self.control.outcome()
     }
 
-    /// Give the fields of `ServerStats`.
-    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, fields(self.control.stats()))
+    /// Give the counters, as Python's `ServerStats`.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        named(py, self.control.stats())
     }
 
     /// From now on, shut sockets down before closing them.
@@ -63,23 +63,22 @@ impl ReactorRun {
     }
 }
 
-/// The fields of Python's `ServerStats`, in their order; the last two belong to UDP.
-fn fields(stats: Stats) -> [u64; 13] {
-    [
-        stats.accepted,
-        stats.active,
-        stats.closed,
-        stats.shed,
-        stats.rejected,
-        stats.messages,
-        stats.bytes_in,
-        stats.bytes_out,
-        stats.handler_errors,
-        stats.frame_errors,
-        stats.timeouts,
-        0,
-        0,
-    ]
+/// Python's `ServerStats`; the counters that belong to UDP stay 0.
+fn named(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyAny>> {
+    static STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let fields = PyDict::new(py);
+    fields.set_item("accepted", stats.accepted)?;
+    fields.set_item("active", stats.active)?;
+    fields.set_item("closed", stats.closed)?;
+    fields.set_item("shed", stats.shed)?;
+    fields.set_item("rejected", stats.rejected)?;
+    fields.set_item("messages", stats.messages)?;
+    fields.set_item("bytes_in", stats.bytes_in)?;
+    fields.set_item("bytes_out", stats.bytes_out)?;
+    fields.set_item("handler_errors", stats.handler_errors)?;
+    fields.set_item("frame_errors", stats.frame_errors)?;
+    fields.set_item("timeouts", stats.timeouts)?;
+    STATS.import(py, "oxisock.types", "ServerStats")?.call((), Some(&fields))
 }
 
 /// Python's `ServerPlan`.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import queue
+from collections.abc import Callable, Sequence
 from typing import assert_type
 
 import oxisock
@@ -79,11 +80,68 @@ def serving() -> None:
     with oxisock.EchoServer("::1", faults=oxisock.Faults(cut=1)).start() as echo:
         assert_type(oxisock.tcp_request(*echo.address, b"x", codec=oxisock.Varint()), bytes)
 
-    def reply(datagram: oxisock.Datagram) -> bytes:
-        return datagram.data
-
     with oxisock.UdpServer(reply, max_datagram=512) as udp:
         assert_type(oxisock.udp_request(udp.address.host, udp.address.port, b"x", retries=2), bytes)
+
+
+def reply(datagram: oxisock.Datagram) -> bytes:
+    return datagram.data
+
+
+def answer_none(messages: list[tuple[bytes, oxisock.Peer]]) -> list[None]:
+    return [None for _ in messages]
+
+
+def answer_all(messages: list[tuple[bytes, oxisock.Peer]]) -> list[bytes]:
+    return [message for message, _ in messages]
+
+
+def answer_some(messages: Sequence[tuple[bytes, tuple[str, int]]]) -> list[bytes | ValueError | None]:
+    return [message or None for message, _ in messages]
+
+
+def reply_all(datagrams: list[oxisock.Datagram]) -> list[bytes | None]:
+    return [datagram.data for datagram in datagrams]
+
+
+def converse(conn: oxisock.ThreadConnection, peer: oxisock.Peer) -> None:
+    conn.sendall(b"hello")
+    for message in conn.frames(oxisock.Lines()):
+        conn.send_frame(message, oxisock.Lines())
+
+
+def told(event: oxisock.ChatEvent) -> None:
+    print(event.kind, event.nick)
+
+
+class Counting:
+    """A handler with a memory."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, message: bytes, peer: tuple[str, int]) -> bytes:
+        self.count += 1
+        return b"%d" % self.count
+
+
+def handlers(calls: queue.SimpleQueue[oxisock.ChatEvent]) -> None:
+    oxisock.MessageServer(Counting())
+    oxisock.MessageServer(Counting().__call__, batch=False, nodelay=False, dual_stack=True)
+    oxisock.MessageServer(lambda message, peer: message if peer.port else None)
+    oxisock.MessageServer(lambda message, *_: message.upper())
+    oxisock.MessageServer(answer_all, batch=True, idle_timeout=None)
+    oxisock.MessageServer(answer_some, batch=True)
+    oxisock.MessageServer(answer_none, batch=True)
+    oxisock.MessageServer(lambda messages: [message for message, _ in messages], batch=True)
+    oxisock.UdpServer(lambda datagram: datagram.data)
+    oxisock.UdpServer(reply_all, batch=True, reuse_port=True)
+    oxisock.UdpServer(lambda datagrams: [datagram.data for datagram in datagrams], batch=True)
+    oxisock.ThreadedServer(converse, backlog=5, keepalive=True)
+    oxisock.ThreadedServer(lambda conn, peer: conn.sendall(b"hello"), max_buffered=1 << 16)
+    oxisock.ChatServer(on_event=told, slow_policy="drop", history=20)
+    oxisock.ChatServer(on_event=calls.put)
+    oxisock.EchoServer(workers=2, write_timeout=1, reuse_port=True)
 
 
 async def talk(stream: aio.FramedStream, peer: oxisock.Peer) -> None:

@@ -12,7 +12,7 @@ from ..sockets import listening as binding
 from .stream import FramedStream, Framing
 
 if TYPE_CHECKING:
-    from ..serving.servers import Limits
+    from ..serving.limits import Limits
     from ..types import Peer
 
 _LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
@@ -38,7 +38,7 @@ class ServedStream(FramedStream):
         super().__init__(framing)
         self._limits = limits
         self._tally = tally
-        self._most_unread = limits.plan.max_buffered
+        self._most_unread = limits.max_buffered
         self._last = self._loop.time()  # when the last message came, or the handler had done with it
         self._handling = False
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -51,7 +51,7 @@ class ServedStream(FramedStream):
     def begin(self, peer: Peer) -> None:
         """Take note that the connection is there."""
         self._peer = peer
-        self._transport.set_write_buffer_limits(self._limits.plan.max_buffered)
+        self._transport.set_write_buffer_limits(self._limits.max_buffered)
 
     def begun(self) -> bool:
         """Say whether the connection is there."""

@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
+from ..arguments import spelled_out
 from ..engines.binding import Engine, Functions, engine
 from ..engines.selection import Impl
 from ..framing.codecs import Codec
@@ -20,6 +21,7 @@ from ..scanning.report import ScanReport
 from ..scanning.running import Scan
 from ..scanning.services import port_span
 from ..scanning.specs import PortSpec, TargetSpec
+from ..serving.limits import LimitKeywords, Limits
 from ..serving.requests import check_connect, no_answer
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
@@ -115,6 +117,7 @@ class Aio(Functions):
         check_connect(port, timeout)
         return OpenFramed(host, port, Framing(self._lines if codec is None else codec, self._engine.framing), timeout)
 
+    @spelled_out(Limits)
     def start_server(
         self,
         handler: Handler,
@@ -123,7 +126,7 @@ class Aio(Functions):
         *,
         codec: Codec | None = None,
         sock: socket.socket | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitKeywords],
     ) -> FramedServer:
         """Listen, and call a coroutine for each connection.
 

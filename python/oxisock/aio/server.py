@@ -10,7 +10,7 @@ import socket
 import time
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import FrameType, TracebackType
@@ -21,7 +21,7 @@ from ..errors import FrameError
 from ..serving import log as server_log
 from ..serving.background import in_thread
 from ..serving.lifecycle import check_drain, heeding_signals
-from ..serving.servers import Limits
+from ..serving.limits import Limits
 from ..sockets import listening as binding
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
@@ -52,7 +52,7 @@ class FramedServer:
         host: str,
         port: int,
         sock: socket.socket | None,
-        limits: dict[str, Any],
+        limits: Mapping[str, Any],
     ) -> None:
         if not callable(handler):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")
@@ -62,7 +62,7 @@ class FramedServer:
         self._host = host
         self._port = binding.check_port(port)
         self._sock = sock
-        self._limits = Limits(**limits)
+        self._limits = Limits.of("start_server", limits)
         self._starting = False
         self._core: _Core | None = None
         self._address: Peer | None = None
@@ -201,6 +201,7 @@ class _Core:
         self._handler = handler
         self._framing = framing
         self._limits = limits
+        self._plan = limits.plan()
         self._streams: dict[asyncio.Task[None], ServedStream] = {}
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
@@ -257,7 +258,7 @@ class _Core:
         # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
         try:
             while True:
-                room = self._limits.plan.max_connections - len(self._streams)
+                room = self._plan.max_connections - len(self._streams)
                 if room > 0 and self.loop.time() >= self._again:
                     self.loop.add_reader(self._listener, self._knocked)
                 await self._changed.wait()
@@ -271,7 +272,7 @@ class _Core:
             self._spare.close()
 
     def _knocked(self) -> None:
-        room = self._limits.plan.max_connections - len(self._streams)
+        room = self._plan.max_connections - len(self._streams)
         for _ in range(min(room, _ACCEPT_BATCH)):
             try:
                 sock, address = self._listener.accept()
@@ -288,13 +289,12 @@ class _Core:
                     self.loop.remove_reader(self._listener)
                 return
             self._take(sock, Peer(address[0], address[1]))
-        if len(self._streams) >= self._limits.plan.max_connections:
+        if len(self._streams) >= self._plan.max_connections:
             self.loop.remove_reader(self._listener)
 
     def _take(self, sock: socket.socket, peer: Peer) -> None:
-        plan = self._limits.plan
         sock.setblocking(False)
-        binding.prepare(sock, plan.nodelay, plan.keepalive)
+        binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
         stream = ServedStream(self._framing, self._limits, self)
         self._accepted += 1
         task = self.loop.create_task(self._serve(sock, stream, peer))
@@ -316,7 +316,7 @@ class _Core:
         except BaseException:
             sock.close()
             raise
-        if not self._limits.plan.nodelay:
+        if not self._plan.nodelay:
             with suppress(OSError):  # the loop has switched it on
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         try:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from ..engines.chat import HubPlan
 from ..serving import log as server_log
 from ..serving.lifecycle import drain_nanoseconds
-from ..serving.servers import StreamServer, nanoseconds, positive
-from ..types import Peer, ServerStats
+from ..serving.limits import LimitKeywords, StreamServer, nanoseconds, positive
+from ..types import Peer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
     from ..engines.chat import ChatRun
+    from ..types import ServerStats
 
 _UNLIMITED = 2**31 - 1
 # Connections beyond the members: those who are on their way out.
@@ -37,6 +38,10 @@ class ChatEvent(NamedTuple):
     kind: str
     nick: str
     text: str
+
+
+EventHandler: TypeAlias = Callable[[ChatEvent], None]
+"""``on_event(event)``: a plain function, whose result is ignored."""
 
 
 class ChatMember(NamedTuple):
@@ -76,7 +81,7 @@ class ChatServer(StreamServer):
         burst: int = 20,
         idle_timeout: float | None = 600.0,
         echo: bool = True,
-        on_event: Callable[[ChatEvent], object] | None = None,
+        on_event: EventHandler | None = None,
         backlog: int = 1024,
         reuse_port: bool = False,
         keepalive: bool = False,
@@ -109,7 +114,7 @@ class ChatServer(StreamServer):
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         # What is slow, and what is idle, the hub decides; the connections only carry.
-        limits = {
+        limits: LimitKeywords = {
             "backlog": backlog,
             "max_connections": min(positive("max_clients", max_clients) + _PARTING, _UNLIMITED),
             "idle_timeout": None,
@@ -171,7 +176,7 @@ class ChatServer(StreamServer):
 
     def _launch(self) -> tuple[_ChatRunning, Peer]:
         listener, address = self._listen()
-        run = self._engine.chat.start_chat(listener.detach(), self._limits.plan, self._plan)
+        run = self._engine.chat.start_chat(listener.detach(), self._limits.plan(), self._plan)
         return _ChatRunning(run, self._on_event), address
 
     def _chat_running(self) -> _ChatRunning | None:
@@ -184,7 +189,7 @@ class ChatServer(StreamServer):
 class _ChatRunning:
     """An engine's chat server and the thread that calls ``on_event``, as the lifecycle wants them."""
 
-    def __init__(self, run: ChatRun, on_event: Callable[[ChatEvent], object] | None) -> None:
+    def __init__(self, run: ChatRun, on_event: EventHandler | None) -> None:
         self.run = run
         self._epoch = time.time_ns() - run.now()
         self._on_event = on_event
@@ -217,7 +222,7 @@ class _ChatRunning:
 
     def stats(self) -> ServerStats:
         """Give the counters."""
-        return ServerStats(*self.run.counters())._replace(handler_errors=self._handler_errors)
+        return self.run.counters()._replace(handler_errors=self._handler_errors)
 
     def inside(self) -> bool:
         """Say whether the calling thread is in ``on_event``."""

@@ -105,7 +105,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_echo(args: argparse.Namespace) -> int:
-    from ..serving.servers import Faults
+    from ..serving.echo import Faults
 
     faults = Faults(args.cut, args.delay, args.reset_after, args.drop, args.seed)
     server = face(args.impl).EchoServer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from ..types import Peer
+    from ..types import Peer, ServerStats
     from .framing import Framer
 
 
@@ -32,9 +32,6 @@ class FaultPlan(NamedTuple):
 
 NEVER = 2**63 - 1
 """A time that does not come; as a limit, no limit."""
-
-Counters: TypeAlias = "tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]"
-"""The fields of ServerStats, in their order."""
 
 
 class ConnectionMachine(Protocol):
@@ -74,7 +71,7 @@ class ReactorRun(Protocol):
     def outcome(self) -> tuple[int, int]:
         """Give the connections drained and aborted by the stop."""
 
-    def counters(self) -> Counters:
+    def counters(self) -> ServerStats:
         """Give the counters."""
 
     def forked(self) -> None:

@@ -1,7 +1,8 @@
 """Serving TCP.
 
 - ``lifecycle``: what starting, stopping, forking and dropping mean for every server; ``log``: what servers tell.
-- ``servers``: limits, the echo and the message server; ``threads``: who leads, and calls the handlers.
+- ``limits``: those of every TCP server, and what they share; ``echo``: the echo server.
+- ``messages``: the message server, and who calls its handler; ``threads``: who leads, and so polls.
 - ``threaded``: a thread for each connection, which is a ``thread_connection``.
 - ``requests``: one question, one answer; ``background``: blocking work for asyncio.
 """

@@ -8,20 +8,20 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias, Unpack
 
+from ..arguments import spelled_out
 from ..errors import FrameError
 from ..sockets import listening as binding
 from ..types import Peer, ServerStats
 from . import log as server_log
-from .servers import StreamServer
+from .limits import LimitKeywords, Limits, StreamServer
 from .thread_connection import Counters, ThreadConnection
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .servers import Limits
+ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
+"""``handler(conn, peer)``: one conversation, by a plain function; its result is ignored."""
 
 _LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
 _LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
@@ -32,14 +32,15 @@ _BACK_OFF = 0.05  # seconds before accepting again when there is no descriptor e
 class ThreadedServer(StreamServer):
     """Calls a handler for each connection, in a thread of its own. The same class in both engines."""
 
+    @spelled_out(Limits)
     def __init__(
         self,
-        handler: Callable[[ThreadConnection, Peer], Any],
+        handler: ThreadHandler,
         host: str = "127.0.0.1",
         port: int = 0,
         *,
         sock: socket.socket | None = None,
-        **limits: Any,
+        **limits: Unpack[LimitKeywords],
     ) -> None:
         """Say what to do with connections, where to listen, and within which limits; ``start`` does it.
 
@@ -68,10 +69,11 @@ class ThreadedServer(StreamServer):
 class _Threads:
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
-    def __init__(self, listener: socket.socket, handler: Callable[..., Any], limits: Limits) -> None:
+    def __init__(self, listener: socket.socket, handler: ThreadHandler, limits: Limits) -> None:
         self._listener = listener
         self._handler = handler
         self._limits = limits
+        self._plan = limits.plan()
         self._counters = Counters()
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, ThreadConnection] = {}
@@ -138,7 +140,7 @@ class _Threads:
                 now = time.monotonic()
                 if self._stop_at is not None:
                     break
-                wanted = len(self._connections) < self._limits.plan.max_connections and now >= again
+                wanted = len(self._connections) < self._plan.max_connections and now >= again
                 if wanted and not listening:
                     selector.register(self._listener, selectors.EVENT_READ)
                 elif listening and not wanted:
@@ -169,8 +171,7 @@ class _Threads:
                 self._counters.add(shed=1)
                 return True
             return False
-        plan = self._limits.plan
-        binding.prepare(sock, plan.nodelay, plan.keepalive)
+        binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
         peer = Peer(address[0], address[1])
         conn = ThreadConnection(sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters)
         thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer.port}", daemon=True)

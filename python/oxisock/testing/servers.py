@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Unpack
 
 import oxisock
 
 from ..scanning.specs import PortSpec, parse_ports
+from ..serving.echo import FaultKeywords
 from ..types import PortState
 
 
 class FaultyServer(oxisock.EchoServer):
     """An echo server with faults; called, it starts another one with other faults, which is stopped with it."""
 
-    def __init__(self, **faults: Any) -> None:
+    def __init__(self, **faults: Unpack[FaultKeywords]) -> None:
         """``faults`` are the fields of ``oxisock.Faults``."""
         super().__init__(faults=oxisock.Faults(**faults))
         self._others = ExitStack()
 
-    def __call__(self, **faults: Any) -> oxisock.EchoServer:
+    def __call__(self, **faults: Unpack[FaultKeywords]) -> oxisock.EchoServer:
         """Start an echo server with these faults."""
         return self._others.enter_context(oxisock.EchoServer(faults=oxisock.Faults(**faults)))
 

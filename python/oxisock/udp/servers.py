@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias, overload
 
 from ..engines.udp import UdpPlan
 from ..serving.lifecycle import Server
 from ..sockets import listening as binding
+from ..types import Answer, Datagram, Peer
 from .handling import Echoing, Handling
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+DatagramHandler: TypeAlias = Callable[[Datagram], "bytes | None"]
+"""``handler(datagram)`` gives the reply, or None for none."""
 
-    from ..types import Peer
+DatagramBatchHandler: TypeAlias = Callable[[list[Datagram]], list[Answer]]
+"""``handler([datagram, ...])`` gives a list as long, of bytes, None or an Exception."""
 
 _LONGEST = 65_527  # bytes of a datagram over IPv6, and 20 less over IPv4
 # Bursts wait in the system while a handler runs; its own default holds some 270 small datagrams.
@@ -60,9 +63,35 @@ class _UdpBase(Server):
 class UdpServer(_UdpBase):
     """Calls a handler for every datagram, and sends what it returns to where the datagram came from."""
 
+    @overload
     def __init__(
         self,
-        handler: Callable[..., Any],
+        handler: DatagramHandler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        batch: Literal[False] = False,
+        max_datagram: int = 65535,
+        reuse_port: bool = False,
+        answer_low_ports: bool = False,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        handler: DatagramBatchHandler[Answer],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        batch: Literal[True],
+        max_datagram: int = 65535,
+        reuse_port: bool = False,
+        answer_low_ports: bool = False,
+    ) -> None: ...
+    def __init__(
+        self,
+        handler: DatagramHandler | DatagramBatchHandler[Answer],
         host: str = "127.0.0.1",
         port: int = 0,
         *,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...engines.serving import NEVER, FaultPlan, ServerPlan
 from ...sockets.listening import prepare, still_sending
+from ...types import ServerStats
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
 from .door import Door
 from .lingering import Lingering
@@ -25,7 +26,6 @@ from .lingering import Lingering
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...engines.serving import Counters
     from ...types import Peer
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -150,24 +150,22 @@ class Reactor:
         drained = sum(r.drained for r in self.group)
         return drained, stopped - drained
 
-    def counters(self) -> Counters:
+    def counters(self) -> ServerStats:
         """Give the counters of the whole group."""
         closed = sum(r.closed for r in self.group)  # before accepted, so that active is never negative
         accepted = self.group[0].accepted
-        return (
-            accepted,
-            accepted - closed,
-            closed,
-            0 if self.group[0]._door is None else self.group[0]._door.shed,
-            self.group[0].rejected,
-            sum(r.messages for r in self.group),
-            sum(r.bytes_in for r in self.group),
-            sum(r.bytes_out for r in self.group),
-            sum(r.handler_errors for r in self.group),
-            sum(r.frame_errors for r in self.group),
-            sum(r.timeouts for r in self.group),
-            0,
-            0,
+        return ServerStats(
+            accepted=accepted,
+            active=accepted - closed,
+            closed=closed,
+            shed=0 if self.group[0]._door is None else self.group[0]._door.shed,
+            rejected=self.group[0].rejected,
+            messages=sum(r.messages for r in self.group),
+            bytes_in=sum(r.bytes_in for r in self.group),
+            bytes_out=sum(r.bytes_out for r in self.group),
+            handler_errors=sum(r.handler_errors for r in self.group),
+            frame_errors=sum(r.frame_errors for r in self.group),
+            timeouts=sum(r.timeouts for r in self.group),
         )
 
     def count_errors(self, handler: int, frame: int) -> None:

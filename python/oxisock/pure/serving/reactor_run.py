@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...engines.serving import Counters
+    from ...types import ServerStats
     from .reactor import Reactor
 
 
@@ -26,7 +26,7 @@ class ReactorRun:
         """Give the connections drained and aborted by the stop."""
         return self._reactors[0].outcome()
 
-    def counters(self) -> Counters:
+    def counters(self) -> ServerStats:
         """Give the counters."""
         return self._reactors[0].counters()
 

@@ -1,0 +1,116 @@
+"""The echo server: every byte comes back, or, on purpose, does not."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+
+from ..arguments import spelled_out
+from ..engines.serving import NEVER, FaultPlan
+from .lifecycle import drain_nanoseconds
+from .limits import LimitKeywords, Limits, StreamServer, nanoseconds, positive
+
+if TYPE_CHECKING:
+    from ..engines.serving import EchoRun
+    from ..types import Peer
+
+
+class FaultKeywords(TypedDict, total=False):
+    """The faults by name and type, for ``**faults: Unpack[FaultKeywords]``; ``Faults`` says what they mean."""
+
+    cut: int | None
+    delay: float
+    reset_after: int | None
+    drop: float
+    seed: int
+
+
+class Faults(NamedTuple):
+    """Misbehaviour on purpose, to see whether a client's framing and timeouts hold.
+
+    Attributes:
+        cut: the most bytes of one write, 1 and up; None: as many as go.
+        delay: the seconds before each write.
+        reset_after: the bytes after which a connection is reset; None: never.
+        drop: the chance, from 0 to 1, that a piece that arrived is swallowed and never answered.
+        seed: where those chances start; the same seed drops the same pieces.
+    """
+
+    cut: int | None = None
+    delay: float = 0.0
+    reset_after: int | None = None
+    drop: float = 0.0
+    seed: int = 0
+
+
+class EchoServer(StreamServer):
+    """Sends back every byte it gets; a half-closed connection gets the rest and is closed."""
+
+    @spelled_out(Limits)
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        workers: int = 1,
+        faults: Faults | None = None,
+        **limits: Unpack[LimitKeywords],
+    ) -> None:
+        """Say where to listen, and within which limits; ``start`` does it.
+
+        Arguments:
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            workers: how many threads share the connections.
+            faults: how to misbehave on purpose.
+            **limits: those of ``serving.limits.Limits``.
+
+        Raises ValueError for what makes no sense; errors of binding come from ``start``.
+        """
+        super().__init__(host, port, sock, limits)
+        self._workers = positive("workers", workers)
+        self._faults = None if faults is None else _fault_plan(faults)
+
+    def _launch(self) -> tuple[_EchoRunning, Peer]:
+        listener, address = self._listen()
+        run = self._engine.serving.start_echo(listener.detach(), self._limits.plan(), self._workers, self._faults)
+        return _EchoRunning(run), address
+
+
+class _EchoRunning:
+    """An engine's echo server, as the lifecycle wants it."""
+
+    def __init__(self, run: EchoRun) -> None:
+        self._run = run
+        self.wait = run.wait
+        self.stats = run.counters
+        self.forked = run.forked
+        self.abandon = run.abandon
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening, and end within ``drain`` seconds."""
+        self._run.begin_stop(drain_nanoseconds(drain))
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the connections drained and aborted by the stop; there are no handlers."""
+        return (*self._run.outcome(), 0)
+
+    def inside(self) -> bool:
+        """No Python runs in an echo server."""
+        return False
+
+
+def _fault_plan(faults: Faults) -> FaultPlan:
+    if not 0.0 <= faults.drop <= 1.0:
+        raise ValueError(f"drop must be from 0 to 1, not {faults.drop!r}")
+    if faults.delay < 0:
+        raise ValueError(f"delay must not be negative, as {faults.delay!r} is")
+    return FaultPlan(
+        cut=0 if faults.cut is None else positive("cut", faults.cut),
+        delay=nanoseconds("delay", faults.delay) if faults.delay else 0,
+        reset_after=NEVER if faults.reset_after is None else positive("reset_after", faults.reset_after),
+        drop=int(faults.drop * 2**32),
+        seed=faults.seed & (2**64 - 1),
+    )

@@ -1,0 +1,123 @@
+"""The limits that every TCP server takes, and what a server is that listens within them."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
+
+from ..arguments import unexpected
+from ..engines.serving import NEVER, ServerPlan
+from ..sockets import listening as binding
+from ..types import Peer
+from .lifecycle import Server
+
+
+class LimitKeywords(TypedDict, total=False):
+    """The limits by name and type, for ``**limits: Unpack[LimitKeywords]``; ``Limits`` says what they mean."""
+
+    backlog: int
+    max_connections: int
+    idle_timeout: float | None
+    write_timeout: float | None
+    max_buffered: int
+    reuse_port: bool
+    nodelay: bool
+    keepalive: bool
+    dual_stack: bool
+
+
+class Limits(NamedTuple):
+    """The limits that every TCP server takes, by keyword.
+
+    Attributes:
+        backlog: the most newcomers that wait to be accepted; the system may allow fewer.
+        max_connections: the most connections at once; more wait in the backlog.
+        idle_timeout: seconds since the last complete message (EchoServer: byte) after which a connection is closed;
+            None: never.
+        write_timeout: seconds without progress of a peer that does not read, after which it is reset; None: never.
+        max_buffered: bytes on their way to one peer past which nothing more is read from it.
+        reuse_port: share the port with other processes that say so too (SO_REUSEPORT).
+        nodelay: send small answers at once (TCP_NODELAY).
+        keepalive: let the system look whether silent peers are still there (SO_KEEPALIVE).
+        dual_stack: with an IPv6 address such as "::", take IPv4 too.
+    """
+
+    backlog: int = 1024
+    max_connections: int = 10_000
+    idle_timeout: float | None = 300.0
+    write_timeout: float | None = 30.0
+    max_buffered: int = 1 << 20
+    reuse_port: bool = False
+    nodelay: bool = True
+    keepalive: bool = False
+    dual_stack: bool = False
+
+    @classmethod
+    def of(cls, function: str, given: Mapping[str, Any]) -> Limits:
+        """Make the limits that ``function`` was called with.
+
+        Raises TypeError for a name that is none of them, and ValueError for a number that makes no sense.
+        """
+        unexpected(function, given, cls._fields)
+        limits = cls(**given)
+        positive("backlog", limits.backlog)
+        limits.plan()
+        return limits
+
+    def plan(self) -> ServerPlan:
+        """Give them as the engines take them, seconds in integer nanoseconds."""
+        return ServerPlan(
+            max_connections=positive("max_connections", self.max_connections),
+            idle_timeout=nanoseconds("idle_timeout", self.idle_timeout),
+            write_timeout=nanoseconds("write_timeout", self.write_timeout),
+            max_buffered=positive("max_buffered", self.max_buffered),
+            nodelay=bool(self.nodelay),
+            keepalive=bool(self.keepalive),
+        )
+
+    def listen(self, host: str, port: int, sock: socket.socket | None) -> socket.socket:
+        """Make the listener, or take over ``sock``; raises as ``binding`` does."""
+        if sock is not None:
+            return binding.adopt(sock, socket.SOCK_STREAM, backlog=self.backlog)
+        return binding.bind(
+            host,
+            port,
+            socket.SOCK_STREAM,
+            reuse_port=bool(self.reuse_port),
+            dual_stack=bool(self.dual_stack),
+            backlog=self.backlog,
+        )
+
+
+class StreamServer(Server):
+    """What the TCP servers have in common: host, port or socket, and limits."""
+
+    def __init__(self, host: str, port: int, sock: socket.socket | None, limits: Mapping[str, Any]) -> None:
+        self._host = host
+        self._port = binding.check_port(port)
+        self._limits = Limits.of(f"{self._kind}.__init__", limits)
+        super().__init__(sock=sock)
+
+    def _listen(self) -> tuple[socket.socket, Peer]:
+        listener = self._limits.listen(self._host, self._port, self._sock)
+        address = binding.address_of(listener)
+        binding.warn_unless_loopback(self._kind, address)
+        return listener, address
+
+
+def positive(name: str, value: int) -> int:
+    """Give ``value`` back; raise ValueError unless it is an integer from 1 to 2**31 - 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise ValueError(f"{name} must be an integer from 1 to 2**31 - 1, not {value!r}")
+    return value
+
+
+def nanoseconds(name: str, seconds: float | None) -> int:
+    """Give a timeout in nanoseconds, NEVER for None; raise ValueError unless it is a positive number."""
+    if seconds is None:
+        return NEVER
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"{name} must be a positive number of seconds, or None, not {seconds!r}")
+    return NEVER if math.isinf(seconds) else min(int(seconds * 1e9), NEVER)

@@ -1,0 +1,302 @@
+"""The message server: what it is told, and who calls its handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
+
+from ..arguments import spelled_out
+from ..engines.serving import ANSWERED, FINISH, HELD
+from ..framing.codecs import MIB, Codec, StreamCodec
+from ..types import Answer, Peer
+from . import log as server_log
+from .limits import LimitKeywords, Limits, StreamServer, positive
+from .threads import Dispatcher
+
+if TYPE_CHECKING:
+    import socket
+
+    from ..engines.framing import Framer
+    from ..engines.serving import Item, MessageReactor, Reply
+    from ..framing.codecs import StreamDecoder
+
+MessageHandler: TypeAlias = Callable[[bytes, Peer], "bytes | None"]
+"""``handler(message, peer)`` gives the answer, or None for none."""
+
+BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
+"""``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception."""
+
+_ONLY_BYTES = frozenset([bytes])
+
+
+class MessageServer(StreamServer):
+    """Calls a handler for every message, and sends what it returns."""
+
+    @overload
+    def __init__(
+        self,
+        handler: MessageHandler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        codec: Codec | None = None,
+        batch: Literal[False] = False,
+        dispatchers: int = 1,
+        **limits: Unpack[LimitKeywords],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        handler: BatchHandler[Answer],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        codec: Codec | None = None,
+        batch: Literal[True],
+        dispatchers: int = 1,
+        **limits: Unpack[LimitKeywords],
+    ) -> None: ...
+    @spelled_out(Limits)
+    def __init__(
+        self,
+        handler: MessageHandler | BatchHandler[Answer],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        sock: socket.socket | None = None,
+        codec: Codec | None = None,
+        batch: bool = False,
+        dispatchers: int = 1,
+        **limits: Unpack[LimitKeywords],
+    ) -> None:
+        """Say what to do with messages, where to listen, and within which limits; ``start`` does it.
+
+        Arguments:
+            handler: ``handler(message, peer)`` gets bytes and the ``(host, port)`` that they came from, and gives the
+                answer as bytes, or None for none.
+            host: the address, or a name of it, to listen on.
+            port: the port to listen on; 0: any free one.
+            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            codec: how messages stand in the stream; None is ``Lines(eof_frame=True)``.
+            batch: call ``handler([(message, peer), ...])`` with all messages that are there; it gives a list as long,
+                of bytes, None or an Exception.
+            dispatchers: the most calls at once. Those of one connection never overlap, and its answers keep their
+                order.
+            **limits: those of EchoServer; ``idle_timeout`` is the time since the last complete message.
+
+        A handler that raises or gives another type is logged with its peer and closes that connection; a batch that
+        raises or has the wrong length closes all in it.
+
+        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        """
+        if not callable(handler):
+            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        super().__init__(host, port, sock, limits)
+        self._handler = handler
+        known: Framer | None = None
+        if codec is None:
+            known = self._engine.framing.lines_framer(False, True, MIB)
+        elif isinstance(codec, StreamCodec):
+            known = codec._framer_of(self._engine.framing)
+        elif not callable(getattr(codec, "decoder", None)) or not callable(getattr(codec, "encode", None)):
+            raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
+        self._known_framer = known
+        self._framer = UserFramer(codec) if known is None and codec is not None else known
+        self._batch = bool(batch)
+        self._dispatchers = positive("dispatchers", dispatchers)
+
+    def _launch(self) -> tuple[Dispatcher, Peer]:
+        listener, address = self._listen()
+        reactor = self._engine.serving.message_reactor(listener.detach(), self._limits.plan(), self._known_framer)
+        assert self._framer is not None
+        conversations = Conversations(reactor, self._framer, self._handler)
+        return Dispatcher(reactor, conversations, self._batch, self._dispatchers), address
+
+
+class UserFramer:
+    """A user's own codec in the shape of an engine's framer."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def encode_many(self, payloads: list[bytes]) -> bytes:
+        """Frame payloads one after the other."""
+        return b"".join([self._codec.encode(payload) for payload in payloads])
+
+    def decoder(self, skip: bool) -> StreamDecoder:
+        """Begin a stream."""
+        return self._codec.decoder()
+
+
+class _Session:
+    """What is remembered of one connection between two of its Items."""
+
+    __slots__ = ("decoder", "error", "held")
+
+    def __init__(self, decoder: Any) -> None:
+        self.decoder = decoder
+        self.held: list[bytes] = []  # messages that there was no room to answer
+        self.error: Exception | None = None  # what comes after them
+
+
+class Conversations:
+    """What is remembered of the connections of a message server, and who calls the handler for their messages."""
+
+    def __init__(self, reactor: MessageReactor, framer: Framer | UserFramer, handler: Callable[..., Any]) -> None:
+        self._reactor = reactor
+        self._framed = reactor.framed
+        self._framer = framer
+        self._encode = framer.encode_many
+        self._handler = handler
+        self._sessions: dict[int, _Session] = {}
+
+    def answer(self, item: Item) -> Reply:
+        """Call the handler for each message of an Item, as long as there is room for answers."""
+        token, peer, given, room, error = item
+        if self._framed and isinstance(given, list) and token not in self._sessions:
+            messages = given
+        else:
+            messages, error = self._messages(item)
+        handler = self._handler
+        payloads: list[bytes] = []
+        counted = 0
+        # Answers of at most an equal share each do not fill the room: only larger ones make it worth counting.
+        share = room // (len(messages) or 1)
+        rest = iter(messages)
+        left: list[bytes] = []
+        failure: BaseException | None = None
+        try:
+            for message in rest:
+                payload = handler(message, peer)
+                if type(payload) is not bytes:
+                    if payload is None:
+                        continue
+                    if not isinstance(payload, bytes):
+                        raise TypeError(f"a handler gives bytes or None, not {type(payload).__name__}")
+                payloads.append(payload)
+                if len(payload) > share:
+                    room -= sum(map(len, payloads[counted:]))
+                    if room <= 0:
+                        left = list(rest)
+                        break
+                    counted = len(payloads)
+                    share = room // len(messages)
+        except BaseException as raised:
+            failure, left = raised, list(rest)
+        return self._reply(token, peer, payloads, len(messages) - len(left), left, error, failure)
+
+    def answer_batch(self, items: list[Item]) -> list[Reply]:
+        """Call the handler once for the messages of all Items."""
+        unpacked = [(item[0], item[1], *self._messages(item)) for item in items]
+        pairs: list[tuple[bytes, Peer]] = []
+        for _, peer, messages, _ in unpacked:
+            pairs.extend(zip(messages, repeat(peer)))
+        answers: list[Any] = []
+        failure: BaseException | None = None
+        if pairs:
+            try:
+                answers = self._handler(pairs)
+                if not isinstance(answers, list) or len(answers) != len(pairs):
+                    size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
+                    raise TypeError(f"a batch handler gives a list of {len(pairs)} items, not {size}")
+            except BaseException as raised:
+                failure, answers = raised, []
+        replies: list[Reply] = []
+        start = 0
+        for token, peer, messages, error in unpacked:
+            payloads: list[bytes] = []
+            wrong: BaseException | None = failure if messages else None
+            part = answers[start : start + len(messages)]
+            start += len(messages)
+            if set(map(type, part)) <= _ONLY_BYTES:
+                payloads = part
+            else:
+                for answer in part:
+                    if isinstance(answer, bytes):
+                        payloads.append(answer)
+                    elif isinstance(answer, Exception):
+                        wrong = answer
+                        break
+                    elif answer is not None:
+                        wrong = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                        break
+            replies.append(self._reply(token, peer, payloads, len(messages), [], error, wrong))
+        return replies
+
+    def forget(self, tokens: list[int]) -> None:
+        """Connections are closed."""
+        for token in tokens:
+            self._sessions.pop(token, None)
+
+    def _messages(self, item: Item) -> tuple[list[bytes], Exception | None]:
+        """Give the messages of an Item, and the error that comes after them."""
+        token, _, given, _, error = item
+        session = self._sessions.get(token)
+        if self._framed:
+            if given is None:  # it is gone
+                self._sessions.pop(token, None)
+                return [], None
+            assert isinstance(given, list)
+            if session is not None:  # what was held comes back now
+                del self._sessions[token]
+                return session.held, session.error
+            return given, error
+        if session is None:
+            session = self._sessions[token] = _Session(self._framer.decoder(False))
+        held, session.held = session.held, []
+        error, session.error = session.error, None
+        if held or given == b"":
+            return held, error
+        try:
+            return (session.decoder.eof() if given is None else session.decoder.feed(given)), None
+        except (ValueError, EOFError) as broken:
+            return list(getattr(broken, "frames", ())), broken
+
+    def _reply(
+        self,
+        token: int,
+        peer: Peer,
+        payloads: list[bytes],
+        handled: int,
+        left: list[bytes],
+        error: Exception | None,
+        failure: BaseException | None,
+    ) -> Reply:
+        """Make the answer to an Item, and report what went wrong."""
+        output = b""
+        if payloads:
+            try:
+                output = self._encode(payloads)
+            except Exception as raised:
+                # An answer that the codec refuses is the handler's fault; those before it are good.
+                output, failure = _encode_some(self._framer, payloads), failure or raised
+        action = ANSWERED
+        if failure is not None:
+            action = FINISH
+            self._reactor.count_errors(1, 0)
+            server_log.handler_failed(peer, failure)
+        elif left:
+            action = HELD
+            session = self._sessions.get(token)
+            if session is None:
+                session = self._sessions[token] = _Session(None)
+            session.held, session.error = left, error
+        elif error is not None:
+            action = FINISH
+            self._reactor.count_errors(0, 1)
+            server_log.framing_broken(peer, error)
+        return token, output, handled, action
+
+
+def _encode_some(framer: Framer | UserFramer, payloads: list[bytes]) -> bytes:
+    """Encode the payloads up to the first that the codec refuses."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        try:
+            parts.append(framer.encode_many([payload]))
+        except Exception:
+            break
+    return b"".join(parts)
