@@ -37,6 +37,13 @@ def test_check_knows_ipv6_and_names_of_services(impl: ModuleType) -> None:
     assert oxisock("check", f"{HOST}:tcpmux", "--impl", impl.impl).stdout == f"{HOST}:1 closed\n"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.010", "127.1", "10.0.0.0/8"])
+def test_what_is_no_host_is_wrong_usage(host: str) -> None:
+    done = oxisock("check", f"{host}:80")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{host}:80': host='{host}': expected" in done.stderr
+
+
 def test_check_has_colours_on_a_terminal() -> None:
     with listening() as (port,):
         code, shown = terminal_text("check", f"{HOST}:{port}")

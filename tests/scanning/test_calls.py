@@ -440,7 +440,7 @@ def test_a_plan_of_a_slash_8_is_small() -> None:
     assert size < 1_000_000
 
 
-@pytest.mark.parametrize("host", ["127.0.0.010", "127.8", "0x7f000008", "127.0.0.8\0.example"])
+@pytest.mark.parametrize("host", ["127.0.0.010", "127.8", "0x7f000008", "127.0.0.8\0.example", "10.0.0.0/8"])
 @pytest.mark.parametrize("question", ["check_host", "scan_port", "wait_for_port"])
 def test_what_is_no_host_of_a_scan_is_no_host_of_a_question(impl: ModuleType, question: str, host: str) -> None:
     with pytest.raises(ValueError, match="expected"):

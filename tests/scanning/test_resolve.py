@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from oxisock.sockets.resolving import host_addresses, resolve
+from oxisock.sockets.resolving import checked_host, host_addresses, resolve
 
 Answers = list[tuple[Any, ...]]
 
@@ -216,7 +216,77 @@ def test_every_address_of_one_host(resolver: Resolver) -> None:
         host_addresses("stuck", timeout=0.05)
 
 
-@pytest.mark.parametrize(("host", "address"), [("10.0.0.1", "10.0.0.1"), ("::1", "::1"), ("[::1]", "::1")])
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        (" 0::1\t", "::1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("fe80::1%4294967295", "fe80::1%4294967295"),
+    ],
+)
 def test_literals_need_no_resolver(resolver: Resolver, host: str, address: str) -> None:
     assert host_addresses(host) == [address]
     assert resolver.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+        ("B\u00dcCHER.Example", "xn--bcher-kva.Example"),
+        ("fa\u00df.example", "xn--fa-hia.example"),
+        ("FA\u1e9e.example", "xn--fa-hia.example"),
+        ("\u03b2\u03cc\u03bb\u03bf\u03c2.com", "xn--nxasmm1c.com"),
+        ("\u0392\u038c\u039b\u039f\u03a3.com", "xn--nxasmq6b.com"),
+        ("xn--fa-hia.example", "xn--fa-hia.example"),
+        ("\uff45xample\u3002\uff43om", "example.com"),
+        ("a.example.", "a.example."),
+    ],
+)
+def test_the_name_asked_for_is_the_name_given(resolver: Resolver, name: str, asked: str) -> None:
+    resolver.table[asked] = answer("10.0.0.1")
+    assert resolve([name]).addresses == {name: ["10.0.0.1"]}
+    assert host_addresses(f" {name} ") == ["10.0.0.1"]
+    assert [host for host, _ in resolver.asked] == [asked, asked]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.010",
+        "127.1",
+        "1",
+        "0x7f.1",
+        "1.2.3.4.",
+        "::g",
+        "a:80",
+        "[a]",
+        "10.0.0.0/8",
+        "10.0.0.1-2",
+        "::1-::2",
+        "a..b",
+        "a b",
+        "-a",
+        "a\0",
+        "",
+        " ",
+        "\u0661",
+        "fa\u200d\u00df",
+        "x" * 64,
+    ],
+)
+def test_what_is_no_host(resolver: Resolver, host: str) -> None:
+    with pytest.raises(ValueError, match=r"^host=.*expected"):
+        checked_host(host)
+    with pytest.raises(ValueError, match=r"^host=.*expected"):
+        host_addresses(host)
+    assert resolver.asked == []
+
+
+@pytest.mark.parametrize("host", [None, 5, b"localhost"])
+def test_a_host_is_text(host: Any) -> None:
+    with pytest.raises(TypeError, match="expected a name or an address as text"):
+        checked_host(host)

@@ -16,13 +16,14 @@ from ..engines.selection import Impl
 from ..framing.codecs import Codec
 from ..scanning.options import ScanKeywords, ScanOptions
 from ..scanning.plan import make_job
-from ..scanning.questions import Questions, checked_host
+from ..scanning.questions import Questions
 from ..scanning.report import ScanReport
 from ..scanning.running import Scan
 from ..scanning.services import port_span
 from ..scanning.specs import PortSpec, TargetSpec
 from ..serving.limits import LimitKeywords, Limits
 from ..serving.requests import check_connect, no_answer
+from ..sockets.resolving import checked_host
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
 from .questions import answer

@@ -30,7 +30,8 @@ def positive_duration(text: str) -> float:
 
 def endpoint(text: str) -> Peer:
     """Read HOST:PORT, where an IPv6 address stands in brackets and a port may be the name of a service."""
-    from ..scanning.specs import parse_ports, read_target
+    from ..scanning.specs import parse_ports
+    from ..sockets.resolving import checked_host
 
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -41,7 +42,7 @@ def endpoint(text: str) -> Peer:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     try:
         ports = parse_ports(port)
-        read_target(host)
+        host = checked_host(host)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     if len(ports) != 1:

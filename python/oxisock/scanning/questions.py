@@ -14,12 +14,12 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from ..engines.scanning import OPEN, OutcomeTuple, ScanningModule, ScanRun
+from ..sockets.resolving import checked_host
 from ..types import PortResult
 from .options import ScanOptions
 from .plan import make_job, seconds
 from .running import reason_text, result_of
 from .services import port_number
-from .specs import read_target
 
 _TRY_SECONDS = 1.0  # how long wait_for_port gives one try
 _LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -141,17 +141,3 @@ class Questions:
         finally:
             run.cancel()
         return found
-
-
-def checked_host(host: str) -> str:
-    """Give a host without the blanks around it; TypeError or ValueError where it is none."""
-    if not isinstance(host, str):
-        raise TypeError(f"host={host!r}: expected a name or an address as text")
-    if not host.strip():
-        raise ValueError(f"host={host!r}: expected a name or an address")
-    # The system's resolver reads 127.0.0.010 as 127.0.0.8: what a scan refuses is no host here either.
-    try:
-        read_target(host.strip())
-    except ValueError as error:
-        raise ValueError(f"host={host!r}: {error}") from None
-    return host.strip()

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import compress, groupby
 from typing import Final, cast
 
-from ..sockets.addresses import IPV4_EXPECTED, format_key, parse_range
+from ..sockets.addresses import format_key, parse_range, reads_as_address
+from ..sockets.resolving import ascii_name
 from .services import MAX_PORT, port_number, service_port, top_ports
 from .targets import Given, RangeSet, Segment, Targets
 
@@ -149,7 +150,8 @@ def parse_targets(targets: TargetSpec, exclude: TargetSpec = ()) -> Targets:
     Both arguments are text, with parts separated by commas or blanks, or an iterable of such texts. A part is a name,
     an IPv4 or IPv6 address (``10.0.0.1``, ``2001:db8::1``, ``fe80::1%eth0``, ``[::1]``), a network (``10.0.0.77/24``:
     all of it, first and last address included), a range (``10.0.0.1-20``, ``10.0.0.1-10.0.0.30``), or ``@FILE``, a
-    file in UTF-8 with such parts one a line and comments after ``#``. What holds only digits and dots, or a colon, is
+    file in UTF-8 with such parts one a line and comments after ``#``; an item of an iterable that begins with ``@`` is
+    one path as a whole, blanks and commas in it included. What holds only digits and dots, or a colon, is
     an address and never a name. What ``exclude`` names is left out, names also by the addresses that they stand for.
 
     Raises ValueError, with the part at fault and its position (characters, lines and items are counted from 1), for
@@ -190,7 +192,11 @@ def _read_targets(spec: TargetSpec, what: str) -> Iterator[Given | str]:
         for number, item in enumerate(spec, 1):
             if not isinstance(item, str):
                 raise TypeError(f"{what}: item {number}: expected text, not {type(item).__name__}")
-            yield from _read_text(item, f"{what}: item {number}")
+            where = f"{what}: item {number}"
+            if item.startswith("@"):  # one path as a whole, which may have blanks and commas in it
+                yield from _read_file(item, f"{where}: {item!r} at position 1")
+            else:
+                yield from _read_text(item, where)
     else:
         raise TypeError(f"{what}: expected text or an iterable of text, not {type(spec).__name__}")
 
@@ -204,9 +210,9 @@ def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[Given |
         for word in words:
             part, at = word[0], f"{where}: {word[0]!r} at position {position + word.start()}"
             if part.startswith("@"):
-                if in_file or part == "@":
-                    raise ValueError(f"{at}: " + ("a file cannot name another" if in_file else "expected @FILE"))
-                yield from _read_file(part[1:])
+                if in_file:
+                    raise ValueError(f"{at}: a file cannot name another")
+                yield from _read_file(part, at)
                 continue
             try:
                 yield read_target(part)
@@ -215,7 +221,10 @@ def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[Given |
         position += len(element) + 1
 
 
-def _read_file(path: str) -> Iterator[Given | str]:
+def _read_file(part: str, at: str) -> Iterator[Given | str]:
+    path = part.removeprefix("@")
+    if not path:
+        raise ValueError(f"{at}: expected @FILE")
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             try:
@@ -227,29 +236,11 @@ def _read_file(path: str) -> Iterator[Given | str]:
                 yield from _read_text(line, f"{path}:{number}", in_file=True)
 
 
-_ADDRESS_ONLY: Final = re.compile(r"[0-9.-]+|.*[:/\[\]%].*", re.DOTALL)
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})"
-_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-# C libraries take these for addresses in octal and hexadecimal, so they are not names either.
-_C_NUMBERS: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+))*\.?")
-
-
 def read_target(part: str) -> Given | str:
     """Give what one target is: addresses, or a name as it stands; ValueError, saying what was expected."""
-    if not part.isascii() and any(char.isdigit() and not char.isascii() for char in part):
-        raise ValueError("expected ASCII digits")
-    if _ADDRESS_ONLY.fullmatch(part):
+    if reads_as_address(part):
         first, last, literal = parse_range(part)
         usual = not literal or ":" not in part or part == format_key(first)  # IPv4 has but one spelling
         return Given(first, last, None if usual else part)
-    ascii_part = part
-    if not part.isascii():
-        try:
-            ascii_part = part.encode("idna").decode("ascii")
-        except UnicodeError as error:
-            raise ValueError(f"expected a name or an address ({error})") from None
-    if _C_NUMBERS.fullmatch(ascii_part):
-        raise ValueError(IPV4_EXPECTED)
-    if not _NAME.fullmatch(ascii_part) or len(ascii_part.rstrip(".")) > 253:
-        raise ValueError("expected a name of letters, digits, '-', '_' and dots, or an address")
+    ascii_name(part)
     return part

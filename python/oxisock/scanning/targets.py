@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 from ..engines.scanning import AddressRange
-from ..sockets.addresses import format_key, key_range, make_key, parse_address
+from ..sockets.addresses import IPV4_MAPPED, format_key, key_range, make_key, parse_address
 
 _FEW: Final = 64
 
@@ -158,14 +158,17 @@ class Targets:
         self.count = self._starts[-1] + len(self.names)
 
     def _remove(self, keys: RangeSet) -> None:
-        """Take the excluded addresses out; those given without a zone are excluded in every zone."""
-        zones = {key_range(first, first).scope_id for first in keys.firsts} - {0}
-        everywhere = [
-            (make_key(6, held.first, zone), make_key(6, held.last, zone))
-            for held in itertools.starmap(key_range, self._excluded if zones else ())
-            if held.version == 6 and not held.scope_id
-            for zone in zones
-        ]
+        """Take the excluded addresses out: those without a zone in every zone, IPv4 ones also where they are mapped."""
+        zones = {held.scope_id for first in keys.firsts if (held := key_range(first, first)).version == 6}
+        everywhere = []
+        for held in itertools.starmap(key_range, self._excluded if zones else ()):
+            if held.version == 4:  # within a wider network, such as ::/0
+                first, last = IPV4_MAPPED | held.first, IPV4_MAPPED | held.last
+            elif not held.scope_id:
+                first, last = held.first, held.last
+            else:
+                continue
+            everywhere += [(make_key(6, first, zone), make_key(6, last, zone)) for zone in zones]
         keys.subtract(RangeSet([*self._excluded, *everywhere]))
 
     @property
@@ -225,6 +228,10 @@ class Targets:
         except ValueError:
             return item.lower() in map(str.lower, self.names)
         version, value, _, scope_id = key_range(key, key)
+        # An IPv4 address is also within a wider IPv6 network, where it is mapped.
+        return self._holds(version, value, scope_id) or (version == 4 and self._holds(6, IPV4_MAPPED | value, 0))
+
+    def _holds(self, version: int, value: int, scope_id: int) -> bool:
         at = bisect_right(self.ranges, (version, scope_id, value), key=lambda r: (r.version, r.scope_id, r.first)) - 1
         return at >= 0 and (held := self.ranges[at])[::3] == (version, scope_id) and value <= held.last
 

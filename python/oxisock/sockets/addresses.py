@@ -1,7 +1,8 @@
 """IP addresses between text and numbers: every address, of either version and any zone, is one integer, its key.
 
 Keys sort as addresses do: all of IPv4 first, then IPv6 by zone. Zones lie further apart than a zone is wide, so two of
-them never touch, and sets of addresses of all kinds are plain sets of integers.
+them never touch, and sets of addresses of all kinds are plain sets of integers. An IPv4-mapped IPv6 address
+(``::ffff:10.0.0.1``) has the key of the IPv4 one, because what is sent to it goes to that very host.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from ..engines.scanning import AddressRange
 _IPV6: Final = 1 << 192  # set in the key of every IPv6 address
 _ZONE_BIT: Final = 129  # one bit more than an address has: zones do not touch
 _VALUE: Final = (1 << 128) - 1
+IPV4_MAPPED: Final = 0xFFFF << 32
+"""What an IPv4 address is added to as an IPv6 one: ``::ffff:0:0``."""
 
 IPV4_EXPECTED: Final = "expected an IPv4 address: four numbers of 0 to 255 without leading zeros"
 IPV6_EXPECTED: Final = "expected an IPv6 address such as 2001:db8::1 or fe80::1%eth0"
 
+# "-" too, for ranges, and "/", for networks; brackets and "%" belong to IPv6 addresses.
+_ADDRESS_ONLY: Final = re.compile(r"[0-9.-]+|.*[:/\[\]%].*", re.DOTALL)
 # A hyphen that an address follows: the hyphen of a range, and not one in the name of a zone.
 _IPV6_HYPHEN: Final = re.compile(r"-(?=\[?[0-9A-Fa-f]*:)")
 
@@ -53,11 +58,33 @@ def format_key(key: int) -> str:
         return f"{text}%{scope_id}"
 
 
+def reads_as_address(text: str) -> bool:
+    """Say whether a text is an address (a range, a network), be it a good one or not, and so never a name.
+
+    That is what holds only digits and dots, or a colon. Raises ValueError for digits that are not ASCII.
+    """
+    if not text.isascii() and any(char.isdigit() and not char.isascii() for char in text):
+        raise ValueError("expected ASCII digits")
+    return bool(_ADDRESS_ONLY.fullmatch(text))
+
+
 def parse_address(text: str) -> int:
     """Read an IPv4 or IPv6 literal, with zone or brackets, and give its key.
 
     Raises ValueError, saying what was expected, for anything else.
     """
+    key = _read_literal(text)
+    return _without_mapped(key, key)[0]
+
+
+def _without_mapped(first: int, last: int) -> tuple[int, int]:
+    """Give a range that has nothing but IPv4-mapped addresses as the range of IPv4 addresses that it is."""
+    if first >= _IPV6 and all(key & _VALUE & ~0xFFFFFFFF == IPV4_MAPPED for key in (first, last)):
+        return first & 0xFFFFFFFF, last & 0xFFFFFFFF
+    return first, last
+
+
+def _read_literal(text: str) -> int:
     if ":" not in text:
         try:
             return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
@@ -92,10 +119,10 @@ def parse_range(text: str) -> tuple[int, int, bool]:
     Raises ValueError, saying what was expected, for anything else.
     """
     if "/" in text:
-        return *_network(text), False
+        return *_without_mapped(*_network(text)), False
     hyphen = _IPV6_HYPHEN.search(text)
     if hyphen:
-        return *_full_range(text[: hyphen.start()], text[hyphen.end() :]), False
+        return *_without_mapped(*_full_range(text[: hyphen.start()], text[hyphen.end() :])), False
     start, hyphen_text, end = text.partition("-")
     if not hyphen_text or "%" in start:  # the hyphen may be in the name of a zone
         key = parse_address(text)
@@ -112,7 +139,7 @@ def parse_range(text: str) -> tuple[int, int, bool]:
 
 def _network(text: str) -> tuple[int, int]:
     address, _, prefix = text.partition("/")
-    key = parse_address(address)
+    key = _read_literal(address)
     width = 32 if key < _IPV6 else 128
     if not (prefix.isascii() and prefix.isdigit() and len(prefix) <= 3 and int(prefix) <= width):
         raise ValueError(f"expected a prefix length of 0 to {width} after '/'")
@@ -121,7 +148,7 @@ def _network(text: str) -> tuple[int, int]:
 
 
 def _full_range(start: str, end: str) -> tuple[int, int]:
-    first, last = parse_address(start), parse_address(end)
+    first, last = _read_literal(start), _read_literal(end)
     if first >= _IPV6 and last >= _IPV6:  # the zone need not be said twice
         if "%" not in end:
             last |= first & ~_VALUE

@@ -1,8 +1,12 @@
-"""Names to addresses in threads that can be abandoned, because getaddrinfo can be neither hurried nor stopped."""
+"""What is a host, and which addresses it has.
+
+Names are looked up in threads that can be abandoned, because getaddrinfo can be neither hurried nor stopped.
+"""
 
 from __future__ import annotations
 
 import queue
+import re
 import socket
 import threading
 import time
@@ -10,14 +14,76 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from .addresses import parse_address
+from .addresses import IPV4_EXPECTED, format_key, parse_address, reads_as_address
 
 Family = int | None
 """4, 6, or None for either."""
 
 _THREADS: Final = 32
 _SLICE: Final = 0.05  # seconds between two looks at `cancelled`; also the wait of systems whose locks ignore Ctrl-C
+_LABEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+_NAME_EXPECTED: Final = "expected a name of letters, digits, '-', '_' and dots, or an address"
+# C libraries take these for addresses in octal and hexadecimal, so they are not names either.
+_C_NUMBERS: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+))*\.?")
+# Letters of their own today, and joiners; to the standard of 2003 they were "ss", another sigma, and nothing.
+_OWN_LETTERS: Final = re.compile("([\u00df\u03c2])")
+_JOINERS: Final = re.compile("[\u200c\u200d]")
 _FAMILIES: Final = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def checked_host(host: str) -> str:
+    """Give a host, a name or an address, without the blanks around it; TypeError or ValueError where it is none.
+
+    The system's resolver takes 127.0.0.010 for 127.0.0.8, and 0x7f.1 for an address, too: here they are no hosts.
+    """
+    if not isinstance(host, str):
+        raise TypeError(f"host={host!r}: expected a name or an address as text")
+    text = host.strip()
+    if not text:
+        raise ValueError(f"host={host!r}: expected a name or an address")
+    try:
+        if reads_as_address(text):
+            parse_address(text)
+        else:
+            ascii_name(text)
+    except ValueError as error:
+        raise ValueError(f"host={host!r}: {error}") from None
+    return text
+
+
+def ascii_name(name: str) -> str:
+    """Give a name as name servers know it, in ASCII; ValueError, saying what was expected, where it is none.
+
+    Python's own codec follows the standard of 2003, by which ``fa\u00df.example`` is ``fass.example``, somebody else's.
+    """
+    labels = [name] if name.isascii() else [_ascii_label(label) for label in re.split("[.\u3002\uff0e\uff61]", name)]
+    text = ".".join(labels)
+    if _C_NUMBERS.fullmatch(text):
+        raise ValueError(IPV4_EXPECTED)
+    text = text.removesuffix(".")
+    if not all(map(_LABEL.fullmatch, text.split("."))) or len(text) > 253:
+        raise ValueError(_NAME_EXPECTED)
+    return ".".join(labels)
+
+
+def _ascii_label(label: str) -> str:
+    if label.isascii():
+        return label
+    if _JOINERS.search(label):
+        # Some of them are allowed, which only tables tell that Python has not.
+        raise ValueError("there is a joiner (U+200C or U+200D) in it: expected its xn-- form")
+    from encodings.idna import nameprep
+
+    try:
+        nameprep(label)  # what is wrong with it as a whole
+        parts = _OWN_LETTERS.split(label.replace("\u1e9e", "\u00df"))
+        parts[::2] = map(nameprep, parts[::2])
+    except UnicodeError as error:
+        raise ValueError(f"expected a name or an address ({error})") from None
+    text = "".join(parts)
+    if "." in text:
+        raise ValueError(_NAME_EXPECTED)
+    return text if text.isascii() else f"xn--{text.encode('punycode').decode()}"
 
 
 class Resolution(NamedTuple):
@@ -106,16 +172,16 @@ def host_addresses(
 ) -> list[str]:
     """Give every address of one host, a literal or a name, in the order in which they are to be tried.
 
-    Raises ``socket.gaierror`` where there is none, and TimeoutError after ``timeout`` seconds or once ``cancelled()``.
+    Raises ValueError or TypeError where it is no host, ``socket.gaierror`` where it has no address, and TimeoutError
+    after ``timeout`` seconds or once ``cancelled()``.
     """
-    try:
-        parse_address(host)
-    except ValueError:
-        resolution = resolve([host], family=family, resolve_all=True, timeout=timeout, cancelled=cancelled)
-        if resolution.errors:
-            raise resolution.errors[host] from None
-        return resolution.addresses[host]
-    return [host.removeprefix("[").removesuffix("]")]
+    host = checked_host(host)
+    if reads_as_address(host):
+        return [format_key(parse_address(host))]
+    resolution = resolve([host], family=family, resolve_all=True, timeout=timeout, cancelled=cancelled)
+    if resolution.errors:
+        raise resolution.errors[host]
+    return resolution.addresses[host]
 
 
 def _start_helpers(
@@ -140,10 +206,10 @@ def _start_helpers(
 
 def _look_up(name: str, family: Family) -> list[str] | OSError:
     try:
-        answers = socket.getaddrinfo(name, None, family=_FAMILIES[family], type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(ascii_name(name), None, family=_FAMILIES[family], type=socket.SOCK_STREAM)
     except OSError as error:
         return error
-    except Exception as error:  # UnicodeError, for one, of a name that IDNA does not allow
+    except Exception as error:  # ValueError, for one, of what is no name
         failure = socket.gaierror(socket.EAI_NONAME, str(error))
         failure.__cause__ = error
         return failure
