@@ -188,8 +188,8 @@ class ServerStats(NamedTuple):
         messages: frames or datagrams handled; 0 for a TCP echo.
         bytes_in: payload as it came through the socket.
         bytes_out: payload as it left through the socket.
-        handler_errors: handlers that raised or gave a wrong type.
-        frame_errors: input that broke the framing.
+        handler_errors: handlers that raised or gave a wrong type, and answers that there was no memory to keep.
+        frame_errors: input that broke the framing, or that there was no memory to hold.
         timeouts: connections closed by a timer; for UDP, replies given up.
         icmp_errors: what peers answered to a datagram that nobody wanted.
         ignored: datagrams not answered on purpose.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::memory::NoMemory;
+
 /// What can go wrong in the core, in the shape in which it reaches the user.
 #[derive(Debug)]
 pub enum Error {
@@ -12,6 +14,8 @@ pub enum Error {
     Value(String),
     /// The call is wrong in the present state.
     State(String),
+    /// There is no room for what was asked for.
+    Memory,
     /// Our own fault: a thread panicked, with these words.
     Panic(String),
 }
@@ -24,12 +28,19 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Value(text) | Self::State(text) => f.write_str(text),
+            Self::Memory => NoMemory.fmt(f),
             Self::Panic(text) => write!(f, "a native thread panicked: {text}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl From<NoMemory> for Error {
+    fn from(_: NoMemory) -> Self {
+        Self::Memory
+    }
+}
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {

@@ -6,6 +6,7 @@ pub mod errors;
 pub mod framing;
 pub mod latch;
 pub mod load;
+pub mod memory;
 pub mod os;
 pub mod scanning;
 pub mod serving;

@@ -1,7 +1,7 @@
 //! The one conversion from the core's error to a Python exception, keeping errno.
 
 use pyo3::PyErr;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 
 use crate::core::errors::Error;
 
@@ -13,6 +13,7 @@ impl From<Error> for PyErr {
                 Some(code) => PyOSError::new_err((code, error_text(&error))),
                 None => PyOSError::new_err(error.to_string()),
             },
+            Error::Memory => PyMemoryError::new_err(()),
             Error::Value(text) => PyValueError::new_err(text),
             Error::State(_) | Error::Panic(_) => PyRuntimeError::new_err(error.to_string()),
         }

@@ -5,7 +5,7 @@ use std::iter;
 use std::sync::Arc;
 
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyType};
 
@@ -13,7 +13,7 @@ use super::buffer::{Buffer, bytes_of, list_of};
 use crate::core::framing::counted::Counted;
 use crate::core::framing::delimited::Delimited;
 use crate::core::framing::headers::{Decimal, Escaped, Fixed, LengthPrefix, Varint};
-use crate::core::framing::{self as core, Codec, FeedError, FrameError, Frames, Kind, Span};
+use crate::core::framing::{self as core, Codec, FeedError, FrameError, Frames, Kind, Span, WrapError};
 
 mod exceptions {
     pyo3::import_exception!(oxisock.errors, FrameTooLong);
@@ -44,15 +44,28 @@ fn exception(py: Python<'_>, kind: Kind) -> Bound<'_, PyType> {
     }
 }
 
-pub(super) fn frame_error(py: Python<'_>, error: FrameError, frames: Bound<'_, PyList>) -> PyErr {
+fn frame_error(py: Python<'_>, error: FrameError, frames: Bound<'_, PyList>) -> PyErr {
     let arguments = (error.reason.to_string(), error.offset, error.declared, error.limit, frames.unbind());
     PyErr::from_type(exception(py, error.kind), arguments)
 }
 
-fn feed_error(py: Python<'_>, error: FeedError, frames: Bound<'_, PyList>) -> PyErr {
+pub(super) fn feed_error(py: Python<'_>, error: FeedError, frames: Bound<'_, PyList>) -> PyErr {
     match error {
         FeedError::Frame(error) => frame_error(py, error, frames),
         FeedError::Ended => PyValueError::new_err("the stream has ended: eof() was called"),
+        FeedError::Memory => {
+            let error = PyMemoryError::new_err(());
+            // Where there is no room for that either, they are lost.
+            let _ = error.value(py).setattr("frames", frames);
+            error
+        }
+    }
+}
+
+fn wrap_error(error: WrapError) -> PyErr {
+    match error {
+        WrapError::Unfit(words) => PyValueError::new_err(words),
+        WrapError::Memory => PyMemoryError::new_err(()),
     }
 }
 
@@ -79,7 +92,8 @@ impl Decoder {
             frames.spans.clear();
             SPANS.set(frames.spans);
         }
-        let list = list?;
+        // Frames that Python has no room for are lost, and with them the stream.
+        let list = list.inspect_err(|_| self.inner.lose())?;
         match result {
             Ok(()) => Ok(list),
             Err(error) => Err(feed_error(py, error, list)),
@@ -179,7 +193,7 @@ impl Framer {
     #[pyo3(signature = (payload, /))]
     fn encode<'py>(&self, payload: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let mut wire = Vec::new();
-        self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(PyValueError::new_err)?;
+        self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(wrap_error)?;
         bytes_of(payload.py(), &wire)
     }
 
@@ -188,7 +202,7 @@ impl Framer {
     fn encode_many<'py>(&self, payloads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let mut wire = WIRE.take();
         let mut wrap = |payload: &Bound<'py, PyAny>| -> PyResult<()> {
-            self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(PyValueError::new_err)
+            self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(wrap_error)
         };
         if let Ok(list) = payloads.cast_exact::<PyList>() {
             for payload in list.iter() {

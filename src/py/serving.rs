@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyType};
 
 use super::buffer::{bytes_of, list_of};
-use super::framing::{Framer, frame_error};
+use super::framing::{Framer, feed_error};
 use super::owned;
 use super::signals::wait_for_end;
 use crate::core::errors::Error;
@@ -193,7 +193,7 @@ impl MessageReactor {
                 Input::Relief => Some(PyList::empty(py).into_any()),
                 Input::End | Input::Gone => None,
                 Input::Messages { first, spans, error } => {
-                    trouble = error.map(|error| frame_error(py, error, PyList::empty(py)).into_value(py));
+                    trouble = error.map(|error| feed_error(py, error, PyList::empty(py)).into_value(py));
                     let first = first.as_ref().map(|(held, span)| &held[span.start..span.end]);
                     let size = spans.len() + usize::from(first.is_some());
                     let rest = batch.spans[spans].iter().map(|span| &batch.arena[span.start..span.end]);

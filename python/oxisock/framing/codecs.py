@@ -19,6 +19,9 @@ from ..types import SkippedFrame
 KIB = 1 << 10
 MIB = 1 << 20
 
+LONGEST_HEADER = 16 * MIB
+"""What `LengthPrefix` takes for `offset` and `strip`: bytes that `encode` writes before each payload."""
+
 Policy = Literal["fail", "skip"]
 """What a decoder does about a bad frame: raise for ever, or leave it out where the next one can be found."""
 
@@ -52,8 +55,8 @@ class Decoder(Protocol):
         """Take the next bytes of the stream (any C-contiguous buffer) and give the frames that they complete.
 
         Raises FrameError where the stream is bad, with the good frames of this call in ``.frames``, and an equal one
-        without frames on every later call; ValueError after `eof`; TypeError for what holds no bytes; BufferError for
-        a buffer that is not contiguous.
+        without frames on every later call; MemoryError, in the same way, where there is no room for what came;
+        ValueError after `eof`; TypeError for what holds no bytes; BufferError for a buffer that is not contiguous.
         """
 
     def eof(self) -> list[bytes]:
@@ -110,7 +113,8 @@ class StreamCodec(Bound):
     def encode(self, payload: Buffer) -> bytes:
         """Frame one payload (any C-contiguous buffer).
 
-        Raises ValueError unless decoding the result gives exactly that payload back.
+        Raises ValueError unless decoding the result gives exactly that payload back; MemoryError where there is no
+        room for it.
         """
         return self._framer.encode(payload)
 
@@ -202,10 +206,10 @@ class LengthPrefix(StreamCodec):
     Arguments:
         width: bytes of the length field, 1 to 8.
         byteorder: "big" or "little".
-        offset: bytes before the length field, 0 and up.
+        offset: bytes before the length field, 0 to 16 MiB.
         adjustment: what is added to the field's value to give the length of the body; negative where the length counts
             the header too.
-        strip: bytes taken off the front of each frame; None is the header, 0 nothing.
+        strip: bytes taken off the front of each frame, up to 16 MiB; None is the header, 0 nothing.
         max_frame: the longest body, in bytes (16 MiB).
 
     `encode` takes what `decode` gives: stripped bytes are written as zero, and a field that is not stripped is
@@ -239,7 +243,7 @@ class LengthPrefix(StreamCodec):
     ) -> None:
         width = arguments.size(width, "width", 1, 8)
         byteorder = arguments.choice(byteorder, "byteorder", ("big", "little"))
-        offset = arguments.size(offset, "offset", 0)
+        offset = arguments.size(offset, "offset", 0, LONGEST_HEADER)
         max_frame = arguments.size(max_frame, "max_frame")
         adjustment = arguments.count(adjustment, "adjustment", -(1 << 63), (1 << 63) - 1)
         header = offset + width
@@ -247,7 +251,7 @@ class LengthPrefix(StreamCodec):
             raise ValueError(f"offset={offset} and max_frame={max_frame} make frames of more than {sys.maxsize} bytes")
         least = 0
         if strip is not None:
-            strip = arguments.size(strip, "strip", 0)
+            strip = arguments.size(strip, "strip", 0, LONGEST_HEADER)
             if offset < strip < header:
                 raise ValueError(f"strip={strip} ends within the length field, which is bytes {offset} to {header - 1}")
             least = max(0, strip - header)

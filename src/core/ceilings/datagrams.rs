@@ -17,7 +17,7 @@ pub fn run(socket: &Socket, prefix: &[u8], mut keep_going: impl FnMut() -> bool)
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     datagrams::prepare(socket, false)?;
-    let mut inbox = Inbox::new(MAX_DATAGRAM, prefix);
+    let mut inbox = Inbox::new(MAX_DATAGRAM, prefix)?;
     while keep_going() {
         inbox.clear();
         match datagrams::receive(socket, &mut inbox) {

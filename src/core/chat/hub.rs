@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::mem;
 
+use crate::core::memory;
 use crate::core::time::NEVER;
 
 use super::queues::{Client, Lists};
@@ -359,7 +360,10 @@ impl Hub {
             if self.history.len() == self.rules.history {
                 self.history.pop_front();
             }
-            self.history.push_back(self.line.as_bytes().into());
+            // Without memory for it, those who come later miss it.
+            if let Ok(line) = memory::copy(self.line.as_bytes()) {
+                self.history.push_back(line.into());
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::rules::Rules;
+use crate::core::memory;
 
 /// What is known of one member.
 pub(super) struct Client {
@@ -49,7 +50,10 @@ impl Lists {
     }
 
     pub(super) fn append(&mut self, id: u64, client: &mut Client, line: &[u8]) {
-        client.out.extend_from_slice(line);
+        // One for whom there is no memory is as one who reads too slowly.
+        if memory::append(&mut client.out, line).is_err() {
+            return self.doom(id, client);
+        }
         if !client.dirty {
             client.dirty = true;
             self.dirty.push(id);
@@ -69,7 +73,13 @@ impl Lists {
             client.missed += 1;
             client.skipped += 1;
             self.press(id, client);
-        } else if !client.doomed {
+        } else {
+            self.doom(id, client);
+        }
+    }
+
+    fn doom(&mut self, id: u64, client: &mut Client) {
+        if !client.doomed {
             client.doomed = true;
             self.doomed.push_back(id);
         }

@@ -173,7 +173,9 @@ impl Service for Chat {
             let (piece, tail) = rest.split_at(end);
             rest = tail;
             let skipped = decoder.skipped_count();
+            // Lines fail for want of memory only.
             if decoder.feed(piece, &mut self.frames).is_err() {
+                links.exhausted(key, now);
                 break;
             }
             if let Some((held, span)) = self.frames.first.take() {

@@ -1,6 +1,7 @@
 //! Frames whose header says how long they are: the walk from header to header, whatever the headers are.
 
-use super::{Fault, Machine, Passed, Passing, Reason, Span, Step};
+use super::{Fault, Machine, Passed, Passing, Reason, Span, Step, WrapError};
+use crate::core::memory::{NoMemory, append, push};
 
 /// What a header says.
 pub enum Head {
@@ -33,8 +34,8 @@ pub trait Header: Send + Sync {
     fn declares(&self) -> bool {
         true
     }
-    /// Append a payload, framed; the error says why no frame can hold it.
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String>;
+    /// Append a payload, framed; after an error, what was appended is to be thrown away.
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError>;
 }
 
 /// The codec of a header.
@@ -55,7 +56,7 @@ impl<H: Header> Machine for Counted<H> {
         self.0.limit()
     }
 
-    fn scan(&self, data: &[u8], mut at: usize, spans: &mut Vec<Span>) -> (usize, Option<Fault>) {
+    fn scan(&self, data: &[u8], mut at: usize, spans: &mut Vec<Span>) -> Result<(usize, Option<Fault>), NoMemory> {
         let trailer = self.0.trailer();
         while at < data.len() {
             let rest = &data[at..];
@@ -68,19 +69,19 @@ impl<H: Header> Machine for Counted<H> {
                     if let Some(trailer) = trailer
                         && rest[end] != trailer
                     {
-                        return (at, Some(self.bad_trailer(rest[end], self.declared(body, end))));
+                        return Ok((at, Some(self.bad_trailer(rest[end], self.declared(body, end)))));
                     }
-                    spans.push(Span { start: at + start, end: at + end });
+                    push(spans, Span { start: at + start, end: at + end })?;
                     at += next;
                 }
                 Head::Need(_) => break,
-                Head::Bad(fault) => return (at, Some(*fault)),
+                Head::Bad(fault) => return Ok((at, Some(*fault))),
             }
         }
-        (at, None)
+        Ok((at, None))
     }
 
-    fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> (usize, Step) {
+    fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> Result<(usize, Step), NoMemory> {
         let mut taken = 0;
         loop {
             let need = match self.0.read(held) {
@@ -91,36 +92,36 @@ impl<H: Header> Machine for Counted<H> {
                         if let Some(trailer) = self.0.trailer()
                             && held[end] != trailer
                         {
-                            return (taken, Step::Bad(self.bad_trailer(held[end], self.declared(body, end))));
+                            return Ok((taken, Step::Bad(self.bad_trailer(held[end], self.declared(body, end)))));
                         }
-                        return (taken, Step::Frame(Span { start, end }));
+                        return Ok((taken, Step::Frame(Span { start, end })));
                     }
                     next
                 }
-                Head::Bad(fault) => return (taken, Step::Bad(*fault)),
+                Head::Bad(fault) => return Ok((taken, Step::Bad(*fault))),
             };
             let part = (need - held.len()).min(more.len() - taken);
             if part == 0 {
-                return (taken, Step::More);
+                return Ok((taken, Step::More));
             }
-            held.extend_from_slice(&more[taken..taken + part]);
+            append(held, &more[taken..taken + part])?;
             taken += part;
         }
     }
 
-    fn pass_over(&self, passing: &mut Passing, data: &[u8], declared: Option<i128>) -> Passed {
+    fn pass_over(&self, passing: &mut Passing, data: &[u8], declared: Option<i128>) -> Result<Passed, NoMemory> {
         if passing.left > data.len() as u64 {
             passing.left -= data.len() as u64;
-            return Passed::All;
+            return Ok(Passed::All);
         }
         let end = passing.left as usize;
         passing.left = 0;
-        match self.0.trailer() {
+        Ok(match self.0.trailer() {
             Some(trailer) if end > 0 && data[end - 1] != trailer => {
                 Passed::Bad(self.bad_trailer(data[end - 1], declared))
             }
             _ => Passed::To(end),
-        }
+        })
     }
 
     fn finish(&self, held: &[u8]) -> Result<(), Fault> {
@@ -131,7 +132,7 @@ impl<H: Header> Machine for Counted<H> {
         Err(Fault::incomplete(held.len(), declared))
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         self.0.wrap(payload, out)
     }
 }
@@ -160,7 +161,7 @@ mod tests {
         fn trailer(&self) -> Option<u8> {
             self.0.trailer()
         }
-        fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
             self.0.wrap(payload, out)
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 
 use super::{Codec, Fault, Kind, Passed, Passing, Reason, Span, Step};
+use crate::core::memory::{NoMemory, append};
 
 const KEPT_SKIPS: usize = 1000;
 
@@ -29,6 +30,14 @@ pub enum FeedError {
     Frame(FrameError),
     /// Its end had been told.
     Ended,
+    /// There is no memory for what came, now or in an earlier call.
+    Memory,
+}
+
+impl From<NoMemory> for FeedError {
+    fn from(_: NoMemory) -> Self {
+        Self::Memory
+    }
 }
 
 /// A frame that was left out.
@@ -69,7 +78,7 @@ pub struct Decoder {
     passing: Passing,
     skipped: VecDeque<Skipped>,
     skipped_count: u64,
-    failure: Option<FrameError>,
+    failure: Option<FeedError>,
     ended: bool,
 }
 
@@ -117,7 +126,7 @@ impl Decoder {
     /// Say whether the stream takes more bytes.
     pub fn check_open(&self) -> Result<(), FeedError> {
         match self.failure {
-            Some(error) => Err(FeedError::Frame(error)),
+            Some(error) => Err(error),
             None if self.ended => Err(FeedError::Ended),
             None => Ok(()),
         }
@@ -126,6 +135,22 @@ impl Decoder {
     /// Take the next bytes of the stream. The frames found are in `frames` (empty before) even where this fails.
     pub fn feed(&mut self, data: &[u8], frames: &mut Frames) -> Result<(), FeedError> {
         self.check_open()?;
+        let result = self.advance(data, frames);
+        if result == Err(FeedError::Memory) {
+            self.lose();
+        }
+        result
+    }
+
+    /// Some of the stream is lost for want of memory, so that nothing more can be made of it.
+    pub fn lose(&mut self) {
+        self.held = Vec::new();
+        self.passing = Passing::default();
+        self.bad = None;
+        self.failure = Some(FeedError::Memory);
+    }
+
+    fn advance(&mut self, data: &[u8], frames: &mut Frames) -> Result<(), FeedError> {
         let base = self.received;
         self.received += data.len() as u64;
         let mut at = 0;
@@ -134,16 +159,16 @@ impl Decoder {
             if self.bad.is_some() {
                 at += self.pass_over(&data[at..], here)?;
             } else if self.held.is_empty() {
-                let (end, fault) = self.codec.scan(data, at, &mut frames.spans);
+                let (end, fault) = self.codec.scan(data, at, &mut frames.spans)?;
                 at = end;
                 let Some(fault) = fault else {
-                    self.held.extend_from_slice(&data[at..]);
+                    append(&mut self.held, &data[at..])?;
                     return Ok(());
                 };
                 self.meet(fault, base + at as u64)?;
             } else {
                 let start = here - self.held.len() as u64;
-                let (taken, step) = self.codec.resume(&mut self.held, &data[at..]);
+                let (taken, step) = self.codec.resume(&mut self.held, &data[at..])?;
                 at += taken;
                 match step {
                     Step::More => {}
@@ -189,7 +214,7 @@ impl Decoder {
     fn pass_over(&mut self, data: &[u8], offset: u64) -> Result<usize, FeedError> {
         let Some(bad) = &self.bad else { return Ok(0) };
         let began = bad.offset;
-        match self.codec.pass_over(&mut self.passing, data, bad.fault.declared) {
+        match self.codec.pass_over(&mut self.passing, data, bad.fault.declared)? {
             Passed::All => Ok(data.len()),
             Passed::To(end) => {
                 self.record(offset + end as u64);
@@ -223,7 +248,7 @@ impl Decoder {
             declared: fault.declared,
             limit: self.codec.limit(),
         };
-        self.failure = Some(error);
+        self.failure = Some(FeedError::Frame(error));
         FeedError::Frame(error)
     }
 

@@ -2,7 +2,8 @@
 
 use memchr::memmem::Finder;
 
-use super::{Fault, Kind, Machine, Passed, Passing, Reason, Span, Step};
+use super::{Fault, Kind, Machine, Passed, Passing, Reason, Span, Step, WrapError};
+use crate::core::memory::{NoMemory, append, push};
 
 /// How terminators are found.
 enum Search {
@@ -112,18 +113,18 @@ impl Delimited {
         data: &[u8],
         mut at: usize,
         spans: &mut Vec<Span>,
-    ) -> (usize, Option<Fault>) {
+    ) -> Result<(usize, Option<Fault>), NoMemory> {
         let base = at;
         for found in memchr::memchr_iter(byte, &data[base..]) {
             let found = base + found;
             let (start, end) = if lines { line_end(data, at, found) } else { (found, found + 1) };
             let Some(span) = self.frame(at, start, end) else {
-                return (at, Some(self.too_long()));
+                return Ok((at, Some(self.too_long())));
             };
-            spans.push(span);
+            push(spans, span)?;
             at = end;
         }
-        (at, self.hopeless(&data[at..]).then(|| self.too_long()))
+        Ok((at, self.hopeless(&data[at..]).then(|| self.too_long())))
     }
 }
 
@@ -139,7 +140,7 @@ impl Machine for Delimited {
         self.limit
     }
 
-    fn scan(&self, data: &[u8], mut at: usize, spans: &mut Vec<Span>) -> (usize, Option<Fault>) {
+    fn scan(&self, data: &[u8], mut at: usize, spans: &mut Vec<Span>) -> Result<(usize, Option<Fault>), NoMemory> {
         match self.search {
             Search::Byte(byte) => return self.scan_byte(byte, false, data, at, spans),
             Search::Lines => return self.scan_byte(b'\n', true, data, at, spans),
@@ -147,60 +148,60 @@ impl Machine for Delimited {
         }
         while let Some((start, end)) = self.find(data, at) {
             let Some(span) = self.frame(at, start, end) else {
-                return (at, Some(self.too_long()));
+                return Ok((at, Some(self.too_long())));
             };
-            spans.push(span);
+            push(spans, span)?;
             at = end;
         }
-        (at, self.hopeless(&data[at..]).then(|| self.too_long()))
+        Ok((at, self.hopeless(&data[at..]).then(|| self.too_long())))
     }
 
-    fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> (usize, Step) {
+    fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> Result<(usize, Step), NoMemory> {
         let before = held.len();
         // No legal frame takes more than this, and its terminator.
         let room = (self.limit as usize).saturating_add(self.overlap + 1).saturating_sub(before);
         let window = &more[..more.len().min(room)];
         // `held` was searched when it came; what is new is the seam, then the window.
         let lead = self.overlap.min(window.len());
-        held.extend_from_slice(&window[..lead]);
+        append(held, &window[..lead])?;
         let found = match self.find(held, before.saturating_sub(self.overlap)) {
             Some(found) => Some(found),
             None => self.find(window, 0).map(|(start, end)| (before + start, before + end)),
         };
         let Some((start, end)) = found else {
-            held.extend_from_slice(&window[lead..]);
+            append(held, &window[lead..])?;
             let step = if self.hopeless(held) { Step::Bad(self.too_long()) } else { Step::More };
-            return (window.len(), step);
+            return Ok((window.len(), step));
         };
         let taken = end - before;
         if taken < lead {
             held.truncate(end);
         } else {
-            held.extend_from_slice(&window[lead..taken]);
+            append(held, &window[lead..taken])?;
         }
-        (taken, self.frame(0, start, end).map_or_else(|| Step::Bad(self.too_long()), Step::Frame))
+        Ok((taken, self.frame(0, start, end).map_or_else(|| Step::Bad(self.too_long()), Step::Frame)))
     }
 
-    fn pass_over(&self, passing: &mut Passing, data: &[u8], _: Option<i128>) -> Passed {
+    fn pass_over(&self, passing: &mut Passing, data: &[u8], _: Option<i128>) -> Result<Passed, NoMemory> {
         let retained = &mut passing.retained;
         let before = retained.len();
-        retained.extend_from_slice(&data[..self.overlap.min(data.len())]);
+        append(retained, &data[..self.overlap.min(data.len())])?;
         if let Some((_, end)) = self.find(retained, 0) {
             retained.clear();
-            return Passed::To(end - before);
+            return Ok(Passed::To(end - before));
         }
         if let Some((_, end)) = self.find(data, 0) {
             retained.clear();
-            return Passed::To(end);
+            return Ok(Passed::To(end));
         }
         if data.len() > self.overlap {
             retained.clear();
-            retained.extend_from_slice(&data[data.len() - self.overlap..]);
+            append(retained, &data[data.len() - self.overlap..])?;
         } else {
             let surplus = retained.len().saturating_sub(self.overlap);
             retained.drain(..surplus);
         }
-        Passed::All
+        Ok(Passed::All)
     }
 
     fn finish(&self, held: &[u8]) -> Result<(), Fault> {
@@ -210,16 +211,17 @@ impl Machine for Delimited {
         if held.len() as u64 > self.limit { Err(self.too_long()) } else { Ok(()) }
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         if payload.len() as u64 > self.limit {
-            return Err(Reason::Over(payload.len() as i128, self.limit).to_string());
+            return Err(Reason::Over(payload.len() as i128, self.limit).to_string().into());
         }
         let begin = out.len();
-        out.reserve(payload.len() + self.overlap + 1);
+        out.try_reserve(payload.len() + self.overlap + 1).map_err(NoMemory::from)?;
         out.extend_from_slice(payload);
         out.extend_from_slice(&self.delimiters[0]);
         if self.find(&out[begin..], 0) != Some((payload.len(), out.len() - begin)) {
-            return Err("a payload that contains a terminator, or makes one with the terminator after it".to_owned());
+            let words = "a payload that contains a terminator, or makes one with the terminator after it";
+            return Err(WrapError::Unfit(words.to_owned()));
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The headers that say how long a frame is: lengths in binary, LEB128 or decimal digits, and none for fixed sizes.
 
 use super::counted::{Head, Header};
-use super::{Fault, Kind, Reason, SKIP_FACTOR};
+use super::{Fault, Kind, Reason, SKIP_FACTOR, WrapError};
+use crate::core::memory::{NoMemory, append};
 
 #[cold]
 fn too_long(body: u64, limit: u64, overhead: usize) -> Head {
@@ -14,8 +15,8 @@ fn too_long(body: u64, limit: u64, overhead: usize) -> Head {
     }))
 }
 
-fn check(body: usize, limit: u64) -> Result<(), String> {
-    if body as u64 > limit { Err(Reason::Over(body as i128, limit).to_string()) } else { Ok(()) }
+fn check(body: usize, limit: u64) -> Result<(), WrapError> {
+    if body as u64 > limit { Err(Reason::Over(body as i128, limit).to_string().into()) } else { Ok(()) }
 }
 
 /// A body of `size` bytes after a header of `head`, or the fault of one over the limit.
@@ -102,24 +103,24 @@ impl Header for LengthPrefix {
         self.limit
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         // Decoding gives the wire less its first `strip` bytes, so the payload is all that follows those.
         let size = self.strip + payload.len();
         if size < self.header {
-            return Err(format!(
-                "a payload of {} bytes, shorter than the {} of header that it includes",
-                payload.len(),
-                self.header - self.strip
-            ));
+            let least = self.header - self.strip;
+            let size = payload.len();
+            return Err(
+                format!("a payload of {size} bytes, shorter than the {least} of header that it includes").into()
+            );
         }
         let body = size - self.header;
         check(body, self.limit)?;
         let field = body as i128 - i128::from(self.adjustment);
         if field < 0 || field >= 1i128 << (8 * self.width) {
-            return Err(format!("a body of {body} bytes, which a field of {} bytes cannot tell", self.width));
+            return Err(format!("a body of {body} bytes, which a field of {} bytes cannot tell", self.width).into());
         }
         let (field, begin) = (field as u64, out.len());
-        out.reserve(size);
+        out.try_reserve(size).map_err(NoMemory::from)?;
         out.resize(begin + self.strip, 0);
         out.extend_from_slice(payload);
         let place = &mut out[begin + self.offset..begin + self.header];
@@ -160,8 +161,9 @@ impl Header for Escaped {
         self.limit
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         check(payload.len(), self.limit)?;
+        out.try_reserve(12 + payload.len()).map_err(NoMemory::from)?;
         if let Ok(length) = i32::try_from(payload.len()) {
             out.extend_from_slice(&length.to_be_bytes());
         } else {
@@ -199,8 +201,9 @@ impl Header for Varint {
         self.limit
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         check(payload.len(), self.limit)?;
+        out.try_reserve(10 + payload.len()).map_err(NoMemory::from)?;
         let mut size = payload.len();
         while size > 0x7f {
             out.push(size as u8 | 0x80);
@@ -263,9 +266,11 @@ impl Header for Decimal {
         self.trailer
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         check(payload.len(), self.limit)?;
-        out.extend_from_slice(payload.len().to_string().as_bytes());
+        let digits = payload.len().to_string();
+        out.try_reserve(digits.len() + 2 + payload.len()).map_err(NoMemory::from)?;
+        out.extend_from_slice(digits.as_bytes());
         out.push(self.separator);
         out.extend_from_slice(payload);
         out.extend(self.trailer);
@@ -292,11 +297,11 @@ impl Header for Fixed {
         false
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         if payload.len() != self.size {
-            return Err(format!("a payload of {} bytes, where every frame has {}", payload.len(), self.size));
+            return Err(format!("a payload of {} bytes, where every frame has {}", payload.len(), self.size).into());
         }
-        out.extend_from_slice(payload);
+        append(out, payload)?;
         Ok(())
     }
 }

@@ -8,6 +8,8 @@ pub mod headers;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::core::memory::NoMemory;
+
 pub use decoder::{Decoder, FeedError, FrameError, Frames, Skipped};
 
 /// A body of up to this many times the limit is discarded by count where bad frames are skipped.
@@ -142,18 +144,39 @@ pub struct Passing {
     pub retained: Vec<u8>,
 }
 
+/// Why a payload was not framed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WrapError {
+    /// No frame can hold it; says why.
+    Unfit(String),
+    /// There is no memory for the frame.
+    Memory,
+}
+
+impl From<String> for WrapError {
+    fn from(words: String) -> Self {
+        Self::Unfit(words)
+    }
+}
+
+impl From<NoMemory> for WrapError {
+    fn from(_: NoMemory) -> Self {
+        Self::Memory
+    }
+}
+
 /// One codec: how frames stand in bytes.
 pub trait Machine: Send + Sync {
     /// The longest body, in bytes.
     fn limit(&self) -> u64;
     /// Find the whole frames in `data` from `at` on; give where that ended, and what is wrong there.
-    fn scan(&self, data: &[u8], at: usize, spans: &mut Vec<Span>) -> (usize, Option<Fault>);
+    fn scan(&self, data: &[u8], at: usize, spans: &mut Vec<Span>) -> Result<(usize, Option<Fault>), NoMemory>;
     /// Move as much of `more` to the `held` beginning of a frame as belongs to it; give how much that was.
-    fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> (usize, Step);
+    fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> Result<(usize, Step), NoMemory>;
     /// Discard what of a bad frame stands in `data`.
-    fn pass_over(&self, passing: &mut Passing, data: &[u8], declared: Option<i128>) -> Passed;
+    fn pass_over(&self, passing: &mut Passing, data: &[u8], declared: Option<i128>) -> Result<Passed, NoMemory>;
     /// Say whether a stream that ends with `held` has it as its last frame.
     fn finish(&self, held: &[u8]) -> Result<(), Fault>;
-    /// Append a payload, framed; the error says why no frame can hold it.
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String>;
+    /// Append a payload, framed; after an error, what was appended is to be thrown away.
+    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError>;
 }

@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::core::errors::{Error, Result};
+use crate::core::memory::with_capacity;
 use crate::core::os::waiting;
 
 const SLICE: Duration = Duration::from_millis(50);
@@ -57,7 +58,7 @@ impl ChatLoad {
         let mut poll = Poll::new()?;
         let mut talker = std::net::TcpStream::connect(self.address)?;
         talker.set_nodelay(true)?;
-        let mut listeners = Vec::with_capacity(self.listeners);
+        let mut listeners = with_capacity(self.listeners)?;
         for key in 0..self.listeners {
             let stream = std::net::TcpStream::connect(self.address)?;
             stream.set_nonblocking(true)?;
@@ -69,9 +70,9 @@ impl ChatLoad {
         let mut buffer = vec![0; 256 * 1024];
         wait_for_quiet(&mut poll, &mut events, &mut listeners, &mut buffer)?;
         drain(&talker, &mut buffer)?;
-        let mut said: Vec<Instant> = Vec::with_capacity(self.lines as usize);
-        let total = self.lines * self.listeners as u64;
-        let mut latencies: Vec<u32> = Vec::with_capacity(total as usize);
+        let mut said: Vec<Instant> = with_capacity(self.lines as usize)?;
+        let total = self.lines.checked_mul(self.listeners as u64).ok_or(Error::Memory)?;
+        let mut latencies: Vec<u32> = with_capacity(total as usize)?;
         let (began, mut looked, mut heard) = (Instant::now(), Instant::now(), Instant::now());
         while (latencies.len() as u64) < total {
             let wanted = (latencies.len() as u64 / self.listeners as u64 + self.depth).min(self.lines);

@@ -2,6 +2,7 @@
 
 use crate::core::errors::{Error, Result};
 use crate::core::framing::Codec;
+use crate::core::memory::{append, with_capacity};
 
 /// The script is repeated to so many bytes, so that one write takes many small messages.
 const REPEATED: usize = 64 << 10;
@@ -47,7 +48,7 @@ impl Script {
             Replies::Stream(replies) => {
                 matched(replies.len())?;
                 let (bytes, size) = join(&replies, "replies")?;
-                Expected::Stream { bytes: bytes.repeat(times), size }
+                Expected::Stream { bytes: repeat(&bytes, times)?, size }
             }
             Replies::Frames(codec, payloads) => {
                 matched(payloads.len())?;
@@ -55,7 +56,7 @@ impl Script {
             }
             Replies::AnyFrames(codec) => Expected::AnyFrames(codec),
         };
-        Ok(Self { requests: joined.repeat(times), request, count: requests.len() * times, expected })
+        Ok(Self { requests: repeat(&joined, times)?, request, count: requests.len() * times, expected })
     }
 }
 
@@ -64,7 +65,19 @@ fn join(messages: &[Vec<u8>], what: &str) -> Result<(Vec<u8>, usize)> {
     if size == 0 || messages.iter().any(|message| message.len() != size) {
         return Err(Error::Value(format!("{what} must be some bytes each, all of one length")));
     }
-    Ok((messages.concat(), size))
+    let mut joined = Vec::new();
+    for message in messages {
+        append(&mut joined, message)?;
+    }
+    Ok((joined, size))
+}
+
+fn repeat(bytes: &[u8], times: usize) -> Result<Vec<u8>> {
+    let mut all = with_capacity(bytes.len().saturating_mul(times))?;
+    for _ in 0..times {
+        all.extend_from_slice(bytes);
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

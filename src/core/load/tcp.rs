@@ -9,6 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::{Course, Driver, Fault, Progress, Script, Talk, Terms};
 use crate::core::errors::Result;
+use crate::core::memory::{with_capacity, zeros};
 use crate::core::os::errors::{ECONNREFUSED, ETIMEDOUT};
 use crate::core::os::waiting;
 
@@ -67,8 +68,8 @@ impl TcpLoad {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
-            buffer: vec![0; BUFFER],
-            links: Vec::with_capacity(plan.connections),
+            buffer: zeros(BUFFER)?,
+            links: with_capacity(plan.connections)?,
             opening: 0,
             opened: 0,
             alive: 0,

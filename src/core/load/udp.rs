@@ -9,6 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::ledger::Verdict;
 use super::{Course, Datagrams, Driver, Fault, Ledger, Progress, Terms};
 use crate::core::errors::Result;
+use crate::core::memory::{with_capacity, zeros};
 use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing};
 use crate::core::os::errors::{errno, is_transient};
 use crate::core::os::waiting::Watched;
@@ -53,7 +54,7 @@ impl UdpLoad {
     /// Open the sockets; nothing is sent yet.
     pub fn new(plan: Plan) -> Result<Self> {
         let mut course = Course::new(plan.terms, SWEEP)?;
-        let mut lines = Vec::with_capacity(plan.sockets);
+        let mut lines = with_capacity(plan.sockets)?;
         for _ in 0..plan.sockets {
             match open(plan.target) {
                 Ok(socket) => lines.push(Line { socket, ledger: Ledger::default(), dead: false, blocked: false }),
@@ -66,8 +67,8 @@ impl UdpLoad {
         Ok(Self {
             watched: Watched::new(lines.iter().map(|line| &line.socket)),
             ready: Vec::new(),
-            inbox: Inbox::new(plan.datagrams.answer_size() + 1, b""),
-            payloads: vec![0; plan.datagrams.size() * BATCH],
+            inbox: Inbox::new(plan.datagrams.answer_size() + 1, b"")?,
+            payloads: zeros(plan.datagrams.size() * BATCH)?,
             lines,
             course,
             plan,

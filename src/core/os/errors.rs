@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use libc::{ECONNREFUSED, ECONNRESET, ETIMEDOUT};
+pub use libc::{ECONNREFUSED, ECONNRESET, ENOMEM, ETIMEDOUT};
 
 /// The number of an error, EIO where it has none.
 #[must_use]

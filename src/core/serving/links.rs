@@ -15,6 +15,7 @@ use super::connection::{Closed, Connection, Faults, Limits, NEVER};
 use super::control::{Control, Newcomer};
 use super::lingering::Lingering;
 use super::service::Plan;
+use crate::core::memory::append;
 use crate::core::os::streams;
 
 /// An output buffer larger than this is given back when it is empty.
@@ -144,7 +145,7 @@ impl<T: Default> Links<T> {
         }
         link.machine.queue(data.len(), now);
         if link.machine.queued() != data.len() || !link.writable {
-            link.out.extend_from_slice(data);
+            self.keep(key, data, now);
             return;
         }
         // Nothing waits before it: most answers go out without being copied.
@@ -175,7 +176,24 @@ impl<T: Default> Links<T> {
                 }
             }
         }
-        link.out.extend_from_slice(&data[sent..]);
+        self.keep(key, &data[sent..], now);
+    }
+
+    /// Keep what is to be written.
+    fn keep(&mut self, key: usize, data: &[u8], now: u64) {
+        if let Some(link) = self.slab.get_mut(key)
+            && append(&mut link.out, data).is_err()
+        {
+            self.exhausted(key, now);
+        }
+    }
+
+    /// Cut a connection for which there is no memory.
+    pub fn exhausted(&mut self, key: usize, now: u64) {
+        if let Some(link) = self.slab.get_mut(key) {
+            link.machine.abort(Closed::Cut, now);
+            self.control.counters.handler_errors.fetch_add(1, Relaxed);
+        }
     }
 
     /// Try to write what waits, whatever the system last said.
@@ -192,7 +210,7 @@ impl<T: Default> Links<T> {
             && link.machine.closed() == Closed::Open
         {
             link.machine.queue(data.len(), now);
-            link.out.extend_from_slice(data);
+            self.keep(key, data, now);
         }
         self.touch(key);
     }

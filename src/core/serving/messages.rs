@@ -13,8 +13,9 @@ use super::control::Control;
 use super::links::{Closing, Links};
 use super::reactor::{EVENTS, Reactor};
 use super::service::{Plan, Service};
-use crate::core::framing::{Codec, Decoder, FeedError, FrameError, Frames, Span};
+use crate::core::framing::{Codec, Decoder, FeedError, Frames, Span};
 use crate::core::latch::lock;
+use crate::core::memory::{NoMemory, append};
 use crate::core::os::waiting;
 
 /// An arena larger than this is given back after its batch.
@@ -38,7 +39,7 @@ pub enum Input {
         /// The others: from here to there in the batch's spans.
         spans: Range<usize>,
         /// What ends them.
-        error: Option<FrameError>,
+        error: Option<FeedError>,
     },
     /// The connection is gone, and with it whatever was kept for it.
     Gone,
@@ -65,6 +66,19 @@ pub struct Batch {
     pub arena: Vec<u8>,
     /// Where in the arena their messages are.
     pub spans: Vec<Span>,
+}
+
+impl Batch {
+    /// Keep a copy of the messages at `spans` of a chunk: its buffer serves other connections next.
+    fn keep(&mut self, data: &[u8], spans: &[Span]) -> Result<(), NoMemory> {
+        if let (Some(low), Some(high)) = (spans.first(), spans.last()) {
+            let (low, base) = (low.start, self.arena.len());
+            self.spans.try_reserve(spans.len())?;
+            append(&mut self.arena, &data[low..high.end])?;
+            self.spans.extend(spans.iter().map(|s| Span { start: s.start - low + base, end: s.end - low + base }));
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of a connection with its answer.
@@ -101,17 +115,16 @@ impl Messages {
         }
     }
 
-    /// Cut a chunk into messages, and keep a copy of those: the chunk's buffer serves other connections next.
+    /// Cut a chunk into messages.
     fn cut(&mut self, links: &mut Links<State>, key: usize, data: &[u8], codec: &Codec, now: u64) {
         let Some(link) = links.get_mut(key) else {
             return;
         };
         let decoder = link.state.get_or_insert_with(|| Box::new(Decoder::new(Arc::clone(codec), false)));
-        let error = match decoder.feed(data, &mut self.frames) {
-            Ok(()) => None,
-            Err(FeedError::Frame(error)) => Some(error),
+        let mut error = match decoder.feed(data, &mut self.frames) {
             // Nothing is read after the end.
             Err(FeedError::Ended) => return,
+            other => other.err(),
         };
         let first = self.frames.first.take();
         if first.is_none() && self.frames.spans.is_empty() && error.is_none() {
@@ -120,11 +133,9 @@ impl Messages {
         link.machine.active(now);
         let batch = &mut self.batch;
         let begin = batch.spans.len();
-        if let (Some(low), Some(high)) = (self.frames.spans.first(), self.frames.spans.last()) {
-            let (low, base) = (low.start, batch.arena.len());
-            batch.arena.extend_from_slice(&data[low..high.end]);
-            let moved = self.frames.spans.iter().map(|s| Span { start: s.start - low + base, end: s.end - low + base });
-            batch.spans.extend(moved);
+        if batch.keep(data, &self.frames.spans).is_err() {
+            decoder.lose();
+            error = Some(FeedError::Memory);
         }
         self.frames.spans.clear();
         let spans = begin..self.batch.spans.len();
@@ -138,7 +149,7 @@ impl Messages {
                 let end = frame.len();
                 (Some((frame, Span { start: 0, end })), None)
             }
-            Some(Err(FeedError::Frame(error))) => (None, Some(error)),
+            Some(Err(error)) => (None, Some(error)),
             _ => return,
         };
         let at = self.batch.spans.len();
@@ -154,8 +165,10 @@ impl Service for Messages {
             self.cut(links, key, data, &codec, now);
         } else {
             let start = self.batch.arena.len();
-            self.batch.arena.extend_from_slice(data);
-            self.deliver(links, key, Input::Bytes(start, start + data.len()), now);
+            match append(&mut self.batch.arena, data) {
+                Ok(()) => self.deliver(links, key, Input::Bytes(start, start + data.len()), now),
+                Err(NoMemory) => links.exhausted(key, now),
+            }
         }
     }
 

@@ -25,7 +25,7 @@ pub struct Turner {
 impl Turner {
     /// Takes over a bound socket; [`Turner::echo`] puts `prefix` before what came.
     pub fn new(socket: Socket, options: Options, prefix: &[u8]) -> io::Result<Self> {
-        let inbox = Inbox::new(options.max_datagram, prefix);
+        let inbox = Inbox::new(options.max_datagram, prefix)?;
         Ok(Self { line: Line::new(socket, options)?, inbox, left: None, dry: false })
     }
 

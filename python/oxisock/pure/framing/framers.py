@@ -49,6 +49,7 @@ class Decoder:
         self._skipped: deque[SkippedFrame] = deque(maxlen=_KEPT_SKIPS)
         self._skipped_count = 0
         self._failure: FrameError | None = None
+        self._lost = False  # some of the stream, for want of memory
         self._ended = False
         self._scratch: bytearray | None = None
 
@@ -73,12 +74,17 @@ class Decoder:
         chunk = contiguous(data)
         self._check_open()
         frames: list[bytes] = []
-        self._advance(chunk, frames)
+        try:
+            self._advance(chunk, frames)
+        except MemoryError as error:
+            self._held, self._bad, self._lost = bytearray(), None, True
+            error.frames = frames  # type: ignore[attr-defined]
+            raise
         return frames
 
     def eof(self) -> list[bytes]:
         """Take the end of the stream and give the frame that it completes, if any."""
-        if self._failure is None and self._ended:
+        if self._failure is None and not self._lost and self._ended:
             return []
         self._check_open()
         self._ended = True
@@ -112,6 +118,8 @@ class Decoder:
         return self.feed(b"" if self._scratch is None else memoryview(self._scratch)[:n])
 
     def _check_open(self) -> None:
+        if self._lost:
+            raise MemoryError
         if self._failure is not None:
             failure = self._failure
             raise type(failure)(failure.args[0], failure.offset, failure.declared, failure.limit)

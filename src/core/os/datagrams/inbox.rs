@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{BATCH, Local};
+use crate::core::memory::{NoMemory, with_capacity, zeros};
 
 /// What is known of one datagram besides its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +31,16 @@ pub struct Inbox {
 
 impl Inbox {
     /// Makes room for a batch; what lies untouched costs no memory.
-    #[must_use]
-    pub fn new(max_datagram: usize, prefix: &[u8]) -> Self {
+    pub fn new(max_datagram: usize, prefix: &[u8]) -> Result<Self, NoMemory> {
         // An odd number of cache lines, or all slots would start in the same set of the cache.
         let stride = ((prefix.len() + max_datagram).div_ceil(64) | 1) * 64;
-        let mut buffer = vec![0; stride * BATCH];
+        let mut buffer = zeros(stride.checked_mul(BATCH).ok_or(NoMemory)?)?;
         if !prefix.is_empty() {
             for slot in buffer.chunks_exact_mut(stride) {
                 slot[..prefix.len()].copy_from_slice(prefix);
             }
         }
-        Self { buffer, stride, prefix: prefix.len(), max_datagram, arrivals: Vec::with_capacity(BATCH) }
+        Ok(Self { buffer, stride, prefix: prefix.len(), max_datagram, arrivals: with_capacity(BATCH)? })
     }
 
     /// What the last batch brought.

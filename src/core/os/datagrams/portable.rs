@@ -90,7 +90,7 @@ mod tests {
         let payloads: [&[u8]; 4] = [b"", b"12345", b"123456", b"x"];
         let out: Vec<_> = payloads.iter().map(|&data| Outgoing { peer: to, local: None, data }).collect();
         assert_eq!(send(&one, &out).unwrap(), 4);
-        let mut inbox = Inbox::new(5, b"ACK: ");
+        let mut inbox = Inbox::new(5, b"ACK: ").unwrap();
         receive(&other, &mut inbox).unwrap();
         let seen: Vec<_> = inbox.arrivals().iter().map(|each| (inbox.data(each), each.truncated, each.peer)).collect();
         let expected: [(&[u8], bool); 4] = [(b"", false), (b"12345", false), (b"12345", true), (b"x", false)];

@@ -1,0 +1,110 @@
+//! Memory whose size input or users decide: had, or refused, where the standard library would end the process.
+
+use std::alloc::{Layout, alloc_zeroed};
+use std::collections::{TryReserveError, VecDeque};
+use std::fmt;
+use std::io;
+
+use super::os::errors;
+
+/// There is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of memory")
+    }
+}
+
+impl std::error::Error for NoMemory {}
+
+impl From<NoMemory> for io::Error {
+    fn from(_: NoMemory) -> Self {
+        Self::from_raw_os_error(errors::ENOMEM)
+    }
+}
+
+impl From<TryReserveError> for NoMemory {
+    fn from(_: TryReserveError) -> Self {
+        Self
+    }
+}
+
+/// Append bytes; where there is no room, nothing changes.
+#[inline]
+pub fn append(to: &mut Vec<u8>, bytes: &[u8]) -> Result<(), NoMemory> {
+    to.try_reserve(bytes.len())?;
+    to.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Append an item.
+#[inline]
+pub fn push<T>(to: &mut Vec<T>, item: T) -> Result<(), NoMemory> {
+    if to.len() == to.capacity() {
+        to.try_reserve(1)?;
+    }
+    to.push(item);
+    Ok(())
+}
+
+/// Append an item to a queue.
+#[inline]
+pub fn push_back<T>(to: &mut VecDeque<T>, item: T) -> Result<(), NoMemory> {
+    if to.len() == to.capacity() {
+        to.try_reserve(1)?;
+    }
+    to.push_back(item);
+    Ok(())
+}
+
+/// A copy.
+pub fn copy(bytes: &[u8]) -> Result<Vec<u8>, NoMemory> {
+    let mut made = Vec::new();
+    append(&mut made, bytes)?;
+    Ok(made)
+}
+
+/// An empty vector with room for so many.
+pub fn with_capacity<T>(size: usize) -> Result<Vec<T>, NoMemory> {
+    let mut made = Vec::new();
+    made.try_reserve_exact(size)?;
+    Ok(made)
+}
+
+/// So many zeros; what of them lies untouched costs no memory.
+pub fn zeros(size: usize) -> Result<Vec<u8>, NoMemory> {
+    if size == 0 {
+        return Ok(Vec::new());
+    }
+    let layout = Layout::array::<u8>(size).map_err(|_| NoMemory)?;
+    // SAFETY: the layout is not empty.
+    let place = unsafe { alloc_zeroed(layout) };
+    if place.is_null() {
+        return Err(NoMemory);
+    }
+    let bytes = std::ptr::slice_from_raw_parts_mut(place, size);
+    // SAFETY: the global allocator gave `size` bytes of the layout that a boxed slice of this size has, all of them zero.
+    Ok(unsafe { Box::from_raw(bytes) }.into_vec())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let mut bytes = b"ab".to_vec();
+        append(&mut bytes, b"cd").unwrap();
+        push(&mut bytes, b'e').unwrap();
+        assert_eq!(copy(&bytes).unwrap(), b"abcde");
+        assert_eq!(zeros(3).unwrap(), [0; 3]);
+        assert!(zeros(0).unwrap().is_empty());
+        assert_eq!(zeros(usize::MAX), Err(NoMemory));
+        assert_eq!(with_capacity::<u64>(usize::MAX).unwrap_err(), NoMemory);
+        // More than any machine has, and less than any vector may have.
+        assert_eq!(zeros(1 << 62), Err(NoMemory));
+    }
+}
