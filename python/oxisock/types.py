@@ -61,7 +61,8 @@ class PortResult(NamedTuple):
         port: 1 to 65535.
         state: what the answer means.
         reason: "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable", "proto-unreachable",
-            "self-connect" or "local-error: ERRNO_NAME".
+            "self-connect", "host-silent" (not asked: nothing had come from that host) or "local-error: " with the name
+            of the errno, "broadcast address" or "multicast address".
         rtt: the round trip in seconds, never None for an open port.
         service: the usual service of that port number, or None.
         banner: what the port said first, or None.

@@ -54,13 +54,14 @@ class FarHost:
         number = (os.getpid() * 7 + FarHost._count) % 250 + 1
         self.name = f"oxi{os.getpid()}x{FarHost._count}"
         self._near = f"ox{os.getpid() % 100000}n{FarHost._count}"[:15]
+        self.far_device = self._near.replace("n", "f")
         self.address = f"10.99.{number}.2"
         self.near_address = f"10.99.{number}.1"
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
         try:
-            far = self._near.replace("n", "f")
+            far = self.far_device
             run(f"ip netns add {self.name}")
             run(f"ip link add {self._near} type veth peer name {far}")
             run(f"ip link set {far} netns {self.name}")

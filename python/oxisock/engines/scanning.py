@@ -52,8 +52,14 @@ OPEN, CLOSED, FILTERED, ERROR = range(4)
     NET_UNREACHABLE,
     PROTO_UNREACHABLE,
     SELF_CONNECT,
-) = range(7)
-"""The reasons of an Outcome; a local error is minus its errno."""
+    HOST_SILENT,
+    BROADCAST,
+    MULTICAST,
+) = range(10)
+"""The reasons of an Outcome; a local error is minus its errno. The last two are local errors without one."""
+
+LASTING = 1 << 16
+"""Added to the errno that a machine is told of where the fault will not pass, though others of that number do."""
 
 
 class Outcome(NamedTuple):

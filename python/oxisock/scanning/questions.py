@@ -30,6 +30,8 @@ _ERRNO_OF = {
     "host-unreachable": errno.EHOSTUNREACH,
     "net-unreachable": errno.ENETUNREACH,
     "proto-unreachable": errno.ENOPROTOOPT,
+    "local-error: broadcast address": errno.ENETUNREACH,
+    "local-error: multicast address": errno.ENETUNREACH,
 }
 
 

@@ -29,6 +29,9 @@ _REASONS = (
     "net-unreachable",
     "proto-unreachable",
     "self-connect",
+    "host-silent",
+    "local-error: broadcast address",
+    "local-error: multicast address",
 )
 
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use libc::{ECONNREFUSED, ECONNRESET, ENOMEM, ETIMEDOUT};
+pub use libc::{ECONNREFUSED, ECONNRESET, ENETUNREACH, ENOMEM, ETIMEDOUT};
 
 /// The number of an error, EIO where it has none.
 #[must_use]
@@ -80,6 +80,24 @@ pub fn is_host_down(error: &io::Error) -> bool {
         return true;
     }
     is_one_of(error, &[libc::EHOSTDOWN])
+}
+
+/// Whether a router says something odd of a packet: source route failed, parameter problem, fragmentation needed.
+#[must_use]
+pub fn from_a_router(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::EOPNOTSUPP, libc::EPROTO, libc::EMSGSIZE])
+}
+
+/// Whether this machine has no address, or no source port, to connect from.
+#[must_use]
+pub fn is_address_missing(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::EADDRNOTAVAIL])
+}
+
+/// Whether this machine knows no way to an address: no route, or one that swallows packets (EINVAL).
+#[must_use]
+pub fn is_route_missing(error: &io::Error) -> bool {
+    is_one_of(error, &[libc::ENETUNREACH, libc::EINVAL])
 }
 
 /// Whether the other side says that it does not speak the protocol.

@@ -13,7 +13,7 @@ mod worker;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use crate::core::os::errors::{errno, is_host_down, is_protocol_missing};
+use crate::core::os::errors::{errno, from_a_router, is_host_down, is_protocol_missing};
 
 /// The addresses from `first` to `last`, both included, as integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,24 +97,38 @@ pub enum Answer {
     ProtoUnreachable,
     /// The probe met its own source port.
     SelfConnect,
+    /// The host is not asked, because nothing has come from it.
+    HostSilent,
+    /// A fault of this machine: a broadcast address.
+    Broadcast,
+    /// A fault of this machine: a multicast address.
+    Multicast,
     /// A fault of this machine, with its errno.
     Local(i32),
+    /// One that will not pass, though others of that number do.
+    Lasting(i32),
 }
+
+/// Added to the errno of a fault that will not pass, where Python tells of it.
+const LASTING: i32 = 1 << 16;
 
 impl Answer {
     /// What the error of a connection attempt under way says of the other side.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind::{
-            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, PermissionDenied, TimedOut,
+            BrokenPipe, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, PermissionDenied,
+            TimedOut,
         };
         match error.kind() {
-            ConnectionRefused | ConnectionReset => Self::Refused,
+            ConnectionRefused => Self::Refused,
+            // Who refuses says so at once: these accepted first.
+            ConnectionReset | BrokenPipe => Self::SynAck,
             // ICMPv6 "administratively prohibited" arrives as EACCES.
             HostUnreachable | PermissionDenied => Self::HostUnreachable,
             NetworkUnreachable => Self::NetUnreachable,
             TimedOut => Self::NoResponse,
-            _ if is_host_down(error) => Self::HostUnreachable,
+            _ if is_host_down(error) || from_a_router(error) => Self::HostUnreachable,
             _ if is_protocol_missing(error) => Self::ProtoUnreachable,
             _ => Self::Local(errno(error)),
         }
@@ -131,11 +145,14 @@ impl Answer {
             Self::NetUnreachable => 4,
             Self::ProtoUnreachable => 5,
             Self::SelfConnect => 6,
-            Self::Local(errno) => -errno,
+            Self::HostSilent => 7,
+            Self::Broadcast => 8,
+            Self::Multicast => 9,
+            Self::Local(errno) | Self::Lasting(errno) => -errno,
         }
     }
 
-    /// The inverse of `code`.
+    /// What Python tells of: the inverse of `code`, and minus (`LASTING` and the errno) for a fault that will not pass.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
         Some(match code {
@@ -146,6 +163,10 @@ impl Answer {
             4 => Self::NetUnreachable,
             5 => Self::ProtoUnreachable,
             6 => Self::SelfConnect,
+            7 => Self::HostSilent,
+            8 => Self::Broadcast,
+            9 => Self::Multicast,
+            lasting if lasting <= -LASTING => Self::Lasting(-(lasting + LASTING)),
             negative if negative < 0 => Self::Local(-negative),
             _ => return None,
         })

@@ -1,7 +1,7 @@
 //! One thread of a scan: connects, polls, reads banners, and reports to its `ScanEngine`.
 
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use mio::event::Event;
@@ -13,7 +13,9 @@ use socket2::{SockAddr, Socket};
 use super::engine::{ProbeOrder, ScanEngine};
 use super::shared::Shared;
 use super::{Addresses, Answer, Outcome, Plan, State};
-use crate::core::os::errors::{errno, is_connected, is_still_under_way, is_under_way};
+use crate::core::os::errors::{
+    ENETUNREACH, errno, is_address_missing, is_connected, is_route_missing, is_still_under_way, is_under_way,
+};
 use crate::core::os::{streams, waiting};
 use crate::core::time::Clock;
 
@@ -177,7 +179,7 @@ impl Worker {
             Ok(()) => {}
             // What connect() itself returns is this machine's own fault, but for systems that refuse at once.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.answer(order, Answer::Refused),
-            Err(error) => self.answer(order, Answer::Local(errno(&error))),
+            Err(error) => self.answer(order, local_fault(&error, address)),
         }
     }
 
@@ -324,5 +326,22 @@ impl Worker {
         self.engine.reserved -= 1;
         let banner = (!reading.banner.is_empty()).then_some(reading.banner);
         self.found.push(Outcome { banner, ..reading.outcome });
+    }
+}
+
+/// What the machine is to be told of an error of `connect()` itself; where TCP is unclear, UDP tells.
+fn local_fault(error: &io::Error, address: SocketAddr) -> Answer {
+    let code = errno(error);
+    if !(is_address_missing(error) || is_route_missing(error)) {
+        return Answer::Local(code);
+    }
+    let datagrams = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" });
+    match datagrams.and_then(|socket| socket.connect(address)) {
+        // No address of that family, rather than no free source port.
+        Err(same) if is_address_missing(error) && is_address_missing(&same) => Answer::Lasting(code),
+        _ if is_address_missing(error) => Answer::Local(code),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Answer::Broadcast,
+        Ok(()) => Answer::Multicast,
+        Err(_) => Answer::Local(ENETUNREACH),
     }
 }

@@ -12,8 +12,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from ...engines.scanning import (
+    BROADCAST,
     CONN_REFUSED,
     HOST_UNREACHABLE,
+    LASTING,
+    MULTICAST,
     NET_UNREACHABLE,
     NO_RESPONSE,
     OPEN,
@@ -31,15 +34,19 @@ from .interrupts import held_back
 
 _BATCH = 64  # probes between two looks at what has come in, so that round trips are not measured late
 _BANNER_SIZE = 256
-_UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}
+_UNDER_WAY = {errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}  # EAGAIN is a fault
 _ANSWERS = {
     errno.ECONNREFUSED: CONN_REFUSED,
-    errno.ECONNRESET: CONN_REFUSED,
+    errno.ECONNRESET: SYN_ACK,  # who refuses says so at once: this one accepted first
+    errno.EPIPE: SYN_ACK,  # and this one closed, too
     errno.EHOSTUNREACH: HOST_UNREACHABLE,
     errno.EHOSTDOWN: HOST_UNREACHABLE,
     errno.EACCES: HOST_UNREACHABLE,  # ICMPv6 "administratively prohibited"
     errno.ENETUNREACH: NET_UNREACHABLE,
     errno.ENOPROTOOPT: PROTO_UNREACHABLE,
+    errno.EOPNOTSUPP: HOST_UNREACHABLE,  # ICMP "source route failed"
+    errno.EPROTO: HOST_UNREACHABLE,  # ICMP "parameter problem"
+    errno.EMSGSIZE: HOST_UNREACHABLE,  # ICMP "fragmentation needed"
     errno.ETIMEDOUT: NO_RESPONSE,
 }
 """What the error of a connection attempt under way says; one that connect() itself returns is this machine's own."""
@@ -189,7 +196,8 @@ class PureScanRun:
             self._connected(attempt)
             return
         sock.close()
-        self._engine.answer(order.token, CONN_REFUSED if code == errno.ECONNREFUSED else -code, self._now())
+        what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, family, address)
+        self._engine.answer(order.token, what, self._now())
 
     def _ready_to_go(self, attempt: _Attempt) -> None:
         if attempt.outcome is not None:
@@ -268,6 +276,22 @@ class PureScanRun:
         self._attempts.clear()
         self._reading.clear()
         self._selector.close()
+
+
+def _local_fault(code: int, family: socket.AddressFamily, address: SocketAddress) -> int:
+    """Give what the machine is to be told of an error of connect() itself; where TCP is unclear, UDP tells."""
+    if code == errno.EINVAL:  # a blackhole route
+        return -errno.ENETUNREACH
+    if code not in (errno.EADDRNOTAVAIL, errno.ENETUNREACH):
+        return -code
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
+            datagrams.connect(address)
+    except OSError as error:
+        if code == errno.EADDRNOTAVAIL and error.errno == code:
+            return -(LASTING + code)  # no address of that family, rather than no free source port
+        return BROADCAST if code == errno.ENETUNREACH and error.errno == errno.EACCES else -code
+    return MULTICAST if code == errno.ENETUNREACH else -code
 
 
 def start_scan(plan: ScanPlan) -> PureScanRun:

@@ -13,10 +13,13 @@ from collections import deque
 from typing import NamedTuple
 
 from ...engines.scanning import (
+    BROADCAST,
     CLOSED,
     CONN_REFUSED,
     ERROR,
     FILTERED,
+    LASTING,
+    MULTICAST,
     NO_RESPONSE,
     OPEN,
     SELF_CONNECT,
@@ -107,15 +110,21 @@ class ScanEngine:
         return self._send(probe, now)
 
     def answer(self, token: int, what: int, now: int) -> None:
-        """Take what came of a probe: a reason of an Outcome, or -errno for a fault of this machine."""
+        """Take what came of a probe: a reason of an Outcome, or -errno for a fault of this machine.
+
+        -(LASTING + errno) is a fault that will not pass.
+        """
         self._now = now
+        lasting = what <= -LASTING
+        if lasting:
+            what += LASTING
         probe = self._probes.pop(token)
         host = probe.host
         host.in_flight -= 1
         self._in_flight -= 1
         self._trace(now, host, probe.port, probe.repeat, what)
-        if what < 0:
-            self._local_fault(probe, -what, now)
+        if what < 0 or what in (BROADCAST, MULTICAST):
+            self._local_fault(probe, what, lasting, now)
             return
         self._sent_well()
         if what in (SYN_ACK, CONN_REFUSED):
@@ -405,13 +414,12 @@ class ScanEngine:
 
     # --- faults of this machine
 
-    def _local_fault(self, probe: Probe, code: int, now: int) -> None:
+    def _local_fault(self, probe: Probe, what: int, lasting: bool, now: int) -> None:
         """Put the probe back and narrow the window; only a fault that lasts at a window of one is a verdict."""
         host = probe.host
         self._local_errors += 1
-        if code in _TRANSIENT:
+        if -what in _TRANSIENT and not lasting:
             self._window = max(1, self._in_flight)
-            lasting = False
             if self._in_flight == 0:
                 self._not_before = now + _FAULT_PAUSE
                 if self._fault_since < 0:
@@ -422,7 +430,7 @@ class ScanEngine:
                 self._put_back.appendleft(probe)
                 return
         if not probe.canary:
-            self._decide(host, probe.port, ERROR, -code, -1)
+            self._decide(host, probe.port, ERROR, what, -1)
         self._touch(host)
 
     def _sent_well(self) -> None:

@@ -190,9 +190,11 @@ impl ScanEngine {
     // --- faults of this machine
 
     /// Put the probe back and narrow the window; only a fault that lasts at a window of one is a verdict.
-    pub(super) fn local_fault(&mut self, slot: u32, ask: Ask, code: i32, now: i64) {
+    pub(super) fn local_fault(&mut self, slot: u32, ask: Ask, what: Answer, now: i64) {
         self.tally.local_errors += 1;
-        if is_transient(code) {
+        if let Answer::Local(code) = what
+            && is_transient(code)
+        {
             self.window = self.in_flight.max(1);
             let mut lasting = false;
             if self.in_flight == 0 {
@@ -211,7 +213,7 @@ impl ScanEngine {
             }
         }
         if !ask.canary {
-            self.decide(slot, ask.port, State::Error, Answer::Local(code), -1);
+            self.decide(slot, ask.port, State::Error, what, -1);
         }
         self.touch(slot);
     }

@@ -155,8 +155,8 @@ impl ScanEngine {
         self.now = now;
         let Some((slot, ask, sent_at, small)) = self.land(token) else { return };
         self.trace(now, slot, ask, what.code());
-        if let Answer::Local(code) = what {
-            self.local_fault(slot, ask, code, now);
+        if let Answer::Local(_) | Answer::Lasting(_) | Answer::Broadcast | Answer::Multicast = what {
+            self.local_fault(slot, ask, what, now);
             return;
         }
         self.sent_well();
