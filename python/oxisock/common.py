@@ -7,11 +7,11 @@ from .errors import FrameCorrupt as FrameCorrupt
 from .errors import FrameError as FrameError
 from .errors import FrameTooLong as FrameTooLong
 from .errors import IncompleteFrame as IncompleteFrame
-from .errors import ScanInterrupted as ScanInterrupted
 from .framing.codecs import Codec as Codec
 from .framing.codecs import Decoder as Decoder
 from .scanning.report import PortChange as PortChange
 from .scanning.report import ReportDiff as ReportDiff
+from .scanning.report import ScanInterrupted as ScanInterrupted
 from .scanning.report import ScanReport as ScanReport
 from .scanning.running import Scan as Scan
 from .scanning.services import service_name as service_name

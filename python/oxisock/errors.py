@@ -7,19 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .scanning.report import ScanReport
-
-
-class ScanInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a scan; ``report`` holds what was known by then, marked partial."""
-
-    def __init__(self, report: ScanReport) -> None:
-        super().__init__("the scan was interrupted")
-        self.report = report
-
-
-# --- framing -------------------------------------------------------------------------------------------------------
-
 
 class FrameError(ValueError):
     """A stream that does not follow its codec.

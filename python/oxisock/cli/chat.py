@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..text import clean
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe
 from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
 from .output import coloured, is_terminal, message
@@ -197,8 +198,6 @@ def _words(error: Exception) -> str:
 
 def painted(line: str) -> str:
     """Give a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
-    from ..pure.chat.text import clean
-
     line = clean(line)
     if not coloured(sys.stdout):
         return line

@@ -7,7 +7,8 @@ import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from ..scanning.formats import banner_text, escape
+from ..scanning.formats import banner_text
+from ..text import escape
 from ..types import PortResult, PortState
 
 if TYPE_CHECKING:

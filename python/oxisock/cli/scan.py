@@ -172,7 +172,7 @@ def _scan(
     targets: list[str], options: dict[str, Any], impl: str | None, bar: bool, on_result: Any = None
 ) -> tuple[ScanReport, int]:
     """Scan with one engine; give the report, partial after Ctrl-C, and the exit code."""
-    from ..errors import ScanInterrupted
+    from ..scanning.report import ScanInterrupted
 
     try:
         with progress_bar("", bar) as on_progress:
@@ -197,7 +197,8 @@ def _render(report: ScanReport, form: str, banner: bool, stream: IO[str]) -> str
 
 def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
     """Give the results as a table, and below it what was counted and is not shown."""
-    from ..scanning.formats import banner_text, escape
+    from ..scanning.formats import banner_text
+    from ..text import escape
     from .output import milliseconds, paint, table
 
     reasons = any(not result.is_open for result in report)

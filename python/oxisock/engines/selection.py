@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Literal
 
 Impl = Literal["native", "pure"]
@@ -27,7 +28,7 @@ def check(impl: Impl) -> None:
     if impl == "pure":
         return
     try:
-        from .. import _native  # noqa: F401
+        import_module("oxisock._native")
     except ImportError as error:
         raise ImportError(
             f"the native engine of oxisock cannot be loaded ({error}); OXISOCK_IMPL=pure selects the pure one"

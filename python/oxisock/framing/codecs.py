@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal, NoReturn, Protocol, Self, runtime_checkable
 
 from .. import arguments
-from ..engines.binding import Bound
+from ..engines.binding import Bound, engine
 from ..engines.framing import Buffer, Framer, FramingModule
+from ..engines.selection import selected
 from ..errors import FrameError
 from ..types import SkippedFrame
 
@@ -191,9 +192,7 @@ class StreamCodec(Bound):
 def _rebuild(codec: str | type[StreamCodec], positional: tuple[object, ...], named: dict[str, object]) -> StreamCodec:
     """Make a codec again, bound to the engine selected here."""
     if isinstance(codec, str):
-        import oxisock
-
-        codec = getattr(oxisock, codec)
+        codec = getattr(engine(selected()).names, codec)
     made: StreamCodec = codec(*positional, **named)  # type: ignore[operator]
     return made
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from ..engines.binding import engine
+from ..engines.selection import selected
+
 if TYPE_CHECKING:
     from .codecs import StreamCodec
 
@@ -39,9 +42,7 @@ def parse_codec(spec: str, face: Any = None) -> StreamCodec:
     Raises ValueError, which says what is wrong with the spec.
     """
     if face is None:
-        import oxisock
-
-        face = oxisock
+        face = engine(selected()).names
     name, *words = spec.split(":")
     if name in _CLASSES:
         make = getattr(face, _CLASSES[name])

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from ..arguments import spelled_out
 from ..engines.binding import Functions
-from ..errors import ScanInterrupted
 from ..sockets.resolving import checked_host, host_addresses
 from ..types import PortResult, Progress, ScanStats
 from .options import ScanKeywords, ScanOptions
 from .plan import make_job
 from .questions import LookUp, Outcomes, Questions
-from .report import ScanReport
+from .report import ScanInterrupted, ScanReport
 from .running import Scan
 from .services import port_span
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..text import escape
 from ..types import PortResult
 
 if TYPE_CHECKING:
@@ -87,23 +88,3 @@ def banner_text(banner: bytes) -> str:
     Python string, and so is the backslash: nothing is lost.
     """
     return escape(banner.decode("utf-8", "surrogateescape"))
-
-
-def escape(text: str) -> str:
-    """Escape the backslash and whatever is not printable."""
-    return "".join(map(_escape_character, text)) if not text.isprintable() or "\\" in text else text
-
-
-_SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def _escape_character(character: str) -> str:
-    if character in _SHORT:
-        return _SHORT[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that surrogateescape set aside
-        return f"\\x{code - 0xDC00:02x}"
-    # What was valid UTF-8 is named by code point, so that \x.. always means a byte or ASCII.
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

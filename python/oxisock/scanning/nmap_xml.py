@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..text import escape
 from ..types import PortResult, PortState
-from .formats import banner_text, escape
+from .formats import banner_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -235,3 +235,11 @@ class ScanReport:
 def _banners_differ(old: PortResult, new: PortResult) -> bool:
     """Whether both have a banner, and not the same: one scan may have run without asking for it."""
     return old.banner is not None and new.banner is not None and old.banner != new.banner
+
+
+class ScanInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a scan; ``report`` holds what was known by then, marked partial."""
+
+    def __init__(self, report: ScanReport) -> None:
+        super().__init__("the scan was interrupted")
+        self.report = report

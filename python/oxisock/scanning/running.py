@@ -8,7 +8,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
-from ..errors import ScanInterrupted
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
 from .plan import STATES, ScanJob
 from .services import service_name
@@ -88,6 +87,8 @@ class Scan:
             return self._fresh.popleft()
         except KeyboardInterrupt:
             self.close()
+            from .report import ScanInterrupted
+
             raise ScanInterrupted(self.report()) from None
 
     def __enter__(self) -> Self:

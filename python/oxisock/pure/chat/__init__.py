@@ -1,6 +1,6 @@
 """The pure chat server.
 
-- ``hub``: the machine that decides who hears what; ``text``: which characters and nicks it lets through.
+- ``hub``: the machine that decides who hears what; ``nicks``: what it lets somebody be called.
 - ``service``: carries lines between the hub and the connections of a reactor.
 """
 

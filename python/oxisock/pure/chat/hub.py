@@ -17,7 +17,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ...engines.serving import NEVER
-from .text import clean, is_guest, is_nick
+from ...text import clean
+from .nicks import is_guest, is_nick
 
 if TYPE_CHECKING:
     from ...engines.chat import HubClose, HubEvent, HubMember, HubPlan

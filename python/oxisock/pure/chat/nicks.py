@@ -1,0 +1,18 @@
+"""What a nick may look like."""
+
+from __future__ import annotations
+
+import re
+
+_NICK = re.compile(r"[A-Za-z0-9_-]{1,24}", re.ASCII)
+_GUEST = re.compile(r"guest-[0-9]+", re.ASCII | re.IGNORECASE)
+
+
+def is_nick(text: str) -> bool:
+    """Say whether somebody may be called so."""
+    return _NICK.fullmatch(text) is not None
+
+
+def is_guest(nick: str) -> bool:
+    """Say whether it is a nick of those that are given."""
+    return _GUEST.fullmatch(nick) is not None

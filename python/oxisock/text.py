@@ -1,0 +1,30 @@
+"""Text from strangers, made fit for a terminal: what would move its cursor or turn its text around."""
+
+from __future__ import annotations
+
+_REMOVED = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+_CLEAN = {**_REMOVED, 0x09: " "}
+_SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def clean(text: str) -> str:
+    """Take out what is not fit, and nothing else; a tab becomes a space."""
+    # Whatever is to be removed is not printable, so most lines are done with one look.
+    return text if text.isprintable() else text.translate(_CLEAN)
+
+
+def escape(text: str) -> str:
+    """Escape the backslash and whatever is not printable, so that nothing is lost."""
+    return "".join(map(_escape_character, text)) if not text.isprintable() or "\\" in text else text
+
+
+def _escape_character(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that surrogateescape set aside
+        return f"\\x{code - 0xDC00:02x}"
+    # What was valid UTF-8 is named by code point, so that \x.. always means a byte or ASCII.
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
