@@ -59,6 +59,11 @@ def count(value: object, name: str, lowest: int = 1, highest: int = MOST) -> int
     return _whole(value, name, lowest, highest, f"a whole number from {_number(lowest)} to {_number(highest)}")
 
 
+def threads(value: object, name: str) -> int:
+    """Give how many threads there shall be: no more than a process can have."""
+    return count(value, name, 1, 4096)
+
+
 def size(value: object, name: str, lowest: int = 1, highest: int = sys.maxsize) -> int:
     """Give a number of bytes from ``lowest`` to ``highest``."""
     return _whole(value, name, lowest, highest, f"a number of bytes from {lowest} to {_number(highest)}")
@@ -191,13 +196,18 @@ def host(value: object, name: str = "host", *, empty: bool = False) -> str:
     return bare
 
 
-def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.maxsize) -> bytes:
-    """Give the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them."""
+def view(value: object, name: str) -> memoryview:
+    """Give the bytes of whatever holds bytes, without a copy where they stand together."""
     try:
-        with memoryview(value) as view:  # type: ignore[arg-type]
-            data = value if isinstance(value, bytes) else view.tobytes()
+        found = memoryview(value)  # type: ignore[arg-type]
     except TypeError:
         refuse(TypeError, name, value, "bytes")
+    return found.cast("B") if found.c_contiguous else memoryview(found.tobytes())
+
+
+def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.maxsize) -> bytes:
+    """Give the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them, as they are now."""
+    data = value if isinstance(value, bytes) else view(value, name).tobytes()
     if not lowest <= len(data) <= highest:
         raise ValueError(
             f"{name}={shown(value)} of {len(data)} bytes: expected {lowest} to {_number(highest)} bytes"
@@ -222,6 +232,13 @@ def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
         if each == value:
             return each
     refuse(ValueError, name, value, expected)
+
+
+def instance(value: object, name: str, kind: type[_Value], expected: str) -> _Value:
+    """Give an object of a class."""
+    if not isinstance(value, kind):
+        refuse(TypeError, name, value, expected)
+    return value
 
 
 def having(value: _Value, name: str, what: str, *methods: str) -> _Value:

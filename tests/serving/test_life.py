@@ -112,16 +112,19 @@ def test_a_name_that_does_not_exist(make: Callable[..., Any]) -> None:
 
 
 def test_what_makes_no_sense_is_refused_at_once(make: Callable[..., Any]) -> None:
-    for name, values in {
-        "port": (-1, 65536, "80", True),
-        "max_connections": (0, 1.5),
-        "backlog": (0,),
-        "idle_timeout": (0, -1.0, "1"),
-        "write_timeout": (float("nan"),),
-        "max_buffered": (0,),
-    }.items():
+    for error, name, values in (
+        (ValueError, "port", (-1, 65536)),
+        (TypeError, "port", ("80", True)),
+        (ValueError, "max_connections", (0,)),
+        (TypeError, "max_connections", (1.5,)),
+        (ValueError, "backlog", (0,)),
+        (ValueError, "idle_timeout", (0, -1.0)),
+        (TypeError, "idle_timeout", ("1",)),
+        (ValueError, "write_timeout", (float("nan"),)),
+        (ValueError, "max_buffered", (0,)),
+    ):
         for value in values:
-            with pytest.raises(ValueError, match=name):
+            with pytest.raises(error, match=f"^{name}="):
                 make(**{name: value})
 
 

@@ -336,7 +336,7 @@ def test_a_socket_of_the_users_own(impl: ModuleType) -> None:
         (ValueError, lambda impl: impl.UdpServer(print, port=-1)),
         (ValueError, lambda impl: impl.UdpServer(print, max_datagram=0)),
         (ValueError, lambda impl: impl.UdpServer(print, max_datagram=65536)),
-        (ValueError, lambda impl: impl.UdpServer(print, max_datagram=1.5)),
+        (TypeError, lambda impl: impl.UdpServer(print, max_datagram=1.5)),
         (TypeError, lambda impl: impl.UdpEchoServer(prefix="text")),
         (TypeError, lambda impl: impl.UdpEchoServer(prefix=5)),
         (ValueError, lambda impl: impl.UdpEchoServer(prefix=bytes(70000))),

@@ -10,11 +10,12 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from .. import arguments
 from ..serving.background import in_thread
-from ..serving.requests import check_connect, collect
+from ..serving.requests import collect
 from ..sockets.addresses import parse_address
 from ..sockets.resolving import host_addresses
-from ..udp.servers import Question, checked, towards
+from ..udp.servers import Question, towards
 
 _CHUNK = 1 << 16
 
@@ -51,7 +52,7 @@ async def connect(host: str, port: int, timeout: float | None) -> socket.socket:
 
     Raises what ``oxisock.connect`` raises.
     """
-    check_connect(port, timeout)
+    host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
     deadline = deadline_in(timeout)
     failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
     for address in await addresses_of(host, timeout):
@@ -103,7 +104,8 @@ async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | 
 
     Arguments and errors are those of ``oxisock.udp_request``.
     """
-    question = checked(host, port, payload, timeout, retries)
+    question = Question.of(host, port, payload, timeout, retries)
+    timeout = question.timeout
     deadline = deadline_in(timeout)
     try:
         addresses = await addresses_of(question.host, timeout)

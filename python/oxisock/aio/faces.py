@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
+from .. import arguments
 from ..arguments import spelled_out
 from ..engines.binding import Engine, Functions, engine
 from ..engines.selection import Impl
@@ -22,7 +23,7 @@ from ..scanning.running import Scan
 from ..scanning.services import port_span
 from ..scanning.specs import PortSpec, TargetSpec
 from ..serving.limits import LimitKeywords, Limits
-from ..serving.requests import check_connect, no_answer
+from ..serving.requests import no_answer
 from ..sockets.resolving import checked_host
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
@@ -115,7 +116,7 @@ class Aio(Functions):
         Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
         and whatever OSError the last address gave.
         """
-        check_connect(port, timeout)
+        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
         return OpenFramed(host, port, Framing(self._lines if codec is None else codec, self._engine.framing), timeout)
 
     @spelled_out(Limits)
@@ -158,9 +159,9 @@ class Aio(Functions):
         self, host: str, port: int, payload: bytes, *, codec: Codec | None = None, timeout: float | None = 5.0
     ) -> bytes:
         """Connect, send ``payload``, and give the answer; arguments and errors are those of ``oxisock.tcp_request``."""
-        check_connect(port, timeout)
+        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
         if codec is None:
-            return await exchange(host, port, payload, timeout)
+            return await exchange(host, port, arguments.bytes_like(payload, "payload"), timeout)
         deadline = deadline_in(timeout)
         async with self.open_framed(host, port, codec, timeout=timeout) as stream:
             async with within(deadline):

@@ -16,11 +16,12 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
+from .. import arguments
 from ..engines.selection import Impl
 from ..errors import FrameError
 from ..serving import log as server_log
 from ..serving.background import in_thread
-from ..serving.lifecycle import check_drain, heeding_signals
+from ..serving.lifecycle import heeding_signals
 from ..serving.limits import Limits
 from ..sockets import listening as binding
 from ..types import Peer, ServerStats, StopReport
@@ -54,14 +55,12 @@ class FramedServer:
         sock: socket.socket | None,
         limits: Mapping[str, Any],
     ) -> None:
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         self.impl = impl
-        self._handler = handler
+        self._handler = arguments.function(handler, "handler")
         self._framing = framing
-        self._host = host
-        self._port = binding.check_port(port)
-        self._sock = sock
+        self._host = arguments.host(host, empty=True)
+        self._port = arguments.port(port, lowest=0)
+        self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
         self._limits = Limits.of("start_server", limits)
         self._starting = False
         self._core: _Core | None = None
@@ -114,7 +113,7 @@ class FramedServer:
         it begins the stop and returns at once. Raises ValueError for a negative ``drain``.
         """
         self._check_process()
-        check_drain(drain)
+        drain = arguments.timeout(drain, "drain", zero=True)
         core = self._core
         if core is None:
             return StopReport()
@@ -132,7 +131,7 @@ class FramedServer:
         main thread only. Cancelling it stops the server at once.
         """
         self._check_process()
-        check_drain(drain)
+        drain = arguments.timeout(drain, "drain", zero=True)
         if self._core is None:
             await self.start()
         core = self._core

@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from .. import arguments
 from ..engines.framing import Buffer, FramingModule
 from ..errors import FrameError
 from ..framing.codecs import Codec, StreamCodec, StreamDecoder
@@ -43,12 +44,10 @@ class Framing:
             self.encode: Callable[..., bytes] = framer.encode
             self.encode_many: Callable[..., bytes] = framer.encode_many
             self.decoder: Callable[[], StreamDecoder] = lambda: framer.decoder(False)
-        elif callable(getattr(codec, "decoder", None)) and callable(getattr(codec, "encode", None)):
-            self.encode = codec.encode
+        else:
+            self.encode = arguments.codec(codec).encode
             self.encode_many = lambda payloads: b"".join([codec.encode(payload) for payload in payloads])
             self.decoder = codec.decoder
-        else:
-            raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
 
 
 class FramedStream:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .. import arguments
 from ..engines.binding import Bound
 from ..errors import ChatError, FrameError
 
@@ -33,7 +34,8 @@ class ChatClient(Bound):
         comes meanwhile is. Raises ChatError where the server is full, is no chat, or does not grant the nick;
         ValueError for a bad port or timeout, ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
         """
-        if nick is not None and not nick.isprintable():
+        timeout = arguments.timeout(timeout, zero=True)
+        if nick is not None and not arguments.text(nick, "nick").isprintable():
             raise ChatError(f"bad nick: {nick!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
         self._waiting: deque[str] = deque()
@@ -72,8 +74,8 @@ class ChatClient(Bound):
 
         Raises ValueError for text with a line break in it, and OSError where the connection is gone.
         """
-        if "\n" in text or "\r" in text:
-            raise ValueError("a line of chat has no line breaks")
+        if {"\n", "\r"} & {*arguments.text(text, "text")}:
+            arguments.refuse(ValueError, "text", text, "a line of chat, without line breaks")
         with self._sending:
             self._framed.send(text.encode("utf-8", "replace"))
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from .. import arguments
 from ..engines.chat import HubPlan
 from ..serving import log as server_log
-from ..serving.lifecycle import drain_nanoseconds
-from ..serving.limits import LimitKeywords, StreamServer, nanoseconds, positive
+from ..serving.limits import LimitKeywords, StreamServer
 from ..types import Peer
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..engines.chat import ChatRun
     from ..types import ServerStats
 
-_UNLIMITED = 2**31 - 1
 # Connections beyond the members: those who are on their way out.
 _PARTING = 256
 _LOOK = 0.5  # seconds between two looks of a thread that waits for events
@@ -116,35 +115,29 @@ class ChatServer(StreamServer):
         # What is slow, and what is idle, the hub decides; the connections only carry.
         limits: LimitKeywords = {
             "backlog": backlog,
-            "max_connections": min(positive("max_clients", max_clients) + _PARTING, _UNLIMITED),
+            "max_connections": min(arguments.count(max_clients, "max_clients") + _PARTING, arguments.MOST),
             "idle_timeout": None,
             "write_timeout": None,
-            "max_buffered": _UNLIMITED,
+            "max_buffered": arguments.MOST,
             "reuse_port": reuse_port,
             "keepalive": keepalive,
             "dual_stack": dual_stack,
         }
         super().__init__(host, port, sock, limits)
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise ValueError(f"name must be printable text, not {name!r}")
-        if slow_policy not in ("disconnect", "drop"):
-            raise ValueError(f'slow_policy must be "disconnect" or "drop", not {slow_policy!r}')
-        if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= _UNLIMITED:
-            raise ValueError(f"history must be an integer from 0 to 2**31 - 1, not {history!r}")
-        if on_event is not None and not callable(on_event):
-            raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
-        self._on_event = on_event
+        if not arguments.text(name, "name", "printable text").strip() or not name.isprintable():
+            arguments.refuse(ValueError, "name", name, "printable text")
+        self._on_event = None if on_event is None else arguments.function(on_event, "on_event")
         self._plan = HubPlan(
             name=name,
             max_clients=max_clients,
-            max_line=positive("max_line", max_line),
-            history=history,
-            queue_limit=positive("queue_limit", queue_limit),
-            drop=slow_policy == "drop",
-            interval=_interval(rate),
-            burst=positive("burst", burst),
-            idle_timeout=nanoseconds("idle_timeout", idle_timeout),
-            echo=bool(echo),
+            max_line=arguments.size(max_line, "max_line", highest=arguments.MOST),
+            history=arguments.count(history, "history", 0),
+            queue_limit=arguments.size(queue_limit, "queue_limit", highest=arguments.MOST),
+            drop=arguments.choice(slow_policy, "slow_policy", ("disconnect", "drop")) == "drop",
+            interval=arguments.rate(rate, "rate", "lines"),
+            burst=arguments.count(burst, "burst"),
+            idle_timeout=arguments.nanoseconds(idle_timeout, "idle_timeout"),
+            echo=arguments.flag(echo, "echo"),
             events=on_event is not None,
         )
 
@@ -204,7 +197,7 @@ class _ChatRunning:
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self.run.begin_stop(drain_nanoseconds(drain))
+        self.run.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
@@ -252,17 +245,5 @@ class _ChatRunning:
                 self._handling = False
 
 
-def _interval(rate: float | None) -> int:
-    """Give the nanoseconds between two lines; 0 for no limit."""
-    if rate is None:
-        return 0
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
-        raise ValueError(f"rate must be a positive number of lines a second, or None, not {rate!r}")
-    # At least one: 0 is no limit. At most a few years.
-    return 0 if rate == float("inf") else max(1, min(int(1e9 / rate), 2**56))
-
-
 def _text(name: str, text: str) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a str, not {type(text).__name__}")
-    return text.encode("utf-8", "replace").decode()  # no lone surrogates
+    return arguments.text(text, name).encode("utf-8", "replace").decode()  # no lone surrogates

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from ..arguments import NEVER as NEVER
+
 if TYPE_CHECKING:
     from ..types import Peer, ServerStats
     from .framing import Framer
@@ -28,10 +30,6 @@ class FaultPlan(NamedTuple):
     reset_after: int
     drop: int
     seed: int
-
-
-NEVER = 2**63 - 1
-"""A time that does not come; as a limit, no limit."""
 
 
 class ConnectionMachine(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
+from .. import arguments
 from ..arguments import spelled_out
 from ..engines.serving import NEVER, FaultPlan
-from .lifecycle import drain_nanoseconds
-from .limits import LimitKeywords, Limits, StreamServer, nanoseconds, positive
+from .limits import LimitKeywords, Limits, StreamServer
 
 if TYPE_CHECKING:
     from ..engines.serving import EchoRun
@@ -70,7 +70,7 @@ class EchoServer(StreamServer):
         Raises ValueError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, limits)
-        self._workers = positive("workers", workers)
+        self._workers = arguments.threads(workers, "workers")
         self._faults = None if faults is None else _fault_plan(faults)
 
     def _launch(self) -> tuple[_EchoRunning, Peer]:
@@ -91,7 +91,7 @@ class _EchoRunning:
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self._run.begin_stop(drain_nanoseconds(drain))
+        self._run.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop; there are no handlers."""
@@ -103,14 +103,11 @@ class _EchoRunning:
 
 
 def _fault_plan(faults: Faults) -> FaultPlan:
-    if not 0.0 <= faults.drop <= 1.0:
-        raise ValueError(f"drop must be from 0 to 1, not {faults.drop!r}")
-    if faults.delay < 0:
-        raise ValueError(f"delay must not be negative, as {faults.delay!r} is")
+    arguments.instance(faults, "faults", Faults, "Faults, or None for none")
     return FaultPlan(
-        cut=0 if faults.cut is None else positive("cut", faults.cut),
-        delay=nanoseconds("delay", faults.delay) if faults.delay else 0,
-        reset_after=NEVER if faults.reset_after is None else positive("reset_after", faults.reset_after),
-        drop=int(faults.drop * 2**32),
-        seed=faults.seed & (2**64 - 1),
+        cut=0 if faults.cut is None else arguments.count(faults.cut, "cut"),
+        delay=int(arguments.seconds(faults.delay, "delay", zero=True) * 1e9),
+        reset_after=NEVER if faults.reset_after is None else arguments.count(faults.reset_after, "reset_after"),
+        drop=int(arguments.chance(faults.drop, "drop") * 2**32),
+        seed=arguments.count(faults.seed, "seed", 0, 2**64 - 1),
     )

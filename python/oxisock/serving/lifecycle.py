@@ -12,8 +12,8 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
+from .. import arguments
 from ..engines.binding import Bound
-from ..engines.serving import NEVER
 from ..types import Peer, ServerStats, StopReport
 from . import log
 
@@ -69,8 +69,10 @@ class Server(Bound):
     A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
     """
 
-    def __init__(self, *, sock: socket.socket | None = None) -> None:
-        self._sock = sock
+    def __init__(self, host: str, port: int, sock: socket.socket | None) -> None:
+        self._host = arguments.host(host, empty=True)
+        self._port = arguments.port(port, lowest=0)
+        self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
         self._lock = threading.Lock()
         self._running: Running | None = None
         self._address: Peer | None = None
@@ -108,7 +110,7 @@ class Server(Bound):
         at once. Raises ValueError for a negative ``drain``.
         """
         self._check_process()
-        check_drain(drain)
+        drain = arguments.timeout(drain, "drain", zero=True)
         running = self._running
         if running is None or self._ended:
             return self._report
@@ -131,7 +133,9 @@ class Server(Bound):
         main thread only, as Python has it; what handled them before does so again afterwards.
         """
         self._check_process()
-        check_drain(drain)
+        drain = arguments.timeout(drain, "drain", zero=True)
+        if on_start is not None:
+            arguments.function(on_start, "on_start")
         hits: list[int] = []
         with heeding_signals(lambda number, frame: hits.append(number)):
             if self._running is None:
@@ -237,17 +241,6 @@ class Server(Bound):
                 self._ended = True
         _live.discard(running)
         return self._report
-
-
-def check_drain(drain: float | None) -> None:
-    """Raise ValueError unless ``drain`` is a number of seconds that is not negative, or None."""
-    if drain is not None and not drain >= 0:
-        raise ValueError(f"drain must be a number of seconds that is not negative, or None, not {drain!r}")
-
-
-def drain_nanoseconds(drain: float | None) -> int:
-    """Give a drain as the reactors take it: in nanoseconds, NEVER for no limit."""
-    return NEVER if drain is None else min(int(drain * 1e9), NEVER)
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
-from ..arguments import unexpected
-from ..engines.serving import NEVER, ServerPlan
+from .. import arguments
+from ..engines.serving import ServerPlan
 from ..sockets import listening as binding
 from ..types import Peer
 from .lifecycle import Server
@@ -58,23 +57,31 @@ class Limits(NamedTuple):
     def of(cls, function: str, given: Mapping[str, Any]) -> Limits:
         """Make the limits that ``function`` was called with.
 
-        Raises TypeError for a name that is none of them, and ValueError for a number that makes no sense.
+        Raises TypeError for a name that is none of them, TypeError or ValueError for what makes no sense.
         """
-        unexpected(function, given, cls._fields)
+        arguments.unexpected(function, given, cls._fields)
         limits = cls(**given)
-        positive("backlog", limits.backlog)
-        limits.plan()
-        return limits
+        return cls(
+            backlog=arguments.count(limits.backlog, "backlog"),
+            max_connections=arguments.count(limits.max_connections, "max_connections"),
+            idle_timeout=arguments.timeout(limits.idle_timeout, "idle_timeout"),
+            write_timeout=arguments.timeout(limits.write_timeout, "write_timeout"),
+            max_buffered=arguments.size(limits.max_buffered, "max_buffered", highest=arguments.MOST),
+            reuse_port=arguments.flag(limits.reuse_port, "reuse_port"),
+            nodelay=arguments.flag(limits.nodelay, "nodelay"),
+            keepalive=arguments.flag(limits.keepalive, "keepalive"),
+            dual_stack=arguments.flag(limits.dual_stack, "dual_stack"),
+        )
 
     def plan(self) -> ServerPlan:
         """Give them as the engines take them, seconds in integer nanoseconds."""
         return ServerPlan(
-            max_connections=positive("max_connections", self.max_connections),
-            idle_timeout=nanoseconds("idle_timeout", self.idle_timeout),
-            write_timeout=nanoseconds("write_timeout", self.write_timeout),
-            max_buffered=positive("max_buffered", self.max_buffered),
-            nodelay=bool(self.nodelay),
-            keepalive=bool(self.keepalive),
+            max_connections=self.max_connections,
+            idle_timeout=arguments.nanoseconds(self.idle_timeout, "idle_timeout"),
+            write_timeout=arguments.nanoseconds(self.write_timeout, "write_timeout"),
+            max_buffered=self.max_buffered,
+            nodelay=self.nodelay,
+            keepalive=self.keepalive,
         )
 
     def listen(self, host: str, port: int, sock: socket.socket | None) -> socket.socket:
@@ -85,8 +92,8 @@ class Limits(NamedTuple):
             host,
             port,
             socket.SOCK_STREAM,
-            reuse_port=bool(self.reuse_port),
-            dual_stack=bool(self.dual_stack),
+            reuse_port=self.reuse_port,
+            dual_stack=self.dual_stack,
             backlog=self.backlog,
         )
 
@@ -95,29 +102,11 @@ class StreamServer(Server):
     """What the TCP servers have in common: host, port or socket, and limits."""
 
     def __init__(self, host: str, port: int, sock: socket.socket | None, limits: Mapping[str, Any]) -> None:
-        self._host = host
-        self._port = binding.check_port(port)
+        super().__init__(host, port, sock)
         self._limits = Limits.of(f"{self._kind}.__init__", limits)
-        super().__init__(sock=sock)
 
     def _listen(self) -> tuple[socket.socket, Peer]:
         listener = self._limits.listen(self._host, self._port, self._sock)
         address = binding.address_of(listener)
         binding.warn_unless_loopback(self._kind, address)
         return listener, address
-
-
-def positive(name: str, value: int) -> int:
-    """Give ``value`` back; raise ValueError unless it is an integer from 1 to 2**31 - 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-        raise ValueError(f"{name} must be an integer from 1 to 2**31 - 1, not {value!r}")
-    return value
-
-
-def nanoseconds(name: str, seconds: float | None) -> int:
-    """Give a timeout in nanoseconds, NEVER for None; raise ValueError unless it is a positive number."""
-    if seconds is None:
-        return NEVER
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"{name} must be a positive number of seconds, or None, not {seconds!r}")
-    return NEVER if math.isinf(seconds) else min(int(seconds * 1e9), NEVER)

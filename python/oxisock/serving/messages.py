@@ -6,12 +6,13 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 
+from .. import arguments
 from ..arguments import spelled_out
 from ..engines.serving import ANSWERED, FINISH, HELD
 from ..framing.codecs import MIB, Codec, StreamCodec
 from ..types import Answer, Peer
 from . import log as server_log
-from .limits import LimitKeywords, Limits, StreamServer, positive
+from .limits import LimitKeywords, Limits, StreamServer
 from .threads import Dispatcher
 
 if TYPE_CHECKING:
@@ -92,21 +93,19 @@ class MessageServer(StreamServer):
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         super().__init__(host, port, sock, limits)
-        self._handler = handler
+        self._handler = arguments.function(handler, "handler")
         known: Framer | None = None
         if codec is None:
             known = self._engine.framing.lines_framer(False, True, MIB)
         elif isinstance(codec, StreamCodec):
             known = codec._framer_of(self._engine.framing)
-        elif not callable(getattr(codec, "decoder", None)) or not callable(getattr(codec, "encode", None)):
-            raise TypeError(f"codec must have encode and decoder, as {codec!r} has not")
+        else:
+            arguments.codec(codec)
         self._known_framer = known
         self._framer = UserFramer(codec) if known is None and codec is not None else known
-        self._batch = bool(batch)
-        self._dispatchers = positive("dispatchers", dispatchers)
+        self._batch = arguments.flag(batch, "batch")
+        self._dispatchers = arguments.threads(dispatchers, "dispatchers")
 
     def _launch(self) -> tuple[Dispatcher, Peer]:
         listener, address = self._listen()

@@ -7,6 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from .. import arguments
 from ..engines.binding import Functions
 from ..errors import FrameTooLong, IncompleteFrame
 from ..sockets.resolving import host_addresses
@@ -32,10 +33,10 @@ class Requests(Functions):
         Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
         FrameError (FrameTooLong past 16 MiB; IncompleteFrame where the peer closed before a whole frame), OSError.
         """
-        check_connect(port, timeout)
+        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
         deadline = None if timeout is None else time.monotonic() + timeout
         if codec is None:
-            return _exchange(host, port, payload, deadline)
+            return _exchange(host, port, arguments.bytes_like(payload, "payload"), deadline)
         with self._engine.names.FramedSocket.connect(host, port, codec, timeout=timeout) as framed:
             framed.settimeout(_left(deadline))
             framed.send(payload)
@@ -44,16 +45,6 @@ class Requests(Functions):
         if answer is None:
             raise no_answer()
         return answer
-
-
-def check_connect(port: int, timeout: float | None) -> None:
-    """Raise ValueError or TypeError unless one can connect to such a port within such a time."""
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r} is neither None nor a number of seconds from 0 up")
-    if isinstance(port, bool) or not isinstance(port, int):
-        raise TypeError(f"a port must be a whole number, not {type(port).__name__}")
-    if not 1 <= port <= 65535:
-        raise ValueError(f"port {port} is out of range: 1 to 65535")
 
 
 def no_answer() -> IncompleteFrame:

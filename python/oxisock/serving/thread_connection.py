@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .. import arguments
 from ..errors import FrameError, IncompleteFrame
 from ..types import Peer, ServerStats
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..framing.codecs import Codec, StreamDecoder
 
 _CHUNK = 1 << 16
+_MOST = 1 << 20  # bytes received at once, however many are asked for: room is made for all of them
 
 
 class ThreadConnection:
@@ -51,19 +53,18 @@ class ThreadConnection:
 
     def settimeout(self, seconds: float | None) -> None:
         """Set how long each call waits, for reading and writing; None for no limit. ValueError if not positive."""
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"a timeout must be a positive number of seconds, or None, not {seconds!r}")
-        self._idle_timeout = self._write_timeout = seconds
+        self._idle_timeout = self._write_timeout = arguments.timeout(seconds, "seconds")
 
     def recv(self, n: int) -> bytes:
         """Give what has come, from 1 to ``n`` bytes; b"" at the end of the stream. TimeoutError, OSError."""
-        return self._recv(n, _deadline(self._idle_timeout))
+        return self._recv(min(arguments.size(n, "n"), _MOST), _deadline(self._idle_timeout))
 
     def recv_exactly(self, n: int) -> bytes:
         """Give ``n`` bytes, all within one timeout.
 
         Raises IncompleteFrame (an EOFError) where the stream ends before, TimeoutError, OSError.
         """
+        n = arguments.size(n, "n", 0)
         deadline = _deadline(self._idle_timeout)
         data = bytearray()
         while len(data) < n:
@@ -81,7 +82,7 @@ class ThreadConnection:
         within a frame), TimeoutError, OSError.
         """
         if self._stream is None or self._stream[0] is not codec:
-            self._stream = codec, codec.decoder(), deque()
+            self._stream = arguments.codec(codec), codec.decoder(), deque()
         _, decoder, frames = self._stream
         ended = False
         while True:
@@ -102,7 +103,7 @@ class ThreadConnection:
 
     def sendall(self, data: bytes) -> None:
         """Send all of it; TimeoutError where the peer takes nothing for the timeout, OSError."""
-        with memoryview(data) as view, view.cast("B") as rest:
+        with arguments.view(data, "data") as rest:
             sent = 0
             while sent < len(rest):
                 self._sock.settimeout(self._write_timeout)
@@ -116,7 +117,7 @@ class ThreadConnection:
 
     def send_frame(self, payload: bytes, codec: Codec) -> None:
         """Frame a payload and send it; ValueError for one that the codec refuses, else as `sendall`."""
-        self.sendall(codec.encode(payload))
+        self.sendall(arguments.codec(codec).encode(payload))
 
     def shutdown_write(self) -> None:
         """Say that nothing more will be sent; the peer reads the end of the stream."""

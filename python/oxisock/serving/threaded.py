@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias, Unpack
 
+from .. import arguments
 from ..arguments import spelled_out
 from ..errors import FrameError
 from ..sockets import listening as binding
@@ -56,10 +57,8 @@ class ThreadedServer(StreamServer):
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         super().__init__(host, port, sock, limits)
-        self._handler = handler
+        self._handler = arguments.function(handler, "handler")
 
     def _launch(self) -> tuple[_Threads, Peer]:
         listener, address = self._listen()

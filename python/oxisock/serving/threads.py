@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from .lifecycle import drain_nanoseconds
+from .. import arguments
 
 if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
@@ -71,7 +71,7 @@ class Dispatcher:
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self._reactor.begin_stop(drain_nanoseconds(drain))
+        self._reactor.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""

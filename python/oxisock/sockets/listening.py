@@ -8,16 +8,10 @@ import socket
 import sys
 from contextlib import suppress
 
+from .. import arguments
 from ..types import Peer
 
 _CHUNK = 1 << 16
-
-
-def check_port(port: int) -> int:
-    """Give ``port`` back; raise ValueError unless it is an integer from 0 to 65535."""
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
-        raise ValueError(f"port must be an integer from 0 to 65535, not {port!r}")
-    return port
 
 
 def bind(
@@ -40,6 +34,8 @@ def bind(
         found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+    except UnicodeError as error:  # of a name that IDNA does not allow
+        raise socket.gaierror(socket.EAI_NONAME, f"cannot listen on {where}: {error}") from error
     # A name is its first IPv4 address, or its first IPv6 address where it has none.
     family, _, proto, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     try:
@@ -75,9 +71,9 @@ def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> soc
     """
     name = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram"}[socket.SocketKind(kind)]
     if given.type != kind or given.family not in (socket.AF_INET, socket.AF_INET6):
-        raise ValueError(f"sock must be an IPv4 or IPv6 {name} socket, not {given!r}")
+        arguments.refuse(ValueError, "sock", given, f"an IPv4 or IPv6 {name} socket")
     if given.getsockname()[1] == 0:
-        raise ValueError(f"sock must be bound to a port: {given!r}")
+        arguments.refuse(ValueError, "sock", given, "a socket that is bound to a port")
     sock = given.dup()
     try:
         sock.setblocking(False)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+from .. import arguments
 from .addresses import IPV4_EXPECTED, format_key, parse_address, reads_as_address
 
 Family = int | None
@@ -36,18 +37,14 @@ def checked_host(host: str) -> str:
 
     The system's resolver takes 127.0.0.010 for 127.0.0.8, and 0x7f.1 for an address, too: here they are no hosts.
     """
-    if not isinstance(host, str):
-        raise TypeError(f"host={host!r}: expected a name or an address as text")
-    text = host.strip()
-    if not text:
-        raise ValueError(f"host={host!r}: expected a name or an address")
+    text = arguments.host(host)
     try:
         if reads_as_address(text):
             parse_address(text)
         else:
             ascii_name(text)
     except ValueError as error:
-        raise ValueError(f"host={host!r}: {error}") from None
+        raise ValueError(f"host={arguments.shown(host)}: {error}") from None
     return text
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias, overload
 
+from .. import arguments
 from ..engines.udp import UdpPlan
 from ..serving.lifecycle import Server
 from ..sockets import listening as binding
@@ -38,14 +38,10 @@ class _UdpBase(Server):
         reuse_port: bool,
         answer_low_ports: bool,
     ) -> None:
-        super().__init__(sock=sock)
-        if not isinstance(max_datagram, int) or isinstance(max_datagram, bool) or not 1 <= max_datagram <= 65535:
-            raise ValueError(f"max_datagram must be an integer from 1 to 65535, not {max_datagram!r}")
-        self._host = host
-        self._port = binding.check_port(port)
-        self._max_datagram = max_datagram
-        self._reuse_port = bool(reuse_port)
-        self._answer_low_ports = bool(answer_low_ports)
+        super().__init__(host, port, sock)
+        self._max_datagram = arguments.size(max_datagram, "max_datagram", 1, 65535)
+        self._reuse_port = arguments.flag(reuse_port, "reuse_port")
+        self._answer_low_ports = arguments.flag(answer_low_ports, "answer_low_ports")
 
     def _bind(self) -> tuple[int, UdpPlan, Peer]:
         """Give a bound descriptor that the engine may keep, what the engine needs to know, and the address."""
@@ -125,11 +121,9 @@ class UdpServer(_UdpBase):
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         super().__init__(host, port, sock, max_datagram, reuse_port, answer_low_ports)
-        self._handler = handler
-        self._batch = bool(batch)
+        self._handler = arguments.function(handler, "handler")
+        self._batch = arguments.flag(batch, "batch")
 
     def _launch(self) -> tuple[Handling, Peer]:
         fd, plan, address = self._bind()
@@ -163,11 +157,7 @@ class UdpEchoServer(_UdpBase):
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, 65535, reuse_port, answer_low_ports)
-        if isinstance(prefix, int | str):
-            raise TypeError(f"prefix must be bytes, not {type(prefix).__name__}")
-        self._prefix = bytes(prefix)
-        if len(self._prefix) > _LONGEST:
-            raise ValueError(f"prefix must be at most {_LONGEST} bytes long, not {len(self._prefix)}")
+        self._prefix = arguments.bytes_like(prefix, "prefix", 0, _LONGEST)
 
     def _launch(self) -> tuple[Echoing, Peer]:
         fd, plan, address = self._bind()
@@ -189,7 +179,8 @@ def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None =
     Both engines share this function: a request is a handful of system calls, and nearly all of its time is spent
     waiting, so a native one would only be a second one to keep alike.
     """
-    question = checked(host, port, payload, timeout, retries)
+    question = Question.of(host, port, payload, timeout, retries)
+    timeout = question.timeout
     deadline = None if timeout is None else time.monotonic() + timeout
     refusal: OSError | None = None
     for address in _addresses(question):
@@ -213,6 +204,17 @@ class Question(NamedTuple):
     timeout: float | None  # of each try
     retries: int
 
+    @classmethod
+    def of(cls, host: str, port: int, payload: bytes, timeout: float | None, retries: int) -> Question:
+        """Make the question; raise ValueError or TypeError as `udp_request` says."""
+        return cls(
+            arguments.host(host),
+            arguments.port(port),
+            arguments.bytes_like(payload, "payload", 0, _LONGEST),
+            arguments.timeout(timeout),
+            arguments.count(retries, "retries", 0),
+        )
+
     @property
     def where(self) -> str:
         """Host and port as one says them."""
@@ -230,27 +232,6 @@ class Question(NamedTuple):
     def refused(self, error: OSError) -> OSError:
         """Make the error of an address where the network says that nobody is there."""
         return OSError(error.errno, f"{self.where}: {error.strerror}")
-
-
-def checked(host: str, port: int, payload: bytes, timeout: float | None, retries: int) -> Question:
-    """Make the question; raise ValueError or TypeError as `udp_request` says."""
-    binding.check_port(port)
-    if port == 0:
-        raise ValueError("port must be an integer from 1 to 65535, not 0")
-    if not isinstance(host, str):
-        raise TypeError(f"host must be text, not {type(host).__name__}")
-    if not host.strip():
-        raise ValueError(f"host must be a name or an address, not {host!r}")
-    if isinstance(payload, int | str):
-        raise TypeError(f"payload must be bytes, not {type(payload).__name__}")
-    payload = bytes(payload)
-    if len(payload) > _LONGEST:
-        raise ValueError(f"payload must be at most {_LONGEST} bytes long, not {len(payload)}")
-    if timeout is not None and not 0 < timeout < threading.TIMEOUT_MAX:
-        raise ValueError(f"timeout must be a positive number of seconds or None, not {timeout!r}")
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise ValueError(f"retries must be an integer that is not negative, not {retries!r}")
-    return Question(host.strip(), port, payload, timeout, retries)
 
 
 def _addresses(question: Question) -> list[str]:
