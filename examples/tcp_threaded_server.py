@@ -14,7 +14,7 @@ import oxisock
 def handle(conn: oxisock.ThreadConnection, peer: oxisock.Peer) -> None:
     """Serve one client; another one has a thread of its own."""
     while data := conn.recv(4096):  # whatever has come, at most 4096 bytes; b"" is the end
-        print(f"{peer.host}:{peer.port} sent {len(data)} bytes", flush=True)
+        print(f"{peer} sent {len(data)} bytes", flush=True)
         conn.sendall(data)
 
 

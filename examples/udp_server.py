@@ -15,15 +15,14 @@ import oxisock
 
 def answer(datagram: oxisock.Datagram) -> bytes | None:
     """Give the reply to one datagram; None would be no reply."""
-    host, port = datagram.peer
-    print(f"{host}:{port} sent {len(datagram.data)} bytes", flush=True)
+    print(f"{datagram.peer} sent {len(datagram.data)} bytes", flush=True)
     return b"ACK: " + datagram.data
 
 
 def main() -> None:
     """Serve until Ctrl-C."""
     server = oxisock.UdpServer(answer, port=int(sys.argv[1]) if len(sys.argv) > 1 else 0).start()
-    print(f"Listening on {server.address.host}:{server.address.port}", flush=True)
+    print(f"Listening on {server.address}", flush=True)
     server.serve_forever()
     stats = server.stats()
     print(f"{stats.messages} datagrams, {stats.bytes_in} bytes in, {stats.bytes_out} bytes out")

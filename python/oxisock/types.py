@@ -11,15 +11,18 @@ Answer = TypeVar("Answer", bound="bytes | Exception | None")
 
 
 class Peer(NamedTuple):
-    """The other end of a connection or datagram; equal to a plain ``(host, port)``.
+    """The other end of a connection or datagram; equal to a plain ``(host, port)``, and HOST:PORT as text.
 
     Attributes:
-        host: the address, as text.
-        port: 1 to 65535.
+        host: the address, as text, with its zone where it has one: ``fe80::1%eth0``. Of a Unix socket, its path.
+        port: 1 to 65535; 0 for a Unix socket.
     """
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Datagram(NamedTuple):

@@ -13,6 +13,7 @@ use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
 use crate::core::framing::Codec;
 use crate::core::framing::delimited::Delimited;
+use crate::core::os::addresses;
 
 /// Python's `HubPlan`.
 #[derive(FromPyObject)]
@@ -72,7 +73,7 @@ impl ChatRun {
         py.detach(|| self.run.members())
             .into_iter()
             .map(|(member, peer)| {
-                (member.nick, peer.ip().to_string(), peer.port(), member.joined, member.queued, member.skipped)
+                (member.nick, addresses::host(peer), peer.port(), member.joined, member.queued, member.skipped)
             })
             .collect()
     }

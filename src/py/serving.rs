@@ -15,6 +15,7 @@ use super::owned;
 use super::signals::wait_for_end;
 use crate::core::errors::Error;
 use crate::core::latch::{caught, lock};
+use crate::core::os::addresses;
 use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
 use crate::core::serving::control::{Control, Stats};
 use crate::core::serving::echo;
@@ -219,7 +220,7 @@ impl MessageReactor {
             }
         }
         let kind = PEER.import(py, "oxisock.types", "Peer")?;
-        let peer = kind.call1((address.ip().to_string(), address.port()))?;
+        let peer = kind.call1((addresses::host(address), address.port()))?;
         let mut peers = lock(&self.peers);
         if peers.len() <= place {
             peers.resize_with(place + 1, || None);

@@ -15,6 +15,7 @@ use super::owned;
 use super::signals::wait_for_end;
 use crate::core::errors::{Error, Result};
 use crate::core::latch::{caught, lock};
+use crate::core::os::addresses;
 use crate::core::udp::echo::Echo;
 use crate::core::udp::{Counts, Options, Shared, Turner};
 
@@ -60,7 +61,7 @@ fn grace(seconds: Option<f64>) -> PyResult<Option<Duration>> {
 
 fn peer_object(py: Python<'_>, peer: SocketAddr) -> PyResult<Py<PyAny>> {
     let types = types(py)?;
-    let fields = (peer.ip().to_string(), peer.port());
+    let fields = (addresses::host(peer), peer.port());
     types.new.call1(py, (types.peer.bind(py), fields))
 }
 

@@ -40,7 +40,7 @@ def test_a_failing_handler_is_logged_and_ends_its_connection_alone(
                 await good.send(b"x")
                 assert await good.recv() == b"x"
                 assert server.stats().handler_errors == 1
-        assert f"the handler failed for 127.0.0.1 port {port}" in caplog.text and "planned" in caplog.text
+        assert f"the handler failed for 127.0.0.1:{port}" in caplog.text and "planned" in caplog.text
 
     run(main())
 

@@ -328,7 +328,7 @@ def test_ipv6_and_the_warning_off_loopback(impl: ModuleType, run: Run, caplog: p
         assert not caplog.records
         with caplog.at_level(logging.WARNING):
             async with impl.aio.start_server(upper, host="0.0.0.0") as server:
-                assert f"0.0.0.0 port {server.address.port}, which other machines may reach" in caplog.text
+                assert f"0.0.0.0:{server.address.port}, which other machines may reach" in caplog.text
 
     run(main())
 

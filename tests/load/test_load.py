@@ -402,9 +402,12 @@ def test_other_machines_are_not_loaded_unasked(
     assert len(no_sockets) == 1
 
 
-@pytest.mark.parametrize("address", ["127.1.2.3:80", "[::1]:80", "[::ffff:127.0.0.1]:80"])
-def test_this_machine_is_loaded_without_a_question(address: str, no_sockets: list[str]) -> None:
-    assert main(["load", address]) == 2
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [("127.1.2.3:80", "127.1.2.3:80"), ("[::1]:80", "[::1]:80"), ("[::ffff:127.0.0.1]:80", "127.0.0.1:80")],
+)
+def test_this_machine_is_loaded_without_a_question(given: str, address: str, no_sockets: list[str]) -> None:
+    assert main(["load", given]) == 2
     assert no_sockets == [address]
 
 

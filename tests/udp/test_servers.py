@@ -124,7 +124,7 @@ def test_a_handler_that_fails_is_logged_with_its_peer_and_survived(
         assert ask(sock, server.address, b"good") == b"fine"
         assert server.stats().handler_errors == 1
         assert wait_until(lambda: bool(caplog.records))
-        assert f"{LOCAL} port {sock.getsockname()[1]}" in caplog.records[0].getMessage()
+        assert f"{LOCAL}:{sock.getsockname()[1]}" in caplog.records[0].getMessage()
     assert len(caplog.records) == 1
 
 
@@ -137,7 +137,7 @@ def test_a_batch_handler_that_fails_is_logged_and_survived(
         assert wait_until(lambda: server.stats().handler_errors == 1)
         assert ask(sock, server.address, b"good") == b"fine"
         assert server.stats().handler_errors == 1
-        assert f"{LOCAL} port {sock.getsockname()[1]}" in caplog.text
+        assert f"{LOCAL}:{sock.getsockname()[1]}" in caplog.text
 
 
 def test_a_batch_is_a_list_in_and_a_list_out(impl: ModuleType) -> None:

@@ -24,6 +24,7 @@ from ..serving.background import in_thread
 from ..serving.lifecycle import heeding_signals
 from ..serving.limits import Limits
 from ..sockets import listening as binding
+from ..sockets.addresses import peer_of
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
 from .stream import FramedStream, Framing, StreamProtocol
@@ -161,7 +162,7 @@ class FramedServer:
             state = "not started"
         else:
             over = self._core is None or self._core.stopping
-            state = f"{'stopped' if over else 'listening'} {self._address.host}:{self._address.port}"
+            state = f"{'stopped' if over else 'listening'} {self._address}"
         return f"<{self.impl} FramedServer {state}>"
 
     def __reduce__(self) -> NoReturn:
@@ -287,7 +288,7 @@ class _Core:
                     self.loop.call_at(self._again, self._changed.set)
                     self.loop.remove_reader(self._listener)
                 return
-            self._take(sock, Peer(address[0], address[1]))
+            self._take(sock, peer_of(address))
         if len(self._streams) >= self._plan.max_connections:
             self.loop.remove_reader(self._listener)
 

@@ -18,6 +18,7 @@ from .. import arguments
 from ..engines.framing import Buffer, FramingModule
 from ..errors import FrameError
 from ..framing.codecs import Codec, StreamCodec, StreamDecoder
+from ..sockets.addresses import peer_of
 from ..types import Peer
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class FramedStream:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "lost" if self._gone.done() else "open"
-        return f"<FramedStream {self._peer.host}:{self._peer.port} {state} {self.codec!r}>"
+        return f"<FramedStream {self._peer} {state} {self.codec!r}>"
 
     def __del__(self) -> None:
         transport = getattr(self, "_transport", None)
@@ -355,8 +356,8 @@ class StreamProtocol(asyncio.BufferedProtocol):
             return
         stream._transport = tcp
         name = transport.get_extra_info("peername")
-        if name:
-            stream._peer = Peer(name[0], name[1])
+        if name is not None:
+            stream._peer = peer_of(name)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Called before each read."""

@@ -50,11 +50,6 @@ def endpoint(text: str) -> Peer:
     return Peer(host, ports[0])
 
 
-def format_endpoint(host: str, port: int) -> str:
-    """Write HOST:PORT, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def add_impl(parser: argparse.ArgumentParser, *more: str) -> None:
     """Add ``--impl``."""
     parser.add_argument(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..text import clean
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe
-from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
+from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import coloured, is_terminal, message
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         client = connect(args.nick)
     except ChatError as error:
-        raise UsageError(f"{format_endpoint(*args.endpoint)}: {error}") from None
+        raise UsageError(f"{args.endpoint}: {error}") from None
     if sys.stdin.isatty() and is_terminal(sys.stdout) and _have_prompt_toolkit():
         return Conversation(client, connect).run()
     return _plain(client)

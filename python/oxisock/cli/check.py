@@ -9,7 +9,7 @@ from typing import Any
 
 from ..types import Peer, PortState
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, describe
-from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
+from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import STATE_COLOURS, message, paint
 
 _AT_ONCE = 32
@@ -42,10 +42,9 @@ def run(args: argparse.Namespace) -> int:
         try:
             for peer, check in zip(args.endpoints, checks, strict=True):
                 state, fault = check.result()
-                name = format_endpoint(*peer)
                 if fault:
-                    message(f"{name}: {fault}")
-                print(name, paint(state, STATE_COLOURS.get(state, "red"), sys.stdout), flush=True)  # type: ignore[call-overload]
+                    message(f"{peer}: {fault}")
+                print(peer, paint(state, STATE_COLOURS.get(state, "red"), sys.stdout), flush=True)  # type: ignore[call-overload]
                 code = code if state == PortState.OPEN else EXIT_NO
         except KeyboardInterrupt:
             # The pool would wait for every check that has begun.

@@ -12,7 +12,7 @@ from .chat import painted
 def conversation(face: Any) -> None:
     """Let three talk in a chat of one engine, and print what the first of them sees."""
     with face.ChatServer(name="the demo") as server:
-        print(f"A chat, on the {face.impl} engine at {server.address.host}:{server.address.port}, as ann sees it:")
+        print(f"A chat, on the {face.impl} engine at {server.address}, as ann sees it:")
         with face.ChatClient(*server.address, nick="ann") as ann:
             with face.ChatClient(*server.address, nick="bob") as bob:
                 cleo = face.ChatClient(*server.address, nick="cleo")

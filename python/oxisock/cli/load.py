@@ -7,8 +7,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..types import Peer
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
-from .arguments import endpoint, examples, format_endpoint, positive_duration
+from .arguments import endpoint, examples, positive_duration
 from .output import is_terminal, message
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look who is to be loaded, ask where that is another machine, load, and tell."""
+    from ..sockets.listening import is_loopback
     from .load_view import report
 
     job = _job(args)
     addresses = _addresses(args.endpoint.host)
-    if not args.yes and not all(map(_is_loopback, addresses)) and not _may(job):
+    if not args.yes and not all(map(is_loopback, addresses)) and not _may(job):
         message("nothing was sent")
         return EXIT_NO
     raise_descriptor_limit()
@@ -125,7 +127,7 @@ def _load(job: _Job, address: str) -> tuple[Outcome, bool]:
     from .load_view import watch
 
     try:
-        load = job.start(format_endpoint(_numeric_zone(address), job.target["port"]))
+        load = job.start(str(Peer(_numeric_zone(address), job.target["port"])))
     except ValueError as error:
         raise UsageError(str(error)) from None
     interrupted, cpu = False, time.thread_time()
@@ -188,7 +190,7 @@ def _job(args: argparse.Namespace) -> _Job:
     )
     host, port = args.endpoint
     target = {
-        "name": format_endpoint(host, port),
+        "name": str(args.endpoint),
         "host": host,
         "address": None,
         "port": port,
@@ -244,13 +246,6 @@ def _addresses(host: str) -> list[str]:
         return host_addresses(host, timeout=10.0)
     except OSError as error:
         raise UsageError(f"{host}: {describe(error)}") from None
-
-
-def _is_loopback(address: str) -> bool:
-    from ipaddress import ip_address
-
-    ip = ip_address(address)
-    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def _numeric_zone(address: str) -> str:

@@ -231,8 +231,6 @@ def _summary(report: ScanReport) -> str:
 
 def _comment(report: ScanReport, args: argparse.Namespace) -> None:
     """Tell on stderr what is no answer but must be known."""
-    from .arguments import format_endpoint
-
     if args.output not in (None, "-") and is_terminal(sys.stderr):
         message(f"{_summary(report)}; written to {args.output}")
     for name, reason in report.unresolved.items():
@@ -243,7 +241,7 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
         message(f"the scan ended early, after {sum(report.counts.values()):,} ports: this is a part of the answer")
     if args.trace:
         for event in report.trace or ():
-            print(f"{format_endpoint(event.address, event.port):24} {event}", file=sys.stderr)
+            print(f"{Peer(event.address, event.port)!s:24} {event}", file=sys.stderr)
     if args.why:
         _explain(report, args.why)
 
@@ -251,9 +249,7 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
 def _explain(report: ScanReport, asked: Peer) -> None:
     """Tell the story of one port, whose host may be named as it was in the targets."""
     from ..sockets.resolving import host_addresses
-    from .arguments import format_endpoint
 
-    name = format_endpoint(*asked)
     trail = report.why(*asked)
     if not trail:
         # A port that was not kept is known by its address alone.
@@ -263,14 +259,13 @@ def _explain(report: ScanReport, asked: Peer) -> None:
             addresses = []
         trail = next((found for address in addresses if (found := report.why(address, asked.port))), trail)
     if not trail:
-        message(f"{name} was not asked")
+        message(f"{asked} was not asked")
         return
-    print(f"why {name}:\n{trail}", file=sys.stderr)
+    print(f"why {asked}:\n{trail}", file=sys.stderr)
 
 
 def _compare(args: argparse.Namespace, options: dict[str, Any], native: ScanReport) -> int:
     """Scan once more with the pure engine and say on stderr whether it found the same."""
-    from .arguments import format_endpoint
     from .output import paint
 
     pure, code = _scan(args.targets, options, "pure", True)
@@ -285,6 +280,6 @@ def _compare(args: argparse.Namespace, options: dict[str, Any], native: ScanRepo
         return EXIT_OK
     for key in differing:
         here, there = (state.get(key, "not among the results") for state in states)
-        message(f"{format_endpoint(*key)}: native says {here}, pure says {there}")
+        message(f"{Peer(*key)}: native says {here}, pure says {there}")
     message("the engines do not agree")
     return EXIT_NO

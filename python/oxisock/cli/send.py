@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import EXIT_NO, EXIT_OK, UsageError, describe
-from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
+from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import message
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 _print(messages, ask)
     except (OSError, EOFError, ValueError) as error:
         words = describe(error) if isinstance(error, OSError) else str(error)
-        message(f"{format_endpoint(host, port)}: {words}")
+        message(f"{args.endpoint}: {words}")
         return EXIT_NO
     return EXIT_OK
 

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from . import EXIT_OK, raise_descriptor_limit, serve_chat
-from .arguments import add_impl, duration, examples, face, format_endpoint, positive_duration
+from .arguments import add_impl, duration, examples, face, positive_duration
 from .output import message
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _run_upper(args: argparse.Namespace) -> int:
     def upper(line: bytes, peer: Peer) -> bytes:
         answer = b"Echo: " + line.decode("utf-8", "replace").strip().upper().encode()
         if args.verbose:
-            message(f"{format_endpoint(*peer)}: {line!r} -> {answer!r}")
+            message(f"{peer}: {line!r} -> {answer!r}")
         return answer
 
     server = face(args.impl).MessageServer(upper, args.host, args.port, **_limits(args))
@@ -134,7 +134,7 @@ def _run_udp(args: argparse.Namespace) -> int:
     if args.verbose:
 
         def answer(datagram: Any) -> bytes:
-            message(f"{format_endpoint(*datagram.peer)}: {datagram.data!r}")
+            message(f"{datagram.peer}: {datagram.data!r}")
             return b"ACK: " + bytes(datagram.data)
 
         server = engine.UdpServer(answer, args.host, args.port, reuse_port=args.reuse_port)
@@ -163,7 +163,7 @@ def _serve(server: Server, args: argparse.Namespace, watch: bool) -> int:
     watcher = threading.Thread(target=_watch, args=(server, over), daemon=True)
 
     def tell() -> None:
-        print(f"Listening on {format_endpoint(*server.address)}", flush=True)
+        print(f"Listening on {server.address}", flush=True)
         if watch:
             watcher.start()
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from . import EXIT_NO, EXIT_OK, describe
-from .arguments import add_impl, endpoint, examples, face, format_endpoint, positive_duration
+from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import message, paint
 
 _LAST_LOOK = 0.05
@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
     deadline = time.monotonic() + args.timeout
     code = EXIT_OK
     for peer in args.endpoints:
-        name = format_endpoint(*peer)
         try:
             # Those after one that never opened are still looked at once.
             left = max(deadline - time.monotonic(), _LAST_LOOK)
@@ -49,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
         except TimeoutError as error:
             cause = error.__cause__
             last = f": {describe(cause)}" if isinstance(cause, OSError) else ""
-            message(f"{name} did not open within {args.timeout:g} s{last}")
+            message(f"{peer} did not open within {args.timeout:g} s{last}")
             code = EXIT_NO
         else:
-            print(name, paint("open", "green", sys.stdout), flush=True)
+            print(peer, paint("open", "green", sys.stdout), flush=True)
     return code

@@ -20,6 +20,7 @@ from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer
 from ..errors import FrameError
+from ..sockets.addresses import peer_of
 from ..sockets.resolving import host_addresses
 from ..types import Peer
 from .codecs import Codec, StreamCodec, StreamDecoder
@@ -105,7 +106,7 @@ class FramedSocket(Bound):
     @property
     def peer(self) -> Peer:
         """The other end."""
-        return Peer(*self._sock.getpeername()[:2])
+        return peer_of(self._sock.getpeername())
 
     def settimeout(self, timeout: float | None) -> None:
         """Set the deadline of each call in seconds, 0 and up; None for no limit. ValueError for another number."""

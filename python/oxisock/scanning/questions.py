@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..engines.scanning import OPEN, OutcomeTuple, ScanningModule, ScanRun
 from ..sockets.resolving import checked_host
-from ..types import PortResult
+from ..types import Peer, PortResult
 from .options import ScanOptions
 from .plan import make_job, seconds
 from .running import reason_text, result_of
@@ -111,7 +111,7 @@ class Questions:
             if limit is not None and waited + pause >= limit:
                 yield Pause(max(0.0, limit - waited))
                 raise TimeoutError(
-                    errno.ETIMEDOUT, f"{host}:{port} did not accept a connection within {limit:g} s ({error})"
+                    errno.ETIMEDOUT, f"{Peer(host, port)} did not accept a connection within {limit:g} s ({error})"
                 ) from error
             yield Pause(pause)
 

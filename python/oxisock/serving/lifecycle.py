@@ -196,8 +196,7 @@ class Server(Bound):
         if self._address is None:
             state = "not started"
         else:
-            host, port = self._address
-            state = f"{'stopped' if self._began is not None else 'listening'} {host}:{port}"
+            state = f"{'stopped' if self._began is not None else 'listening'} {self._address}"
         return f"<{self.impl} {self._kind} {state}>"
 
     def __reduce__(self) -> NoReturn:

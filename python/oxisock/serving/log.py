@@ -19,19 +19,19 @@ def log() -> logging.Logger:
 
 def handler_failed(peer: Peer, error: BaseException) -> None:
     """A handler raised, or gave what it must not."""
-    log().error("the handler failed for %s port %d", *peer, exc_info=error)
+    log().error("the handler failed for %s", peer, exc_info=error)
 
 
 def framing_broken(peer: Peer, error: Exception) -> None:
     """What came in is no message of the server's codec."""
-    log().warning("%s port %d broke the framing: %s", *peer, str(error))
+    log().warning("%s broke the framing: %s", peer, str(error))
 
 
 def timed_out(peer: Peer) -> None:
     """The peer said nothing, or took nothing, for too long."""
-    log().info("%s port %d timed out", *peer)
+    log().info("%s timed out", peer)
 
 
 def lost(peer: Peer, error: BaseException) -> None:
     """The network broke the connection, or a stop."""
-    log().info("lost %s port %d: %s", *peer, str(error))
+    log().info("lost %s: %s", peer, str(error))

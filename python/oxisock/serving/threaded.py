@@ -16,6 +16,7 @@ from .. import arguments
 from ..arguments import spelled_out
 from ..errors import FrameError
 from ..sockets import listening as binding
+from ..sockets.addresses import peer_of
 from ..types import Peer, ServerStats
 from . import log as server_log
 from .limits import LimitKeywords, Limits, StreamServer
@@ -171,9 +172,9 @@ class _Threads:
                 return True
             return False
         binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
-        peer = Peer(address[0], address[1])
+        peer = peer_of(address)
         conn = ThreadConnection(sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters)
-        thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer.port}", daemon=True)
+        thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer}", daemon=True)
         with self._lock:
             self._connections[thread] = conn
         self._counters.add(accepted=1, active=1)

@@ -7,11 +7,13 @@ them never touch, and sets of addresses of all kinds are plain sets of integers.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
-from typing import Final
+from typing import Any, Final
 
 from ..engines.scanning import AddressRange
+from ..types import Peer
 
 _IPV6: Final = 1 << 192  # set in the key of every IPv6 address
 _ZONE_BIT: Final = 129  # one bit more than an address has: zones do not touch
@@ -50,12 +52,37 @@ def format_key(key: int) -> str:
         text = f"::{value >> 16:x}:{value & 0xFFFF:x}"
     else:
         text = socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big"))
+    return _with_zone(text, scope_id)
+
+
+def _with_zone(text: str, scope_id: int) -> str:
     if not scope_id:
         return text
     try:
         return f"{text}%{socket.if_indextoname(scope_id)}"
     except OSError:
         return f"{text}%{scope_id}"
+
+
+def peer_of(name: Any) -> Peer:
+    """Give what ``accept``, ``getpeername`` and the like call an end of a connection as a Peer.
+
+    That of a Unix socket is its path and 0, "" where it has none.
+    """
+    if isinstance(name, tuple):
+        host = str(name[0])
+        # Python leaves the zone out of the text.
+        return Peer(_with_zone(host, name[3]) if len(name) == 4 and "%" not in host else host, name[1])
+    return Peer(os.fsdecode(name), 0)
+
+
+def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Give the family of a literal, and what a socket of it connects to; no resolver is asked."""
+    version, value, _, scope_id = key_range(*[parse_address(address)] * 2)
+    host = format_key(make_key(version, value))
+    if version == 4:
+        return socket.AF_INET, (host, port)
+    return socket.AF_INET6, (host, port, 0, scope_id)
 
 
 def reads_as_address(text: str) -> bool:

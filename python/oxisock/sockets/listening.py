@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from .. import arguments
 from ..types import Peer
+from .addresses import peer_of
 
 _CHUNK = 1 << 16
 
@@ -27,7 +28,7 @@ def bind(
 
     Raises OSError with host and port in its words and errno kept; ENOTSUP where ``reuse_port`` is not to be had.
     """
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = Peer(host, port)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
         raise OSError(errno.ENOTSUP, f"cannot listen on {where}: this system has no SO_REUSEPORT")
     try:
@@ -87,8 +88,7 @@ def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> soc
 
 def address_of(sock: socket.socket) -> Peer:
     """Give the address a socket is bound to."""
-    host, port = sock.getsockname()[:2]
-    return Peer(host, port)
+    return peer_of(sock.getsockname())
 
 
 def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
@@ -110,9 +110,7 @@ def warn_unless_loopback(kind: str, address: Peer) -> None:
     if not is_loopback(address.host):
         import logging
 
-        logging.getLogger("oxisock").warning(
-            "%s listens on %s port %d, which other machines may reach", kind, address.host, address.port
-        )
+        logging.getLogger("oxisock").warning("%s listens on %s, which other machines may reach", kind, address)
 
 
 def unacknowledged(sock: socket.socket) -> int:

@@ -112,9 +112,7 @@ class Handling:
                 batch = loop.turn(replies)
                 for peer, size in loop.refused():
                     # Counted by the engine.
-                    server_log.log().error(
-                        "a reply of %d bytes to %s port %d is longer than a datagram can be", size, *peer
-                    )
+                    server_log.log().error("a reply of %d bytes to %s is longer than a datagram can be", size, peer)
                 if batch is None:
                     return
                 self._handling = True

@@ -1,5 +1,6 @@
 //! What differs between systems, each call once; descriptors are owned or borrowed, never bare numbers.
 
+pub mod addresses;
 pub mod bell;
 pub mod datagrams;
 pub mod errors;

@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ...sockets.addresses import peer_of
 from ...sockets.listening import Spare
 from ...types import Peer
 
@@ -53,7 +54,7 @@ class Door:
                     continue
                 self.again = now + _BACK_OFF
                 return
-            yield sock, Peer(address[0], address[1])
+            yield sock, peer_of(address)
 
     def close(self, shut_first: bool) -> None:
         """Stop listening; ``shut_first`` where a forked child holds a duplicate."""

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...engines.udp import UdpPlan, UdpTally
+from ...sockets.addresses import peer_of
 from ...types import Datagram, Peer
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class UdpLoop:
                 break
             self._errors_in_a_row = 0
             weight += len(data) + _OVERHEAD
-            peer = Peer(address[0], address[1])
+            peer = peer_of(address)
             if peer.port < 1024 and not self._plan.answer_low_ports:
                 self._ignored += 1
                 continue
@@ -223,7 +224,7 @@ class UdpLoop:
                 continue
             if failure.errno == errno.EMSGSIZE:
                 self._too_long += 1
-                self._refused.append((Peer(arrival.address[0], arrival.address[1]), len(reply)))
+                self._refused.append((peer_of(arrival.address), len(reply)))
             else:
                 self._icmp_errors += 1
             sent, tries = sent + 1, 0

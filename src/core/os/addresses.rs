@@ -1,0 +1,39 @@
+//! Addresses as text, in the words that users get.
+
+use std::ffi::CStr;
+use std::net::SocketAddr;
+
+/// The host of a socket's address, with its zone where it has one: `fe80::1%eth0`.
+#[must_use]
+pub fn host(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(six) if six.scope_id() != 0 => format!("{}%{}", six.ip(), zone(six.scope_id())),
+        _ => address.ip().to_string(),
+    }
+}
+
+/// The name of a zone, which is that of a network interface; its number where it has none.
+fn zone(number: u32) -> String {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the name has room for IF_NAMESIZE bytes, which is all that the call may write.
+    let found = unsafe { libc::if_indextoname(number, name.as_mut_ptr().cast()) };
+    match CStr::from_bytes_until_nul(&name) {
+        Ok(name) if !found.is_null() => name.to_string_lossy().into_owned(),
+        _ => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
+
+    #[test]
+    fn a_zone_is_part_of_a_host() {
+        let scoped = |zone| host(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, 0, zone).into());
+        assert_eq!(scoped(0), "::1");
+        assert_eq!(scoped(u32::MAX), "::1%4294967295");
+        assert!(["::1%lo", "::1%lo0", "::1%1"].contains(&&*scoped(1)), "{}", scoped(1));
+        assert_eq!(host((Ipv4Addr::LOCALHOST, 80).into()), "127.0.0.1");
+    }
+}
