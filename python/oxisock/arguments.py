@@ -222,6 +222,13 @@ def function(value: _Value, name: str) -> _Value:
     return value
 
 
+def iterable(value: Iterable[_Value], name: str, expected: str) -> Iterable[_Value]:
+    """Give what can be gone through."""
+    if isinstance(value, type) or not hasattr(type(value), "__iter__"):
+        refuse(TypeError, name, value, expected)
+    return value
+
+
 def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
     """Give the one of some options, all of one type, that the value is."""
     known = tuple(options)

@@ -324,7 +324,7 @@ def test_check_host(impl: ModuleType) -> None:
     for bad in (0, 65536, -1):
         with pytest.raises(ValueError, match="65535"):
             impl.check_host("127.0.0.1", bad)
-    for timeout in (0, -1, float("nan"), float("inf")):
+    for timeout in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="timeout"):
             impl.check_host("127.0.0.1", 1, timeout)
 

@@ -40,17 +40,17 @@ def test_protocols_and_defaults(impl: ModuleType) -> None:
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 10**30])
 def test_bad_ports(impl: ModuleType, port: int) -> None:
-    with pytest.raises(ValueError, match=f"expected a port of 1 to 65535, not {port}"):
+    with pytest.raises(ValueError, match=f"^port={port}: expected a port from 1 to 65535"):
         impl.service_name(port)
 
 
 @pytest.mark.parametrize("port", ["80", 80.0, True, None])
 def test_ports_of_wrong_type(impl: ModuleType, port: object) -> None:
-    with pytest.raises(TypeError, match="expected a port as an int"):
+    with pytest.raises(TypeError, match="^port=.*: expected a port from 1 to 65535"):
         impl.service_name(port)
 
 
-@pytest.mark.parametrize("protocol", ["sctp", "TCP", "", None, 6])
+@pytest.mark.parametrize("protocol", ["sctp", "TCP", ""])
 def test_bad_protocols(impl: ModuleType, protocol: object) -> None:
     with pytest.raises(ValueError, match="expected 'tcp' or 'udp'"):
         impl.service_name(80, protocol)

@@ -141,7 +141,7 @@ def test_a_bad_part_is_quoted_with_its_position(spec: str, part: str, position: 
 
 @pytest.mark.parametrize("spec", [None, 5, True, 1.5, b"10.0.0.1", bytearray(b"a"), [b"a"], [None], [["a"]]])
 def test_wrong_types(spec: object) -> None:
-    with pytest.raises(TypeError, match=r"^targets: .*expected text"):
+    with pytest.raises(TypeError, match=r"^targets(: item \d: |=.*: )expected text"):
         parse_targets(spec)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^exclude: .*expected text"):
         parse_targets("a", exclude=spec)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from ..arguments import spelled_out
 from ..engines.binding import Engine, Functions, engine
 from ..engines.selection import Impl
 from ..framing.codecs import Codec
+from ..scanning.calls import check_callbacks
 from ..scanning.options import ScanKeywords, ScanOptions
 from ..scanning.plan import make_job
 from ..scanning.questions import Questions
@@ -70,6 +71,7 @@ class Aio(Functions):
     ) -> list[int]:
         """Give the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
         ports = port_span(start, end)
+        workers = None if workers is None else arguments.count(workers, "workers")
         report = await self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
         return [result.port for result in report.open]
 
@@ -87,6 +89,7 @@ class Aio(Functions):
         The callbacks, plain functions, are called on the event loop; an exception in one ends the scan and carries
         the partial report as ``.report``. Cancelling the task ends the scan within a tenth of a second.
         """
+        check_callbacks(on_result, on_progress)
         return await self.scan_iter(targets, ports, **options).run(on_result, on_progress)
 
     def scan_iter(self, targets: TargetSpec, ports: PortSpec = "1-1024", **options: Unpack[ScanKeywords]) -> AsyncScan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
+from .. import arguments
 from ..arguments import spelled_out
 from ..engines.binding import Functions
 from ..sockets.resolving import checked_host, host_addresses
@@ -64,6 +65,7 @@ class Scanner(Functions):
         where the name has no address.
         """
         ports = port_span(start, end)
+        workers = None if workers is None else arguments.count(workers, "workers")
         report = self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
         return [result.port for result in report.open]
 
@@ -109,6 +111,7 @@ class Scanner(Functions):
         Raises ValueError or TypeError for a bad argument, saying which part of it is at fault, and ``socket.gaierror``
         where no target resolves.
         """
+        check_callbacks(on_result, on_progress)
         run = None
         try:
             job = make_job(targets, ports, ScanOptions.of("scan", options))
@@ -170,6 +173,13 @@ def _wait_for(step: Step) -> object:
         return step.run.wait(_SLICE)
     time.sleep(step.seconds)
     return None
+
+
+def check_callbacks(on_result: object, on_progress: object) -> None:
+    """Raise TypeError for a callback that is none."""
+    for name, callback in (("on_result", on_result), ("on_progress", on_progress)):
+        if callback is not None:
+            arguments.function(callback, name)
 
 
 def _nothing() -> ScanReport:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from .. import arguments
 from ..engines.scanning import ScanPlan
 from ..sockets.resolving import resolve
 from ..types import PortState
@@ -38,24 +39,10 @@ class ScanJob(NamedTuple):
     seed: int
 
 
-def seconds(value: float | None, name: str) -> float:
-    """Check a duration in seconds, more than 0; None is no limit."""
-    if value is None:
-        return _FOREVER
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r}: expected a number of seconds, or None for no limit")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value!r}: expected more than 0 seconds, or None for no limit")
-    return min(float(value), _FOREVER)
-
-
-def whole(value: int, name: str, least: int) -> int:
-    """Check a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: expected a whole number of at least {least}")
-    if value < least:
-        raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
-    return value
+def patience(value: float | None, name: str = "timeout") -> float:
+    """Give how many seconds a probe waits; no limit is longer than the kernel waits for any."""
+    seconds = arguments.timeout(value, name)
+    return _FOREVER if seconds is None else min(seconds, _FOREVER)
 
 
 def default_concurrency() -> int:
@@ -118,12 +105,10 @@ def make_job(
 
 
 def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
-    timeout = seconds(options.timeout, "timeout")
-    if options.order not in ("random", "sequential"):
-        raise ValueError(f"order={options.order!r}: expected 'random' or 'sequential'")
-    if options.family not in (None, 4, 6):
-        raise ValueError(f"family={options.family!r}: expected 4, 6 or None for either")
-    random = options.order == "random"
+    random = arguments.choice(options.order, "order", ("random", "sequential")) == "random"
+    if options.family is not None:
+        arguments.choice(options.family, "family", (4, 6))
+    arguments.flag(options.resolve_all, "resolve_all")
     first_ports = 0
     if random:
         ports, first_ports = _top_ports_first(ports)
@@ -131,17 +116,18 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
     if options.shard is not None and options.seed is None:
         # Parts of different orders overlap, and leave ports that nobody asks.
         raise ValueError(f"shard={options.shard!r} needs a seed: expected the same one for all parts")
-    concurrency = default_concurrency() if options.concurrency is None else whole(options.concurrency, "concurrency", 1)
-    threads = 1 if options.threads is None else whole(options.threads, "threads", 1)
+    concurrency = options.concurrency
+    concurrency = default_concurrency() if concurrency is None else arguments.count(concurrency, "concurrency")
+    threads = 1 if options.threads is None else arguments.threads(options.threads, "threads")
     return ScanPlan(
         ranges=(),
         ports=ports,
         first_ports=first_ports,
-        timeout=int(timeout * _NS),
-        retries=whole(options.retries, "retries", 0),
-        adaptive=bool(options.adaptive),
+        timeout=max(1, int(patience(options.timeout) * _NS)),
+        retries=arguments.count(options.retries, "retries", 0),
+        adaptive=arguments.flag(options.adaptive, "adaptive"),
         concurrency=concurrency,
-        interval=_read_rate(options.rate),
+        interval=arguments.rate(options.rate, "rate", "probes"),
         threads=min(threads, concurrency),
         random=random,
         seed=_read_seed(options.seed),
@@ -149,7 +135,7 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
         shards=shards,
         banner=_read_banner(options.banner),
         keep=_read_keep(options.keep),
-        trace=bool(options.trace),
+        trace=arguments.flag(options.trace, "trace"),
     )
 
 
@@ -166,45 +152,34 @@ def _top_ports_first(ports: array[int]) -> tuple[array[int], int]:
 def _read_shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
-    number, slash, count = text.partition("/") if isinstance(text, str) else ("", "", "")
-    # isascii, because int() reads the digits of every script.
-    if not (slash and all(part.isascii() and part.isdigit() for part in (number, count))):
-        raise ValueError(f"shard={text!r}: expected 'K/N', such as '2/4' for the second of four")
+    expected = "'K/N', such as '2/4' for the second of four"
+    number, slash, count = arguments.text(text, "shard", expected).partition("/")
+    # isascii, because int() reads the digits of every script; and it refuses thousands of them in words of its own.
+    if not (slash and all(part.isascii() and part.isdigit() and len(part) < 20 for part in (number, count))):
+        arguments.refuse(ValueError, "shard", text, expected)
     if not 1 <= int(number) <= int(count) < 1 << 32:
-        raise ValueError(f"shard={text!r}: expected 'K/N' with K from 1 to N")
+        arguments.refuse(ValueError, "shard", text, "'K/N' with K from 1 to N")
     return int(number) - 1, int(count)
-
-
-def _read_rate(rate: float | None) -> int:
-    if rate is None:
-        return 0
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
-        raise TypeError(f"rate={rate!r}: expected a number of probes per second, or None for no limit")
-    if not 0.001 <= rate <= 1e9:
-        raise ValueError(f"rate={rate!r}: expected 0.001 to 1e9 probes per second, or None for no limit")
-    return -int(-_NS // rate)
 
 
 def _read_seed(seed: int | None) -> int:
     if seed is None:
         return int.from_bytes(os.urandom(4), "big") ^ (time.monotonic_ns() & 0xFFFF)
-    if whole(seed, "seed", 0) >= 1 << 64:
-        raise ValueError(f"seed={seed!r}: expected less than 2**64")
-    return seed
+    return arguments.count(seed, "seed", 0, (1 << 64) - 1)
 
 
 def _read_banner(banner: bool | float) -> int:
     if banner is False or banner is None:
         return 0
-    return int((_BANNER_SECONDS if banner is True else seconds(banner, "banner")) * _NS)
+    return max(1, int((_BANNER_SECONDS if banner is True else patience(banner, "banner")) * _NS))
 
 
 def _read_keep(keep: str | Iterable[str]) -> int:
     bits = 0
-    for name in keep.split(",") if isinstance(keep, str) else keep:
+    expected = "some of " + ", ".join(map(repr, map(str, STATES)))
+    for name in keep.split(",") if isinstance(keep, str) else arguments.iterable(keep, "keep", expected):
         try:
             bits |= 1 << STATES.index(PortState(name))
         except ValueError:
-            expected = ", ".join(map(repr, map(str, STATES)))
-            raise ValueError(f"keep: {name!r} is no state of a port: expected some of {expected}") from None
+            arguments.refuse(ValueError, "keep", name, expected)
     return bits

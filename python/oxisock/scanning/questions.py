@@ -13,13 +13,13 @@ import time
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
+from .. import arguments
 from ..engines.scanning import OPEN, OutcomeTuple, ScanningModule, ScanRun
 from ..sockets.resolving import checked_host
 from ..types import Peer, PortResult
 from .options import ScanOptions
-from .plan import make_job, seconds
+from .plan import make_job, patience
 from .running import reason_text, result_of
-from .services import port_number
 
 _TRY_SECONDS = 1.0  # how long wait_for_port gives one try
 _LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -67,8 +67,8 @@ class Questions:
 
     def check_host(self, host: str, port: int, timeout: float | None) -> Steps[bool]:
         """Say whether a TCP connection to a port succeeds."""
-        port_number(port)
-        limit = seconds(timeout, "timeout")
+        port = arguments.port(port)
+        limit = patience(timeout)
         start = time.monotonic()
         try:
             addresses = yield LookUp(checked_host(host), limit)
@@ -87,8 +87,8 @@ class Questions:
 
     def scan_port(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
         """Ask one port of one host, and give all that was learned."""
-        port_number(port)
-        limit = seconds(timeout, "timeout")
+        port = arguments.port(port)
+        limit = patience(timeout)
         start = time.monotonic()
         addresses = yield LookUp(checked_host(host), limit)
         address = next((address for address in addresses if ":" not in address), addresses[0])
@@ -97,9 +97,9 @@ class Questions:
 
     def wait_for_port(self, host: str, port: int, timeout: float | None, interval: float) -> Steps[float]:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took."""
-        port_number(port)
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        pause = seconds(interval, "interval")
+        port = arguments.port(port)
+        limit = arguments.timeout(timeout)
+        pause = arguments.seconds(interval, "interval")
         host = checked_host(host)
         start = time.monotonic()
         while True:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+from .. import arguments
 from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
 from .plan import STATES, ScanJob
@@ -148,15 +149,16 @@ class Scan:
             trace=map(self._event, self._run.trace()) if self._job.plan.trace else None,
         )
 
-    def advance(self, timeout: float) -> list[PortResult] | None:
-        """Wait at most ``timeout`` seconds for results and give those there are, or None at the end of the scan.
+    def advance(self, timeout: float | None) -> list[PortResult] | None:
+        """Wait at most ``timeout`` seconds (None: no limit) for results; give those there are, or None at the end.
 
         The iterator gives them as well; for callers that do something else between results.
         """
+        limit = arguments.timeout(timeout, zero=True)
         if self._run.done():
             self.cancel()  # joins what threads there were
             return None
-        return self._take(self._run.wait(timeout))
+        return self._take(self._run.wait(arguments.LONGEST if limit is None else limit))
 
     def _note_end(self) -> None:
         if self._ended is None:

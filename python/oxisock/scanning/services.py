@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 from functools import cache
 from itertools import islice
-from typing import Any, Final
+from typing import Final
+
+from .. import arguments
 
 MAX_PORT: Final = 65535
 _PORT: Final = re.compile("[0-9]{1,5}")
@@ -89,19 +90,6 @@ TOP_PORTS: Final = tuple(_OWN["tcp"])
 """The TCP ports most worth asking, best first."""
 
 
-def port_number(value: Any) -> int:
-    """Give a port as an int of 1 to 65535; ValueError for other numbers, TypeError for bool and what is no int."""
-    if isinstance(value, bool):
-        raise TypeError(f"expected a port as an int, not {value!r}")
-    try:
-        port = operator.index(value)
-    except TypeError:
-        raise TypeError(f"expected a port as an int, not {type(value).__name__}") from None
-    if not 1 <= port <= MAX_PORT:
-        raise ValueError(f"expected a port of 1 to {MAX_PORT}, not {port}")
-    return port
-
-
 def top_ports(count: int) -> tuple[int, ...]:
     """Give the ``count`` TCP ports most worth asking, best first: TOP_PORTS, and after them the others, lowest first.
 
@@ -120,7 +108,7 @@ def service_name(port: int, protocol: str = "tcp", default: str = "unknown") -> 
     ``port`` is 1 to 65535, ``protocol`` "tcp" or "udp"; ``default`` is given for a port without a name. Raises
     ValueError for another port number or protocol, TypeError for a port that is no int.
     """
-    return _names(protocol)[0].get(port_number(port), default)
+    return _names(protocol)[0].get(arguments.port(port), default)
 
 
 def service_port(name: str, protocol: str = "tcp") -> int | None:
@@ -129,9 +117,7 @@ def service_port(name: str, protocol: str = "tcp") -> int | None:
 
 
 def _names(protocol: str) -> tuple[dict[int, str], dict[str, int]]:
-    if protocol not in ("tcp", "udp"):
-        raise ValueError(f"protocol {protocol!r}: expected 'tcp' or 'udp'")
-    return _load()[protocol]
+    return _load()[arguments.choice(protocol, "protocol", ("tcp", "udp"))]
 
 
 def _services_file() -> str:
@@ -170,6 +156,7 @@ def _remember(known: tuple[dict[int, str], dict[str, int]], port: int, *names: s
 
 def port_span(start: int, end: int) -> range:
     """Give the ports from ``start`` to ``end``, both included; ValueError unless they are in order."""
-    if port_number(start) > port_number(end):
-        raise ValueError(f"start={start} is above end={end}")
-    return range(start, end + 1)
+    first, last = arguments.port(start, "start"), arguments.port(end, "end")
+    if first > last:
+        raise ValueError(f"start={first} is above end={last}")
+    return range(first, last + 1)

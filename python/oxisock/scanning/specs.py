@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import compress, groupby
-from typing import Final, cast
+from typing import Final, SupportsIndex, cast
 
+from ..arguments import port as port_number
+from ..arguments import refuse, shown
 from ..sockets.addresses import format_key, parse_range, reads_as_address
 from ..sockets.resolving import ascii_name
-from .services import MAX_PORT, port_number, service_port, top_ports
+from .services import MAX_PORT, service_port, top_ports
 from .targets import Given, RangeSet, Segment, Targets
 
 PortSpec = int | str | Iterable[int]
@@ -48,11 +49,11 @@ def port_array(spec: PortSpec, exclude: PortSpec = ()) -> array[int]:
         return array("H", [spec])  # a thousand times as fast: questions about one port are asked by the thousand
     chosen = _choose_ports(spec, "ports")
     if 1 not in chosen:
-        raise ValueError(f"ports: {reprlib.repr(spec)} holds no port: expected at least one")
+        raise ValueError(f"ports: {shown(spec)} holds no port: expected at least one")
     if not isinstance(exclude, str) or exclude.strip(_BLANKS):
         _clear(chosen, _choose_ports(exclude, "exclude_ports"))
         if 1 not in chosen:
-            raise ValueError(f"exclude_ports: {reprlib.repr(exclude)} leaves none of the ports {reprlib.repr(spec)}")
+            raise ValueError(f"exclude_ports: {shown(exclude)} leaves none of the ports {shown(spec)}")
     return array("H", compress(range(MAX_PORT + 1), chosen))
 
 
@@ -61,15 +62,13 @@ def _choose_ports(spec: PortSpec, what: str) -> bytearray:
     chosen = bytearray(MAX_PORT + 1)
     if isinstance(spec, str):
         _choose_from_text(spec, what, chosen)
-    elif isinstance(spec, (bytes, bytearray, memoryview, float, bool)) or spec is None:
-        raise TypeError(f"{what}: expected text, an int or an iterable of int, not {type(spec).__name__}")
+    elif isinstance(spec, (bytes, bytearray, memoryview)) or not isinstance(spec, (Iterable, SupportsIndex)):
+        refuse(TypeError, what, spec, "text, an int or an iterable of int")
+    elif isinstance(spec, Iterable):
+        for number, port in enumerate(spec, 1):
+            chosen[port_number(port, f"{what}: item {number}")] = 1
     else:
-        several = isinstance(spec, Iterable)
-        for number, port in enumerate(spec if isinstance(spec, Iterable) else (spec,), 1):
-            try:
-                chosen[port_number(port)] = 1
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{what}: item {number}: {error}" if several else f"{what}: {error}") from None
+        chosen[port_number(spec, what)] = 1
     return chosen
 
 
@@ -186,9 +185,11 @@ def _in_segments(parts: Iterable[Given | str]) -> Iterator[Segment | str]:
 def _read_targets(spec: TargetSpec, what: str) -> Iterator[Given | str]:
     if isinstance(spec, str):
         yield from _read_text(spec, what)
-    elif isinstance(spec, Targets):
-        raise TypeError(f"{what}: expected text or an iterable of text, not Targets")
-    elif isinstance(spec, Iterable) and not isinstance(spec, (bytes, bytearray, memoryview)):
+    elif (
+        not isinstance(spec, Targets)
+        and isinstance(spec, Iterable)
+        and not isinstance(spec, (bytes, bytearray, memoryview))
+    ):
         for number, item in enumerate(spec, 1):
             if not isinstance(item, str):
                 raise TypeError(f"{what}: item {number}: expected text, not {type(item).__name__}")
@@ -198,7 +199,7 @@ def _read_targets(spec: TargetSpec, what: str) -> Iterator[Given | str]:
             else:
                 yield from _read_text(item, where)
     else:
-        raise TypeError(f"{what}: expected text or an iterable of text, not {type(spec).__name__}")
+        refuse(TypeError, what, spec, "text or an iterable of text")
 
 
 def _read_text(text: str, where: str, in_file: bool = False) -> Iterator[Given | str]:
