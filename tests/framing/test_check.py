@@ -1,9 +1,10 @@
-"""oxisock.testing finds the bugs that framing has in the field: planted here, one by one."""
+"""check_codec finds the ways in which framing goes wrong in the field, planted here, and passes what is right."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import find, given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 import oxisock
 from oxisock.errors import FrameCorrupt, FrameTooLong
 from oxisock.testing import check_codec, chunkings, payloads
+
+# --- what is right ---------------------------------------------------------------------------------------------------
 
 
 class LineDecoder:
@@ -44,19 +47,126 @@ class LineDecoder:
         return []
 
 
-def codec_of(decoder: Callable[[], Any]) -> Any:
-    class LineCodec:
-        max_frame = LineDecoder.limit
+class Lines:
+    max_frame = LineDecoder.limit
 
-        def encode(self, payload: bytes) -> bytes:
-            if b"\n" in payload or payload.endswith(b"\r") or len(payload) > self.max_frame:
-                raise ValueError("not a line")
-            return payload + b"\r\n"
+    def __init__(self, decoder: Callable[[], Any] = LineDecoder) -> None:
+        self.decoder = decoder
 
-        def decoder(self) -> Any:
-            return decoder()
+    def encode(self, payload: bytes) -> bytes:
+        if b"\n" in payload or payload.endswith(b"\r") or len(payload) > self.max_frame:
+            raise ValueError("not a line")
+        return payload + b"\r\n"
 
-    return LineCodec()
+
+class BadStream(Exception):
+    """A user's own error, which is no ValueError."""
+
+    def __init__(self, frames: list[bytes]) -> None:
+        super().__init__("bad stream")
+        self.frames = frames
+
+
+class LengthDecoder:
+    """A length in three bytes, big-endian, and the body; each bug below changes one thing."""
+
+    limit = 70_000
+
+    def __init__(self) -> None:
+        self.held = bytearray()
+
+    @property
+    def buffered(self) -> int:
+        return len(self.held)
+
+    def size(self) -> int:
+        return int.from_bytes(self.held[:3], "big")
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.held += data
+        frames: list[bytes] = []
+        while len(self.held) >= 3:
+            size = self.size()
+            if size > self.limit:
+                raise BadStream(frames)
+            if len(self.held) < 3 + size:
+                break
+            frames.append(bytes(self.held[3 : 3 + size]))
+            del self.held[: 3 + size]
+        return frames
+
+    def eof(self) -> list[bytes]:
+        if self.held:
+            raise EOFError("the stream ended too soon")
+        return []
+
+
+class Lengths:
+    max_frame = LengthDecoder.limit
+
+    def __init__(self, decoder: Callable[[], Any] = LengthDecoder) -> None:
+        self.decoder = decoder
+
+    def encode(self, payload: bytes) -> bytes:
+        if len(payload) > self.max_frame:
+            raise ValueError("too long")
+        return len(payload).to_bytes(3, "big") + payload
+
+
+class OnlyBytes(LineDecoder):
+    """Takes nothing but bytes, which is all that it is promised."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if not isinstance(data, bytes):
+            raise TypeError("bytes are needed")
+        return super().feed(data)
+
+
+class LaterError(LineDecoder):
+    """Gives the good frames first and raises an error without them at the next call."""
+
+    failed = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if self.failed:
+            raise EOFError("a bad stream")
+        try:
+            return super().feed(data)
+        except FrameTooLong as error:
+            self.failed = True
+            return error.frames
+
+    def eof(self) -> list[bytes]:
+        if self.failed:
+            raise EOFError("a bad stream")
+        return super().eof()
+
+
+class Packed:
+    """An encoder that leaves it to struct to refuse what is too long."""
+
+    def encode(self, payload: bytes) -> bytes:
+        return struct.pack(">H", len(payload)) + payload
+
+    def decoder(self) -> Any:
+        return oxisock.LengthPrefix(2).decoder()
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [Lines(), Lengths(), Lines(OnlyBytes), Lines(LaterError), Packed(), oxisock.Fixed(70_000), oxisock.Varint()],
+    ids=lambda codec: type(codec).__name__,
+)
+def test_what_is_right_passes(codec: Any) -> None:
+    check_codec(codec)
+
+
+def test_a_decoder_alone_passes() -> None:
+    check_codec(LineDecoder, max_buffered=80)
+    check_codec(LengthDecoder, max_buffered=70_010)
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
 
 
 class SplitsReturnFromFeed(LineDecoder):
@@ -119,36 +229,299 @@ class Crashes(LineDecoder):
         return super().feed(data)
 
 
-BUGS = [
-    SplitsReturnFromFeed,
-    LosesFramesBeforeAnError,
-    NeverFails,
-    NeverForgets,
-    SaysItHoldsAll,
-    TakesEmptyForTheEnd,
-]
+class StripsFrames(LineDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        return [line.strip() for line in super().feed(data)]
 
 
-@pytest.mark.parametrize("bug", BUGS)
-def test_planted_bugs_are_found(bug: type[LineDecoder]) -> None:
-    with pytest.raises(AssertionError):
-        check_codec(codec_of(bug))
+class DropsEmptyFrames(LineDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        return [line for line in super().feed(data) if line]
 
 
-def test_an_exception_that_is_no_value_error_comes_through() -> None:
-    with pytest.raises(KeyError):
-        check_codec(codec_of(Crashes))
+class GivesNone(LineDecoder):
+    def feed(self, data: bytes) -> Any:
+        return super().feed(data) or None
 
 
-def test_a_careful_codec_passes_as_a_codec_and_as_a_decoder_alone() -> None:
-    check_codec(codec_of(LineDecoder))
-    check_codec(LineDecoder, max_buffered=80)
+class GivesOneBytes(LineDecoder):
+    def feed(self, data: bytes) -> Any:
+        return b"".join(super().feed(data))
+
+
+class GivesText(LineDecoder):
+    def feed(self, data: bytes) -> Any:
+        return [line.decode("latin-1") for line in super().feed(data)]
+
+
+class LosesTheTailInSilence(LineDecoder):
+    def eof(self) -> list[bytes]:
+        return []
+
+
+class SharesItsBuffer(LineDecoder):
+    everybodys: ClassVar[dict[str, bytes]] = {"held": b""}
+
+    @property
+    def held(self) -> bytes:
+        return self.everybodys["held"]
+
+    @held.setter
+    def held(self, data: bytes) -> None:
+        self.everybodys["held"] = data
+
+
+class ReusesItsList(LineDecoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.frames[:] = super().feed(data)
+        return self.frames
+
+
+class OneFrameAtATime(LineDecoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.waiting += super().feed(data)
+        return [self.waiting.pop(0)] if self.waiting else []
+
+
+class RaisesWhatDependsOnTheCut(LineDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        fresh = not self.held
+        try:
+            return super().feed(data)
+        except FrameTooLong as error:
+            if fresh:
+                raise
+            raise FrameCorrupt("too long in pieces", limit=self.limit, frames=error.frames) from None
+
+
+class LimitIsOneLess(LineDecoder):
+    limit = 63
+
+
+class ForgetsWhatStruct(LengthDecoder):
+    """Length fields of one byte were enough for the examples."""
+
+    def size(self) -> int:
+        return self.held[2]
+
+
+class SignedLength(LengthDecoder):
+    """The last two bytes are read as a signed number: wrong from 32,768 on."""
+
+    def size(self) -> int:
+        size: int = struct.unpack(">xh", self.held[:3])[0]
+        return max(size, 0) if self.held[0] == 0 else int.from_bytes(self.held[:3], "big")
+
+
+class WrongFromAnOddSizeOn(LengthDecoder):
+    def size(self) -> int:
+        size = super().size()
+        return size if size < 1234 else size - 1
+
+
+class WrongAtTheLimit(LengthDecoder):
+    def size(self) -> int:
+        size = super().size()
+        return self.limit + 1 if size == self.limit else size
+
+
+class NeedsTheWholeHeader(LengthDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        if not self.held and 0 < len(data) < 3:
+            raise BadStream([])
+        return super().feed(data)
+
+
+class LosesHalfAHeader(LengthDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        frames = super().feed(data)
+        if len(self.held) == 2:
+            self.held.clear()
+        return frames
+
+
+class KeepsViews(LengthDecoder):
+    """Joins what it was fed only when the frame is complete."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Any] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.parts.append(data)
+        joined = b"".join(self.parts)
+        self.held = bytearray()
+        frames = super().feed(joined)
+        if frames or len(joined) > self.limit + 3:
+            self.parts = [bytes(self.held)]
+        return frames
+
+
+class GivesViews(LengthDecoder):
+    def feed(self, data: bytes) -> Any:
+        if self.held:
+            return super().feed(data)
+        view, at, frames = memoryview(data), 0, []
+        while len(data) >= at + 3 and len(data) >= (end := at + 3 + int.from_bytes(data[at : at + 3], "big")):
+            frames.append(view[at + 3 : end])
+            at = end
+        try:
+            return frames + super().feed(data[at:])
+        except BadStream as error:
+            raise BadStream(frames + error.frames) from None
+
+
+class TakesFromTheBuffer(LengthDecoder):
+    def feed(self, data: Any) -> list[bytes]:
+        frames = super().feed(data)
+        if isinstance(data, bytearray):
+            data.clear()
+        return frames
+
+
+class AllocatesWhatIsDeclared(LengthDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        frames = super().feed(data)
+        if len(self.held) >= 3:
+            self.room = bytes(16 * self.size())
+        return frames
+
+
+class Recurses(LengthDecoder):
+    def feed(self, data: bytes) -> list[bytes]:
+        self.held += data
+        return self.next([])
+
+    def next(self, frames: list[bytes]) -> list[bytes]:
+        if len(self.held) >= 3 and self.size() > self.limit:
+            raise BadStream(frames)
+        if len(self.held) < 3 or len(self.held) < 3 + (size := self.size()):
+            return frames
+        frame = bytes(self.held[3 : 3 + size])
+        del self.held[: 3 + size]
+        return self.next([*frames, frame])
+
+
+class CountsInOneByte(LengthDecoder):
+    count = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        frames = super().feed(data)
+        self.count += len(frames)
+        return frames[:-1] if self.count > 255 and frames else frames
+
+
+LINE_BUGS = {
+    SplitsReturnFromFeed: "depends on where the stream is cut",
+    LosesFramesBeforeAnError: "cut as|frames before an error are lost",
+    NeverFails: "more is held|memory grows",
+    NeverForgets: "memory grows",
+    SaysItHoldsAll: "more is held than may be",
+    TakesEmptyForTheEnd: "depends on where the stream is cut",
+    Crashes: r"does not come back: \[b'.*\\xff'\] became .* KeyError",
+    StripsFrames: "does not come back",
+    DropsEmptyFrames: r"does not come back: \[b''\] became",
+    GivesNone: "feed gives None, not a list of frames",
+    GivesOneBytes: "feed gives bytes, not a list of frames",
+    GivesText: "a frame is str, not bytes",
+    LosesTheTailInSilence: "the end of the stream within a frame is told to nobody",
+    SharesItsBuffer: "two streams at a time get in each other's way",
+    ReusesItsList: "a list of frames changes after feed has given it",
+    OneFrameAtATime: "does not come back",
+    RaisesWhatDependsOnTheCut: "depends on where the stream is cut",
+    LimitIsOneLess: r"does not come back: b'x' \* 64 became",
+}
+LENGTH_BUGS = {
+    ForgetsWhatStruct: r"b'x' \* 256 became",
+    SignedLength: r"b'x' \* 32768 became",
+    WrongFromAnOddSizeOn: r"b'x' \* 1234 became",
+    WrongAtTheLimit: r"b'x' \* 70000 became",
+    NeedsTheWholeHeader: "depends on where the stream is cut",
+    LosesHalfAHeader: "depends on where the stream is cut",
+    KeepsViews: "overwritten afterwards",
+    GivesViews: "overwritten afterwards",
+    TakesFromTheBuffer: "changes the buffer that it is given",
+    AllocatesWhatIsDeclared: "memory grows.*the beginning of a large frame",
+    Recurses: "many frames do not come back.*RecursionError",
+    CountsInOneByte: "many frames do not come back.* 256 times",
+}
+
+
+@pytest.mark.parametrize("bug", LINE_BUGS, ids=lambda bug: bug.__name__)
+def test_bugs_of_lines_are_found_and_named(bug: type[LineDecoder]) -> None:
+    with pytest.raises(AssertionError, match=LINE_BUGS[bug]) as found:
+        check_codec(Lines(bug))
+    assert len(str(found.value)) < 1000
+
+
+@pytest.mark.parametrize("bug", LENGTH_BUGS, ids=lambda bug: bug.__name__)
+def test_bugs_of_lengths_are_found_and_named(bug: type[LengthDecoder]) -> None:
+    with pytest.raises(AssertionError, match=LENGTH_BUGS[bug]) as found:
+        check_codec(Lengths(bug))
+    assert len(str(found.value)) < 1000
+
+
+def test_a_decoder_for_all_streams_is_found() -> None:
+    one = LineDecoder()
+    with pytest.raises(AssertionError, match="the same decoder twice"):
+        check_codec(Lines(lambda: one))
+
+
+class TakesTooMuch(Lines):
+    """Encodes what it should refuse."""
+
+    def encode(self, payload: bytes) -> bytes:
+        return payload + b"\r\n"
+
+
+class WrapsAround:
+    """A length field that holds less than encode takes."""
+
+    max_frame = 1 << 20
+
+    def encode(self, payload: bytes) -> bytes:
+        return (len(payload) & 0xFFFF).to_bytes(2, "big") + payload
+
+    def decoder(self) -> Any:
+        return oxisock.LengthPrefix(2).decoder()
+
+
+class Raises(Lines):
+    def encode(self, payload: bytes) -> bytes:
+        if payload.startswith(b"\xff"):
+            raise IndexError("no such byte")
+        return super().encode(payload)
+
+
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        (TakesTooMuch(), "does not come back"),
+        (WrapsAround(), r"b'x' \* 65536 became"),
+        (Raises(), r"encode raises IndexError .*: b'\\xff"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_bugs_of_encoders_are_found_and_named(codec: Any, words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        check_codec(codec)
 
 
 def test_a_decoder_alone_is_found_out_too() -> None:
-    for bug in (NeverFails, TakesEmptyForTheEnd):
+    for bug in (NeverFails, TakesEmptyForTheEnd, SharesItsBuffer, ReusesItsList):
         with pytest.raises(AssertionError):
             check_codec(bug, max_buffered=80, streams=st.sampled_from([b"one\r\ntwo\r\n"]))
+    for other in (KeepsViews, GivesViews, Recurses, CountsInOneByte):
+        with pytest.raises(AssertionError):
+            check_codec(other, max_buffered=70_010)
 
 
 def test_a_wrapped_codec_of_ours_is_found_out() -> None:
@@ -178,6 +551,9 @@ def test_a_wrapped_codec_of_ours_is_found_out() -> None:
         check_codec(Wrapped(lambda inner, data: inner.feed(data)[:3]))
     with pytest.raises(AssertionError):
         check_codec(Wrapped(lambda inner, data: [frame.strip() for frame in inner.feed(data)]))
+
+
+# --- the strategies --------------------------------------------------------------------------------------------------
 
 
 def test_chunkings_are_the_stream_in_pieces() -> None:

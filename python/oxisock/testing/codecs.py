@@ -5,12 +5,14 @@ The core of them is *chunk invariance*: what comes out of a decoder must not dep
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import tracemalloc
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from ..framing.codecs import Delimiter, Fixed, LengthPrefix
+from .checks import SLACK, Checks, pieces, same
+from .subject import Outcome, Subject, Wrong, shown
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -18,19 +20,26 @@ if TYPE_CHECKING:
 # Bytes that mean something to one codec or another: terminators, digits, separators, the edges of length fields.
 _TELLING: Final = b"\r\n\x00\x01\x02\x03\x04\x7f\x80\xff0123459:, abxy"
 _DEFAULT_LIMIT: Final = 16 << 20
-_SMALL: Final = 4 << 10
-_SLACK: Final = 1 << 10  # room for a header, a terminator and the decoder's own state
 
-
-class Outcome(NamedTuple):
-    """All that a stream came to: frames, and the error (type, and its fields where it has them)."""
-
-    frames: list[bytes]
-    error: tuple[object, ...] | None
+# Where only a decoder is given, one of these may make frames of it.
+_STREAMS: Final = (
+    b"one\r\ntwo\r\n",
+    b"one;two;",
+    b"one\0two\0",
+    b"\0\0\0\2hi",
+    b"\0\0\2hi",
+    b"\0\2hi",
+    b"\2hi",
+    b"2:hi,",
+    b"x" * 64,
+)
 
 
 def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
-    """Ways of cutting ``data`` into chunks, as a Hypothesis strategy; some chunks are empty."""
+    """Ways of cutting ``data`` into chunks, as a Hypothesis strategy; some chunks are empty.
+
+    One of them is byte by byte; of more than 4 KiB, in some 4,000 pieces.
+    """
     from hypothesis import strategies as st
 
     def cut(places: list[int]) -> list[bytes]:
@@ -38,7 +47,7 @@ def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
         return [data[start:end] for start, end in itertools.pairwise(edges)]
 
     several = st.lists(st.integers(0, len(data)), max_size=12).map(cut)
-    return several | st.just([data[at : at + 1] for at in range(len(data))])
+    return several | st.just(pieces(data, 1 + len(data) // 4096))
 
 
 def payloads(codec: Any, max_size: int = 48) -> SearchStrategy[bytes]:
@@ -55,7 +64,7 @@ def payloads(codec: Any, max_size: int = 48) -> SearchStrategy[bytes]:
     if isinstance(codec, LengthPrefix) and codec.strip is not None:
         least = max(0, codec.offset + codec.width - codec.strip)
         some = some.map(lambda payload: bytes(least) + payload)
-    return (some | runs).filter(lambda payload: _encodable(codec, payload))
+    return (some | runs).filter(lambda payload: Subject(codec).encode(payload) is not None)
 
 
 def check_codec(
@@ -66,28 +75,32 @@ def check_codec(
     max_buffered: int | None = None,
     max_examples: int = 100,
 ) -> None:
-    """Check a codec, or a decoder alone, by the properties that oxisock's own are tested by.
+    """Check a codec, or a decoder alone, by the properties that oxisock's own are tested by; it takes some seconds.
 
     ``codec`` has ``decoder()`` and, for what is checked by encoding, ``encode(payload)``; or it is a callable that
-    makes a decoder, such as a decoder's class. A decoder has ``feed(data)`` and ``eof()``, and reports bad streams by
-    a ValueError, whose ``frames`` are the good frames that the failing call found before it.
+    makes a decoder, such as a decoder's class. A decoder has ``feed(data)`` and ``eof()``, which give lists of frames,
+    and reports a bad stream by raising any Exception, whose ``frames``, if it has them, are the good frames that the
+    failing call found before it. ``encode`` refuses a payload by a ValueError.
 
     ``payloads`` and ``streams`` are strategies for what to encode and for whole streams, beside those that are drawn
     anyway; ``max_buffered`` is how many bytes the decoder may hold besides the last chunk (default:
     ``codec.max_frame`` and 1 KiB, or 16 MiB where there is none); ``max_examples`` is for each property.
 
-    Raises AssertionError, with the smallest example found, where a property does not hold:
+    Raises AssertionError, which says what is wrong and shows the smallest example found, where a property does not
+    hold:
 
-    - decoding what was encoded gives the payloads back;
+    - decoding what was encoded gives the payloads back: of all sizes up to the largest that ``encode`` takes (up to
+      32 MiB), few and many at a time;
     - frames and error are the same however the stream is cut, and no frame before an error is lost;
-    - empty chunks change nothing;
-    - arbitrary bytes give frames or a ValueError, and nothing else;
+    - empty chunks change nothing, nor does another stream at the same time;
+    - frames are the decoder's own: they stay when the buffer that was fed is overwritten;
+    - a stream that ends within a frame does not end as if nothing were missing;
     - what is held is bounded, by ``decoder.buffered`` and by the memory that Python allocates.
     """
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
 
-    subject = _Subject(codec)
+    subject = Subject(codec)
     rules = settings(
         max_examples=max_examples,
         deadline=None,
@@ -97,168 +110,109 @@ def check_codec(
         suppress_health_check=list(HealthCheck),
     )
     if max_buffered is None:
-        max_buffered = getattr(codec, "max_frame", _DEFAULT_LIMIT) + _SLACK
+        max_buffered = getattr(codec, "max_frame", _DEFAULT_LIMIT) + SLACK
     telling = st.lists(st.sampled_from(_TELLING), max_size=64).map(bytes)
     noise = st.one_of(telling, st.binary(max_size=64), *([streams] if streams is not None else []))
+    drawn = payloads if payloads is not None else _payloads_of(codec) if subject.encodes else None
+    samples = [] if drawn is None else _samples(subject, drawn)
+    checks = Checks(subject, samples, _wires(subject, samples, streams), max_buffered)
+    checks.basics()
 
-    if subject.encode is not None:
-        drawn = payloads if payloads is not None else _payloads_of(codec)
-        encode = subject.encode
+    if drawn is not None:
 
         @rules
         @given(st.lists(drawn, max_size=6), st.data())
         def round_trip(messages: list[bytes], data: Any) -> None:
-            stream = b"".join([encode(message) for message in messages])
+            stream = _encoded(subject, messages)
             whole = subject.decode([stream])
-            expected = [subject.expected(message) for message in messages]
-            assert whole == Outcome(expected, None), f"{messages} became {stream!r}, and that {whole}"
+            if whole != Outcome([subject.expected(message) for message in messages], None):
+                raise Wrong(f"a payload does not come back: {shown(messages)} became {shown(stream)}, and that {whole}")
             chunks = data.draw(chunkings(stream))
-            _same(whole, subject.decode(chunks), chunks)
+            same(whole, subject.decode(chunks), chunks)
 
         @rules
         @given(st.lists(drawn, min_size=1, max_size=3), noise, st.data())
         def partition_after_frames(messages: list[bytes], tail: bytes, data: Any) -> None:
-            stream = b"".join([encode(message) for message in messages]) + tail
+            stream = _encoded(subject, messages) + tail
             chunks = data.draw(chunkings(stream))
-            _same(subject.decode([stream]), subject.decode(chunks), chunks)
+            same(subject.decode([stream]), subject.decode(chunks), chunks)
 
-        round_trip()
-        partition_after_frames()
-        _check_errors(subject, _samples(codec, drawn))
-        _check_memory(subject, max_buffered, _samples(codec, drawn))
+        _hunt(round_trip)
+        _hunt(partition_after_frames)
+        checks.sizes()
 
     @rules
     @given(noise, st.data())
     def partition(stream: bytes, data: Any) -> None:
         chunks = data.draw(chunkings(stream))
-        _same(subject.decode([stream]), subject.decode(chunks), chunks)
+        same(subject.decode([stream]), subject.decode(chunks), chunks)
 
-    partition()
-    _check_memory(subject, max_buffered, [])
-
-
-class _Subject:
-    """What is being checked."""
-
-    def __init__(self, codec: Any) -> None:
-        self.codec = codec
-        self.limit: int | None = getattr(codec, "max_frame", None)
-        self.decoder: Callable[[], Any] = codec.decoder if hasattr(codec, "decoder") else codec
-        self.encode: Callable[[bytes], bytes] | None = getattr(codec, "encode", None)
-
-    def expected(self, payload: bytes) -> bytes:
-        """What decoding gives back for a payload: all of it, but for what our own codecs add to it on purpose."""
-        codec = self.codec
-        if getattr(codec, "keep", False):
-            return payload + (codec.delimiters[0] if isinstance(codec, Delimiter) else b"\n")
-        if isinstance(codec, LengthPrefix) and codec.strip is not None and codec.strip <= codec.offset:
-            return codec.encode(payload)[codec.strip :]
-        return payload
-
-    def decode(self, chunks: Iterable[bytes]) -> Outcome:
-        """Put a stream through a new decoder, chunk by chunk."""
-        decoder, frames = self.decoder(), list[bytes]()
-        try:
-            for chunk in chunks:
-                frames += decoder.feed(chunk)
-            frames += decoder.eof()
-        except ValueError as error:
-            frames += getattr(error, "frames", [])
-            fields = [getattr(error, name, None) for name in ("offset", "declared", "limit")]
-            return Outcome(frames, (type(error), *fields))
-        return Outcome(frames, None)
+    _hunt(partition)
+    checks.cuts()
+    checks.counts()
+    checks.buffers()
+    checks.errors()
+    checks.memory()
+    checks.ends()
 
 
-def _same(whole: Outcome, cut: Outcome, chunks: list[bytes]) -> None:
-    assert cut == whole, f"cut as {chunks} the stream gives {cut}, in one piece {whole}"
+def _hunt(property_: Callable[[], None]) -> None:
+    """Let Hypothesis look for an example against a property, and raise what was found without its own remarks."""
+    from hypothesis.errors import Flaky, Unsatisfiable
 
-
-def _encodable(codec: Any, payload: bytes) -> bool:
     try:
-        codec.encode(payload)
-    except ValueError:
-        return False
-    return True
+        property_()
+    except Wrong as wrong:
+        raise AssertionError(str(wrong)) from wrong.__cause__
+    except Flaky:
+        raise AssertionError("the same stream comes to something else when it comes again") from None
+    except Unsatisfiable:
+        raise AssertionError(
+            "encode takes none of the payloads tried: give `payloads`, a strategy of what it takes"
+        ) from None
+
+
+def _encoded(subject: Subject, messages: Sequence[bytes]) -> bytes:
+    wires = [subject.encode(message) for message in messages]
+    from hypothesis import assume
+
+    assume(None not in wires)
+    return b"".join(wire for wire in wires if wire is not None)
 
 
 def _payloads_of(codec: Any) -> SearchStrategy[bytes]:
     return payloads(codec)
 
 
-def _samples(codec: Any, drawn: SearchStrategy[bytes]) -> list[bytes]:
-    """A few frames that are sure to be legal, without searching for them if plain ones do."""
-    for payload in (b"hello", b"\x00\x00\x00\x00\x00\x00\x00\x00hello", b"x" * getattr(codec, "size", 0), b""):
-        if _encodable(codec, payload):
-            return [codec.encode(payload)]
+def _samples(subject: Subject, drawn: SearchStrategy[bytes]) -> list[bytes]:
+    """A few payloads that are sure to be taken, without searching for them if plain ones do."""
+    plain = (b"hello", b"\x00\x00\x00\x00\x00\x00\x00\x00hello", b"x" * getattr(subject.codec, "size", 0), b"")
+    taken = [payload for payload in plain if subject.encode(payload) is not None]
+    if taken:
+        return taken[:1]
     from hypothesis import find, settings
+    from hypothesis.errors import NoSuchExample
 
-    found: bytes = find(drawn, lambda payload: True, settings=settings(database=None))
-    return [codec.encode(found)]
-
-
-def _bad_tails(subject: _Subject) -> list[bytes]:
-    """Bytes that one codec or another has to refuse."""
-    tails = [b"\xff" * 16, b"\x00" * 16, b"\x80" * 16, b"-1:x,", b"007:abcdefg,", b"99999999999999999999:", b"3:abcX"]
-    if subject.limit is not None and subject.limit <= 2 << 20:
-        tails.append(b"x" * (subject.limit + 16))
-    return tails
-
-
-def _check_errors(subject: _Subject, samples: Sequence[bytes]) -> None:
-    """Whatever ends a stream badly, the frames before it are given, cut anywhere or nowhere."""
-    for sample in samples:
-        good = subject.decode([sample]).frames
-        for tail in _bad_tails(subject):
-            stream = sample * 2 + tail
-            whole = subject.decode([stream])
-            assert whole.frames[: 2 * len(good)] == good * 2, f"{stream[:80]!r} lost frames before {whole.error}"
-            edges = {1, len(sample), 2 * len(sample), 2 * len(sample) + 1, len(stream) - 1}
-            for edge in sorted(edges):
-                chunks = [stream[:edge], b"", stream[edge:]]
-                _same(whole, subject.decode(chunks), [chunk[:80] for chunk in chunks])
-
-
-def _check_memory(subject: _Subject, max_buffered: int, samples: Sequence[bytes]) -> None:
-    """Neither many good frames nor one that never ends make a decoder grow."""
-    for sample in samples:
-        chunk = sample * (_SMALL // max(1, len(sample)) + 1)
-        _feed_and_watch(subject, [chunk] * 64, len(chunk) + len(sample) + _SLACK)
-    big = min(max(max_buffered // 8, _SMALL), 1 << 20)
-    for byte in b"x\x00\x01\x7f\x80\xff09 ":
-        small = bytes([byte]) * _SMALL
-        # Where this makes frames, or none can be made of it, there is no frame that never ends.
-        if subject.decode([small]).frames or _refused(subject, small):
-            continue
-        _feed_and_watch(subject, [bytes([byte]) * big] * (4 * max_buffered // big + 8), max_buffered + big)
-
-
-def _refused(subject: _Subject, chunk: bytes) -> bool:
     try:
-        subject.decoder().feed(chunk)
-    except ValueError:
-        return True
-    return False
+        return [find(drawn, lambda payload: subject.encode(payload) is not None, settings=settings(database=None))]
+    except NoSuchExample:
+        return []
 
 
-def _feed_and_watch(subject: _Subject, chunks: Sequence[bytes], bound: int) -> None:
-    decoder = subject.decoder()
-    ours = not tracemalloc.is_tracing()
-    if ours:
-        tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        for chunk in chunks:
-            try:
-                decoder.feed(chunk)
-            except ValueError:
-                break
-            held = getattr(decoder, "buffered", 0)
-            assert held <= bound, f"{held} bytes are held, of {bound} at most, after {chunk[:16]!r}... again and again"
-            # Growing arrays have room to spare, so what is allocated may be twice what is held, or a little more.
-            grown = tracemalloc.get_traced_memory()[0] - before
-            assert grown <= 3 * bound + (1 << 16), (
-                f"{grown} bytes are allocated, with {bound} held at most, after {chunk[:16]!r}... again and again"
-            )
-    finally:
-        if ours:
-            tracemalloc.stop()
+def _wires(subject: Subject, samples: Sequence[bytes], streams: SearchStrategy[bytes] | None) -> list[bytes]:
+    """Some streams that make frames, and twice as many when they come twice."""
+    if samples:
+        return [wire for sample in samples if (wire := subject.encode(sample)) is not None]
+
+    def makes_frames(stream: bytes) -> bool:
+        once = subject.decode([stream])
+        return bool(once.frames) and subject.decode([stream * 2]) == Outcome(once.frames * 2, None)
+
+    found = [stream for stream in _STREAMS if makes_frames(stream)]
+    if not found and streams is not None:
+        from hypothesis import find, settings
+        from hypothesis.errors import NoSuchExample
+
+        with contextlib.suppress(NoSuchExample):
+            found.append(find(streams, makes_frames, settings=settings(database=None, derandomize=True)))
+    return found[:1]

@@ -1,0 +1,321 @@
+"""What `check_codec` tries beside what Hypothesis draws: sizes, counts, buffers, ends of streams, memory.
+
+Each of these knows where decoders go wrong, and looks there from small to large: the first that fails is the smallest
+example, or leads to it by bisection.
+"""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from .subject import Outcome, Subject, Wrong, shown
+
+_SMALL: Final = 4 << 10
+SLACK: Final = 1 << 10  # room for a header, a terminator and the decoder's own state
+_MUCH: Final = 4 << 20
+_MOST: Final = (32 << 20) + 2  # no encoder is asked for more
+_SLOW: Final = 0.25  # seconds for one call, after which no larger payloads are tried, and large ones less often
+
+# Where lengths get another byte, bit or digit.
+_EDGES: Final = (10, 100, 128, 256, 1000, 4096, 10_000, 1 << 14, 1 << 15, 1 << 16, 100_000, 1 << 20)
+_FILLINGS: Final = (b"x", b"\0", b"\xff", b"7")
+
+
+def same(whole: Outcome, cut: Outcome, chunks: list[bytes]) -> None:
+    """Hold that a stream comes to the same in pieces as in one piece."""
+    if cut != whole:
+        raise Wrong(
+            f"what comes out depends on where the stream is cut: cut as {shown(chunks)} the stream gives {cut}, "
+            f"in one piece {whole}"
+        )
+
+
+def pieces(stream: bytes, size: int) -> list[bytes]:
+    """Cut a stream into pieces of a size."""
+    return [stream[at : at + size] for at in range(0, len(stream), size)]
+
+
+class Checks:
+    """The checks of one codec or decoder, which takes the payloads ``samples`` and finds frames in ``wires``."""
+
+    def __init__(self, subject: Subject, samples: Sequence[bytes], wires: Sequence[bytes], max_buffered: int) -> None:
+        self._subject = subject
+        self._samples = samples
+        self._wires = wires
+        self._max_buffered = max_buffered
+
+    def basics(self) -> None:
+        """Two streams have nothing to do with each other."""
+        subject = self._subject
+        first, second = subject.decoder(), subject.decoder()
+        if first is second:
+            raise Wrong("decoder() gives the same decoder twice, where each stream needs its own")
+        for wire in self._wires:
+            if subject.decode([wire]) != subject.decode([wire]):
+                raise Wrong(f"a new decoder is not as new: the second one makes something else of {shown(wire)}")
+            for place in sorted({1, len(wire) // 2, len(wire) - 1}):
+                head, tail = wire[:place], wire[place:]
+                one, first, second = subject.decoder(), subject.decoder(), subject.decoder()
+                alone = _fed(one, head) and _fed(one, tail)
+                together = _fed(first, head) and _fed(second, head) and _fed(first, tail)
+                if alone and together != alone:
+                    raise Wrong(
+                        f"two streams at a time get in each other's way: {shown([head, tail])} on each gives "
+                        f"{together or 'an error'} instead of {alone}"
+                    )
+
+    def cuts(self) -> None:
+        """A stream of two frames comes to the same wherever it is cut in two."""
+        for wire in self._wires:
+            stream = wire * 2
+            whole = self._subject.decode([stream])
+            step = 1 + len(stream) // 1000
+            for place in range(0, len(stream) + 1, step):
+                chunks = [stream[:place], stream[place:]]
+                same(whole, self._subject.decode(chunks), chunks)
+
+    def sizes(self) -> None:
+        """Payloads of all sizes come back, up to the largest that `encode` takes."""
+        most = _MOST
+        for filling in _FILLINGS:
+            largest = self._largest(filling, most)
+            if largest is None:
+                continue
+            self._up_to(filling, largest)
+            most = _SMALL  # what else they are filled with matters while they are small
+
+    def _up_to(self, filling: bytes, largest: int) -> None:
+        def fails(size: int) -> str | None:
+            return self._at_size(filling, size)
+
+        good = -1
+        # One more than the largest is refused.
+        for size in sorted({*range(34), *(edge + by for edge in (*_EDGES, largest) for by in (-1, 0, 1))}):
+            if 0 <= size <= largest:
+                if words := fails(size):
+                    raise Wrong(self._smallest(fails, good, size) or words)
+                good = size
+
+    def _largest(self, filling: bytes, most: int) -> int | None:
+        """The largest payload of this filling that `encode` takes, by bisection; None if it takes none."""
+
+        def takes(size: int) -> bool:
+            began = time.perf_counter()
+            taken = self._subject.encode(filling * size) is not None
+            slow.append(time.perf_counter() - began > _SLOW)
+            return taken
+
+        slow: list[bool] = []
+        low: int | None = max((size for size in {*range(34), *map(len, self._samples)} if takes(size)), default=None)
+        if low is None:
+            return None
+        high = max(2 * low, 64)
+        while takes(high):
+            low, high = high, 2 * high
+            if high > most or any(slow):
+                return low
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if takes(middle) else (low, middle)
+        return low
+
+    def _at_size(self, filling: bytes, size: int) -> str | None:
+        """Say what is wrong with payloads of a size, if anything."""
+        subject = self._subject
+        payload = filling * size
+        wire = subject.encode(payload)
+        if wire is None:
+            return None
+        stream = wire + wire if size <= 1 << 16 else wire
+        expected = (
+            Outcome([subject.expected(payload)] * (len(stream) // len(wire)), None) if wire else Outcome([], None)
+        )
+        began = time.perf_counter()
+        whole = subject.decode([stream])
+        took = time.perf_counter() - began
+        if whole != expected:
+            return f"a payload does not come back: {shown(payload)} became {shown(stream)}, and that {whole}"
+        if size > 1 << 16 and took > _SLOW:
+            return None
+        for chunks in _cuts(stream, len(wire)):
+            cut = subject.decode(chunks)
+            if cut != whole:
+                return (
+                    f"what comes out depends on where the stream is cut: a payload of {shown(payload)}, cut as "
+                    f"{shown(chunks)}, gives {cut}"
+                )
+        return None
+
+    def counts(self) -> None:
+        """Many frames come back as few do: in one piece and in small ones."""
+        if not self._wires:
+            return
+        good = 0
+        for count in (10, 300, 3000, 70_000):
+            if count * len(self._wires[0]) > _MUCH:
+                break
+            if words := self._at_count(count):
+                raise Wrong(self._smallest(self._at_count, good, count) or words)
+            good = count
+
+    def _at_count(self, count: int) -> str | None:
+        wire = self._wires[0]
+        frames, stream = self._subject.decode([wire]).frames, wire * count
+        for chunks in ([stream], pieces(stream, 1000) if count < 10_000 else [stream]):
+            found = self._subject.decode(chunks)
+            if found != Outcome(frames * count, None):
+                how = "in one piece" if len(chunks) == 1 else "in pieces of 1,000 bytes"
+                return f"many frames do not come back: {shown(wire)} {count} times, {how}, gives {found}"
+        return None
+
+    def _smallest(self, fails: Callable[[int], str | None], good: int, bad: int) -> str | None:
+        """Find the smallest number that fails between one that does not and one that does; give its words."""
+        words = None
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            found = fails(middle)
+            if found:
+                bad, words = middle, found
+            else:
+                good = middle
+        return words
+
+    def buffers(self) -> None:
+        """Frames do not change when the buffer that they came in is used again."""
+        subject = self._subject
+        for wire in self._wires:
+            stream = wire * 3
+            for chunks in (
+                [stream],
+                [stream[: len(wire) // 2], stream[len(wire) // 2 :]],
+                pieces(stream, 3 + len(stream) // 1000),
+            ):
+                for kind, lend in (("bytearray", _itself), ("memoryview", memoryview)):
+                    intact = subject.decode(chunks, lend)
+                    if intact.error is not None:
+                        continue  # it takes no such buffers, and says so
+                    spoilt = subject.decode(chunks, lend, spoil=True)
+                    if spoilt != intact:
+                        raise Wrong(
+                            f"frames change when the buffer that was fed ({kind}) is overwritten afterwards: "
+                            f"{shown(chunks)} gives {spoilt} instead of {intact}"
+                        )
+
+    def errors(self) -> None:
+        """Whatever ends a stream badly, the frames before it are given, cut anywhere or nowhere."""
+        subject = self._subject
+        for wire in self._wires:
+            good = subject.decode([wire]).frames
+            for tail in self._bad_tails():
+                stream = wire * 2 + tail
+                whole = subject.decode([stream])
+                if whole.frames[: 2 * len(good)] != good * 2:
+                    raise Wrong(f"frames before an error are lost: {shown(stream)} gives {whole}")
+                edges = {1, len(wire), 2 * len(wire), 2 * len(wire) + 1, len(stream) - 1}
+                for edge in sorted(edges):
+                    chunks = [stream[:edge], b"", stream[edge:]]
+                    same(whole, subject.decode(chunks), chunks)
+
+    def _bad_tails(self) -> list[bytes]:
+        """Bytes that one codec or another has to refuse."""
+        tails = [
+            b"\xff" * 16,
+            b"\x00" * 16,
+            b"\x80" * 16,
+            b"-1:x,",
+            b"007:abcdefg,",
+            b"99999999999999999999:",
+            b"3:abcX",
+        ]
+        limit = self._subject.limit
+        if limit is not None and limit <= 2 << 20:
+            tails.append(b"x" * (limit + 16))
+        return tails
+
+    def ends(self) -> None:
+        """A stream that ends within a frame does not end as if nothing were missing."""
+        for wire in self._wires:
+            whole = self._subject.decode([wire])
+            if len(wire) < 2 or not whole.frames or not whole.frames[-1]:
+                continue
+            cut = self._subject.decode([wire[:-1]])
+            if cut == Outcome(whole.frames[:-1], None):
+                raise Wrong(
+                    f"the end of the stream within a frame is told to nobody: {shown(wire[:-1])} gives {cut}, "
+                    "and no error"
+                )
+
+    def memory(self) -> None:
+        """Neither many good frames, nor a large one declared, nor one that never ends make a decoder grow."""
+        subject, most = self._subject, self._max_buffered
+        for frame in self._wires:
+            chunk = frame * (_SMALL // max(1, len(frame)) + 1)
+            self._feed_and_watch([chunk] * 64, len(chunk) + len(frame) + SLACK)
+        sizes = (1 << 20, 1 << 17, 1 << 16) if subject.encodes else ()
+        large = next((wire for size in sizes if (wire := subject.encode(b"x" * size)) is not None), None)
+        if large is not None:
+            self._feed_and_watch([large[:16]], _SMALL, "the beginning of a large frame")
+        big = min(max(most // 8, _SMALL), 1 << 20)
+        for byte in b"x\x00\x01\x7f\x80\xff09 ":
+            small = bytes([byte]) * _SMALL
+            # Where this makes frames, or none can be made of it, there is no frame that never ends.
+            if subject.decode([small]).frames or self._refused(small):
+                continue
+            self._feed_and_watch([bytes([byte]) * big] * (4 * most // big + 8), most + big)
+
+    def _refused(self, chunk: bytes) -> bool:
+        try:
+            self._subject.decoder().feed(chunk)
+        except Exception:
+            return True
+        return False
+
+    def _feed_and_watch(self, chunks: Sequence[bytes], bound: int, what: str | None = None) -> None:
+        decoder = self._subject.decoder()
+        ours = not tracemalloc.is_tracing()
+        if ours:
+            tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for chunk in chunks:
+                after = what or f"{shown(chunk[:16])} again and again"
+                try:
+                    decoder.feed(chunk)
+                except Exception:
+                    break
+                held = getattr(decoder, "buffered", 0)
+                if held > bound:
+                    raise Wrong(f"more is held than may be: {held} bytes, of {bound} at most, after {after}")
+                # Growing arrays have room to spare, so what is allocated may be twice what is held, or a little more.
+                grown = tracemalloc.get_traced_memory()[0] - before
+                if grown > 3 * bound + (1 << 16):
+                    raise Wrong(f"memory grows: {grown} bytes are allocated, with {bound} held at most, after {after}")
+        finally:
+            if ours:
+                tracemalloc.stop()
+
+
+def _fed(decoder: Any, chunk: bytes) -> str | None:
+    """What a decoder makes of a chunk; None if that is an error."""
+    try:
+        return shown(list(decoder.feed(chunk)))
+    except Exception:
+        return None
+
+
+def _itself(buffer: bytearray) -> bytearray:
+    return buffer
+
+
+def _cuts(stream: bytes, wire: int) -> Iterator[list[bytes]]:
+    """Ways of cutting frames of which each takes ``wire`` bytes."""
+    size = len(stream)
+    places = (1, 2, 4, wire // 2, wire - 1, wire, wire + 1) if size <= 2 * _SMALL else (3, wire // 2, wire - 1)
+    for place in sorted({place for place in places if 0 < place < size}):
+        yield [stream[:place], stream[place:]]
+    if size <= _SMALL:
+        yield pieces(stream, 1)
+    yield pieces(stream, 1000 if size <= 1 << 18 else 1 << 17)

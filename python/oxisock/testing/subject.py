@@ -1,0 +1,130 @@
+"""The codec or decoder that `check_codec` looks at: streams go in, all that they came to goes out."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from ..framing.codecs import Delimiter, LengthPrefix
+
+_REFUSALS: Final = (ValueError, OverflowError, struct.error)
+"""How encoders refuse a payload; the last two are what the standard library does about a length that does not fit."""
+
+_LONG: Final = 60
+
+
+class Wrong(AssertionError):
+    """What is wrong with the subject, in one sentence with its example."""
+
+
+class Outcome(NamedTuple):
+    """All that a stream came to: frames, and the error (type, and its fields where it has them)."""
+
+    frames: list[bytes]
+    error: tuple[object, ...] | None
+
+    def __str__(self) -> str:
+        frames = shown(self.frames)
+        if self.error is None:
+            return frames
+        kind, *fields = self.error
+        told = [
+            f"{name}={field}"
+            for name, field in zip(("offset", "declared", "limit"), fields, strict=True)
+            if field is not None
+        ]
+        return f"{frames} and {' '.join([getattr(kind, '__name__', str(kind)), *told])}"
+
+
+class Subject:
+    """What is being checked."""
+
+    def __init__(self, codec: Any) -> None:
+        self.codec = codec
+        self.limit: int | None = getattr(codec, "max_frame", None)
+        self.decoder: Callable[[], Any] = codec.decoder if hasattr(codec, "decoder") else codec
+        self.encodes = hasattr(codec, "encode")
+
+    def encode(self, payload: bytes) -> bytes | None:
+        """Frame a payload; None where that is refused."""
+        try:
+            wire = self.codec.encode(payload)
+        except _REFUSALS:
+            return None
+        except Exception as error:
+            name = type(error).__name__
+            raise Wrong(f"encode raises {name} where it should frame or raise ValueError: {shown(payload)}") from error
+        if not isinstance(wire, bytes | bytearray | memoryview):
+            raise Wrong(f"encode gives {type(wire).__name__}, not bytes: {shown(payload)}")
+        return bytes(wire)
+
+    def expected(self, payload: bytes) -> bytes:
+        """What decoding gives back for a payload: all of it, but for what our own codecs add to it on purpose."""
+        codec = self.codec
+        if getattr(codec, "keep", False):
+            return payload + (codec.delimiters[0] if isinstance(codec, Delimiter) else b"\n")
+        if isinstance(codec, LengthPrefix) and codec.strip is not None and codec.strip <= codec.offset:
+            return codec.encode(payload)[codec.strip :]
+        return payload
+
+    def decode(
+        self, chunks: Iterable[bytes], lend: Callable[[bytearray], Any] | None = None, spoil: bool = False
+    ) -> Outcome:
+        """Put a stream through a new decoder, chunk by chunk.
+
+        With ``lend`` each chunk is lent in a buffer that can be written to; with ``spoil`` it is overwritten when the
+        decoder has returned.
+        """
+        decoder, frames = self.decoder(), list[Any]()
+        lists: list[tuple[Any, list[Any]]] = []
+        error: tuple[object, ...] | None = None
+        try:
+            for chunk in chunks:
+                buffer = bytearray(chunk)
+                given = decoder.feed(chunk if lend is None else lend(buffer))
+                if buffer != chunk:
+                    raise Wrong(f"feed changes the buffer that it is given: {shown(chunk)} became {shown(buffer)}")
+                if spoil:
+                    buffer[:] = bytes(byte ^ 0xA5 for byte in buffer)
+                frames += _frames_of(given, "feed")
+                lists.append((given, list(given)))
+            frames += _frames_of(decoder.eof(), "eof")
+        except Wrong:
+            raise
+        except Exception as raised:
+            frames += getattr(raised, "frames", None) or []
+            error = (type(raised), *(getattr(raised, name, None) for name in ("offset", "declared", "limit")))
+        if any(len(given) != len(copy) or any(map(_differ, given, copy)) for given, copy in lists):
+            raise Wrong("a list of frames changes after feed has given it, when more is fed")
+        return Outcome(list(map(_as_bytes, frames)), error)
+
+
+def _differ(one: object, other: object) -> bool:
+    return one is not other
+
+
+def _frames_of(given: Any, what: str) -> Sequence[Any]:
+    if isinstance(given, list | tuple):
+        return given
+    raise Wrong(f"{what} gives {'None' if given is None else type(given).__name__}, not a list of frames")
+
+
+def _as_bytes(frame: Any) -> bytes:
+    if isinstance(frame, bytes | bytearray | memoryview):
+        return bytes(frame)
+    raise Wrong(f"a frame is {type(frame).__name__}, not bytes: {frame!r}")
+
+
+def shown(value: Any) -> str:
+    """Write bytes, or a list of them, so that they can be read however long they are."""
+    if isinstance(value, list):
+        if len(value) > 8:
+            return f"[{', '.join(map(shown, value[:4]))}, ... {len(value)} in all]"
+        return f"[{', '.join(map(shown, value))}]"
+    data = bytes(value)
+    if len(data) <= _LONG:
+        return repr(data)
+    if data.count(data[:1]) == len(data):
+        return f"{data[:1]!r} * {len(data)}"
+    return f"{data[:_LONG]!r}... ({len(data)} bytes)"
