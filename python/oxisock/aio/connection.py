@@ -8,8 +8,9 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from ..framing.bound import BoundCodec
 from ..sockets import listening as binding
-from .stream import FramedStream, Framing
+from .stream import FramedStream
 
 if TYPE_CHECKING:
     from ..serving.limits import Limits
@@ -34,8 +35,8 @@ class Tally(Protocol):
 class ServedStream(FramedStream):
     """A stream that the server closes when no message comes, or when the peer takes nothing."""
 
-    def __init__(self, framing: Framing, limits: Limits, tally: Tally) -> None:
-        super().__init__(framing)
+    def __init__(self, bound: BoundCodec, limits: Limits, tally: Tally) -> None:
+        super().__init__(bound)
         self._limits = limits
         self._tally = tally
         self._most_unread = limits.max_buffered
@@ -65,21 +66,25 @@ class ServedStream(FramedStream):
         """Say whether it was this stream that raised an error."""
         return error is self._raised
 
+    def broken(self) -> bool:
+        """Say whether a fault in the stream has ended it."""
+        return self._inbox.fault is not None
+
     def unsent(self) -> int:
         """Give how many bytes wait for the peer."""
         return self._transport.get_write_buffer_size() if self.begun() and not self.gone() else 0
 
     def unhandled(self) -> int:
         """Give how many messages wait for the handler."""
-        return len(self._frames)
+        return len(self._inbox.frames)
 
     def at_rest(self) -> bool:
         """Say whether nothing is owed: the handler waits for a message, and everything is sent."""
-        return self._receiver is not None and not self._frames and not self._pending and not self.unsent()
+        return self._receiver is not None and not self._inbox.frames and not self._pending and not self.unsent()
 
     def end_input(self) -> None:
         """Let the handler read the end of the stream after what is in by now."""
-        self._at_end = True
+        self._inbox.ended = True
         self._wake()
 
     async def part(self) -> None:
@@ -90,7 +95,7 @@ class ServedStream(FramedStream):
         if not self._closed and not self._gone.done():
             self._flush()
             self._discarding = True
-            self._frames.clear()
+            self._inbox.frames.clear()
             self._resume()
             self._transport.set_write_buffer_limits(0)
             while self._room is not None:
@@ -145,7 +150,7 @@ class ServedStream(FramedStream):
             self._handling = False
             self._last = self._loop.time()
         await super()._wait_for_frames()
-        self._handling = bool(self._frames)
+        self._handling = bool(self._inbox.frames)
 
     def _blocked(self) -> None:
         super()._blocked()
@@ -153,7 +158,7 @@ class ServedStream(FramedStream):
 
     def _relieved(self) -> None:
         super()._relieved()
-        if not self._frames and not self._reading:
+        if not self._inbox.frames and not self._reading:
             self._resume()
 
     def _check_idle(self) -> None:

@@ -14,6 +14,7 @@ from .. import arguments
 from ..arguments import spelled_out
 from ..engines.binding import Engine, Functions, engine
 from ..engines.selection import Impl
+from ..framing.bound import BoundCodec
 from ..framing.codecs import Codec
 from ..scanning.calls import check_callbacks
 from ..scanning.options import ScanKeywords, ScanOptions
@@ -31,7 +32,7 @@ from .connect import connect, deadline_in, exchange, udp_request, within
 from .questions import answer
 from .scanning import AsyncScan
 from .server import FramedServer, Handler
-from .stream import FramedStream, Framing, StreamProtocol
+from .stream import FramedStream, StreamProtocol
 
 
 class Aio(Functions):
@@ -48,6 +49,9 @@ class Aio(Functions):
 
     def __repr__(self) -> str:
         return f"<oxisock.aio, {self.impl}>"
+
+    def _bound(self, codec: Codec | None) -> BoundCodec:
+        return BoundCodec(self._lines if codec is None else codec, self._engine.framing)
 
     # --- scanning --------------------------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class Aio(Functions):
         and whatever OSError the last address gave.
         """
         host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
-        return OpenFramed(host, port, Framing(self._lines if codec is None else codec, self._engine.framing), timeout)
+        return OpenFramed(host, port, self._bound(codec), timeout)
 
     @spelled_out(Limits)
     def start_server(
@@ -153,8 +157,7 @@ class Aio(Functions):
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come when it is started.
         """
-        framing = Framing(self._lines if codec is None else codec, self._engine.framing)
-        return FramedServer(self.impl, handler, framing, host, port, sock, limits)
+        return FramedServer(self.impl, handler, self._bound(codec), host, port, sock, limits)
 
     # --- one question, one answer ----------------------------------------------------------------------------------
 
@@ -181,8 +184,8 @@ class Aio(Functions):
 class OpenFramed:
     """A connection to be made: ``await`` it, or use it with ``async with``."""
 
-    def __init__(self, host: str, port: int, framing: Framing, timeout: float | None) -> None:
-        self._open = partial(_open, host, port, framing, timeout)
+    def __init__(self, host: str, port: int, bound: BoundCodec, timeout: float | None) -> None:
+        self._open = partial(_open, host, port, bound, timeout)
 
     def __await__(self) -> Generator[Any, None, FramedStream]:
         return self._open().__await__()
@@ -197,8 +200,8 @@ class OpenFramed:
         await self._stream.__aexit__(kind, error, trace)
 
 
-async def _open(host: str, port: int, framing: Framing, timeout: float | None) -> FramedStream:
-    stream = FramedStream(framing)
+async def _open(host: str, port: int, bound: BoundCodec, timeout: float | None) -> FramedStream:
+    stream = FramedStream(bound)
     sock = await connect(host, port, timeout)
     try:
         await asyncio.get_running_loop().create_connection(partial(StreamProtocol, stream), sock=sock)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Self
 
 from .. import arguments
 from ..engines.selection import Impl
-from ..errors import FrameError
+from ..framing.bound import BoundCodec
 from ..serving import log as server_log
 from ..serving.background import in_thread
 from ..serving.lifecycle import heeding_signals
@@ -27,7 +27,7 @@ from ..sockets import listening as binding
 from ..sockets.addresses import peer_of
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
-from .stream import FramedStream, Framing, StreamProtocol
+from .stream import FramedStream, StreamProtocol
 
 Handler = Callable[[FramedStream, Peer], Awaitable[object]]
 """``async def handler(stream, peer)``: one conversation."""
@@ -50,7 +50,7 @@ class FramedServer:
         self,
         impl: Impl,
         handler: Handler,
-        framing: Framing,
+        bound: BoundCodec,
         host: str,
         port: int,
         sock: socket.socket | None,
@@ -58,7 +58,7 @@ class FramedServer:
     ) -> None:
         self.impl = impl
         self._handler = arguments.function(handler, "handler")
-        self._framing = framing
+        self._bound = bound
         self._host = arguments.host(host, empty=True)
         self._port = arguments.port(port, lowest=0)
         self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
@@ -87,7 +87,7 @@ class FramedServer:
         self._pid = os.getpid()
         self._address = binding.address_of(listener)
         binding.warn_unless_loopback("an asyncio server", self._address)
-        self._core = _Core(listener, self._handler, self._framing, self._limits)
+        self._core = _Core(listener, self._handler, self._bound, self._limits)
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -189,7 +189,7 @@ class FramedServer:
 class _Core:
     """A server under way: what its tasks hold, rather than the user's handle."""
 
-    def __init__(self, listener: socket.socket, handler: Handler, framing: Framing, limits: Limits) -> None:
+    def __init__(self, listener: socket.socket, handler: Handler, bound: BoundCodec, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
@@ -199,7 +199,7 @@ class _Core:
         self._accepted = self._closed = self._shed = self._handler_errors = self._frame_errors = 0
         self._listener = listener
         self._handler = handler
-        self._framing = framing
+        self._bound = bound
         self._limits = limits
         self._plan = limits.plan()
         self._streams: dict[asyncio.Task[None], ServedStream] = {}
@@ -295,7 +295,7 @@ class _Core:
     def _take(self, sock: socket.socket, peer: Peer) -> None:
         sock.setblocking(False)
         binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
-        stream = ServedStream(self._framing, self._limits, self)
+        stream = ServedStream(self._bound, self._limits, self)
         self._accepted += 1
         task = self.loop.create_task(self._serve(sock, stream, peer))
         self._streams[task] = stream
@@ -341,7 +341,7 @@ class _Core:
         if not stream.raised(error):
             self._handler_errors += 1
             server_log.handler_failed(peer, error)
-        elif isinstance(error, FrameError):
+        elif stream.broken():
             self._frame_errors += 1
             server_log.framing_broken(peer, error)
         elif isinstance(error, TimeoutError):

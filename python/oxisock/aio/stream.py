@@ -8,16 +8,14 @@ import os
 import sys
 import warnings
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from .. import arguments
-from ..engines.framing import Buffer, FramingModule
-from ..errors import FrameError
-from ..framing.codecs import Codec, StreamCodec, StreamDecoder
+from ..engines.framing import Buffer
+from ..framing.bound import BoundCodec, Inbox, equal_fault
+from ..framing.codecs import Codec
 from ..sockets.addresses import peer_of
 from ..types import Peer
 
@@ -34,23 +32,6 @@ _UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pau
 _SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
 
 
-class Framing:
-    """A codec's two halves in one engine: what a stream needs to know of it."""
-
-    def __init__(self, codec: Codec, engine: FramingModule) -> None:
-        self.codec = codec
-        self.plain = not isinstance(codec, StreamCodec)
-        if isinstance(codec, StreamCodec):
-            framer = codec._framer_of(engine)
-            self.encode: Callable[..., bytes] = framer.encode
-            self.encode_many: Callable[..., bytes] = framer.encode_many
-            self.decoder: Callable[[], StreamDecoder] = lambda: framer.decoder(False)
-        else:
-            self.encode = arguments.codec(codec).encode
-            self.encode_many = lambda payloads: b"".join([codec.encode(payload) for payload in payloads])
-            self.decoder = codec.decoder
-
-
 class FramedStream:
     """A connection and a codec, for the tasks of one event loop: one may receive while others send.
 
@@ -58,16 +39,14 @@ class FramedStream:
     closes it: after what was sent has left, or, where an exception leaves the block, at once.
     """
 
-    def __init__(self, framing: Framing) -> None:
-        self._framing = framing
-        self._encode = framing.encode
-        self._decoder = framing.decoder()
+    def __init__(self, bound: BoundCodec) -> None:
+        self._bound = bound
+        self._encode = bound.encode
         self._loop = asyncio.get_running_loop()
-        self._frames: deque[bytes] = deque()
-        self._error: Exception | None = None  # of the framing; comes after the frames
+        self._inbox = Inbox(bound)
         self._lost: Exception | None = None  # why the connection is no more
-        self._raised: Exception | None = None  # the last of these that a call raised
-        self._at_end = self._closed = self._discarding = self._eof_seen = False
+        self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
+        self._closed = self._discarding = self._eof_seen = False
         self._unread = self._given = 0
         self._reading = True
         self._receiver: asyncio.Future[None] | None = None
@@ -84,7 +63,7 @@ class FramedStream:
     @property
     def codec(self) -> Codec:
         """How the messages stand in the stream."""
-        return self._framing.codec
+        return self._bound.codec
 
     @property
     def peer(self) -> Peer:
@@ -113,7 +92,7 @@ class FramedStream:
     async def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them in one go; raises as `send` does."""
         self._check_open()
-        self._write(self._framing.encode_many(payloads))
+        self._write(self._bound.encode_many(payloads))
         if self._room is not None:
             await self._wait_for_room()
         else:
@@ -122,19 +101,24 @@ class FramedStream:
     async def recv(self) -> bytes | None:
         """Give the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
 
-        Raises FrameError (IncompleteFrame where the stream ended within a frame), after the good frames before it;
-        OSError where the connection is closed or lost; RuntimeError where another task receives.
+        Raises FrameError (IncompleteFrame where the stream ended within a frame), or whatever a user's decoder raises,
+        after the good frames before it; OSError where the connection is closed or lost; RuntimeError where another task
+        receives. A fault stays: every later call raises an equal one.
         """
         await self._give_way()
-        while not self._frames:
+        inbox = self._inbox
+        while not inbox.frames:
             self._check_open(receiving=True)
-            if self._error is not None:
-                raise self._raising(self._error)
-            if self._at_end:
+            if inbox.over:
+                try:
+                    inbox.end()
+                except BaseException as error:
+                    self._raised = error
+                    raise
                 return None
             await self._wait_for_frames()
-        frame = self._frames.popleft()
-        if not self._frames and not self._reading:
+        frame = inbox.frames.popleft()
+        if not inbox.frames and not self._reading:
             self._resume()
         return frame
 
@@ -205,18 +189,15 @@ class FramedStream:
     # --- receiving -------------------------------------------------------------------------------------------------
 
     def _received(self, data: memoryview) -> None:
-        if self._discarding or self._at_end or self._error is not None:
+        inbox = self._inbox
+        if self._discarding or inbox.over:
             return
-        try:
-            frames = self._decoder.feed(bytes(data) if self._framing.plain else data)  # type: ignore[arg-type]
-        except Exception as error:  # users' own decoders may raise what they like
-            frames = getattr(error, "frames", [])
-            self._error = error
+        made = inbox.feed(data)
+        if inbox.fault is not None:
             self._pause()
-        if frames:
-            self._frames += frames
+        if made:
             self._unread += len(data)
-            self._completed(len(frames))
+            self._completed(made)
             if self._unread > self._most_unread:
                 self._pause()
         self._wake()
@@ -224,17 +205,9 @@ class FramedStream:
     def _ended(self) -> None:
         """The peer will send no more."""
         self._eof_seen = True
-        if self._at_end or self._error is not None:
-            return
-        self._at_end = True
-        try:
-            frames = self._decoder.eof()
-        except Exception as error:
-            frames = getattr(error, "frames", [])
-            self._error = error
-        self._frames += frames
-        self._completed(len(frames))
-        self._wake()
+        if not self._inbox.over:
+            self._completed(self._inbox.feed(None))
+            self._wake()
 
     _most_unread = _UNREAD
 
@@ -262,7 +235,7 @@ class FramedStream:
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._error is None and not self._gone.done() and not self._transport.is_closing():
+        if self._inbox.fault is None and not self._gone.done() and not self._transport.is_closing():
             self._reading = True
             self._unread = 0
             self._transport.resume_reading()
@@ -319,17 +292,12 @@ class FramedStream:
     def _check_open(self, receiving: bool = False) -> None:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if self._lost is not None and not (receiving and (self._at_end or self._error)):
+        if self._lost is not None and not (receiving and self._inbox.over):
             raise self._raising(self._lost)
 
-    def _raising(self, error: Exception) -> Exception:
-        """Give an equal error, without the frames, which were given already, and without another raise's traceback."""
-        if isinstance(error, FrameError):
-            error = type(error)(error.args[0], error.offset, error.declared, error.limit)
-        elif isinstance(error, OSError):
-            error = type(error)(*error.args)
-        self._raised = error
-        return error
+    def _raising(self, error: Exception) -> BaseException:
+        self._raised = equal_fault(error)
+        return self._raised
 
     def _connection_lost(self, error: Exception | None) -> None:
         if self._lost is None:

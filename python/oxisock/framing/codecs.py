@@ -28,7 +28,11 @@ Policy = Literal["fail", "skip"]
 
 
 class StreamDecoder(Protocol):
-    """The least that a user's own decoder has to offer."""
+    """The least that a user's own decoder has to offer.
+
+    It reports a fault in the stream by raising any exception; good frames of the same call may be in its ``frames``, a
+    list. They are delivered first, and from then on everybody who receives is told of an equal fault.
+    """
 
     def feed(self, data: bytes, /) -> list[bytes]:
         """Take the next bytes of the stream and give the frames that they complete."""

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -19,11 +18,11 @@ from typing import Final, Self, TypeVar
 from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer
-from ..errors import FrameError
 from ..sockets.addresses import peer_of
 from ..sockets.resolving import host_addresses
 from ..types import Peer
-from .codecs import Codec, StreamCodec, StreamDecoder
+from .bound import BoundCodec, Inbox
+from .codecs import Codec
 
 _CHUNK: Final = 64 << 10
 _PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
@@ -43,19 +42,11 @@ class FramedSocket(Bound):
     def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
         self.settimeout(timeout)
         self._sock = arguments.stream(sock)
-        self.codec = arguments.codec(codec)
-        if isinstance(codec, StreamCodec):
-            framer = codec._framer_of(self._engine.framing)
-            self._decoder: StreamDecoder = framer.decoder(False)
-            self._encode: Callable[..., bytes] = framer.encode
-            self._encode_many: Callable[..., bytes] = framer.encode_many
-        else:
-            self._decoder = codec.decoder()
-            self._encode = codec.encode
-            self._encode_many = lambda payloads: b"".join([codec.encode(payload) for payload in payloads])
-        self._frames: deque[bytes] = deque()
-        self._error: FrameError | None = None
-        self._at_end = self._closed = self._cut = False
+        self._bound = BoundCodec(codec, self._engine.framing)
+        self.codec = codec
+        self._encode = self._bound.encode
+        self._inbox = Inbox(self._bound)
+        self._closed = self._cut = False
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         # TLS moves bytes both ways under one state, which two threads must not touch at once: no call may block in it.
         self._tls = _is_tls(sock)
@@ -122,32 +113,33 @@ class FramedSocket(Bound):
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them all in one go; raises as `send` does."""
-        self._send_all(self._encode_many(payloads))
+        self._send_all(self._bound.encode_many(payloads))
 
     def recv(self) -> bytes | None:
         """Give the next frame, or None at a clean end of the stream.
 
-        Raises FrameError (IncompleteFrame where the stream ended within a frame), after the good frames before it;
-        TimeoutError past the deadline, with what was received kept, so that `recv` may be called again; OSError.
+        Raises FrameError (IncompleteFrame where the stream ended within a frame), or whatever a user's decoder raises,
+        after the good frames before it; TimeoutError past the deadline, with what was received kept, so that `recv`
+        may be called again; OSError. A fault stays: every later call raises an equal one.
         """
         deadline = _Deadline(self._timeout)
         flags = self._flags if deadline.limited else 0
+        inbox = self._inbox
         with self._turn(self._receiving, deadline):
-            while not self._frames:
+            while not inbox.frames:
                 self._check_usable()
-                if self._error is not None:
-                    raise self._error.with_traceback(None)
-                if self._at_end:
+                if inbox.over:
+                    inbox.end()
                     return None
-                data = self._move(partial(self._sock.recv, _CHUNK, flags), select.POLLIN, deadline)
-                self._at_end = not data
                 try:
-                    self._frames.extend(self._decoder.feed(data) if data else self._decoder.eof())
-                except FrameError as error:
-                    self._frames.extend(error.frames)
-                    error.frames = []
-                    self._error = error
-            return self._frames.popleft()
+                    data = self._move(partial(self._sock.recv, _CHUNK, flags), select.POLLIN, deadline)
+                except OSError as error:
+                    # What the system says has a number. It says it once, and then that the stream has ended.
+                    if error.errno is not None:
+                        inbox.fail(error)
+                    raise
+                inbox.feed(data or None)
+            return inbox.frames.popleft()
 
     def __iter__(self) -> Iterator[bytes]:
         """Give frame after frame up to the end of the stream; raises as `recv` does."""

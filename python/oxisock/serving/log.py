@@ -22,7 +22,7 @@ def handler_failed(peer: Peer, error: BaseException) -> None:
     log().error("the handler failed for %s", peer, exc_info=error)
 
 
-def framing_broken(peer: Peer, error: Exception) -> None:
+def framing_broken(peer: Peer, error: BaseException) -> None:
     """What came in is no message of the server's codec."""
     log().warning("%s broke the framing: %s", peer, str(error))
 

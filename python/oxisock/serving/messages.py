@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 from .. import arguments
 from ..arguments import spelled_out
 from ..engines.serving import ANSWERED, FINISH, HELD
-from ..framing.codecs import MIB, Codec, StreamCodec
+from ..framing.bound import BoundCodec, Inbox
+from ..framing.codecs import Codec
 from ..types import Answer, Peer
 from . import log as server_log
 from .limits import LimitKeywords, Limits, StreamServer
@@ -18,9 +19,7 @@ from .threads import Dispatcher
 if TYPE_CHECKING:
     import socket
 
-    from ..engines.framing import Framer
     from ..engines.serving import Item, MessageReactor, Reply
-    from ..framing.codecs import StreamDecoder
 
 MessageHandler: TypeAlias = Callable[[bytes, Peer], "bytes | None"]
 """``handler(message, peer)`` gives the answer, or None for none."""
@@ -95,70 +94,37 @@ class MessageServer(StreamServer):
         """
         super().__init__(host, port, sock, limits)
         self._handler = arguments.function(handler, "handler")
-        known: Framer | None = None
-        if codec is None:
-            known = self._engine.framing.lines_framer(False, True, MIB)
-        elif isinstance(codec, StreamCodec):
-            known = codec._framer_of(self._engine.framing)
-        else:
-            arguments.codec(codec)
-        self._known_framer = known
-        self._framer = UserFramer(codec) if known is None and codec is not None else known
+        lines = self._engine.names.Lines(eof_frame=True) if codec is None else codec
+        self._codec = BoundCodec(lines, self._engine.framing)
         self._batch = arguments.flag(batch, "batch")
         self._dispatchers = arguments.threads(dispatchers, "dispatchers")
 
     def _launch(self) -> tuple[Dispatcher, Peer]:
         listener, address = self._listen()
-        reactor = self._engine.serving.message_reactor(listener.detach(), self._limits.plan(), self._known_framer)
-        assert self._framer is not None
-        conversations = Conversations(reactor, self._framer, self._handler)
+        reactor = self._engine.serving.message_reactor(listener.detach(), self._limits.plan(), self._codec.framer)
+        conversations = Conversations(reactor, self._codec, self._handler)
         return Dispatcher(reactor, conversations, self._batch, self._dispatchers), address
-
-
-class UserFramer:
-    """A user's own codec in the shape of an engine's framer."""
-
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-
-    def encode_many(self, payloads: list[bytes]) -> bytes:
-        """Frame payloads one after the other."""
-        return b"".join([self._codec.encode(payload) for payload in payloads])
-
-    def decoder(self, skip: bool) -> StreamDecoder:
-        """Begin a stream."""
-        return self._codec.decoder()
-
-
-class _Session:
-    """What is remembered of one connection between two of its Items."""
-
-    __slots__ = ("decoder", "error", "held")
-
-    def __init__(self, decoder: Any) -> None:
-        self.decoder = decoder
-        self.held: list[bytes] = []  # messages that there was no room to answer
-        self.error: Exception | None = None  # what comes after them
 
 
 class Conversations:
     """What is remembered of the connections of a message server, and who calls the handler for their messages."""
 
-    def __init__(self, reactor: MessageReactor, framer: Framer | UserFramer, handler: Callable[..., Any]) -> None:
+    def __init__(self, reactor: MessageReactor, codec: BoundCodec, handler: Callable[..., Any]) -> None:
         self._reactor = reactor
         self._framed = reactor.framed
-        self._framer = framer
-        self._encode = framer.encode_many
+        self._codec = codec
+        self._encode = codec.encode_many
         self._handler = handler
-        self._sessions: dict[int, _Session] = {}
+        self._inboxes: dict[int, Inbox] = {}  # where the engine frames, only with messages that there was no room for
 
     def answer(self, item: Item) -> Reply:
         """Call the handler for each message of an Item, as long as there is room for answers."""
         token, peer, given, room, error = item
-        if self._framed and isinstance(given, list) and token not in self._sessions:
+        fault: BaseException | None = error
+        if self._framed and isinstance(given, list) and token not in self._inboxes:
             messages = given
         else:
-            messages, error = self._messages(item)
+            messages, fault = self._messages(item)
         handler = self._handler
         payloads: list[bytes] = []
         counted = 0
@@ -185,7 +151,7 @@ class Conversations:
                     share = room // len(messages)
         except BaseException as raised:
             failure, left = raised, list(rest)
-        return self._reply(token, peer, payloads, len(messages) - len(left), left, error, failure)
+        return self._reply(token, peer, payloads, len(messages) - len(left), left, fault, failure)
 
     def answer_batch(self, items: list[Item]) -> list[Reply]:
         """Call the handler once for the messages of all Items."""
@@ -228,31 +194,27 @@ class Conversations:
     def forget(self, tokens: list[int]) -> None:
         """Connections are closed."""
         for token in tokens:
-            self._sessions.pop(token, None)
+            self._inboxes.pop(token, None)
 
-    def _messages(self, item: Item) -> tuple[list[bytes], Exception | None]:
-        """Give the messages of an Item, and the error that comes after them."""
+    def _messages(self, item: Item) -> tuple[list[bytes], BaseException | None]:
+        """Give the messages of an Item, and the fault that comes after them."""
         token, _, given, _, error = item
-        session = self._sessions.get(token)
         if self._framed:
+            inbox = self._inboxes.pop(token, None)
             if given is None:  # it is gone
-                self._sessions.pop(token, None)
                 return [], None
             assert isinstance(given, list)
-            if session is not None:  # what was held comes back now
-                del self._sessions[token]
-                return session.held, session.error
-            return given, error
-        if session is None:
-            session = self._sessions[token] = _Session(self._framer.decoder(False))
-        held, session.held = session.held, []
-        error, session.error = session.error, None
-        if held or given == b"":
-            return held, error
+            return (given, error) if inbox is None else (inbox.taken(), inbox.fault)
+        assert not isinstance(given, list)
+        inbox = self._inboxes.get(token)
+        if inbox is None:
+            inbox = self._inboxes[token] = Inbox(self._codec)
         try:
-            return (session.decoder.eof() if given is None else session.decoder.feed(given)), None
-        except (ValueError, EOFError) as broken:
-            return list(getattr(broken, "frames", ())), broken
+            messages = inbox.decode(given) if given != b"" else []
+        except BaseException as stranger:  # a user's decoder may not end the server, whatever it raises
+            inbox.fail(stranger)
+            messages = []
+        return inbox.taken() + messages if inbox.frames else messages, inbox.fault
 
     def _reply(
         self,
@@ -261,7 +223,7 @@ class Conversations:
         payloads: list[bytes],
         handled: int,
         left: list[bytes],
-        error: Exception | None,
+        error: BaseException | None,
         failure: BaseException | None,
     ) -> Reply:
         """Make the answer to an Item, and report what went wrong."""
@@ -269,9 +231,9 @@ class Conversations:
         if payloads:
             try:
                 output = self._encode(payloads)
-            except Exception as raised:
+            except BaseException as raised:
                 # An answer that the codec refuses is the handler's fault; those before it are good.
-                output, failure = _encode_some(self._framer, payloads), failure or raised
+                output, failure = _encode_some(self._encode, payloads), failure or raised
         action = ANSWERED
         if failure is not None:
             action = FINISH
@@ -279,10 +241,11 @@ class Conversations:
             server_log.handler_failed(peer, failure)
         elif left:
             action = HELD
-            session = self._sessions.get(token)
-            if session is None:
-                session = self._sessions[token] = _Session(None)
-            session.held, session.error = left, error
+            inbox = self._inboxes.get(token)
+            if inbox is None:  # the engine frames, or the connection is closed
+                self._inboxes[token] = Inbox(None, left, error)
+            else:
+                inbox.frames += left
         elif error is not None:
             action = FINISH
             self._reactor.count_errors(0, 1)
@@ -290,12 +253,12 @@ class Conversations:
         return token, output, handled, action
 
 
-def _encode_some(framer: Framer | UserFramer, payloads: list[bytes]) -> bytes:
+def _encode_some(encode: Callable[[list[bytes]], bytes], payloads: list[bytes]) -> bytes:
     """Encode the payloads up to the first that the codec refuses."""
     parts: list[bytes] = []
     for payload in payloads:
         try:
-            parts.append(framer.encode_many([payload]))
-        except Exception:
+            parts.append(encode([payload]))
+        except BaseException:
             break
     return b"".join(parts)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import arguments
-from ..errors import FrameError, IncompleteFrame
+from ..errors import IncompleteFrame
+from ..framing.bound import BoundCodec, RewindableInbox, equal_fault
 from ..types import Peer, ServerStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..framing.codecs import Codec, StreamDecoder
+    from ..engines.framing import FramingModule
+    from ..framing.codecs import Codec
 
 _CHUNK = 1 << 16
 _MOST = 1 << 20  # bytes received at once, however many are asked for: room is made for all of them
@@ -27,6 +29,9 @@ class ThreadConnection:
 
     Reading waits ``idle_timeout`` seconds and writing ``write_timeout`` seconds without progress, as the server has
     them, until `settimeout` says otherwise for both.
+
+    `frames` reads ahead; what it has read and nobody has taken is there for whoever goes on, in whichever way:
+    another codec's `frames`, `recv` and `recv_exactly` begin with the byte after the last frame that was taken.
     """
 
     def __init__(
@@ -36,15 +41,21 @@ class ThreadConnection:
         idle_timeout: float | None,
         write_timeout: float | None,
         counters: Counters,
+        engine: FramingModule,
     ) -> None:
         self._sock = sock
         self.peer = peer
         self._idle_timeout = idle_timeout
         self._write_timeout = write_timeout
         self._counters = counters
-        self._stream: tuple[Codec, StreamDecoder, deque[bytes]] | None = None
+        self._engine = engine
+        self._ahead = bytearray()  # bytes that were read and not taken; empty while there is an inbox
+        self._inbox: RewindableInbox | None = None
+        self._lost: BaseException | None = None  # why the connection is no more
+        self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
         self.waiting = False  # for the peer to say something
         self.failed: BaseException | None = None  # what the connection itself raised last
+        self.broken = False  # that was a fault in the stream
 
     @property
     def sock(self) -> socket.socket:
@@ -57,49 +68,82 @@ class ThreadConnection:
 
     def recv(self, n: int) -> bytes:
         """Give what has come, from 1 to ``n`` bytes; b"" at the end of the stream. TimeoutError, OSError."""
-        return self._recv(min(arguments.size(n, "n"), _MOST), _deadline(self._idle_timeout))
+        n = arguments.size(n, "n")
+        self._rewind()
+        if not self._ahead:
+            return self._recv(min(n, _MOST), _deadline(self._idle_timeout))
+        data = bytes(self._ahead[:n])
+        del self._ahead[:n]
+        return data
 
     def recv_exactly(self, n: int) -> bytes:
-        """Give ``n`` bytes, all within one timeout.
+        """Give ``n`` bytes, all within one timeout; where they do not come, those that did are there for the next call.
 
         Raises IncompleteFrame (an EOFError) where the stream ends before, TimeoutError, OSError.
         """
         n = arguments.size(n, "n", 0)
+        self._rewind()
         deadline = _deadline(self._idle_timeout)
-        data = bytearray()
-        while len(data) < n:
-            piece = self._recv(min(n - len(data), _CHUNK), deadline)
+        ahead = self._ahead
+        while len(ahead) < n:
+            piece = self._recv(min(n - len(ahead), _CHUNK), deadline)
             if not piece:
-                self.failed = IncompleteFrame(f"the stream ended after {len(data)} of {n} bytes", 0, n, n)
+                self.broken = True
+                self.failed = IncompleteFrame(f"the stream ended after {len(ahead)} of {n} bytes", 0, n, n)
                 raise self.failed
-            data += piece
-        return bytes(data)
+            ahead += piece
+        data = bytes(ahead[:n])
+        del ahead[:n]
+        return data
 
     def frames(self, codec: Codec) -> Iterator[bytes]:
         """Give frame after frame up to the end of the stream, each within one timeout.
 
-        May be left and entered again with the same codec. Raises FrameError (IncompleteFrame where the stream ends
-        within a frame), TimeoutError, OSError.
+        May be left and entered again, with the same codec or an equal one, and loses nothing. With another codec, and
+        with `recv` and `recv_exactly`, reading goes on with the byte after the last frame that was taken.
+
+        Raises FrameError (IncompleteFrame where the stream ends within a frame), or whatever a user's decoder raises,
+        after the good frames before it, and an equal one each time that it is entered again; TimeoutError, OSError;
+        TypeError where a user's decoder cannot be asked a second time what its frames stood for, and that is needed.
         """
-        if self._stream is None or self._stream[0] is not codec:
-            self._stream = arguments.codec(codec), codec.decoder(), deque()
-        _, decoder, frames = self._stream
-        ended = False
-        while True:
-            deadline = _deadline(self._idle_timeout)
-            while not frames:
-                if ended:
-                    return
-                data = self._recv(_CHUNK, deadline)
-                ended = not data
+        return self._frames(BoundCodec(codec, self._engine))
+
+    def _frames(self, bound: BoundCodec) -> Iterator[bytes]:
+        while (frame := self._frame(bound)) is not None:
+            self._counters.add(messages=1)
+            yield frame
+
+    def _frame(self, bound: BoundCodec) -> bytes | None:
+        inbox = self._inbox_of(bound)
+        deadline = _deadline(self._idle_timeout)
+        while not inbox.frames:
+            if inbox.over:
                 try:
-                    frames.extend(decoder.feed(data) if data else decoder.eof())
-                except FrameError as error:
-                    yield from self._counted(error.frames)
-                    self.failed = error
+                    inbox.end()
+                except BaseException as error:
+                    self.failed, self.broken = error, True
                     raise
-            while frames:
-                yield from self._counted([frames.popleft()])
+                return None
+            inbox.feed(self._recv(_CHUNK, deadline) or None)
+        return inbox.frames.popleft()
+
+    def _inbox_of(self, bound: BoundCodec) -> RewindableInbox:
+        """Give the inbox of a codec: the one there is, or a new one with what was read and not taken."""
+        inbox = self._inbox
+        if inbox is not None and (inbox.codec is bound.codec or inbox.codec == bound.codec):
+            return inbox
+        self._rewind()
+        inbox = self._inbox = RewindableInbox(bound)
+        if self._ahead:
+            inbox.feed(self._ahead)
+            self._ahead.clear()
+        return inbox
+
+    def _rewind(self) -> None:
+        """Let reading go on with the byte after the last frame that was taken."""
+        if self._inbox is not None:
+            self._ahead += self._inbox.rest()
+            self._inbox = None
 
     def sendall(self, data: bytes) -> None:
         """Send all of it; TimeoutError where the peer takes nothing for the timeout, OSError."""
@@ -110,8 +154,10 @@ class ThreadConnection:
                 try:
                     count = self._sock.send(rest[sent : sent + _CHUNK])
                 except OSError as error:
-                    self.failed = error
-                    raise
+                    # EPIPE is also the answer to who has ended his output himself.
+                    if error.errno not in (None, errno.EPIPE):
+                        self._unheard = equal_fault(error)
+                    self._failed(error)
                 sent += count
                 self._counters.add(bytes_out=count)
 
@@ -129,6 +175,8 @@ class ThreadConnection:
         self._sock.close()
 
     def _recv(self, n: int, deadline: float | None) -> bytes:
+        if self._lost is not None:
+            self._failed(equal_fault(self._lost))
         left = None
         if deadline is not None:
             left = max(deadline - time.monotonic(), 1e-6)
@@ -137,17 +185,22 @@ class ThreadConnection:
         try:
             data = self._sock.recv(n)
         except OSError as error:
-            self.failed = error
-            raise
+            # What the system says has a number. It says it once, and then that the stream has ended.
+            if error.errno is not None:
+                self._lost = equal_fault(error)
+            self._failed(error)
         finally:
             self.waiting = False
+        if not data and self._unheard is not None:
+            self._lost = self._unheard
+            self._failed(equal_fault(self._lost))
         self._counters.add(bytes_in=len(data))
         return data
 
-    def _counted(self, frames: list[bytes]) -> Iterator[bytes]:
-        for frame in frames:
-            self._counters.add(messages=1)
-            yield frame
+    def _failed(self, error: BaseException) -> NoReturn:
+        """Raise what the connection has come to."""
+        self.failed, self.broken = error, False
+        raise error
 
 
 class Counters:

@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias, Unpack
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from .. import arguments
 from ..arguments import spelled_out
-from ..errors import FrameError
 from ..sockets import listening as binding
 from ..sockets.addresses import peer_of
 from ..types import Peer, ServerStats
 from . import log as server_log
 from .limits import LimitKeywords, Limits, StreamServer
 from .thread_connection import Counters, ThreadConnection
+
+if TYPE_CHECKING:
+    from ..engines.framing import FramingModule
 
 ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
 """``handler(conn, peer)``: one conversation, by a plain function; its result is ignored."""
@@ -63,17 +65,18 @@ class ThreadedServer(StreamServer):
 
     def _launch(self) -> tuple[_Threads, Peer]:
         listener, address = self._listen()
-        return _Threads(listener, self._handler, self._limits), address
+        return _Threads(listener, self._handler, self._limits, self._engine.framing), address
 
 
 class _Threads:
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
-    def __init__(self, listener: socket.socket, handler: ThreadHandler, limits: Limits) -> None:
+    def __init__(self, listener: socket.socket, handler: ThreadHandler, limits: Limits, engine: FramingModule) -> None:
         self._listener = listener
         self._handler = handler
         self._limits = limits
         self._plan = limits.plan()
+        self._engine = engine
         self._counters = Counters()
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, ThreadConnection] = {}
@@ -173,7 +176,9 @@ class _Threads:
             return False
         binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
         peer = peer_of(address)
-        conn = ThreadConnection(sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters)
+        conn = ThreadConnection(
+            sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters, self._engine
+        )
         thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer}", daemon=True)
         with self._lock:
             self._connections[thread] = conn
@@ -255,7 +260,7 @@ class _Threads:
             if error is not conn.failed:
                 self._counters.add(handler_errors=1)
                 server_log.handler_failed(conn.peer, error)
-            elif isinstance(error, FrameError):
+            elif conn.broken:
                 self._counters.add(frame_errors=1)
                 server_log.framing_broken(conn.peer, error)
             elif isinstance(error, TimeoutError):

@@ -1,0 +1,620 @@
+"""One contract for everybody who receives frames: none is lost and none comes twice, and then the fault, for good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxisock import FrameCorrupt, FrameError, IncompleteFrame
+from oxisock.framing import bound
+from oxisock.serving import thread_connection
+from support.talking import reset
+from support.waiting import wait_until
+
+# --- receivers, each with the same face ------------------------------------------------------------------------------
+
+
+class Blocking:
+    """A FramedSocket."""
+
+    def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
+        self._framed = impl.FramedSocket(sock, codec, timeout=30.0)
+
+    def recv(self) -> bytes | None:
+        return self._framed.recv()
+
+    def some(self, count: int) -> list[bytes]:
+        """Iterate, and leave after so many."""
+        return list(itertools.islice(self._framed, count))
+
+    def close(self) -> None:
+        self._framed.close()
+
+
+class Threaded:
+    """The connection of a ThreadedServer; its handler gives it away and waits."""
+
+    def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
+        self._sock, self._codec = sock, codec
+        counters = thread_connection.Counters()
+        engine = impl.Lines._engine.framing
+        self.conn = thread_connection.ThreadConnection(sock, ("", 0), 30.0, 30.0, counters, engine)
+
+    def recv(self) -> bytes | None:
+        return next(self.conn.frames(self._codec), None)
+
+    def some(self, count: int) -> list[bytes]:
+        return list(itertools.islice(self.conn.frames(self._codec), count))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class OnALoop:
+    """A stream of asyncio, on a loop that runs while it is asked."""
+
+    def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
+        from oxisock.aio.stream import FramedStream, StreamProtocol
+
+        self._runner = asyncio.Runner()
+
+        async def begin() -> Any:
+            stream = FramedStream(bound.BoundCodec(codec, impl.Lines._engine.framing))
+            await asyncio.get_running_loop().create_connection(lambda: StreamProtocol(stream), sock=sock)
+            return stream
+
+        sock.setblocking(False)
+        self._stream = self._runner.run(begin())
+
+    def recv(self) -> bytes | None:
+        async def one() -> bytes | None:
+            async with asyncio.timeout(30):
+                return await self._stream.recv()
+
+        return self._runner.run(one())
+
+    def some(self, count: int) -> list[bytes]:
+        async def several() -> list[bytes]:
+            got: list[bytes] = []
+            async with asyncio.timeout(30):
+                while len(got) < count:
+                    async for frame in self._stream:
+                        got.append(frame)
+                        break
+                    else:
+                        break
+            return got
+
+        return self._runner.run(several())
+
+    def close(self) -> None:
+        async def end() -> None:
+            self._stream.abort()
+            await self._stream.wait_closed()
+
+        self._runner.run(end())
+        self._runner.close()
+
+
+RECEIVERS: dict[str, Callable[..., Any]] = {"blocking": Blocking, "threaded": Threaded, "aio": OnALoop}
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname(), timeout=30)
+        return ours, listener.accept()[0]
+
+
+@contextlib.contextmanager
+def receiving(kind: str, impl: ModuleType, codec: Any) -> Iterator[tuple[Any, socket.socket]]:
+    """A receiver, and the socket of its peer."""
+    ours, theirs = tcp_pair()
+    with theirs, contextlib.closing(RECEIVERS[kind](impl, ours, codec)) as receiver:
+        yield receiver, theirs
+
+
+# --- users' own decoders ---------------------------------------------------------------------------------------------
+
+
+class Broken(Exception):
+    """An exception of a user's, with arguments that copying does not know."""
+
+    def __init__(self, first: str, *, second: str) -> None:
+        super().__init__(first + second)
+
+
+def with_frames(error: Exception, frames: Any) -> Exception:
+    error.frames = frames  # type: ignore[attr-defined]
+    return error
+
+
+def raising(error: Exception) -> Any:
+    def raise_it(*_: object) -> Any:
+        raise error
+
+    return raise_it
+
+
+class Own:
+    """A user's codec: bytes up to a "!", until it meets a "?", or the end after a rest."""
+
+    def __init__(self, bad: Callable[[list[bytes]], Any], at_end: Callable[[], Any] = list) -> None:
+        self.bad, self.at_end = bad, at_end
+
+    def encode(self, payload: bytes) -> bytes:
+        return payload + b"!"
+
+    def decoder(self) -> Any:
+        return _OwnDecoder(self)
+
+
+class _OwnDecoder:
+    def __init__(self, codec: Own) -> None:
+        self.codec, self.rest = codec, b""
+
+    def feed(self, data: bytes) -> Any:
+        assert type(data) is bytes
+        *frames, self.rest = (self.rest + data).split(b"!")
+        return self.codec.bad(frames) if b"?" in self.rest else frames
+
+    def eof(self) -> Any:
+        return self.codec.at_end()
+
+
+def faulty(error: Exception) -> Callable[[list[bytes]], Any]:
+    """Raise an error that has the frames before it."""
+
+    def bad(frames: list[bytes]) -> Any:
+        raise with_frames(error, frames)
+
+    return bad
+
+
+# What a user's decoder does at a "?" that comes with two frames; whether these are known then; what is told.
+FAULTS: dict[str, tuple[Any, bool, type[Exception], str]] = {
+    "key error": (lambda frames: faulty(KeyError("mine"))(frames), True, KeyError, "mine"),
+    "frame error": (lambda frames: raising(FrameCorrupt("bad", 7, None, None, frames))(), True, FrameCorrupt, "bad"),
+    "eof error": (lambda frames: faulty(EOFError("early"))(frames), True, EOFError, "early"),
+    "timeout": (lambda frames: faulty(TimeoutError("slow"))(frames), True, TimeoutError, "slow"),
+    "os error": (lambda frames: faulty(OSError(5, "disk"))(frames), True, OSError, "disk"),
+    "memory": (lambda frames: faulty(MemoryError("full"))(frames), True, MemoryError, "full"),
+    "not to be copied": (lambda frames: faulty(Broken("a", second="b"))(frames), True, Broken, "ab"),
+    "stop iteration": (lambda frames: faulty(StopIteration())(frames), True, RuntimeError, "StopIteration"),
+    "stop async iteration": (lambda frames: faulty(StopAsyncIteration())(frames), True, RuntimeError, "StopAsync"),
+    "no frames": (lambda frames: raising(ZeroDivisionError("by zero"))(), False, ZeroDivisionError, "by zero"),
+    "frames of no use": (lambda frames: faulty(KeyError("mine"))(5), False, KeyError, "mine"),  # type: ignore[arg-type]
+    "frames of another type": (lambda frames: faulty(KeyError("mine"))(["a"]), False, KeyError, "mine"),  # type: ignore[list-item]
+    "none": (lambda frames: None, False, TypeError, "feed gives a list of bytes, not None"),
+    "bytes": (lambda frames: b"ab", False, TypeError, "feed gives a list of bytes, not b'ab'"),
+    "text": (lambda frames: ["a"], False, TypeError, r"feed gives a list of bytes, not \['a'\]"),
+    "a generator": (lambda frames: iter(frames), False, TypeError, "feed gives a list of bytes, not <"),
+}
+
+
+@pytest.mark.parametrize("kind", RECEIVERS)
+def test_frames_come_first_and_then_whatever_a_users_decoder_raises_for_good(impl: ModuleType, kind: str) -> None:
+    for name, (bad, known, error, words) in FAULTS.items():
+        with receiving(kind, impl, Own(bad)) as (receiver, peer):
+            peer.sendall(b"one!")
+            assert receiver.recv() == b"one", name
+            peer.sendall(b"two!three!?four")
+            if known:
+                assert receiver.some(2) == [b"two", b"three"], name
+            for _ in range(3):
+                with pytest.raises(error, match=words) as caught:
+                    receiver.recv()
+                assert type(caught.value) is error, name
+                assert not getattr(caught.value, "frames", None) or not known, name
+            with pytest.raises(error, match=words):
+                receiver.some(1)
+
+
+@pytest.mark.parametrize("kind", RECEIVERS)
+def test_a_fault_at_the_end_and_one_at_the_beginning(impl: ModuleType, kind: str) -> None:
+    class NoDecoder(Own):
+        def decoder(self) -> Any:
+            return self.at_end()
+
+    cases = [
+        (Own(list, faulty_end := raising(with_frames(KeyError("mine"), [b"last"]))), [b"a", b"last"], KeyError, "mine"),
+        (Own(list, lambda: None), [b"a"], TypeError, "eof gives a list of bytes, not None"),
+        (NoDecoder(list, raising(KeyError("mine"))), [], KeyError, "mine"),
+        (NoDecoder(list, lambda: None), [], TypeError, "gives what has feed and eof, not None"),
+    ]
+    assert faulty_end
+    for codec, frames, error, words in cases:
+        with receiving(kind, impl, codec) as (receiver, peer):
+            peer.sendall(b"a!")
+            peer.shutdown(socket.SHUT_WR)
+            assert [receiver.recv() for _ in frames] == frames
+            for _ in range(2):
+                with pytest.raises(error, match=words):
+                    receiver.recv()
+
+
+def test_a_message_server_handles_the_frames_and_tells_of_the_fault(
+    impl: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Leaving(BaseException):
+        pass
+
+    more: dict[str, Any] = {
+        "exit": (lambda frames: raising(SystemExit(3))(), False, SystemExit, "3"),
+        "no exception": (lambda frames: raising(Leaving("bye"))(), False, Leaving, "bye"),  # type: ignore[arg-type]
+    }
+    for batch in (False, True):
+        for name, (bad, known, _, _) in (FAULTS | more).items():
+            got: list[bytes] = []
+
+            def one(message: bytes, peer: Any, got: list[bytes] = got) -> bytes:
+                got.append(message)
+                return message
+
+            def many(messages: list[Any], got: list[bytes] = got) -> list[bytes]:
+                got.extend(message for message, _ in messages)
+                return [message for message, _ in messages]
+
+            with impl.MessageServer(many if batch else one, codec=Own(bad), batch=batch) as server:
+                for number in range(1, 3):  # and others are served
+                    with socket.create_connection(server.address, timeout=30) as client:
+                        client.sendall(b"one!")
+                        assert client.recv(100) == b"one!", name
+                        client.sendall(b"two!three!?four")
+                        answer = b"".join(iter(lambda: client.recv(100), b""))
+                        assert answer == (b"two!three!" if known else b""), name
+                    assert wait_until(lambda: server.stats().frame_errors == number)  # noqa: B023
+                assert got == [b"one", b"two", b"three"] * 2 if known else got == [b"one"] * 2, name
+                assert server.stats().handler_errors == 0
+    assert "broke the framing" in caplog.text
+
+
+@pytest.mark.parametrize("server", ["ThreadedServer", "start_server"])
+def test_servers_count_whatever_a_users_decoder_raises_as_a_fault_of_framing(impl: ModuleType, server: str) -> None:
+    def talk(conn: Any, peer: Any) -> None:
+        for frame in conn.frames(codec):
+            conn.send_frame(frame, codec)
+
+    async def talk_on_a_loop(stream: Any, peer: Any) -> None:
+        async for frame in stream:
+            await stream.send(frame)
+
+    def ask(address: Any) -> bytes:
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(b"two!three!?four")
+            return b"".join(iter(lambda: client.recv(100), b""))
+
+    async def main() -> None:
+        async with impl.aio.start_server(talk_on_a_loop, codec=codec) as running:
+            assert await asyncio.to_thread(ask, running.address) == (b"two!three!" if known else b""), name
+            while running.stats().active:
+                await asyncio.sleep(0.002)
+            assert running.stats().frame_errors == 1, name
+            assert (running.stats().handler_errors, running.stats().timeouts) == (0, 0), name
+
+    for name, (bad, known, _, _) in FAULTS.items():
+        codec = Own(bad)
+        if server == "start_server":
+            asyncio.run(asyncio.wait_for(main(), 60))
+            continue
+        with impl.ThreadedServer(talk) as running:
+            assert ask(running.address) == (b"two!three!" if known else b""), name
+            assert wait_until(lambda: running.stats().closed == 1)
+            stats = running.stats()
+            assert (stats.frame_errors, stats.handler_errors, stats.timeouts) == (1, 0, 0), name
+
+
+def test_a_users_own_traceback_is_told_once(impl: ModuleType) -> None:
+    with receiving("blocking", impl, Own(raising(KeyError("mine")))) as (receiver, peer):
+        peer.sendall(b"?")
+        depths = []
+        for _ in range(3):
+            with pytest.raises(KeyError) as caught:
+                receiver.recv()
+            depths.append(len(caught.traceback))
+        assert caught.traceback[-1].name == "end"
+        assert depths[0] > depths[1] == depths[2]
+
+
+def test_what_has_no_encode_or_decoder_is_refused_by_everybody(impl: ModuleType) -> None:
+    calls: list[Callable[[Any], Any]] = [
+        lambda codec: impl.FramedSocket(ours, codec),
+        lambda codec: impl.MessageServer(lambda message, peer: None, codec=codec),
+        lambda codec: impl.aio.start_server(lambda stream, peer: None, codec=codec),
+        lambda codec: impl.aio.open_framed("127.0.0.1", 9, codec),
+        lambda codec: Threaded(impl, ours, codec).conn.frames(codec),
+    ]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for call in calls:
+            for wrong in (5, object(), Own):
+                with pytest.raises(TypeError, match=r"^codec=.*: expected a codec, with encode and decoder$"):
+                    call(wrong)
+
+
+# --- nothing is lost and nothing comes twice, whatever is done in whatever order -------------------------------------
+
+END = ["clean", "cut", "fault", "reset"]
+WORDS = st.binary(max_size=6).filter(lambda word: not set(word) & set(b"!?"))
+
+
+@st.composite
+def conversations(draw: Any) -> tuple[list[bytes], bytes, str]:
+    """Frames, what comes after them in the stream, and how that ends."""
+    end = draw(st.sampled_from(END))
+    frames = draw(st.lists(WORDS, max_size=12))
+    # "9:x" is cut, "9x" and "?" are faults, for a netstring and for our own codec.
+    return frames, {"cut": b"9:x", "fault": b"9?"}.get(end, b""), end
+
+
+def expected_error(end: str, own: bool) -> type[BaseException] | None:
+    if end == "reset":
+        return ConnectionResetError
+    if own:
+        return {"cut": KeyError, "fault": ZeroDivisionError}.get(end)
+    return {"cut": IncompleteFrame, "fault": FrameCorrupt}.get(end)
+
+
+class CutMinds(Own):
+    """It complains of a rest at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda frames: faulty(ZeroDivisionError("bad"))(frames))
+
+    def decoder(self) -> Any:
+        decoder = _OwnDecoder(self)
+
+        def eof() -> list[bytes]:
+            if decoder.rest:
+                raise KeyError("a rest")
+            return []
+
+        decoder.eof = eof  # type: ignore[method-assign]
+        return decoder
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CutMinds)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", RECEIVERS)
+@given(conversation=conversations(), own=st.booleans(), turns=st.lists(st.integers(0, 5), max_size=12), data=st.data())
+def test_every_frame_comes_once_and_then_the_end(
+    impl: ModuleType, kind: str, conversation: Any, own: bool, turns: list[int], data: st.DataObject
+) -> None:
+    frames, tail, end = conversation
+    codec = CutMinds() if own else impl.Netstring()
+    stream = b"".join(map(codec.encode, frames)) + tail
+    half = data.draw(st.integers(0, len(stream)))
+    error = expected_error(end, own)
+    left = list(frames)  # the model
+    with receiving(kind, impl, codec) as (receiver, peer):
+        peer.sendall(stream[:half])
+        whole = {len(b"".join(map(codec.encode, frames[:count]))): count for count in range(len(frames) + 1)}
+        at_hand = max(count for size, count in whole.items() if size <= half) - 1  # that come without the other half
+        if at_hand > 0 and data.draw(st.booleans()):
+            assert receiver.recv() == left.pop(0)
+        peer.sendall(stream[half:])
+        if end == "reset":
+            reset(peer)
+        else:
+            peer.close()
+        for count in turns:
+            if kind == "threaded":  # an equal codec each time
+                receiver._codec = CutMinds() if own else impl.Netstring()
+            if not count:
+                if left:
+                    assert receiver.recv() == left.pop(0)
+            else:
+                count = min(count, len(left))  # further on is the end
+                assert receiver.some(count) == left[:count]
+                del left[:count]
+        assert [receiver.recv() for _ in left] == left
+        for _ in range(2):
+            if error is None:
+                assert receiver.recv() is None
+                assert receiver.some(3) == []
+            else:
+                with pytest.raises(error) as caught:
+                    receiver.recv()
+                assert type(caught.value) is error
+                with pytest.raises(error):
+                    receiver.some(1)
+
+
+@given(
+    conversation=conversations(), own=st.booleans(), cuts=st.lists(st.integers(0, 60), max_size=6), room=st.booleans()
+)
+def test_a_message_server_handles_every_frame_once(
+    impl: ModuleType, conversation: Any, own: bool, cuts: list[int], room: bool
+) -> None:
+    frames, tail, end = conversation
+    codec = CutMinds() if own else impl.Netstring()
+    stream = b"".join(map(codec.encode, frames)) + tail
+    got: list[bytes] = []
+
+    def handler(message: bytes, peer: Any) -> bytes:
+        got.append(message)
+        return message * 3
+
+    with impl.MessageServer(handler, codec=codec, max_buffered=1 if room else 1 << 20) as server:
+        with socket.create_connection(server.address, timeout=30) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+            for start, stop in itertools.pairwise(edges):
+                client.sendall(stream[start:stop])
+            if end == "reset":
+                assert wait_until(lambda: server.stats().messages == len(frames))
+                reset(client)
+            else:
+                client.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: client.recv(1000), b""))
+                assert answer == b"".join([codec.encode(frame * 3) for frame in frames])
+        assert wait_until(lambda: server.stats().active == 0)
+        assert server.stats().frame_errors == (end in ("cut", "fault"))
+        assert server.stats().messages == len(frames)
+    assert got == frames
+
+
+# --- a connection that is read in bytes, too -------------------------------------------------------------------------
+
+
+def by_hand(codec: Any, stream: bytes, at: int) -> tuple[bytes | None, int]:
+    """The model: the next frame from a place on and where it ends, found with the least bytes that do; None: none."""
+    for stop in range(at, len(stream) + 1):
+        with contextlib.suppress(Exception):
+            if frames := codec.decoder().feed(stream[at:stop]):
+                return frames[0], stop
+    return None, at
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.just("frames"), st.integers(0, 5), st.integers(1, 3))
+    | st.tuples(st.just("recv"), st.integers(1, 9), st.none())
+    | st.tuples(st.just("exactly"), st.integers(0, 9), st.none()),
+    max_size=14,
+)
+PIECES = st.one_of(
+    st.binary(max_size=8),
+    WORDS.map(lambda word: b"%d:%s," % (len(word), word)),
+    WORDS.map(lambda word: word + b"!"),
+    WORDS.map(lambda word: word + b"\r\n"),
+    WORDS.map(lambda word: bytes([len(word)]) + word),
+)
+
+
+@given(pieces=st.lists(PIECES, max_size=12), operations=OPERATIONS, chunk=st.integers(1, 40), logged=st.integers(1, 20))
+def test_no_byte_is_lost_between_codecs_and_plain_reading(
+    impl: ModuleType, pieces: list[bytes], operations: list[Any], chunk: int, logged: int
+) -> None:
+    stream = b"".join(pieces)
+
+    def codecs() -> list[Any]:
+        return [
+            impl.Lines(),
+            impl.Netstring(max_frame=30),
+            impl.LengthPrefix(1, max_frame=40),
+            impl.Delimiter(b"\r\n", b":"),
+            impl.Fixed(3),
+            CutMinds(),
+        ]
+
+    at = 0
+    ours, theirs = tcp_pair()
+    # Small chunks, and a small log, so that both have ends everywhere.
+    with pytest.MonkeyPatch.context() as patch, ours, theirs:
+        patch.setattr(thread_connection, "_CHUNK", chunk)
+        patch.setattr(bound, "_LOGGED", logged)
+        conn = Threaded(impl, ours, None).conn
+        theirs.sendall(stream)
+        theirs.shutdown(socket.SHUT_WR)
+        for name, number, count in operations:
+            if name == "frames":
+                codec = codecs()[number]
+                reading = conn.frames(codec)
+                for _ in range(count):
+                    frame, end = by_hand(codec, stream, at)
+                    if frame is None:
+                        # A fault, or the end: the bytes are there for who knows what to do with them.
+                        try:
+                            assert next(reading, None) is None
+                            assert at == len(stream)
+                        except (FrameError, KeyError, ZeroDivisionError):
+                            assert at < len(stream)
+                        break
+                    assert next(reading) == frame
+                    at = end
+            elif name == "recv":
+                data = conn.recv(number)
+                assert data == stream[at : at + len(data)]
+                assert len(data) <= number and (data or at == len(stream))
+                at += len(data)
+            elif at + number <= len(stream):
+                assert conn.recv_exactly(number) == stream[at : at + number]
+                at += number
+            else:
+                with pytest.raises(IncompleteFrame, match=f"after {len(stream) - at} of {number} bytes"):
+                    conn.recv_exactly(number)
+        rest = b""
+        while data := conn.recv(100):
+            rest += data
+        assert rest == stream[at:]
+
+
+def test_two_iterations_at_once_share_the_stream(impl: ModuleType) -> None:
+    with receiving("threaded", impl, None) as (receiver, peer):
+        peer.sendall(b"a\n1:b,c\n1:d,rest\n")
+        lines, strings = receiver.conn.frames(impl.Lines()), receiver.conn.frames(impl.Netstring())
+        assert [next(lines), next(strings), next(lines), next(strings)] == [b"a", b"b", b"c", b"d"]
+        assert next(receiver.conn.frames(impl.Lines())) == b"rest"
+
+
+def test_one_decoder_for_all_streams_serves_until_its_bytes_are_asked_back(impl: ModuleType) -> None:
+    class Itself(Own):
+        def __init__(self) -> None:
+            super().__init__(list)
+            self.rest = b""
+
+        def decoder(self) -> Any:
+            return self
+
+        feed = _OwnDecoder.feed
+
+        def eof(self) -> list[bytes]:
+            return []
+
+        codec = property(lambda self: self)
+
+    with receiving("threaded", impl, Itself()) as (receiver, peer):
+        peer.sendall(b"a!b!c")
+        assert receiver.some(2) == [b"a", b"b"]
+        with pytest.raises(TypeError, match="does not begin a stream afresh"):
+            receiver.conn.recv(1)
+        peer.sendall(b"!")
+        assert receiver.recv() == b"c"
+
+
+def test_bytes_that_came_in_time_outlast_a_timeout(impl: ModuleType) -> None:
+    with receiving("threaded", impl, None) as (receiver, peer):
+        conn = receiver.conn
+        peer.sendall(b"abc")
+        conn.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            conn.recv_exactly(4)
+        peer.sendall(b"d")
+        conn.settimeout(30)
+        assert conn.recv_exactly(4) == b"abcd"
+
+
+def test_a_reset_that_sending_was_told_of_is_no_end_for_reading(impl: ModuleType) -> None:
+    with receiving("threaded", impl, None) as (receiver, peer):
+        reset(peer)
+        conn = receiver.conn
+        with pytest.raises(OSError) as told:
+            for _ in range(100):
+                conn.sendall(b"x")
+        assert isinstance(told.value, ConnectionResetError)
+        for _ in range(2):
+            with pytest.raises(ConnectionResetError):
+                conn.recv(1)
+
+
+def test_a_long_stream_costs_no_memory_for_what_was_taken(impl: ModuleType) -> None:
+    for codec in (impl.Netstring(), CutMinds()):
+        with receiving("threaded", impl, codec) as (receiver, peer):
+            frame = codec.encode(b"x" * 1000)
+            sending = threading.Thread(target=peer.sendall, args=(frame * 5000,))
+            sending.start()
+            assert len(receiver.some(5000)) == 5000
+            sending.join(30)
+            assert receiver.conn._inbox._logged <= 2 << 20
