@@ -1,8 +1,8 @@
-"""Text from strangers, made fit for a terminal: what would move its cursor or turn its text around."""
+"""Text from strangers, made fit for a terminal: what would move its cursor, turn its text around or begin a line."""
 
 from __future__ import annotations
 
-_REMOVED = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+_REMOVED = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)])
 _CLEAN = {**_REMOVED, 0x09: " "}
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 

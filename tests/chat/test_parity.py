@@ -170,11 +170,11 @@ def test_text_is_cleaned(make: Any) -> None:
     room = Room(make)
     room.join(1)
     room.last(1)
-    removed = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    removed = [*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
     removed.remove(9)
-    text = "a" + "".join(map(chr, removed)) + "b\tc\u2029\u200b\u00e9\u4e2d\U0001f600"
+    text = "a" + "".join(map(chr, removed)) + "b\tc\u200b\u00e9\u4e2d\U0001f600"
     room.say(1, text.replace("\n", ""))
-    assert room.last(1) == ["[guest-1] ab c\u2029\u200b\u00e9\u4e2d\U0001f600"]
+    assert room.last(1) == ["[guest-1] ab c\u200b\u00e9\u4e2d\U0001f600"]
     for bad, good in {b"a\xffb": "a\ufffdb", b"\xed\xa0\x80": "\ufffd" * 3, b"\xf0\x9f\x98": "\ufffd"}.items():
         room.say(1, bad)
         assert room.last(1) == [f"[guest-1] {good}"]
@@ -193,7 +193,7 @@ def test_bad_bytes_come_out_the_same(line: bytes) -> None:
         said.append(room.last(1))
     assert said[0] == said[1]
     for text in said[0]:
-        assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+        assert not re.search("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
 
 
 def test_the_rate(make: Any) -> None:
@@ -467,3 +467,17 @@ class Life(RuleBasedStateMachine):
 
 def test_both_hubs_live_the_same_life() -> None:
     run_state_machine_as_test(Life)
+
+
+def test_nothing_that_is_said_looks_like_two_lines(make: Any) -> None:
+    room = Room(make)
+    room.join(1)
+    room.last(1)
+    # Whatever anybody takes for the end of a line.
+    every = "".join(filter(lambda letter: len(f"a{letter}b".splitlines()) > 1, map(chr, range(0x110000 - 1))))
+    assert len(every) >= 10
+    for letter in every.replace("\n", ""):
+        room.say(1, f"hi{letter}* ann left (kicked)")
+        assert room.last(1) == ["[guest-1] hi* ann left (kicked)"]
+        room.see(room.hub.broadcast(f"hi{letter}there"))
+        assert room.last(1) == ["* hithere"]

@@ -419,6 +419,6 @@ def test_a_connection_reset_in_mid_message(make: Callable[..., Any]) -> None:
 @pytest.fixture(autouse=True)
 def _nobody_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    from oxisock.serving import lifecycle
+    from oxisock.sockets import forks
 
-    assert not list(lifecycle._live)
+    assert not list(forks.live)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..framing.bound import BoundCodec
-from ..sockets import listening as binding
+from ..sockets.closing import LINGER, reset_on_close, shut_down, unacknowledged
 from .stream import FramedStream
 
 if TYPE_CHECKING:
     from ..serving.limits import Limits
     from ..types import Peer
 
-_LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
 _LEAST_LINGER = 0.01  # for what the peer is just saying, which would otherwise be answered by a reset
 _LINGER_LOOK = 0.002  # between two looks whether they have
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
@@ -29,7 +27,7 @@ class Tally(Protocol):
     bytes_in: int
     bytes_out: int
     timeouts: int
-    forked: bool
+    shut_first: bool
 
 
 class ServedStream(FramedStream):
@@ -100,7 +98,7 @@ class ServedStream(FramedStream):
             self._transport.set_write_buffer_limits(0)
             while self._room is not None:
                 await asyncio.wait([self._room])
-            least, most = self._loop.time() + _LEAST_LINGER, self._loop.time() + _LINGER
+            least, most = self._loop.time() + _LEAST_LINGER, self._loop.time() + LINGER / 1e9
             if not self._gone.done() and self._transport.can_write_eof():
                 self._transport.write_eof()
                 while self._awaited(least) and self._loop.time() < most:
@@ -109,13 +107,20 @@ class ServedStream(FramedStream):
         await self.wait_closed()
 
     def abort(self) -> None:
-        """Close at once; what is under way is lost."""
-        self._tally.bytes_out -= self.unsent()
-        if self._tally.forked and not self.gone():
-            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
-            with suppress(OSError), socket.socket(fileno=descriptor) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
+        """Close at once; what is under way is lost, and the peer is told so by a reset."""
+        self._before_abort(owed=not (self.at_rest() or (self._discarding and not self.unsent())))
         super().abort()
+
+    def _before_abort(self, owed: bool) -> None:
+        self._tally.bytes_out -= self.unsent()
+        if not self.gone() and (owed or self._tally.shut_first):
+            # A twin, because not every loop's transports have a socket with these methods.
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+            with socket.socket(fileno=descriptor) as twin:
+                if owed:
+                    reset_on_close(twin)
+                if self._tally.shut_first:
+                    shut_down(twin)
 
     def _awaited(self, least: float) -> bool:
         if self._eof_seen or self._gone.done():
@@ -123,7 +128,7 @@ class ServedStream(FramedStream):
         if self._loop.time() < least:
             return True
         sock = self._transport.get_extra_info("socket")
-        return sock is not None and binding.unacknowledged(sock) > 1
+        return sock is not None and unacknowledged(sock) > 1
 
     # --- limits ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +195,7 @@ class ServedStream(FramedStream):
     def _time_out(self, text: str) -> None:
         self._tally.timeouts += 1
         self._lost = TimeoutError(text)
-        self._tally.bytes_out -= self.unsent()
+        self._before_abort(owed=bool(self.unsent()))
         self._transport.abort()
         self._wake()
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import inspect
 import os
 import socket
 import time
 import warnings
-import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -23,8 +21,9 @@ from ..serving import log as server_log
 from ..serving.background import in_thread
 from ..serving.lifecycle import heeding_signals
 from ..serving.limits import Limits
+from ..sockets import forks
 from ..sockets import listening as binding
-from ..sockets.addresses import peer_of
+from ..sockets.accepting import Door
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
 from .stream import FramedStream, StreamProtocol
@@ -32,7 +31,6 @@ from .stream import FramedStream, StreamProtocol
 Handler = Callable[[FramedStream, Peer], Awaitable[object]]
 """``async def handler(stream, peer)``: one conversation."""
 
-_BACK_OFF = 0.05  # seconds, where accepting has to wait for want of something
 _ACCEPT_BATCH = 64  # newcomers in a row, before others have their turn
 # A handler that reads the end of the stream has this long, also where there is no drain.
 _LAST_WORDS = 0.02
@@ -87,7 +85,12 @@ class FramedServer:
         self._pid = os.getpid()
         self._address = binding.address_of(listener)
         binding.warn_unless_loopback("an asyncio server", self._address)
-        self._core = _Core(listener, self._handler, self._bound, self._limits)
+        try:
+            self._core = _Core(listener, self._handler, self._bound, self._limits)
+        except BaseException:
+            listener.close()
+            self._starting = False
+            raise
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -194,10 +197,11 @@ class _Core:
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
         self.stopping = False
-        self.forked = False  # a child may hold duplicates, so closing alone ends nothing
+        self.shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
         self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
-        self._accepted = self._closed = self._shed = self._handler_errors = self._frame_errors = 0
-        self._listener = listener
+        self._accepted = self._closed = self._handler_errors = self._frame_errors = 0
+        self._door = Door(listener)
+        self._abandoned = False  # this is a forked child's copy
         self._handler = handler
         self._bound = bound
         self._limits = limits
@@ -206,11 +210,9 @@ class _Core:
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
         self._signals = 0  # that asked it to stop
-        self._spare = binding.Spare()
-        self._again = 0.0  # the time before which nobody is accepted
         self._listening = self.loop.create_task(self._listen())
         self._end_task: asyncio.Task[None] | None = None
-        _live.add(self)
+        forks.live.add(self)
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening and end within ``drain`` seconds; again may bring the end forward."""
@@ -238,7 +240,7 @@ class _Core:
             accepted=self._accepted,
             active=self._accepted - self._closed,
             closed=self._closed,
-            shed=self._shed,
+            shed=self._door.shed,
             messages=self.messages - sum(stream.unhandled() for stream in streams),
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out - sum(stream.unsent() for stream in streams),
@@ -247,53 +249,52 @@ class _Core:
             timeouts=self.timeouts,
         )
 
+    def forked(self) -> None:
+        """This is the parent of a fork."""
+        self.shut_first = True
+
     def abandon(self) -> None:
         """Close the listening descriptor in a forked child."""
-        self._listener.close()
+        self._abandoned = True
+        self._door.abandon()
 
     # --- accepting -------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         """Accept until this is cancelled, by a stop or by the end of the loop."""
         # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
+        door = self._door
         try:
             while True:
-                room = self._plan.max_connections - len(self._streams)
-                if room > 0 and self.loop.time() >= self._again:
-                    self.loop.add_reader(self._listener, self._knocked)
+                if self._room() > 0 and time.monotonic_ns() >= door.again:
+                    try:
+                        self.loop.add_reader(door.listener, self._knocked)
+                    except OSError:  # the system watches too much already
+                        self._back_off()
                 await self._changed.wait()
                 self._changed.clear()
         finally:
-            self.loop.remove_reader(self._listener)
-            if self.forked:
-                with suppress(OSError):
-                    self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._spare.close()
+            self.loop.remove_reader(door.listener)
+            door.close(self.shut_first)
+
+    def _room(self) -> int:
+        return self._plan.max_connections - len(self._streams)
 
     def _knocked(self) -> None:
-        room = self._plan.max_connections - len(self._streams)
-        for _ in range(min(room, _ACCEPT_BATCH)):
-            try:
-                sock, address = self._listener.accept()
-            except BlockingIOError:
-                return
-            except (InterruptedError, ConnectionError):
-                continue
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE) and self._spare.turn_away(self._listener):
-                    self._shed += 1
-                else:
-                    self._again = self.loop.time() + _BACK_OFF
-                    self.loop.call_at(self._again, self._changed.set)
-                    self.loop.remove_reader(self._listener)
-                return
-            self._take(sock, peer_of(address))
-        if len(self._streams) >= self._plan.max_connections:
-            self.loop.remove_reader(self._listener)
+        door, now = self._door, time.monotonic_ns()
+        for sock, peer in door.newcomers(min(self._room(), _ACCEPT_BATCH), now):
+            self._take(sock, peer)
+        if door.again > now:
+            self._back_off()
+        elif self._room() <= 0:
+            self.loop.remove_reader(door.listener)
+
+    def _back_off(self) -> None:
+        self.loop.remove_reader(self._door.listener)
+        self._door.back_off(time.monotonic_ns())
+        self.loop.call_later((self._door.again - time.monotonic_ns()) / 1e9, self._changed.set)
 
     def _take(self, sock: socket.socket, peer: Peer) -> None:
-        sock.setblocking(False)
         binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
         stream = ServedStream(self._bound, self._limits, self)
         self._accepted += 1
@@ -333,7 +334,11 @@ class _Core:
             conversation = self._handler(stream, peer)
             if not inspect.isawaitable(conversation):
                 raise TypeError(f"a handler is a coroutine function; this one gave {type(conversation).__name__}")
-            await conversation
+            try:
+                await conversation
+            finally:
+                if self._abandoned:
+                    forks.end_child(server_log.child_returned)
         except Exception as error:
             self._failed(stream, peer, error)
 
@@ -372,7 +377,7 @@ class _Core:
             elapsed = time.monotonic() - began
             self.report = StopReport(total - aborted, aborted, len(self._streams), elapsed)
         finally:
-            _live.discard(self)
+            forks.live.discard(self)
             self.ended.set_result(None)
 
     async def _emptied(self, until: Callable[[], float]) -> None:
@@ -382,20 +387,3 @@ class _Core:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if left == float("inf") else left):
                     await self._changed.wait()
-
-
-_live: weakref.WeakSet[_Core] = weakref.WeakSet()
-
-
-def _after_fork_in_parent() -> None:
-    for core in list(_live):
-        core.forked = True
-
-
-def _after_fork_in_child() -> None:
-    for core in list(_live):
-        core.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

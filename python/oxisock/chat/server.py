@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -10,7 +9,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from .. import arguments
 from ..engines.chat import HubPlan
 from ..serving import log as server_log
+from ..serving.lifecycle import EngineThreads
 from ..serving.limits import LimitKeywords, StreamServer
+from ..sockets.forks import end_child
+from ..sockets.latch import Latch
 from ..types import Peer
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # Connections beyond the members: those who are on their way out.
 _PARTING = 256
+_PATIENCE = 5.0  # seconds, with threads that have been told to end
 _LOOK = 0.5  # seconds between two looks of a thread that waits for events
 
 
@@ -189,11 +192,17 @@ class _ChatRunning:
         self._handling = False
         self._handler_errors = 0
         self.forked = run.forked
-        self.abandon = run.abandon
-        self._teller: threading.Thread | None = None
+        self._abandoned = False  # this is a forked child's copy
+        self._threads = EngineThreads(run.wait)
+        self.failure = self._threads.failure
+        self._teller = Latch(server_log.thread_failed)
         if on_event is not None:
-            self._teller = threading.Thread(target=self._tell, name="oxisock-chat-events", daemon=True)
-            self._teller.start()
+            try:
+                self._teller.spawn("oxisock-chat-events", self._tell)
+            except BaseException:
+                run.begin_stop(0)
+                self.wait(_PATIENCE)
+                raise
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
@@ -202,12 +211,7 @@ class _ChatRunning:
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
         deadline = time.monotonic() + timeout
-        if not self.run.wait(timeout):
-            return False
-        if self._teller is not None:
-            self._teller.join(max(0.0, deadline - time.monotonic()))
-            return not self._teller.is_alive()
-        return True
+        return self._threads.wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
@@ -219,7 +223,12 @@ class _ChatRunning:
 
     def inside(self) -> bool:
         """Say whether the calling thread is in ``on_event``."""
-        return threading.current_thread() is self._teller
+        return self._teller.inside()
+
+    def abandon(self) -> None:
+        """This is the child of a fork."""
+        self._abandoned = True
+        self.run.abandon()
 
     def members(self) -> list[ChatMember]:
         """Give those who are there."""
@@ -234,14 +243,18 @@ class _ChatRunning:
         while (taken := self.run.events(_LOOK)) is not None:
             events, lost = taken
             if lost:
-                server_log.log().warning("on_event is too slow: %d chat events were lost", lost)
+                server_log.events_lost(lost)
             for fields in events:
                 self._handling = True
+                event = ChatEvent(*fields)
                 try:
-                    on_event(ChatEvent(*fields))
-                except Exception:
-                    self._handler_errors += 1
-                    server_log.log().exception("on_event failed at %r", ChatEvent(*fields))
+                    on_event(event)
+                except BaseException as error:
+                    if not self._abandoned:
+                        self._handler_errors += 1
+                        server_log.event_failed(event, error)
+                if self._abandoned:
+                    end_child(server_log.child_returned)
                 self._handling = False
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 from .. import arguments
 from ..arguments import spelled_out
 from ..engines.serving import NEVER, FaultPlan
+from .lifecycle import EngineThreads
 from .limits import LimitKeywords, Limits, StreamServer
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class _EchoRunning:
 
     def __init__(self, run: EchoRun) -> None:
         self._run = run
-        self.wait = run.wait
+        threads = EngineThreads(run.wait)
+        self.wait, self.failure = threads.wait, threads.failure
         self.stats = run.counters
         self.forked = run.forked
         self.abandon = run.abandon

@@ -8,12 +8,12 @@ import signal
 import threading
 import time
 import warnings
-import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, runtime_checkable
 
 from .. import arguments
 from ..engines.binding import Bound
+from ..sockets import forks
 from ..types import Peer, ServerStats, StopReport
 from . import log
 
@@ -32,7 +32,8 @@ _SLICE = 0.1
 _EXIT_SECONDS = 1.0
 
 
-class Running(Protocol):
+@runtime_checkable
+class Running(forks.Forkable, Protocol):
     """A server under way: what the lifecycle needs of it, whichever engine runs it.
 
     The threads of the server hold this, never the user's handle. Every method may be called from any thread.
@@ -45,7 +46,10 @@ class Running(Protocol):
         """
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether everything has ended, the handlers too."""
+        """Wait at most ``timeout`` seconds; say whether everything has ended, the handlers too. Never raises."""
+
+    def failure(self) -> BaseException | None:
+        """Give what ended it, where that was no stop but a thread that could not go on; logged by then."""
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and the handlers that still run."""
@@ -55,12 +59,6 @@ class Running(Protocol):
 
     def inside(self) -> bool:
         """Say whether the calling thread is in one of the server's handlers."""
-
-    def forked(self) -> None:
-        """The process has forked (this is the parent): from now on, shut sockets down before closing them."""
-
-    def abandon(self) -> None:
-        """Close the listening descriptors, and nothing else: this is a forked child, whose threads do not exist."""
 
 
 class Server(Bound):
@@ -97,7 +95,7 @@ class Server(Bound):
                 raise RuntimeError(f"{self._kind} was started before; make a new one to serve again")
             self._running, self._address = self._launch()
             self._pid = os.getpid()
-        _watch(self._running)
+        forks.live.add(self._running)
         return self
 
     def stop(self, drain: float | None = 0.0) -> StopReport:
@@ -131,6 +129,8 @@ class Server(Bound):
 
         The first signal stops with ``drain`` (seconds; None: no limit), the second at once. Signals are heeded in the
         main thread only, as Python has it; what handled them before does so again afterwards.
+
+        Raises as ``start``; and what a thread of the server failed with, where that ended it, which is logged too.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -149,7 +149,11 @@ class Server(Bound):
                 if len(hits) > heeded:
                     heeded = len(hits)
                     self._begin(running, drain if heeded == 1 else 0.0)
-            return self._report if self._ended else self._conclude(running)
+            report = self._report if self._ended else self._conclude(running)
+            failure = running.failure()
+            if failure is not None:
+                raise failure
+            return report
 
     @property
     def address(self) -> Peer:
@@ -206,10 +210,10 @@ class Server(Bound):
     def __del__(self) -> None:
         # Never joins: this may run on any thread, the server's own included.
         running = getattr(self, "_running", None)
-        if running is None or self._began is not None or self._pid != os.getpid() or running not in _live:
+        if running is None or self._began is not None or self._pid != os.getpid() or running not in forks.live:
             return
         warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
-        _live.discard(running)
+        forks.live.discard(running)
         running.begin_stop(0.0)
         if self._sock is not None:
             self._sock.close()
@@ -238,8 +242,29 @@ class Server(Bound):
                 began = self._began if self._began is not None else time.monotonic()
                 self._report = StopReport(*running.outcome(), time.monotonic() - began)
                 self._ended = True
-        _live.discard(running)
+        forks.live.discard(running)
         return self._report
+
+
+class EngineThreads:
+    """The threads of an engine's own run: how one of them failed is logged when it is heard of, and kept."""
+
+    def __init__(self, wait: Callable[[float], bool]) -> None:
+        self._wait = wait
+        self._failure: BaseException | None = None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether all have ended."""
+        try:
+            return self._wait(timeout)
+        except Exception as error:  # told once, when all have ended
+            self._failure = error
+            log.thread_failed(error)
+            return True
+
+    def failure(self) -> BaseException | None:
+        """Give what ended them, where that was no stop."""
+        return self._failure
 
 
 @contextmanager
@@ -258,43 +283,13 @@ def heeding_signals(note: Callable[[int, FrameType | None], object]) -> Iterator
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-# --- every server that runs in this process ------------------------------------------------------------------------
-
-_live: weakref.WeakSet[Running] = weakref.WeakSet()
-# What a forked child inherited: kept, because ending it properly would need threads that the child does not have.
-_inherited: list[Running] = []
-
-
-def _watch(running: Running) -> None:
-    _live.add(running)
-
-
 @atexit.register
 def _stop_all() -> None:
     """Stop what still runs when the interpreter exits, within a second."""
-    servers = list(_live)
-    _live.clear()
+    servers = [running for running in list(forks.live) if isinstance(running, Running)]
+    forks.live.clear()
     for running in servers:
         running.begin_stop(0.0)
     deadline = time.monotonic() + _EXIT_SECONDS
     for running in servers:
-        try:
-            running.wait(max(0.0, deadline - time.monotonic()))
-        except Exception:  # of a thread that ended for a reason of its own: the other servers stop all the same
-            log.log().exception("a server failed before the interpreter ended")
-
-
-def _after_fork_in_parent() -> None:
-    for running in list(_live):
-        running.forked()
-
-
-def _after_fork_in_child() -> None:
-    _inherited.extend(_live)
-    _live.clear()
-    for running in _inherited:
-        running.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+        running.wait(max(0.0, deadline - time.monotonic()))

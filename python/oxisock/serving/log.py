@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,19 +20,55 @@ def log() -> logging.Logger:
 
 def handler_failed(peer: Peer, error: BaseException) -> None:
     """A handler raised, or gave what it must not."""
-    log().error("the handler failed for %s", peer, exc_info=error)
+    _tell("error", "the handler failed for %s", peer, exc_info=error)
 
 
 def framing_broken(peer: Peer, error: BaseException) -> None:
     """What came in is no message of the server's codec."""
-    log().warning("%s broke the framing: %s", peer, str(error))
+    _tell("warning", "%s broke the framing: %s", peer, str(error))
 
 
 def timed_out(peer: Peer) -> None:
     """The peer said nothing, or took nothing, for too long."""
-    log().info("%s timed out", peer)
+    _tell("info", "%s timed out", peer)
 
 
 def lost(peer: Peer, error: BaseException) -> None:
     """The network broke the connection, or a stop."""
-    log().info("lost %s: %s", peer, str(error))
+    _tell("info", "lost %s: %s", peer, str(error))
+
+
+def reply_too_long(peer: Peer, size: int) -> None:
+    """A reply that no datagram can hold."""
+    _tell("error", "a reply of %d bytes to %s is longer than a datagram can be", size, peer)
+
+
+def events_lost(count: int) -> None:
+    """Whoever is told what happens in a chat takes too long over it."""
+    _tell("warning", "on_event is too slow: %d chat events were lost", count)
+
+
+def event_failed(event: object, error: BaseException) -> None:
+    """Whoever is told what happens in a chat raised."""
+    _tell("error", "on_event failed at %r", event, exc_info=error)
+
+
+def thread_failed(error: BaseException) -> None:
+    """A thread of a server ended for a reason of its own, and the server with it."""
+    _tell("critical", "a server ended because one of its threads failed", exc_info=error)
+
+
+def child_returned(process: int) -> None:
+    """A handler has forked, and returned in the child, which has none of the server's threads."""
+    _tell("info", "a handler returned in process %d, which it had forked: that process ends", process)
+
+
+def _tell(level: str, text: str, *details: object, exc_info: BaseException | None = None) -> None:
+    """Log something; where whoever handles the log raises, that costs nobody else."""
+    try:
+        getattr(log(), level)(text, *details, exc_info=exc_info)
+    except Exception:
+        import traceback
+
+        with suppress(Exception):
+            traceback.print_exc()

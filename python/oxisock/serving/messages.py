@@ -11,6 +11,7 @@ from ..arguments import spelled_out
 from ..engines.serving import ANSWERED, FINISH, HELD
 from ..framing.bound import BoundCodec, Inbox
 from ..framing.codecs import Codec
+from ..sockets.forks import end_child
 from ..types import Answer, Peer
 from . import log as server_log
 from .limits import LimitKeywords, Limits, StreamServer
@@ -116,6 +117,11 @@ class Conversations:
         self._encode = codec.encode_many
         self._handler = handler
         self._inboxes: dict[int, Inbox] = {}  # where the engine frames, only with messages that there was no room for
+        self._abandoned = False  # this is a forked child's copy
+
+    def abandon(self) -> None:
+        """This is the child of a fork."""
+        self._abandoned = True
 
     def answer(self, item: Item) -> Reply:
         """Call the handler for each message of an Item, as long as there is room for answers."""
@@ -136,6 +142,8 @@ class Conversations:
         try:
             for message in rest:
                 payload = handler(message, peer)
+                if self._abandoned:
+                    break
                 if type(payload) is not bytes:
                     if payload is None:
                         continue
@@ -151,6 +159,8 @@ class Conversations:
                     share = room // len(messages)
         except BaseException as raised:
             failure, left = raised, list(rest)
+        if self._abandoned:
+            end_child(server_log.child_returned)
         return self._reply(token, peer, payloads, len(messages) - len(left), left, fault, failure)
 
     def answer_batch(self, items: list[Item]) -> list[Reply]:
@@ -169,6 +179,8 @@ class Conversations:
                     raise TypeError(f"a batch handler gives a list of {len(pairs)} items, not {size}")
             except BaseException as raised:
                 failure, answers = raised, []
+            if self._abandoned:
+                end_child(server_log.child_returned)
         replies: list[Reply] = []
         start = 0
         for token, peer, messages, error in unpacked:

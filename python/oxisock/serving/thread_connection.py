@@ -54,6 +54,7 @@ class ThreadConnection:
         self._lost: BaseException | None = None  # why the connection is no more
         self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
         self.waiting = False  # for the peer to say something
+        self.stalled = False  # what was to be sent did not leave
         self.failed: BaseException | None = None  # what the connection itself raised last
         self.broken = False  # that was a fault in the stream
 
@@ -154,6 +155,7 @@ class ThreadConnection:
                 try:
                     count = self._sock.send(rest[sent : sent + _CHUNK])
                 except OSError as error:
+                    self.stalled = True
                     # EPIPE is also the answer to who has ended his output himself.
                     if error.errno not in (None, errno.EPIPE):
                         self._unheard = equal_fault(error)

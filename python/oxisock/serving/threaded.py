@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from .. import arguments
 from ..arguments import spelled_out
-from ..sockets import listening as binding
-from ..sockets.addresses import peer_of
+from ..sockets.accepting import WatchedDoor
+from ..sockets.closing import LINGER, end_output, reset_on_close, shut_down, still_sending
+from ..sockets.forks import end_child
+from ..sockets.latch import Latch
+from ..sockets.listening import prepare
+from ..sockets.waking import Bell
 from ..types import Peer, ServerStats
 from . import log as server_log
 from .limits import LimitKeywords, Limits, StreamServer
@@ -28,9 +30,8 @@ ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
 """``handler(conn, peer)``: one conversation, by a plain function; its result is ignored."""
 
 _LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
-_LINGER = 2.0  # seconds at most, for the last bytes of a connection to arrive
-_LINGER_LOOK = 0.005  # between two looks whether they have
-_BACK_OFF = 0.05  # seconds before accepting again when there is no descriptor even to turn people away
+_LINGER_LOOK = 0.005  # seconds between two looks whether the last bytes of a connection have arrived
+_ACCEPTS = 64  # in one turn
 
 
 class ThreadedServer(StreamServer):
@@ -72,7 +73,6 @@ class _Threads:
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
     def __init__(self, listener: socket.socket, handler: ThreadHandler, limits: Limits, engine: FramingModule) -> None:
-        self._listener = listener
         self._handler = handler
         self._limits = limits
         self._plan = limits.plan()
@@ -84,12 +84,18 @@ class _Threads:
         self._stop_at: float | None = None
         self._cut = False
         self._shut_first = False
-        self._spare = binding.Spare()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._acceptor = threading.Thread(target=self._accept, name="oxisock-threaded", daemon=True)
-        self._acceptor.start()
+        self._abandoned = False  # this is a forked child's copy
+        self._latch = Latch(server_log.thread_failed)
+        with ExitStack() as undo:
+            undo.callback(listener.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._bell = Bell()
+            undo.callback(self._bell.close)
+            self._selector.register(self._bell.heard, selectors.EVENT_READ)
+            self._door = WatchedDoor(listener, self._selector)
+            undo.callback(self._door.close)
+            self._latch.spawn("oxisock-threaded", self._accept)
+            undo.pop_all()
 
     # --- what the lifecycle asks ---------------------------------------------------------------------------------
 
@@ -97,17 +103,21 @@ class _Threads:
         """Stop listening, and end within ``drain`` seconds."""
         stop_at = float("inf") if drain is None else time.monotonic() + drain
         self._stop_at = stop_at if self._stop_at is None else min(self._stop_at, stop_at)
-        self._wake()
+        self._bell.ring()
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether all threads have ended."""
         deadline = time.monotonic() + timeout
-        self._acceptor.join(max(0.0, timeout))
+        accepting = not self._latch.join(timeout)
         for thread in list(self._connections):
             # One that is about to start cannot be joined; while there are such, the acceptor has not ended either.
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        return not self._acceptor.is_alive() and not self._connections
+        return not accepting and not self._connections
+
+    def failure(self) -> BaseException | None:
+        """Give what ended the server, where that was no stop."""
+        return self._latch.failure
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and the handlers that still run."""
@@ -116,7 +126,7 @@ class _Threads:
 
     def stats(self) -> ServerStats:
         """Give the counters."""
-        return self._counters.stats()
+        return self._counters.stats()._replace(shed=self._door.shed)
 
     def inside(self) -> bool:
         """Say whether the calling thread is a handler's."""
@@ -128,72 +138,61 @@ class _Threads:
 
     def abandon(self) -> None:
         """This is the child of a fork."""
-        self._listener.close()
+        self._abandoned = True
+        self._door.abandon()
         for conn in self._connections.values():
             conn.sock.close()
 
     # --- accepting -----------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        with selectors.DefaultSelector() as selector, self._wake_in, self._wake_out:
-            selector.register(self._wake_in, selectors.EVENT_READ)
-            listening = False
-            again = 0.0
-            while True:
-                now = time.monotonic()
-                if self._stop_at is not None:
-                    break
-                wanted = len(self._connections) < self._plan.max_connections and now >= again
-                if wanted and not listening:
-                    selector.register(self._listener, selectors.EVENT_READ)
-                elif listening and not wanted:
-                    selector.unregister(self._listener)
-                listening = wanted
-                for key, _ in selector.select(max(0.0, again - now) if again > now else None):
-                    if key.fileobj is self._wake_in:
-                        self._drain_wakes()
-                    elif not self._take():
-                        again = time.monotonic() + _BACK_OFF
-            if listening:
-                selector.unregister(self._listener)
-            if self._shut_first:
-                with suppress(OSError):
-                    self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._spare.close()
-            self._end(selector)
+        door, selector, bell = self._door, self._selector, self._bell
+        try:
+            while self._stop_at is None:
+                now = time.monotonic_ns()
+                door.listen(self._room() > 0, now)
+                for key, _ in selector.select((door.again - now) / 1e9 if door.again > now else None):
+                    if key.fileobj is bell.heard:
+                        bell.hush()
+                    else:
+                        self._welcome()
+        finally:
+            if self._stop_at is None:
+                self._stop_at = time.monotonic()  # it cannot go on, and takes its connections with it
+            door.close(self._shut_first)
+            try:
+                self._end()
+            finally:
+                selector.close()
+                bell.close()
 
-    def _take(self) -> bool:
-        """Accept one connection and start its thread; False if that has to wait."""
-        try:
-            sock, address = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionError):
-            return True
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and self._spare.turn_away(self._listener):
-                self._counters.add(shed=1)
-                return True
-            return False
-        binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
-        peer = peer_of(address)
-        conn = ThreadConnection(
-            sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters, self._engine
-        )
-        thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer}", daemon=True)
-        with self._lock:
-            self._connections[thread] = conn
-        self._counters.add(accepted=1, active=1)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads to be had
+    def _room(self) -> int:
+        return self._plan.max_connections - len(self._connections)
+
+    def _welcome(self) -> None:
+        """Accept those who wait, and start a thread for each."""
+        plan = self._plan
+        for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), time.monotonic_ns()):
+            prepare(sock, plan.nodelay, plan.keepalive)
+            conn = ThreadConnection(
+                sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters, self._engine
+            )
+            thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer}", daemon=True)
             with self._lock:
-                del self._connections[thread]
-            sock.close()
-            self._counters.add(accepted=-1, active=-1, shed=1)
-            return False
-        return True
+                self._connections[thread] = conn
+            self._counters.add(accepted=1, active=1)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads to be had
+                with self._lock:
+                    del self._connections[thread]
+                sock.close()
+                self._counters.add(accepted=-1, active=-1)
+                self._door.shed += 1
+                self._door.back_off(time.monotonic_ns())
+                return
 
-    def _end(self, selector: selectors.BaseSelector) -> None:
+    def _end(self) -> None:
         """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
         for conn in list(self._connections.values()):
             with suppress(OSError):
@@ -203,27 +202,17 @@ class _Threads:
             left = self._stop_at + _LAST_WORDS - time.monotonic()
             if left <= 0:
                 break
-            if selector.select(min(left, 3600.0)):
-                self._drain_wakes()
+            if self._selector.select(min(left, 3600.0)):
+                self._bell.hush()
         with self._lock:
             self._cut = True
             for conn in self._connections.values():
-                with suppress(OSError):
-                    if conn.waiting:  # about to read the end of the stream
-                        self._drained += 1
-                    else:
-                        self._aborted += 1
-                        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    conn.sock.shutdown(socket.SHUT_RDWR)
-
-    def _wake(self) -> None:
-        with suppress(OSError):  # full, so it is awake; or closed, so it has ended
-            self._wake_out.send(b"\0")
-
-    def _drain_wakes(self) -> None:
-        with suppress(BlockingIOError):
-            while self._wake_in.recv(4096):
-                pass
+                if conn.waiting:  # about to read the end of the stream
+                    self._drained += 1
+                else:
+                    self._aborted += 1
+                    reset_on_close(conn.sock)
+                shut_down(conn.sock)
 
     # --- one connection ------------------------------------------------------------------------------------------
 
@@ -232,30 +221,38 @@ class _Threads:
             with conn.sock:
                 if self._stop_at is None:
                     self._call(conn)
-                self._part(conn.sock)
+                self._part(conn)
         finally:
             self._counters.add(active=-1, closed=1)
             with self._lock:
                 del self._connections[threading.current_thread()]
                 if self._stop_at is not None and not self._cut:
                     self._drained += 1
-            self._wake()
+            self._bell.ring()
 
-    def _part(self, sock: socket.socket) -> None:
-        """End a conversation without losing what was said last."""
+    def _part(self, conn: ThreadConnection) -> None:
+        """End a conversation without losing what was said last; one that was cut ends in a reset."""
+        sock = conn.sock
+        if conn.stalled:
+            reset_on_close(sock)
+            return
         with suppress(OSError):  # closed already, by the handler or the peer
             sock.setblocking(False)
-            if not self._cut and binding.still_sending(sock, 0):
-                sock.shutdown(socket.SHUT_WR)
-                until = time.monotonic() + _LINGER
-                while not self._cut and time.monotonic() < until and binding.still_sending(sock, 1):
+            if not self._cut and still_sending(sock, 0):
+                end_output(sock)
+                until = time.monotonic_ns() + LINGER
+                while not self._cut and time.monotonic_ns() < until and still_sending(sock, 1):
                     time.sleep(_LINGER_LOOK)
-            if self._shut_first:
-                sock.shutdown(socket.SHUT_RDWR)
+        if self._shut_first:
+            shut_down(sock)
 
     def _call(self, conn: ThreadConnection) -> None:
         try:
-            self._handler(conn, conn.peer)
+            try:
+                self._handler(conn, conn.peer)
+            finally:
+                if self._abandoned:
+                    end_child(server_log.child_returned)
         except BaseException as error:
             if error is not conn.failed:
                 self._counters.add(handler_errors=1)

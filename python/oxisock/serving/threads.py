@@ -11,9 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .. import arguments
+from ..sockets.latch import Latch
+from . import log as server_log
 
 if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 _PATIENCE = 0.01  # of a follower with a leader in handlers
 _FLUSH_AFTER = 0.001  # answers wait at most about this long for those that are made after them
 _LATER = float("inf")
+_LAST_WAIT = 5.0  # seconds, for threads that have been told to end
 _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
 
 
@@ -36,6 +41,9 @@ class Answering(Protocol):
     def forget(self, tokens: list[int]) -> None:
         """Connections are closed."""
 
+    def abandon(self) -> None:
+        """This is the child of a fork: whichever handler returns in it has forked, and ends it."""
+
 
 class Dispatcher:
     """A message server under way: the reactor, who calls the handler, and the threads between them."""
@@ -48,7 +56,6 @@ class Dispatcher:
         self._dispatchers = dispatchers
         self.stats = reactor.counters
         self.forked = reactor.forked
-        self.abandon = reactor.abandon
         self._lock = threading.Lock()
         self._work: deque[Item] = deque()
         self._outbox: list[Reply] = []
@@ -59,13 +66,16 @@ class Dispatcher:
         self._alarm = threading.Event()
         self._dozing = False
         self._over = False
-        self._threads = [
-            threading.Thread(target=self._run, args=(number,), name=f"oxisock-messages-{number}", daemon=True)
-            for number in range(dispatchers + 1)
-        ]
-        self._names: frozenset[threading.Thread] = frozenset(self._threads)
-        for thread in self._threads:
-            thread.start()
+        self._latch = Latch(server_log.thread_failed)
+        try:
+            for number in range(dispatchers + 1):
+                self._latch.spawn(f"oxisock-messages-{number}", partial(self._run, number))
+        except BaseException:  # there are no more threads; those that could be had end again
+            reactor.begin_stop(0)
+            if not len(self._latch):
+                self._turn_to_the_end()
+            self._latch.join(_LAST_WAIT)
+            raise
 
     # --- what the lifecycle asks ---------------------------------------------------------------------------------
 
@@ -75,10 +85,11 @@ class Dispatcher:
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return self._latch.join(timeout)
+
+    def failure(self) -> BaseException | None:
+        """Give what ended the server, where that was no stop."""
+        return self._latch.failure
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and the handlers that still run."""
@@ -86,7 +97,12 @@ class Dispatcher:
 
     def inside(self) -> bool:
         """Say whether the calling thread is in a handler."""
-        return threading.current_thread() in self._names
+        return self._latch.inside()
+
+    def abandon(self) -> None:
+        """This is the child of a fork."""
+        self._answering.abandon()
+        self._reactor.abandon()
 
     # --- leading and following -----------------------------------------------------------------------------------
 
@@ -95,9 +111,19 @@ class Dispatcher:
             while self._follow(me) and self._lead(me):
                 pass
         except BaseException:
-            self._over = True  # nobody is left to poll
+            # A thread that cannot go on ends the server: nobody may be left to poll.
+            self._over = True
             self._alarm.set()
+            self._reactor.begin_stop(0)
+            if self._leader == me:
+                self._turn_to_the_end()
             raise
+
+    def _turn_to_the_end(self) -> None:
+        """Let a reactor end that is to stop, and that nobody else turns."""
+        with suppress(Exception):  # it may be what failed
+            while self._reactor.turn([]) is not None:
+                pass
 
     def _lead(self, me: int) -> bool:
         """Turn the reactor and handle what comes in, until another thread has taken over; False at the end."""

@@ -1,5 +1,6 @@
 """What touches the system and belongs to no engine.
 
 - ``addresses``: IP addresses between text and numbers; ``resolving``: names to addresses.
-- ``listening``: binding, accepting and parting.
+- ``listening``: binding; ``accepting``: who is let in; ``closing``: resets, and sockets that linger.
+- ``waking``: a bell that ends a wait; ``latch``: threads that ended, and how; ``forks``: what a fork is to servers.
 """

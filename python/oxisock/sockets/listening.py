@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from contextlib import suppress
 
 from .. import arguments
 from ..types import Peer
 from .addresses import peer_of
-
-_CHUNK = 1 << 16
 
 
 def bind(
@@ -111,62 +108,3 @@ def warn_unless_loopback(kind: str, address: Peer) -> None:
         import logging
 
         logging.getLogger("oxisock").warning("%s listens on %s, which other machines may reach", kind, address)
-
-
-def unacknowledged(sock: socket.socket) -> int:
-    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; 0 where nobody knows."""
-    try:
-        import fcntl
-        import termios
-
-        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, OSError):
-        return 0
-
-
-def still_sending(sock: socket.socket, unsent: int) -> bool:
-    """Discard what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer.
-
-    Closing a socket with unread input makes the system throw away what has not arrived yet, so whoever ends a
-    conversation first ends his output, and then asks this until it is False. ``sock`` does not block.
-    """
-    try:
-        for _ in range(64):
-            if not sock.recv(_CHUNK):
-                return False
-    except BlockingIOError:
-        pass
-    except OSError:
-        return False
-    return unacknowledged(sock) > unsent
-
-
-class Spare:
-    """A descriptor kept in reserve, so that newcomers can be turned away when there is none left."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.open(os.devnull, os.O_RDONLY)
-
-    def turn_away(self, listener: socket.socket) -> bool:
-        """Accept one newcomer in the spare's place and close it; False if not even that is possible."""
-        if self._descriptor < 0:
-            try:
-                self._descriptor = os.open(os.devnull, os.O_RDONLY)
-            except OSError:
-                return False
-        self.close()
-        try:
-            listener.accept()[0].close()
-        except OSError:
-            turned_away = False
-        else:
-            turned_away = True
-        with suppress(OSError):
-            self._descriptor = os.open(os.devnull, os.O_RDONLY)
-        return turned_away
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..serving import log as server_log
+from ..serving.lifecycle import EngineThreads
+from ..sockets.forks import end_child
+from ..sockets.latch import Latch
 from ..types import ServerStats
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ class Echoing:
     def __init__(self, echo: UdpEcho) -> None:
         self._echo = echo
         self.begin_stop = echo.end
-        self.wait = echo.wait
+        threads = EngineThreads(echo.wait)
+        self.wait, self.failure = threads.wait, threads.failure
         self.abandon = echo.abandon
 
     def outcome(self) -> tuple[int, int, int]:
@@ -52,14 +55,18 @@ class Handling:
         self._handler = handler
         self._batch = batch
         self._errors = 0
-        self._skipped = 0  # datagrams taken whose handler was not called, because the end came first
         self._handling = False
         self._ending = False
         self._deadline: float | None = None
         self._over = False  # the socket is gone, so there is no next turn
         self._forked = False
-        self._thread = threading.Thread(target=self._run, name="oxisock-udp", daemon=True)
-        self._thread.start()
+        self._unanswered = 0  # datagrams taken that the handler was not called for yet
+        self._latch = Latch(server_log.thread_failed)
+        try:
+            self._thread = self._latch.spawn("oxisock-udp", self._run)
+        except BaseException:
+            loop.close()
+            raise
 
     # --- what the lifecycle asks -----------------------------------------------------------------------------------
 
@@ -73,8 +80,11 @@ class Handling:
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether the thread has ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._latch.join(timeout)
+
+    def failure(self) -> BaseException | None:
+        """Give what ended the server, where that was no stop."""
+        return self._latch.failure
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the replies that left and what was dropped after the stop began, and the handlers that still run."""
@@ -83,7 +93,9 @@ class Handling:
             self._over = True
             self._loop.close()
         tally = self._loop.tally()
-        return tally.drained, tally.aborted + self._skipped, int(self._handling and self._thread.is_alive())
+        # Who is behind with skipping them is asked before it has.
+        dropped = tally.aborted + self._unanswered
+        return tally.drained, dropped, int(self._handling and self._thread.is_alive())
 
     def stats(self) -> ServerStats:
         """Give the counters."""
@@ -91,7 +103,7 @@ class Handling:
 
     def inside(self) -> bool:
         """Say whether the calling thread is the one that calls handlers."""
-        return threading.current_thread() is self._thread
+        return self._latch.inside()
 
     def forked(self) -> None:
         """Closing frees a UDP port in one process whatever the others do."""
@@ -111,8 +123,7 @@ class Handling:
             while not self._over:
                 batch = loop.turn(replies)
                 for peer, size in loop.refused():
-                    # Counted by the engine.
-                    server_log.log().error("a reply of %d bytes to %s is longer than a datagram can be", size, peer)
+                    server_log.reply_too_long(peer, size)  # counted by the engine
                 if batch is None:
                     return
                 self._handling = True
@@ -129,23 +140,27 @@ class Handling:
     def _answer(self, batch: list[Datagram]) -> list[bytes | None]:
         handler = self._handler
         replies: list[bytes | None] = []
+        self._unanswered = len(batch)
         for datagram in batch:
             if self._ending and self._expired():
-                self._skipped += len(batch) - len(replies)
-                break
+                return replies
+            self._unanswered -= 1
             try:
                 reply = handler(datagram)
                 if reply is not None and not isinstance(reply, bytes):
                     raise TypeError(f"a handler gives bytes or None, not {type(reply).__name__}")
             except BaseException as error:
-                self._failed(datagram.peer, error)
+                if not self._forked:
+                    self._failed(datagram.peer, error)
                 reply = None
+            if self._forked:
+                end_child(server_log.child_returned)
             replies.append(reply)
         return replies
 
     def _answer_batch(self, batch: list[Datagram]) -> list[bytes | None]:
         if self._ending and self._expired():
-            self._skipped += len(batch)
+            self._unanswered = len(batch)
             return []
         asked = batch[:]  # the list is the handler's to change
         try:
@@ -154,8 +169,12 @@ class Handling:
                 size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
                 raise TypeError(f"a batch handler gives a list of {len(asked)} items, not {size}")
         except BaseException as error:
-            self._failed(asked[0].peer, error)
+            if not self._forked:
+                self._failed(asked[0].peer, error)
             return []
+        finally:
+            if self._forked:
+                end_child(server_log.child_returned)
         if _PLAIN.issuperset(map(type, answers)):
             return answers
         replies: list[bytes | None] = []

@@ -116,9 +116,9 @@ impl Chat {
         self.see_to(links, now);
     }
 
-    fn judge_timers(&mut self, links: &mut Links<State>, now: u64) {
-        while self.hub.deadline() <= now {
-            self.hub.tick(now);
+    fn judge_timers(&mut self, links: &mut Links<State>, now: u64, heard: u64) {
+        while self.hub.deadline() <= heard {
+            self.hub.tick(heard);
             let timeouts = self.hub.timeouts();
             self.control.counters.timeouts.fetch_add(timeouts - self.timeouts, Relaxed);
             self.timeouts = timeouts;
@@ -220,11 +220,11 @@ impl Service for Chat {
         self.gone.push(link.token);
     }
 
-    fn turned(&mut self, links: &mut Links<State>, now: u64) {
+    fn turned(&mut self, links: &mut Links<State>, now: u64, heard: u64) {
         for command in self.shared.take_commands() {
             self.obey(links, command, now);
         }
-        self.judge_timers(links, now);
+        self.judge_timers(links, now, heard);
         for token in mem::take(&mut self.gone) {
             self.hub.left(token, true);
             self.see_to(links, now);

@@ -8,7 +8,7 @@ pub fn clean_bytes(line: &[u8]) -> Cow<'_, str> {
     clean(String::from_utf8_lossy(line))
 }
 
-/// Take out what would move a terminal's cursor or turn its text around; a tab becomes a space.
+/// Take out what would move a terminal's cursor, turn its text around or begin a line; a tab becomes a space.
 #[must_use]
 pub fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) || text.chars().all(|letter| keep(letter) == Some(letter))
@@ -21,7 +21,7 @@ pub fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
 fn keep(letter: char) -> Option<char> {
     match letter {
         '\t' => Some(' '),
-        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
         _ => Some(letter),
     }
 }

@@ -46,10 +46,11 @@ pub fn end_output(stream: &TcpStream) {
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
-/// Discard what has come in; say whether more than `unsent` bytes of ours have not arrived at the peer.
+/// Discard some of what has come in; say whether more than `unsent` bytes of ours have not arrived at the peer.
 pub fn still_sending(stream: &mut TcpStream, unsent: i32) -> bool {
     let mut waste = [0; 16 * 1024];
-    for _ in 0..1024 {
+    // The peer may send for as long as it likes, but not on our time.
+    for _ in 0..4 {
         match stream.read(&mut waste) {
             Ok(0) => return false,
             Ok(_) => {}

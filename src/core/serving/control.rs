@@ -37,6 +37,8 @@ pub struct Counters {
     pub frame_errors: AtomicU64,
     /// Connections that a timer ended.
     pub timeouts: AtomicU64,
+    /// Connections that are over, but whose last bytes are on their way.
+    pub lingering: AtomicU64,
     /// Connections that ended in a stop with nothing owed to them.
     pub drained: AtomicU64,
     /// Connections that a stop cut.
@@ -212,10 +214,22 @@ impl Control {
         }
     }
 
-    /// The connections drained and aborted by the stop.
+    /// The connections drained and aborted by the stop; those that a busy loop is yet to cut are among the latter.
     #[must_use]
     pub fn outcome(&self) -> (u64, u64) {
         let c = &self.counters;
-        (c.drained.load(SeqCst), c.aborted.load(SeqCst))
+        let counters = [&c.drained, &c.aborted, &c.closed, &c.accepted];
+        let read = || counters.map(|counter| counter.load(SeqCst));
+        let mut found = read();
+        // Until nothing moved while they were read, so that nobody is counted twice; not for ever.
+        for _ in 0..1000 {
+            let again = read();
+            if again == found {
+                break;
+            }
+            found = again;
+        }
+        let [drained, aborted, closed, accepted] = found;
+        (drained, aborted + accepted.saturating_sub(closed))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -18,6 +18,10 @@ use super::service::Plan;
 use crate::core::memory::append;
 use crate::core::os::streams;
 
+/// So many timers that nobody waits for any more are kept, beside as many as there are connections.
+const KEPT_TIMERS: usize = 64;
+/// How long a connection with input that waits to be read is not judged again.
+const READ_FIRST: u64 = 1_000_000;
 /// An output buffer larger than this is given back when it is empty.
 const KEPT_OUTPUT: usize = 16 * 1024;
 
@@ -107,8 +111,7 @@ impl<T: Default> Links<T> {
     /// The key of the connection with this token, if it is still there.
     #[must_use]
     pub fn key_of(&self, token: u64) -> Option<usize> {
-        let key = (token & 0xffff_ffff) as usize;
-        self.slab.get(key).is_some_and(|link| link.token == token).then_some(key)
+        self.link_of(token).map(|link| (link.token & 0xffff_ffff) as usize)
     }
 
     /// How many there are.
@@ -359,9 +362,24 @@ impl<T: Default> Links<T> {
             let deadline = link.machine.deadline();
             if deadline < link.armed {
                 link.armed = deadline;
-                self.timers.push(Reverse((deadline, link.token)));
+                let token = link.token;
+                self.set_timer(deadline, token);
             }
         }
+    }
+
+    fn set_timer(&mut self, due: u64, token: u64) {
+        if self.timers.len() > 2 * self.slab.len() + KEPT_TIMERS {
+            // Most are of connections that are gone, or were replaced by an earlier one.
+            let mut timers = std::mem::take(&mut self.timers);
+            timers.retain(|Reverse((due, token))| self.link_of(*token).is_some_and(|link| link.armed == *due));
+            self.timers = timers;
+        }
+        self.timers.push(Reverse((due, token)));
+    }
+
+    fn link_of(&self, token: u64) -> Option<&Link<T>> {
+        self.slab.get((token & 0xffff_ffff) as usize).filter(|link| link.token == token)
     }
 
     /// When the next timer is due.
@@ -369,20 +387,30 @@ impl<T: Default> Links<T> {
         self.timers.peek().map_or(NEVER, |Reverse((due, _))| *due)
     }
 
-    /// Take a timer that is due, judge its connection, and give its key.
-    pub(super) fn expire(&mut self, now: u64) -> Option<usize> {
-        while self.next_timer() <= now {
+    /// Take a timer that was due before `heard`, judge its connection, and give its key.
+    ///
+    /// What came in before `heard` is dealt with, but for connections that still wait to be read.
+    pub(super) fn expire(&mut self, heard: u64, now: u64) -> Option<usize> {
+        while self.next_timer() <= heard {
             let Reverse((due, token)) = self.timers.pop()?;
             let Some(key) = self.key_of(token) else {
                 continue;
             };
             let link = &mut self.slab[key];
             // Otherwise an earlier timer has taken its place.
-            if link.armed == due {
-                link.armed = NEVER;
-                link.machine.tick(now);
-                return Some(key);
+            if link.armed != due {
+                continue;
             }
+            if link.listed && link.machine.room() > 0 {
+                link.armed = now + READ_FIRST;
+                self.timers.push(Reverse((now + READ_FIRST, token)));
+                continue;
+            }
+            link.armed = NEVER;
+            if link.machine.deadline() <= heard {
+                link.machine.tick(now);
+            }
+            return Some(key);
         }
         None
     }
@@ -403,20 +431,35 @@ impl<T: Default> Links<T> {
         }
         let closing = Closing { token: link.token, peer: link.peer, held: link.held, state: link.state };
         if link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0) {
-            self.lingering.add(link.stream, now);
+            self.linger(link.stream, now);
         }
         Some(closing)
+    }
+
+    fn linger(&mut self, stream: TcpStream, now: u64) {
+        self.control.counters.lingering.fetch_add(1, SeqCst);
+        self.lingering.add(stream, now);
+    }
+
+    /// Look after those that linger; true if some of them do no longer.
+    pub(super) fn look_after_lingering(&mut self, now: u64) -> bool {
+        let before = self.lingering.len();
+        self.lingering.look_after(now);
+        let over = before - self.lingering.len();
+        self.control.counters.lingering.fetch_sub(over as u64, SeqCst);
+        over > 0
     }
 
     /// Say something to a newcomer who is not taken in.
     pub(super) fn refuse(&mut self, mut stream: TcpStream, words: &[u8], now: u64) {
         // Few words, and a socket that is empty: they fit, or the newcomer has gone.
         let _ = stream.write(words);
-        self.lingering.add(stream, now);
+        self.linger(stream, now);
     }
 
     /// Give everything back: the reactor has ended.
     pub(super) fn end(&mut self) {
+        self.control.counters.lingering.fetch_sub(self.lingering.len() as u64, SeqCst);
         self.lingering.clear();
         self.registry = None;
     }

@@ -23,6 +23,8 @@ const KEPT_ARENA: usize = 4 << 20;
 const KEPT_SPANS: usize = 64 << 10;
 /// With so many messages it is the handlers' turn: those who asked first would wait while more are read.
 const BATCH: usize = 4096;
+/// And with so many bytes, which have to be somewhere until they are handled.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// What came in on a connection.
 pub enum Input {
@@ -66,6 +68,8 @@ pub struct Batch {
     pub arena: Vec<u8>,
     /// Where in the arena their messages are.
     pub spans: Vec<Span>,
+    /// The bytes in the arena, and those of messages that had begun earlier.
+    weight: usize,
 }
 
 impl Batch {
@@ -132,6 +136,7 @@ impl Messages {
         }
         link.machine.active(now);
         let batch = &mut self.batch;
+        batch.weight += data.len() + first.as_ref().map_or(0, |(held, _)| held.len());
         let begin = batch.spans.len();
         if batch.keep(data, &self.frames.spans).is_err() {
             decoder.lose();
@@ -165,6 +170,7 @@ impl Service for Messages {
             self.cut(links, key, data, &codec, now);
         } else {
             let start = self.batch.arena.len();
+            self.batch.weight += data.len();
             match append(&mut self.batch.arena, data) {
                 Ok(()) => self.deliver(links, key, Input::Bytes(start, start + data.len()), now),
                 Err(NoMemory) => links.exhausted(key, now),
@@ -196,7 +202,7 @@ impl Service for Messages {
     }
 
     fn full(&self) -> bool {
-        self.batch.spans.len() >= BATCH
+        self.batch.spans.len() >= BATCH || self.batch.weight >= BATCH_BYTES
     }
 }
 
@@ -267,6 +273,7 @@ impl MessageReactor {
         batch.arena.shrink_to(KEPT_ARENA);
         batch.spans.clear();
         batch.spans.shrink_to(KEPT_SPANS);
+        batch.weight = 0;
         let mut core = self.core();
         let next = &mut core.service.batch;
         if next.deliveries.is_empty() {

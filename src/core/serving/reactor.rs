@@ -45,6 +45,8 @@ pub struct Reactor<S: Service> {
     again: Vec<usize>,
     draining: bool,
     ended: bool,
+    // What came in before this time is dealt with at the end of the turn.
+    heard: u64,
     /// When the thread that polls will wake by itself; 0 while nobody polls.
     pub sleeping_until: u64,
 }
@@ -85,6 +87,7 @@ impl<S: Service> Reactor<S> {
                 again: Vec::new(),
                 draining: false,
                 ended: false,
+                heard: 0,
                 sleeping_until: 0,
             };
             loops.push((poll, reactor));
@@ -133,8 +136,8 @@ impl<S: Service> Reactor<S> {
             // The first hangs up before the others may end: nobody is handed to a loop that has ended.
             if self.control.hung_up.load(SeqCst) && self.links.is_empty() {
                 let newcomers = self.control.mailboxes[self.index].take();
-                self.links.lingering.look_after(now);
-                if newcomers.is_empty() && (now >= stop_at || self.links.lingering.is_empty()) {
+                self.links.look_after_lingering(now);
+                if newcomers.is_empty() && (now >= stop_at || self.links.lingering.len() == 0) {
                     self.links.end();
                     self.control.mailboxes[self.index].close();
                     self.ended = true;
@@ -144,7 +147,7 @@ impl<S: Service> Reactor<S> {
             }
         }
         let mut until = self.links.next_timer().min(stop_at.unwrap_or(NEVER)).min(self.service.deadline());
-        until = until.min(self.links.lingering.due(now).unwrap_or(NEVER));
+        until = until.min(self.links.lingering.due());
         if !self.again.is_empty() {
             until = 0;
         }
@@ -161,6 +164,7 @@ impl<S: Service> Reactor<S> {
                 }
             }
         }
+        self.heard = now;
         self.sleeping_until = until.max(1);
         if until == NEVER {
             return Some(None);
@@ -215,14 +219,17 @@ impl<S: Service> Reactor<S> {
             self.welcome(newcomers, now);
         }
         self.accept(now);
-        self.links.lingering.look_after(now);
-        // After what is ready: lag of this loop is not the peer's silence.
-        while let Some(key) = self.links.expire(now) {
+        if self.links.lingering.due() <= now && self.links.look_after_lingering(now) {
+            self.made_room();
+        }
+        // After what is ready, and by the time before it was asked for: lag of this loop, or a pause of the whole
+        // process, is not the peer's silence.
+        while let Some(key) = self.links.expire(self.heard, now) {
             self.flush(key, now);
             self.settle(key, now);
         }
         loop {
-            self.service.turned(&mut self.links, now);
+            self.service.turned(&mut self.links, now, self.heard);
             if !self.links.touches() {
                 break;
             }
@@ -315,15 +322,21 @@ impl<S: Service> Reactor<S> {
         if let Some(link) = self.links.remove(key, shut_first, now) {
             self.service.closed(link);
         }
+        self.made_room();
+    }
+
+    fn made_room(&self) {
         if self.control.full.swap(false, SeqCst) {
             self.control.mailboxes[0].wake();
         }
     }
 
+    /// Whether there may be another connection; those whose last bytes are on their way count.
     fn has_room(&self) -> bool {
         let counters = &self.control.counters;
         let closed = counters.closed.load(SeqCst);
-        counters.accepted.load(SeqCst) - closed < self.plan.max_connections
+        let there = counters.accepted.load(SeqCst) - closed + counters.lingering.load(SeqCst);
+        there < self.plan.max_connections
     }
 
     fn accept(&mut self, now: u64) {

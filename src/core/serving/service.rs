@@ -43,7 +43,9 @@ pub trait Service {
         None
     }
     /// All that was ready has been dealt with; called again until no connection was touched.
-    fn turned(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
+    ///
+    /// What came in before `heard` was among it, so timers go by that.
+    fn turned(&mut self, _links: &mut Links<Self::State>, _now: u64, _heard: u64) {}
     /// A stop has begun: the connections will be told to finish.
     fn stopping(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
     /// When `turned` is to be called at the latest.

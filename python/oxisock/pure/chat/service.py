@@ -119,12 +119,12 @@ class Chat(Service):
         self._decoders.pop(link.token, None)
         self._gone.append(link.token)
 
-    def turned(self, reactor: Reactor, now: int) -> None:
+    def turned(self, reactor: Reactor, now: int, heard: int) -> None:
         """Judge timers, and send to everybody what there is for them, once."""
         hub = self.hub
-        while hub.deadline() <= now:
+        while hub.deadline() <= heard:
             before = hub.timeouts
-            hub.tick(now)
+            hub.tick(heard)
             reactor.timeouts += hub.timeouts - before
             self.see_to(reactor, now)
         while self._leaving and self._leaving[0][0] <= now:
@@ -157,6 +157,10 @@ class Chat(Service):
     def deadline(self) -> int:
         """Give the time at which ``turned`` is to be called at the latest."""
         return min(self.hub.deadline(), self._leaving[0][0] if self._leaving else NEVER)
+
+    def over(self) -> None:
+        """There will be no more events."""
+        self.events.end()
 
     # --- what the hub wants --------------------------------------------------------------------------------------
 
@@ -218,20 +222,7 @@ class ChatRun(ReactorRun):
         self._chat = Chat(plan)
         self._reactor = Reactor(socket.socket(fileno=listener), server, self._chat)
         super().__init__([self._reactor])
-        self._thread = threading.Thread(target=self._run, name="oxisock-chat", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while self._reactor.turn():
-                pass
-        finally:
-            self._chat.events.end()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether it has ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._start("oxisock-chat")
 
     def now(self) -> int:
         """Give the time on the clock of ``members``, in nanoseconds."""

@@ -1,8 +1,7 @@
 """The pure TCP servers.
 
 - ``connection``: the machine of one connection: limits, timeouts, drain.
-- ``reactor``: the loop that drives all connections of a server; ``door``: accepts newcomers; ``lingering``: connections
-  whose last bytes are on their way; ``reactor_run``: what other threads may ask of a loop.
+- ``reactor``: the loop that drives all connections of a server; ``reactor_run``: what other threads may ask of a loop.
 - ``echo``, ``messages``: the services on it.
 """
 

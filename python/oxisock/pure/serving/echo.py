@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
-import time
 from typing import TYPE_CHECKING
 
 from .reactor import Link, Reactor, Service
@@ -38,29 +36,21 @@ class EchoRun(ReactorRun):
     """An echo server under way: a loop and a thread for each worker; the first accepts for all."""
 
     def __init__(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> None:
-        first = socket.socket(fileno=listener)
-        reactors = [Reactor(first if n == 0 else None, plan, Echo(), faults) for n in range(workers)]
+        first: socket.socket | None = socket.socket(fileno=listener)
+        reactors: list[Reactor] = []
+        try:
+            for _ in range(workers):
+                # It closes the listener where it cannot be made.
+                reactors.append(Reactor(first, plan, Echo(), faults))
+                first = None
+        except BaseException:
+            for reactor in reactors:
+                reactor.break_off()
+            raise
         for reactor in reactors:
             reactor.group = reactors
         super().__init__(reactors)
-        self._threads = [
-            threading.Thread(target=_run, args=(reactor,), name=f"oxisock-echo-{n}", daemon=True)
-            for n, reactor in enumerate(reactors)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether it has ended."""
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
-
-
-def _run(reactor: Reactor) -> None:
-    while reactor.turn():
-        pass
+        self._start("oxisock-echo-{}")
 
 
 def start_echo(listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoRun:

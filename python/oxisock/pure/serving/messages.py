@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from ...engines.serving import Item, Reply, ServerPlan
 
 
+_BATCH = 1 << 20  # bytes of one turn: then it is the handlers' turn, and what else is ready is read in the next
+
+
 class Messages(Service):
     """The service: collects what came in, one Item of each connection at a time. Framing is left to who turns."""
 
     def __init__(self) -> None:
         self.ready: list[Item] = []
+        self.weight = 0  # the bytes in it
         self.gone: list[int] = []
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
@@ -27,6 +31,9 @@ class Messages(Service):
         room = reactor.room_for_answers(link)
         link.machine.deliver(now)
         self.ready.append((link.token, link.peer, data, room, None))
+        self.weight += len(data)
+        if self.weight >= _BATCH:
+            reactor.read_no_more()
 
     def ended(self, reactor: Reactor, link: Link, now: int) -> None:
         """Say so: a tail may be a message."""
@@ -65,6 +72,7 @@ class MessageReactor(ReactorRun):
                 return None
         with reactor.lock:
             ready, service.ready = service.ready, []
+            service.weight = 0
         return ready
 
     def submit(self, replies: list[Reply]) -> None:

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import heapq
 import selectors
-import socket
-import struct
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ...engines.serving import NEVER, FaultPlan, ServerPlan
-from ...sockets.listening import prepare, still_sending
+from ...sockets.accepting import WatchedDoor
+from ...sockets.closing import Lingering, reset_on_close, shut_down, still_sending
+from ...sockets.listening import prepare
+from ...sockets.waking import Bell
 from ...types import ServerStats
 from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
-from .door import Door
-from .lingering import Lingering
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from ...types import Peer
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _CHUNK = 1 << 18  # of one read
 _ACCEPTS = 256  # in one turn, so that a storm of connects does not starve those who are connected
+_READ_FIRST = 1_000_000  # nanoseconds, before a connection with input that waits to be read is judged again
+_KEPT_TIMERS = 64  # that nobody waits for any more, beside as many as there are connections
 
 
 class Link:
     """One accepted connection: its socket, its machine, and the bytes that wait to be written."""
 
-    __slots__ = ("armed", "events", "held", "machine", "out", "peer", "sock", "token")
+    __slots__ = ("armed", "behind", "events", "held", "machine", "out", "peer", "sock", "token")
 
     def __init__(self, token: int, sock: socket.socket, peer: Peer, machine: Connection) -> None:
         self.token = token
@@ -46,6 +48,7 @@ class Link:
         self.out = bytearray()
         self.events = 0  # what the selector watches for
         self.armed = NEVER  # the earliest timer set
+        self.behind = False  # whether input waits for the next turn
         self.held = False  # whether a service waits for room
 
 
@@ -77,8 +80,8 @@ class Service(Protocol):
         """Give what to say to newcomers who cannot be taken in, if so."""
         return None
 
-    def turned(self, reactor: Reactor, now: int) -> None:
-        """All that was ready has been dealt with."""
+    def turned(self, reactor: Reactor, now: int, heard: int) -> None:
+        """All that was ready has been dealt with; what came in before ``heard`` was among it, so timers go by that."""
         return
 
     def stopping(self, reactor: Reactor, now: int) -> None:
@@ -88,6 +91,10 @@ class Service(Protocol):
     def deadline(self) -> int:
         """Give the time at which ``turned`` is to be called at the latest."""
         return NEVER
+
+    def over(self) -> None:
+        """The loop has ended, in whichever way."""
+        return
 
 
 class Reactor:
@@ -108,21 +115,25 @@ class Reactor:
         self._plan = plan
         self._service = service
         self._faults = faults
-        self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._selector.register(self._wake_in, _READ)
-        # The door stays, for its counter, when nobody can come in by it any more.
-        self._door = None if listener is None else Door(listener, self._selector)
         self._hung_up = listener is None
         self._adopted: deque[tuple[int, socket.socket, Peer]] = deque()
         self._lingering = Lingering()
         self._timers: list[tuple[int, int]] = []
         self._sleeping_until = NEVER
         self._read_until = NEVER
+        self._heard = 0  # what came in before is dealt with at the end of the turn
         self._stop_at: int | None = None
         self._draining = False
+        with ExitStack() as undo:
+            if listener is not None:
+                undo.callback(listener.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._bell = Bell()
+            undo.callback(self._bell.close)
+            self._selector.register(self._bell.heard, _READ)
+            # The door stays, for its counter, when nobody can come in by it any more.
+            self._door = None if listener is None else WatchedDoor(listener, self._selector)
+            undo.pop_all()
         self._shut_first = False
 
     # --- from any thread -----------------------------------------------------------------------------------------
@@ -135,8 +146,7 @@ class Reactor:
 
     def wake(self) -> None:
         """End the wait of the thread that turns."""
-        with suppress(OSError):  # full, so it is awake; or closed, so it has ended
-            self._wake_out.send(b"\0")
+        self._bell.ring()
 
     def adopt(self, token: int, sock: socket.socket, peer: Peer) -> None:
         """Take over a connection that another reactor of the group accepted."""
@@ -187,8 +197,39 @@ class Reactor:
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
+    def run(self) -> None:
+        """Turn to the end."""
+        while self.turn():
+            pass
+
     def turn(self) -> bool:
-        """Wait for something to happen and deal with it; False when the reactor has ended."""
+        """Wait for something to happen and deal with it; False when the reactor has ended.
+
+        What it raises has ended it, and the others of its group with it.
+        """
+        try:
+            return self._turn()
+        except BaseException:
+            self.break_off()
+            raise
+
+    def break_off(self) -> None:
+        """End this loop, not by a stop but because it cannot go on; nothing is left of it."""
+        with self.lock:
+            for link in self.links.values():
+                link.sock.close()
+            self.closed += len(self.links) + len(self._adopted)
+            self.links.clear()
+            while self._adopted:
+                self._adopted.popleft()[1].close()
+            self._draining = True
+            if not self._hung_up:
+                self._hang_up()
+            self._end()
+        for reactor in self.group:
+            reactor.begin_stop(0)
+
+    def _turn(self) -> bool:
         timeout = self._prepare()
         if timeout is None:
             return False
@@ -201,16 +242,20 @@ class Reactor:
                 link = key.data
                 if link is not None:
                     self._serve(link, events, now)
-                elif key.fileobj is self._wake_in:
-                    self._drain_wakes()
+                elif key.fileobj is self._bell.heard:
+                    self._bell.hush()
                 else:
                     self._accept(now)
             while self._adopted:
                 self._open(*self._adopted.popleft(), now)
-            self._lingering.look_after(now)
-            # After what is ready: lag of this loop is not the peer's silence.
-            self._expire(now)
-            self._service.turned(self, now)
+            if lingered := len(self._lingering):
+                self._lingering.look_after(now)
+                if len(self._lingering) < lingered:
+                    self._made_room()
+            # After what is ready, and by the time before it was asked for: lag of this loop, or a pause of the whole
+            # process, is not the peer's silence.
+            self._expire(self._heard, now)
+            self._service.turned(self, now, self._heard)
         return True
 
     def send(self, link: Link, data: bytes, now: int) -> None:
@@ -240,6 +285,10 @@ class Reactor:
         if link.held and not machine.paused and machine.closed == OPEN:
             self._service.relieved(self, link, now)
 
+    def read_no_more(self) -> None:
+        """Leave what else is ready to the next turn."""
+        self._read_until = 0
+
     def room_for_answers(self, link: Link) -> int:
         """Give how many bytes of answers ``link`` may still queue."""
         return self._plan.max_buffered - link.machine.queued
@@ -252,17 +301,25 @@ class Reactor:
             return
         events = (_READ if machine.room() else 0) | (_WRITE if machine.allowance() else 0)
         if events != link.events:
-            if not link.events:
-                self._selector.register(link.sock, events, link)
-            elif events:
-                self._selector.modify(link.sock, events, link)
-            else:
-                self._selector.unregister(link.sock)
-            link.events = events
+            try:
+                if not link.events:
+                    self._selector.register(link.sock, events, link)
+                elif events:
+                    self._selector.modify(link.sock, events, link)
+                else:
+                    self._selector.unregister(link.sock)
+                link.events = events
+            except OSError:  # the system watches too much already; this costs the connection, and nobody else
+                link.events = 0
+                machine.abort(LOST, now)
+                self._close(link, now)
+                return
         deadline = machine.deadline()
         if deadline < link.armed:
             link.armed = deadline
             heapq.heappush(self._timers, (deadline, link.token))
+            if len(self._timers) > 2 * len(self.links) + _KEPT_TIMERS:
+                self._forget_timers()
             if deadline < self._sleeping_until:
                 self.wake()
 
@@ -289,18 +346,20 @@ class Reactor:
                     self._end()
                     return None
             wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
-            wait_until = min(wait_until, self._service.deadline(), self._lingering.due(now))
+            wait_until = min(wait_until, self._service.deadline(), self._lingering.due())
             if self._door is not None and not self._hung_up:
                 self._door.listen(self._room() > 0, now)
                 if self._door.again > now:
                     wait_until = min(wait_until, self._door.again)
             self._sleeping_until = wait_until
+            self._heard = now
             # At most an hour: the system does not take every number of seconds.
             return min(3600.0, max(0, wait_until - now) / 1e9)
 
     def _room(self) -> int:
-        """Give how many more connections there may be."""
-        return self._plan.max_connections - (self.accepted - sum(r.closed for r in self.group))
+        """Give how many more connections there may be; those whose last bytes are on their way count."""
+        there = self.accepted - sum(r.closed for r in self.group) + sum(len(r._lingering) for r in self.group)
+        return self._plan.max_connections - there
 
     def _accept(self, now: int) -> None:
         if self._door is None:
@@ -319,7 +378,6 @@ class Reactor:
 
     def _open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
         plan, faults = self._plan, self._faults
-        sock.setblocking(False)
         prepare(sock, plan.nodelay, plan.keepalive)
         limits = (plan.idle_timeout, plan.write_timeout, plan.max_buffered)
         if faults is None:
@@ -337,7 +395,6 @@ class Reactor:
     def _refuse(self, sock: socket.socket, words: bytes, now: int) -> None:
         """Say something to a newcomer who is not taken in."""
         self.rejected += 1
-        sock.setblocking(False)
         with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
             sock.send(words)
         self._lingering.add(sock, now)
@@ -346,7 +403,11 @@ class Reactor:
         machine = link.machine
         if events & _WRITE:
             self.flush(link, now)
-        if events & _READ and (room := machine.room()) and time.monotonic_ns() < self._read_until:
+        if events & _READ and (room := machine.room()):
+            link.behind = time.monotonic_ns() >= self._read_until
+        else:
+            room = 0
+        if room and not link.behind:
             try:
                 data = link.sock.recv(min(room, self._service.chunk))
             except (BlockingIOError, InterruptedError):
@@ -361,15 +422,22 @@ class Reactor:
                     self._service.ended(self, link, now)
         self.settle(link, now)
 
-    def _expire(self, now: int) -> None:
+    def _expire(self, heard: int, now: int) -> None:
+        """Judge the timers that were due before ``heard``."""
         timers = self._timers
-        while timers and timers[0][0] <= now:
+        while timers and timers[0][0] <= heard:
             due, token = heapq.heappop(timers)
             link = self.links.get(token)
             if link is None or link.armed != due:
                 continue  # gone, or an earlier timer has taken its place
+            if link.behind and link.machine.room():
+                # It has said something that was not read yet.
+                link.armed = now + _READ_FIRST
+                heapq.heappush(timers, (link.armed, token))
+                continue
             link.armed = NEVER
-            link.machine.tick(now)
+            if link.machine.deadline() <= heard:
+                link.machine.tick(now)
             self.flush(link, now)
             self.settle(link, now)
 
@@ -385,26 +453,26 @@ class Reactor:
         if link.events:
             self._selector.unregister(link.sock)
         if reason in (STALLED, CUT, RESET):
-            # What was owed did not arrive: a reset says so, where an orderly end would look like the whole answer.
-            # It also frees what the kernel still holds for a peer that does not read.
-            with suppress(OSError):  # not every system lets a broken connection be told
-                link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(link.sock)
         elif self._shut_first:
-            with suppress(OSError):  # the peer was faster
-                link.sock.shutdown(socket.SHUT_RDWR)
+            shut_down(link.sock)
         if reason == DONE and not link.machine.eof and still_sending(link.sock, 0):
             self._lingering.add(link.sock, now)
         else:
             link.sock.close()
         self._service.closed(self, link, now)
+        self._made_room()
+
+    def _made_room(self) -> None:
         first = self.group[0]
         if not (first._door and first._door.listening) and first._sleeping_until:
             first.wake()  # there is room to accept again, or an end to come to
 
-    def _drain_wakes(self) -> None:
-        with suppress(BlockingIOError):
-            while self._wake_in.recv(4096):
-                pass
+    def _forget_timers(self) -> None:
+        """Drop the timers of connections that are gone, and those that an earlier one has replaced."""
+        links = self.links
+        self._timers[:] = [(due, token) for due, token in self._timers if token in links and links[token].armed == due]
+        heapq.heapify(self._timers)
 
     def _hang_up(self) -> None:
         if self._door is None:
@@ -417,6 +485,6 @@ class Reactor:
     def _end(self) -> None:
         self._lingering.close()
         self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
+        self._bell.close()
+        self._service.over()
         self.ended.set()

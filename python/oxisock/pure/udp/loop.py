@@ -8,12 +8,13 @@ import selectors
 import socket
 import struct
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...engines.udp import UdpPlan, UdpTally
 from ...sockets.addresses import peer_of
+from ...sockets.latch import Latch
+from ...sockets.waking import Bell
 from ...types import Datagram, Peer
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ class UdpLoop:
     def __init__(self, sock: socket.socket, plan: UdpPlan) -> None:
         self._sock = sock
         self._plan = plan
-        self._selector = selectors.DefaultSelector()
-        self._heard, self._bell = socket.socketpair()
-        self._lock = threading.Lock()  # keeps the bell open while it is rung
         self._arrivals: list[_Arrival] = []
         self._refused: list[tuple[Peer, int]] = []
         self._ending = False
@@ -70,16 +68,18 @@ class UdpLoop:
         self._left: int | None = None  # once ending: the bytes that may have been queued by then and are still to read
         self._errors_in_a_row = 0
         self._messages = self._bytes_in = self._bytes_out = self._too_long = self._timeouts = 0
-        self._icmp_errors = self._ignored = self._drained = self._aborted = 0
-        try:
+        self._icmp_errors = self._ignored = self._drained = 0
+        self._unsent = 0  # replies of this turn that have not left
+        with contextlib.ExitStack() as undo:
+            undo.callback(sock.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._bell = Bell()
+            undo.callback(self._bell.close)
             sock.setblocking(False)
-            self._bell.setblocking(False)
             self._prepare()
             self._selector.register(sock, selectors.EVENT_READ)
-            self._selector.register(self._heard, selectors.EVENT_READ)
-        except BaseException:
-            self.close()
-            raise
+            self._selector.register(self._bell.heard, selectors.EVENT_READ)
+            undo.pop_all()
 
     # --- the turn --------------------------------------------------------------------------------------------------
 
@@ -118,9 +118,8 @@ class UdpLoop:
 
     def close(self) -> None:
         """Close the socket; ``turn`` must not be running."""
-        with self._lock:
-            for each in (self._selector, self._heard, self._bell, self._sock):
-                each.close()
+        for each in (self._selector, self._bell, self._sock):
+            each.close()
 
     # --- from any thread -------------------------------------------------------------------------------------------
 
@@ -130,8 +129,7 @@ class UdpLoop:
             deadline = time.monotonic() + drain
             self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
         self._ending = True
-        with self._lock, contextlib.suppress(OSError):  # closed already, or full of rings
-            self._bell.send(b"!")
+        self._bell.ring()
 
     def abandon(self) -> None:
         """Close the socket in a forked child, and nothing else."""
@@ -148,7 +146,8 @@ class UdpLoop:
             self._icmp_errors,
             self._ignored,
             self._drained,
-            self._aborted,
+            # Whoever is behind with giving up may be asked before it has.
+            self._unsent if self._expired() else 0,
         )
 
     # --- receiving -------------------------------------------------------------------------------------------------
@@ -197,6 +196,7 @@ class UdpLoop:
         waiting_since: float | None = None
         sent = tries = 0
         while sent < len(out):
+            self._unsent = len(out) - sent
             arrival, reply = out[sent]
             # Counted before it leaves, or the peer could have its answer before the counters show it.
             self._bytes_out += len(reply)
@@ -215,7 +215,10 @@ class UdpLoop:
             if isinstance(failure, BlockingIOError) or failure.errno in _NO_ROOM:
                 if waiting_since is None:
                     waiting_since = time.monotonic()
-                if not self._wait_for_room(len(out) - sent, waiting_since, isinstance(failure, BlockingIOError)):
+                if not self._wait_for_room(waiting_since, isinstance(failure, BlockingIOError)):
+                    if not self._expired():
+                        self._timeouts += len(out) - sent
+                        self._unsent = 0
                     return
                 continue
             tries += 1
@@ -228,15 +231,12 @@ class UdpLoop:
             else:
                 self._icmp_errors += 1
             sent, tries = sent + 1, 0
+        self._unsent = 0
 
-    def _wait_for_room(self, unsent: int, since: float, told: bool) -> bool:
+    def _wait_for_room(self, since: float, told: bool) -> bool:
         """Wait for room to send; say whether to try again. ``told`` is whether the system will say so."""
         now = time.monotonic()
-        if self._expired():
-            self._aborted += unsent
-            return False
-        if now - since >= _PATIENCE:
-            self._timeouts += unsent
+        if self._expired() or now - since >= _PATIENCE:
             return False
         limit = since + _PATIENCE - now
         if self._deadline is not None:
@@ -245,7 +245,7 @@ class UdpLoop:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._sock, selectors.EVENT_WRITE)
                 if not self._ending:  # the bell rings until the end, and is heard once
-                    selector.register(self._heard, selectors.EVENT_READ)
+                    selector.register(self._bell.heard, selectors.EVENT_READ)
                 selector.select(limit)
         else:
             time.sleep(min(limit, _PAUSE))
@@ -308,23 +308,28 @@ class UdpEcho:
     def __init__(self, loop: UdpLoop, prefix: bytes) -> None:
         self._loop = loop
         self._prefix = prefix
-        self._thread = threading.Thread(target=self._run, name="oxisock-udp-echo", daemon=True)
-        self._thread.start()
+        self._latch = Latch()
+        try:
+            self._latch.spawn("oxisock-udp-echo", self._run)
+        except BaseException:
+            loop.close()
+            raise
 
     def _run(self) -> None:
         replies: list[bytes | None] = []
-        while (batch := self._loop.turn(replies)) is not None:
-            replies = [self._prefix + datagram.data for datagram in batch]
-        self._loop.close()
+        try:
+            while (batch := self._loop.turn(replies)) is not None:
+                replies = [self._prefix + datagram.data for datagram in batch]
+        finally:
+            self._loop.close()
 
     def end(self, drain: float | None) -> None:
         """End within ``drain`` seconds (None: no limit)."""
         self._loop.end(drain)
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds for the end; say whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        """Wait at most ``timeout`` seconds for the end; say whether it came. A failure is told once."""
+        return self._latch.wait(timeout)
 
     def abandon(self) -> None:
         """Close the socket in a forked child, and nothing else."""

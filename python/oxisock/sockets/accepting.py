@@ -1,0 +1,124 @@
+"""Who is let in by a listener: accept, turn away where descriptors are short, and back off where nothing else helps."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .addresses import peer_of
+from .closing import shut_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..types import Peer
+
+_BACK_OFF = 50_000_000  # nanoseconds, before accepting again for want of something
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+class Door:
+    """A listener that does not block, and a descriptor in reserve; times in nanoseconds of one clock."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.again = 0  # nobody is accepted before this time
+        self.shed = 0  # newcomers turned away
+        self._spare = _Spare()
+
+    def newcomers(self, most: int, now: int) -> Iterator[tuple[socket.socket, Peer]]:
+        """Accept those who wait, at most so many; where there is no descriptor for them, they are turned away."""
+        for _ in range(most):
+            try:
+                sock, address = self.listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:  # gone before we came
+                continue
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS and self._spare.turn_away(self.listener):
+                    self.shed += 1
+                    continue
+                self.back_off(now)
+                return
+            sock.setblocking(False)
+            yield sock, peer_of(address)
+
+    def back_off(self, now: int) -> None:
+        """Accept nobody for a while: something is missing that may come back."""
+        self.again = now + _BACK_OFF
+
+    def close(self, shut_first: bool = False) -> None:
+        """Stop listening; ``shut_first`` where a forked child holds a duplicate."""
+        if shut_first:
+            shut_down(self.listener)
+        self.listener.close()
+        self._spare.close()
+
+    def abandon(self) -> None:
+        """Close the listener that this forked child inherited; the parent goes on with its own descriptor."""
+        self.listener.close()
+
+
+class WatchedDoor(Door):
+    """A door that a selector watches only while newcomers can be let in: otherwise they wait in the backlog."""
+
+    def __init__(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+        super().__init__(listener)
+        self.listening = False
+        self._selector = selector
+
+    def listen(self, room: bool, now: int) -> None:
+        """Watch the listener if there is ``room`` for a connection, and not before it is time again."""
+        wanted = room and now >= self.again
+        if wanted and not self.listening:
+            try:
+                self._selector.register(self.listener, selectors.EVENT_READ)
+            except OSError:  # the system watches too much already
+                self.back_off(now)
+                return
+        elif self.listening and not wanted:
+            self._selector.unregister(self.listener)
+        self.listening = wanted
+
+    def close(self, shut_first: bool = False) -> None:
+        """Stop listening; ``shut_first`` where a forked child holds a duplicate."""
+        if self.listening:
+            self._selector.unregister(self.listener)
+            self.listening = False
+        super().close(shut_first)
+
+
+class _Spare:
+    """A descriptor kept in reserve, so that newcomers can be turned away when there is none left."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.open(os.devnull, os.O_RDONLY)
+
+    def turn_away(self, listener: socket.socket) -> bool:
+        """Accept one newcomer in the spare's place and close it; False if not even that is possible."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                return False
+        self.close()
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            turned_away = False
+        else:
+            turned_away = True
+        with suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY)
+        return turned_away
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

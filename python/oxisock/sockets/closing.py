@@ -1,0 +1,110 @@
+"""How a connection is closed, so that its end tells the truth: after all has arrived, or by a reset.
+
+Closing with unread input makes the system throw away what has not arrived at the peer yet. So where the peer may still
+be sending, whoever ends a conversation ends his output first, and the socket *lingers* until that has arrived.
+"""
+
+from __future__ import annotations
+
+import heapq
+import socket
+import struct
+import sys
+from contextlib import suppress
+
+from ..engines.serving import NEVER
+
+LINGER = 2_000_000_000
+"""Nanoseconds at most, for the last bytes of a connection to arrive."""
+
+_CHUNK = 1 << 16  # discarded at one look: the peer may send for as long as it likes, but not on our time
+_FIRST_LOOK = 5_000_000  # nanoseconds; each further look is twice as far away
+_LOOKS = 32  # in one turn of a loop, however many linger
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Make closing ``sock`` a reset: what was owed did not arrive, and an orderly end would look like all of it.
+
+    It also frees what the system still holds for a peer that does not read.
+    """
+    with suppress(OSError):  # not every system lets a broken connection be told
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def end_output(sock: socket.socket) -> None:
+    """Say that nothing more will be sent."""
+    with suppress(OSError):  # the peer was faster
+        sock.shutdown(socket.SHUT_WR)
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End a connection, or a listener, of which a forked child holds a duplicate: closing alone ends nothing."""
+    with suppress(OSError):  # the peer was faster
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; 0 where nobody knows."""
+    try:
+        import fcntl
+        import termios
+
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
+
+
+def still_sending(sock: socket.socket, unsent: int) -> bool:
+    """Discard some of what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer.
+
+    ``unsent`` is 0 before the output was ended and 1 after that. ``sock`` does not block.
+    """
+    try:
+        if not sock.recv(_CHUNK):
+            return False
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    return unacknowledged(sock) > unsent
+
+
+class Lingering:
+    """The sockets of a loop that linger: each is looked at more and more seldom, and a few of them in each turn."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, int, int, socket.socket]] = []  # due, number, next wait, until, socket
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, sock: socket.socket, now: int) -> None:
+        """End our side of a conversation, and keep its socket until that has arrived."""
+        end_output(sock)
+        self._push(_FIRST_LOOK, now + LINGER, sock, now)
+
+    def due(self) -> int:
+        """Give the time at which to look after them."""
+        return self._waiting[0][0] if self._waiting else NEVER
+
+    def look_after(self, now: int) -> None:
+        """Close those that lingered long enough, or whose last bytes have arrived; some of them, if there are many."""
+        for _ in range(_LOOKS):
+            if self.due() > now:
+                return
+            _, _, wait, until, sock = heapq.heappop(self._waiting)
+            if now < until and still_sending(sock, 1):
+                self._push(wait, until, sock, now)
+            else:
+                sock.close()
+
+    def close(self) -> None:
+        """Close them all."""
+        for *_, sock in self._waiting:
+            sock.close()
+        self._waiting.clear()
+
+    def _push(self, wait: int, until: int, sock: socket.socket, now: int) -> None:
+        self._numbers += 1
+        heapq.heappush(self._waiting, (min(now + wait, until), self._numbers, 2 * wait, until, sock))

@@ -1,0 +1,55 @@
+"""What a fork is to servers under way: their threads exist in the parent alone, and their sockets in both."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Forkable(Protocol):
+    """What has to know of a fork."""
+
+    def forked(self) -> None:
+        """The process has forked (this is the parent): from now on, shut sockets down before closing them."""
+
+    def abandon(self) -> None:
+        """Close the listening descriptors, and nothing else: this is a forked child, whose threads do not exist."""
+
+
+live: weakref.WeakSet[Forkable] = weakref.WeakSet()
+"""Those under way in this process."""
+
+# What a forked child inherited: kept, because ending it properly would need threads that the child does not have.
+_inherited: list[Forkable] = []
+
+
+def end_child(tell: Callable[[int], object]) -> NoReturn:
+    """End this process, a forked child in which a handler of a server has returned; ``tell`` its number before.
+
+    The thread that called the handler is the child's copy of one of the server's: it would go on to serve the parent's
+    connections.
+    """
+    try:
+        tell(os.getpid())
+    finally:
+        os._exit(0)
+
+
+def _after_fork_in_parent() -> None:
+    for each in list(live):
+        each.forked()
+
+
+def _after_fork_in_child() -> None:
+    _inherited.extend(live)
+    live.clear()
+    for each in _inherited:
+        each.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
