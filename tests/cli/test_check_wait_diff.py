@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -111,6 +112,70 @@ def test_ctrl_c_ends_checking_at_once(impl: ModuleType) -> None:
             finally:
                 process.kill()
     assert process.returncode == 130
+
+
+def test_check_asks_once_and_tells_a_slow_name_from_a_fault(impl: ModuleType) -> None:
+    code = f"""
+import sys, socket, time
+asked = []
+def stuck(*_, **__):
+    asked.append(1)
+    time.sleep(100)
+socket.getaddrinfo = stuck
+from oxisock.cli import main
+code = main(["check", "db.example:5432", "--timeout", "500ms", "--impl", {impl.impl!r}])
+print(code, len(asked), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.stdout == "db.example:5432 unresolved\n1 1\n"
+    assert "db.example:5432: the name was not resolved within 0.5 s" in done.stderr
+
+
+def test_check_looks_at_all_side_by_side(impl: ModuleType) -> None:
+    with silent() as mute:
+        start = time.monotonic()
+        done = oxisock("check", *[f"{HOST}:{mute}"] * 100, "--timeout", "3s", "--impl", impl.impl)
+        # 32 at a time, and each asked twice, would take 24 s.
+        assert time.monotonic() - start < 20
+    assert (done.returncode, done.stdout) == (1, f"{HOST}:{mute} filtered\n" * 100)
+
+
+def test_wait_looks_at_all_side_by_side(impl: ModuleType) -> None:
+    with socket.create_server((HOST, 0)) as early, socket.socket() as late:
+        late.bind((HOST, 0))
+        early.settimeout(30)
+        words = [f"{HOST}:{server.getsockname()[1]}" for server in (late, early)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "oxisock", "wait", *words, "--timeout", "1m", "--impl", impl.impl],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        ) as process:
+            try:
+                early.accept()[0].close()
+                early.close()
+                # What opened is told, though the one before it has not.
+                assert process.stdout.readline() == f"{words[1]} open\n"
+                late.listen()
+                assert process.communicate(timeout=30)[0] == f"{words[0]} open\n"
+            finally:
+                process.kill()
+    assert process.returncode == 0
+
+
+def test_endpoints_stand_in_files_and_on_standard_input(impl: ModuleType, tmp_path: Path) -> None:
+    with listening(3) as ports:
+        one, two, three = (f"{HOST}:{port}" for port in ports)
+        (tmp_path / "some list").write_bytes(f"\ufeff{one} # the first\r\n\r\n# none\r\n{two}\r\n".encode())
+        for command in "check", "wait":
+            done = oxisock(command, f"@{tmp_path}/some list", "@-", "--impl", impl.impl, input=f"{three}\n")
+            assert (done.returncode, done.stdout) == (0, f"{one} open\n{two} open\n{three} open\n")
+    (tmp_path / "bad").write_text(f"{one}\nno-port\n")
+    done = oxisock("check", f"@{tmp_path}/bad")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"oxisock: {tmp_path}/bad:2: 'no-port' is not HOST:PORT")
+    assert oxisock("check", "@-", input="# nothing\n").stderr == "oxisock: no HOST:PORT in @-\n"
+    assert oxisock("check", f"@{tmp_path}/none").stderr == f"oxisock: {tmp_path}/none: No such file or directory\n"
 
 
 @pytest.fixture

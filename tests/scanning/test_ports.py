@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import tracemalloc
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -196,3 +199,24 @@ def test_any_text_is_ports_or_a_value_error(text: str) -> None:
     else:
         assert ports and text.isascii()
         assert all(1 <= port <= 65535 for port in ports)
+
+
+def test_ports_stand_in_files(tmp_path: Path) -> None:
+    path = tmp_path / "some, ports"
+    path.write_bytes("\ufeff22,80 # web\r\n\r\nhttps\r\n!80\r\n1000-1002\r\n".encode())
+    assert parse_ports(f"@{path}") == (22, 443, 1000, 1001, 1002)
+    (tmp_path / "few").write_text("1\n")
+    assert parse_ports(f"5,@{tmp_path}/few,!22") == (1, 5)
+    for content, message in ("22\n70000\n", "few:2: '70000' at position 1"), ("@x\n", "a file cannot name another"):
+        (tmp_path / "few").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            parse_ports(f"@{tmp_path}/few")
+    with pytest.raises(OSError, match="none"):
+        parse_ports(f"@{tmp_path}/none")
+    with pytest.raises(ValueError, match="expected @FILE"):
+        parse_ports("@")
+
+
+def test_ports_stand_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"22\n80\n")))
+    assert parse_ports("443,@-") == (22, 80, 443)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import itertools
 import pickle
@@ -501,3 +502,16 @@ def test_the_first_spelling_is_the_first_mention(parts: list[str]) -> None:
             expected.setdefault(address, part if literal or part in found else address)
     resolved = parse_targets(parts).resolved(found)
     assert {resolved.address(n): resolved.host(n) for n in range(resolved.count)} == expected
+
+
+def test_targets_stand_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeff10.0.0.1 # one\r\n\r\nbox.example\r\n".encode()))
+    )
+    assert list(parse_targets(["@-", "10.0.0.9"])) == ["10.0.0.1", "10.0.0.9", "box.example"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"10.0.0.1\n10.0.0.256\n")))
+    with pytest.raises(ValueError, match=r"^standard input:2: '10.0.0.256' at position 1"):
+        parse_targets("@-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ValueError, match="there is no standard input"):
+        parse_targets("@-")

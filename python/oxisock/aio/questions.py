@@ -43,27 +43,28 @@ async def answer(steps: Steps[T]) -> T:
 
 
 class _Looks:
-    """When to look at a scan that is under way."""
+    """When to look at scans that are under way."""
 
     def __init__(self) -> None:
-        self._run: ScanRun | None = None
+        self._latest: ScanRun | None = None
         self._began = 0.0
 
-    async def look(self, run: ScanRun) -> list[OutcomeTuple]:
-        """Give what is known since the last time, after a pause."""
+    async def look(self, runs: tuple[ScanRun, ...], timeout: float) -> list[list[OutcomeTuple]]:
+        """Give what is known since the last time, after a pause of at most ``timeout`` seconds."""
         now = asyncio.get_running_loop().time()
-        if run is not self._run:
-            self._run, self._began = run, now
+        if runs[-1] is not self._latest:
+            self._latest, self._began = runs[-1], now
         else:
-            await asyncio.sleep(min(max((now - self._began) * _SHARE, _SOONEST), _LATEST))
-        return list(run.wait(0))
+            pause = min(max((now - self._began) * _SHARE, _SOONEST), _LATEST, max(timeout, 0))
+            await asyncio.sleep(pause)
+        return [list(run.wait(0)) for run in runs]
 
 
 async def _wait_for(step: Step, looks: _Looks) -> object:
     if isinstance(step, LookUp):
         return await addresses_of(step.host, step.timeout)
     if isinstance(step, Outcomes):
-        return await looks.look(step.run)
+        return await looks.look(step.runs, step.timeout)
     await asyncio.sleep(step.seconds)
     return None
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..types import Peer
+
+if TYPE_CHECKING:
+    from ..scanning.questions import Questions
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
@@ -50,6 +53,34 @@ def endpoint(text: str) -> Peer:
     return Peer(host, ports[0])
 
 
+def add_endpoints(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the endpoints that a command asks about, which ``endpoints`` gives."""
+    parser.add_argument(
+        "endpoints", nargs="+", metavar="HOST:PORT", help=f"{what}; @FILE has one a line, and @- is standard input"
+    )
+
+
+def endpoints(args: argparse.Namespace) -> list[Peer]:
+    """Give the endpoints that were asked for, those of files in their place."""
+    from ..scanning.files import lines_of
+    from . import UsageError
+
+    found: list[Peer] = []
+    for word in args.endpoints:
+        try:
+            lines = list(lines_of(word[1:])) if word.startswith("@") else [("argument HOST:PORT", word)]
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        for where, line in lines:
+            try:
+                found.append(endpoint(line.strip()))
+            except argparse.ArgumentTypeError as error:
+                raise UsageError(f"{where}: {error}") from None
+    if not found:
+        raise UsageError("no HOST:PORT in " + ", ".join(args.endpoints))
+    return found
+
+
 def add_impl(parser: argparse.ArgumentParser, *more: str) -> None:
     """Add ``--impl``."""
     parser.add_argument(
@@ -64,6 +95,14 @@ def face(impl: str | None) -> Any:
     from importlib import import_module
 
     return import_module(f"oxisock.{impl}" if impl else "oxisock")
+
+
+def questions(impl: str | None) -> Questions:
+    """Give the questions bound to an engine, for ``aio.questions.answer``; None is the selected engine."""
+    from ..engines.binding import engine
+    from ..scanning.questions import Questions
+
+    return Questions(engine(face(impl).impl).scanning)
 
 
 def examples(*lines: str) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import time
+import sys
 from typing import Any
 
-from . import EXIT_NO, EXIT_OK, describe
-from .arguments import add_impl, endpoint, examples, face, positive_duration
+from ..types import Peer
+from . import EXIT_NO, EXIT_OK, describe, raise_descriptor_limit
+from .arguments import add_endpoints, add_impl, endpoints, examples, positive_duration, questions
 from .output import message, paint
 
-_LAST_LOOK = 0.05
+_TOGETHER = 0.25  # seconds: what opens within them is told in the order in which it was given
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         **examples("oxisock wait localhost:5432 --timeout 1m", "oxisock wait localhost:22 [::1]:22 --interval 500ms"),
     )
     parser.set_defaults(run=run)
-    parser.add_argument("endpoints", nargs="+", type=endpoint, metavar="HOST:PORT", help="what to wait for")
+    add_endpoints(parser, "what to wait for")
     parser.add_argument(
         "--timeout", type=positive_duration, default=30.0, metavar="TIME", help="longest wait for all (default: 30s)"
     )
@@ -34,22 +35,37 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait for one endpoint after the other, under one deadline: all are open when the last has been seen open."""
-    import sys
+    """Wait for all endpoints side by side, and tell of each when it has been seen open."""
+    import asyncio
 
-    oxisock = face(args.impl)
-    deadline = time.monotonic() + args.timeout
+    peers = endpoints(args)
+    raise_descriptor_limit()
+    return asyncio.run(_wait(peers, args))
+
+
+async def _wait(peers: list[Peer], args: argparse.Namespace) -> int:
+    import asyncio
+
+    from ..aio.questions import answer
+
+    asked = questions(args.impl)
+    waits = [asyncio.create_task(answer(asked.wait_for_port(*peer, args.timeout, args.interval))) for peer in peers]
     code = EXIT_OK
-    for peer in args.endpoints:
-        try:
-            # Those after one that never opened are still looked at once.
-            left = max(deadline - time.monotonic(), _LAST_LOOK)
-            oxisock.wait_for_port(*peer, timeout=left, interval=args.interval)
-        except TimeoutError as error:
-            cause = error.__cause__
-            last = f": {describe(cause)}" if isinstance(cause, OSError) else ""
-            message(f"{peer} did not open within {args.timeout:g} s{last}")
-            code = EXIT_NO
-        else:
-            print(peer, paint("open", "green", sys.stdout), flush=True)
+    told: set[asyncio.Task[float]] = set()
+    while len(told) < len(waits):
+        pending = set(waits) - told
+        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(pending, timeout=_TOGETHER)
+        for peer, wait in zip(peers, waits, strict=True):
+            if wait in told or not wait.done():
+                continue
+            told.add(wait)
+            try:
+                wait.result()
+            except TimeoutError as error:
+                last = f": {describe(error.__cause__)}" if isinstance(error.__cause__, OSError) else ""
+                message(f"{peer} did not open within {args.timeout:g} s{last}")
+                code = EXIT_NO
+            else:
+                print(peer, paint("open", "green", sys.stdout), flush=True)
     return code

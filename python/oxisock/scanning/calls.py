@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
+_SHORT_SLICE = 0.01  # where several scans are to be looked at
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Scanner(Functions):
         """Ask one port of one host, a name or a literal, and give all that was learned.
 
         ``timeout`` is in seconds and bounds the whole call, the look-up of the name included; a port that does not
-        answer in half of it is asked once more. None is no limit.
+        answer in half of it is asked once more, and an answer to the first question still counts. None is no limit.
 
         Raises ValueError for a bad host or port, ``socket.gaierror`` where the name has no address, TimeoutError where
         its look-up takes too long.
@@ -142,8 +143,10 @@ class Scanner(Functions):
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
 
-        Every address of ``host`` is tried, again every ``interval`` seconds, for at most ``timeout`` seconds (None: for
-        ever). A name that does not resolve yet is looked up again.
+        Every address of ``host`` is tried, again ``interval`` seconds after they have failed, for at most ``timeout``
+        seconds (None: for ever). Where nothing answers, they are asked anew after a second, or ``interval`` if that is
+        longer, and an answer to what was asked before still counts. A name is looked up anew each time, and a fault of
+        this machine is a try that failed.
 
         Raises TimeoutError when the time is up, with the last error as its cause; ValueError for a bad host or port.
         """
@@ -170,7 +173,11 @@ def _wait_for(step: Step) -> object:
     if isinstance(step, LookUp):
         return host_addresses(step.host, timeout=step.timeout)
     if isinstance(step, Outcomes):
-        return step.run.wait(_SLICE)
+        # Each has its turn; the latest, which is the likeliest to have news, is waited for.
+        *earlier, latest = step.runs
+        found = [run.wait(0) for run in earlier]
+        moment = _SHORT_SLICE if earlier else _SLICE
+        return [*found, latest.wait(0 if any(found) else min(moment, max(step.timeout, 0)))]
     time.sleep(step.seconds)
     return None
 

@@ -14,19 +14,21 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from .. import arguments
-from ..engines.scanning import OPEN, OutcomeTuple, ScanningModule, ScanRun
+from ..engines.scanning import CLOSED, FILTERED, NO_RESPONSE, OPEN, OutcomeTuple, ScanningModule, ScanRun
 from ..sockets.resolving import checked_host
 from ..types import Peer, PortResult
 from .options import ScanOptions
-from .plan import make_job, patience
+from .plan import default_concurrency, make_job, patience
 from .running import reason_text, result_of
 
-_TRY_SECONDS = 1.0  # how long wait_for_port gives one try
-_LOCAL_ROUTES = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+_STEP_SECONDS = 1.0  # wait_for_port asks anew after so much silence, and listens on for answers to what it has asked
+_LISTEN_SECONDS = 10.0  # so long, at most
+_PATIENCE = 0.25  # how much later than due an engine's verdict may come; after a fault of this machine it is waited for
+_PATIENCE_AFTER_A_FAULT = 1.0
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _ERRNO_OF = {
     "conn-refused": errno.ECONNREFUSED,
     "self-connect": errno.ECONNREFUSED,
-    "no-response": errno.ETIMEDOUT,
     "host-unreachable": errno.EHOSTUNREACH,
     "net-unreachable": errno.ENETUNREACH,
     "proto-unreachable": errno.ENOPROTOOPT,
@@ -43,9 +45,10 @@ class LookUp(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Let a scan run for a moment and give what is known since the last time."""
+    """Let scans run for a moment, at most so many seconds, and give what is known of each since the last time."""
 
-    run: ScanRun
+    runs: tuple[ScanRun, ...]
+    timeout: float
 
 
 class Pause(NamedTuple):
@@ -59,6 +62,40 @@ T = TypeVar("T")
 Steps = Generator[Step, Any, T]
 
 
+class _Try(NamedTuple):
+    """One port of some addresses, asked once; outcomes name an address by its number."""
+
+    run: ScanRun
+    addresses: list[str]
+
+
+class _Verdict(NamedTuple):
+    """What an address has to say of a port."""
+
+    address: str
+    outcome: OutcomeTuple
+
+    def fault(self) -> int:
+        """Give the errno of a fault of this machine that says nothing of the port, or 0."""
+        code = max(0, -self.outcome[3])
+        return 0 if code in _NO_WAY else code
+
+    def rank(self) -> int:
+        """Order verdicts by what they tell of the host that has the addresses: the least tells most."""
+        if self.outcome[2] == OPEN:
+            return 0
+        if self.fault():
+            return 1
+        return {CLOSED: 2, FILTERED: 3}.get(self.outcome[2], 4)
+
+    def error(self) -> OSError:
+        """Give the error that a connection would have ended with."""
+        code = -self.outcome[3]
+        if code <= 0:
+            code = _ERRNO_OF.get(reason_text(self.outcome[3]), errno.ETIMEDOUT)
+        return OSError(code, os.strerror(code))
+
+
 class Questions:
     """The questions, bound to one engine's scans; ``Scanner`` says what each of them means."""
 
@@ -67,79 +104,139 @@ class Questions:
 
     def check_host(self, host: str, port: int, timeout: float | None) -> Steps[bool]:
         """Say whether a TCP connection to a port succeeds."""
-        port = arguments.port(port)
-        limit = patience(timeout)
-        start = time.monotonic()
         try:
-            addresses = yield LookUp(checked_host(host), limit)
+            verdict = yield from self._ask_host(host, port, timeout)
         except (socket.gaierror, TimeoutError):
             return False
-        outcomes = yield from self._ask(addresses, port, limit - (time.monotonic() - start))
-        fault = None
-        for outcome in outcomes:
-            if outcome[2] == OPEN:
-                return True
-            if outcome[3] < 0 and -outcome[3] not in _LOCAL_ROUTES:
-                fault = OSError(-outcome[3], os.strerror(-outcome[3]))
-        if fault is not None:
-            raise fault
-        return False
+        if verdict.fault():
+            raise verdict.error()
+        return verdict.outcome[2] == OPEN
+
+    def ask_host(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
+        """Ask one port of every address of a host, and give what tells most: that one is open before all.
+
+        Raises what ``scan_port`` raises.
+        """
+        address, outcome = yield from self._ask_host(host, port, timeout)
+        return result_of(outcome, host.strip(), address)
 
     def scan_port(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
         """Ask one port of one host, and give all that was learned."""
-        port = arguments.port(port)
-        limit = patience(timeout)
-        start = time.monotonic()
-        addresses = yield LookUp(checked_host(host), limit)
-        address = next((address for address in addresses if ":" not in address), addresses[0])
-        outcomes = yield from self._ask([address], port, limit - (time.monotonic() - start))
-        return result_of(outcomes[0], host.strip(), address)
+        address, outcome = yield from self._ask_host(host, port, timeout, only_one=True)
+        return result_of(outcome, host.strip(), address)
 
     def wait_for_port(self, host: str, port: int, timeout: float | None, interval: float) -> Steps[float]:
-        """Wait until a TCP connection to a port succeeds, and give the seconds that it took."""
+        """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
+
+        A try that meets silence goes on listening while the next ones are made, so a long way is no obstacle; and a
+        look-up may take all the time there is.
+        """
         port = arguments.port(port)
         limit = arguments.timeout(timeout)
         pause = arguments.seconds(interval, "interval")
         host = checked_host(host)
-        start = time.monotonic()
-        while True:
-            left = _TRY_SECONDS if limit is None else min(_TRY_SECONDS, limit - (time.monotonic() - start))
-            error = yield from self._try(host, port, max(left, 0.05))
-            waited = time.monotonic() - start
-            if error is None:
-                return waited
-            if limit is not None and waited + pause >= limit:
-                yield Pause(max(0.0, limit - waited))
-                raise TimeoutError(
-                    errno.ETIMEDOUT, f"{Peer(host, port)} did not accept a connection within {limit:g} s ({error})"
-                ) from error
-            yield Pause(pause)
-
-    def _try(self, host: str, port: int, timeout: float) -> Steps[OSError | None]:
-        """Try every address once; give the last error, or None where one accepted."""
-        start = time.monotonic()
-        try:
-            addresses = yield LookUp(host, timeout)
-        except OSError as failure:
-            return failure
+        start = next_try = time.monotonic()
+        end = start + (float("inf") if limit is None else limit)
         error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        outcomes = yield from self._ask(addresses, port, timeout - (time.monotonic() - start))
-        for outcome in outcomes:
-            if outcome[2] == OPEN:
-                return None
-            code = -outcome[3] if outcome[3] < 0 else _ERRNO_OF[reason_text(outcome[3])]
-            error = OSError(code, os.strerror(code))
-        return error
-
-    def _ask(self, addresses: list[str], port: int, timeout: float) -> Steps[list[OutcomeTuple]]:
-        """Ask one port of some addresses side by side, each twice if need be, and end with the first that is open."""
-        options = ScanOptions(timeout=max(timeout, 0.001) / 2, adaptive=False, keep="open,closed,filtered,error")
-        job = make_job(addresses, port, options)
-        found: list[OutcomeTuple] = []
-        run = self._engine.start_scan(job.plan)
+        tries: list[_Try] = []
         try:
-            while not run.done() and not any(outcome[2] == OPEN for outcome in found):
-                found += yield Outcomes(run)
+            while True:
+                try:
+                    if time.monotonic() >= next_try:
+                        addresses = yield LookUp(host, max(end - time.monotonic(), 0.05))
+                        listen = min(max(end - time.monotonic(), 0.05), _LISTEN_SECONDS)
+                        tries.append(self._begin(addresses, port, listen))
+                        next_try = time.monotonic() + max(_STEP_SECONDS, pause)
+                    left = max(0.0, min(next_try, end) - time.monotonic())
+                    verdicts = yield from self._listen(tries, left)
+                    if any(verdict.outcome[2] == OPEN for verdict in verdicts):
+                        return time.monotonic() - start
+                    if verdicts:
+                        error = verdicts[-1].error()
+                    latest_over = bool(tries) and tries[-1].run.done()
+                    for each in [each for each in tries if each.run.done()]:
+                        each.run.cancel()  # gives back what a scan keeps to its end
+                        tries.remove(each)
+                except OSError as failure:
+                    # A fault of this machine may pass, and a name may come to be known.
+                    error, latest_over = failure, True
+                if latest_over:
+                    next_try = min(next_try, time.monotonic()) + pause
+                if time.monotonic() >= end:
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, f"{Peer(host, port)} did not accept a connection within {limit:g} s ({error})"
+                    ) from error
         finally:
-            run.cancel()
-        return found
+            for each in tries:
+                each.run.cancel()
+
+    def _ask_host(self, host: str, port: int, timeout: float | None, only_one: bool = False) -> Steps[_Verdict]:
+        """Ask every address of a host, or only the first IPv4 one, and give the verdict that tells most."""
+        port = arguments.port(port)
+        limit = patience(timeout)
+        start = time.monotonic()
+        addresses = yield LookUp(checked_host(host), limit)
+        if only_one:
+            addresses = [next((address for address in addresses if ":" not in address), addresses[0])]
+        verdicts = yield from self._ask(addresses, port, max(limit - (time.monotonic() - start), 0.001))
+        return min(verdicts, key=_Verdict.rank)
+
+    def _ask(self, addresses: list[str], port: int, limit: float) -> Steps[list[_Verdict]]:
+        """Ask one port of some addresses side by side, within ``limit`` seconds; the first that is open ends it.
+
+        Who keeps silent for half of the time is asked once more, and both are listened to. Where there are more
+        addresses than descriptors they have their turns, each with its share of the time.
+        """
+        turns = 1 if len(addresses) == 1 else -(-len(addresses) // default_concurrency())
+        start = time.monotonic()
+        half, end = start + limit / 2, start + limit
+        tries = [self._begin(addresses, port, limit / turns)]
+        silent = set(tries[0].addresses)
+        found: dict[str, _Verdict] = {}
+        try:
+            while silent and not all(each.run.done() for each in tries):
+                now = time.monotonic()
+                if turns == 1 and len(tries) == 1 and now >= half:
+                    tries.append(self._begin(sorted(silent), port, max(end - now, 0.001)))
+                patience = _PATIENCE_AFTER_A_FAULT if any(each.run.tally()[7] for each in tries) else _PATIENCE
+                if now >= end + patience:
+                    break
+                due = end + patience if turns > 1 or len(tries) > 1 else half
+                for verdict in (yield from self._listen(tries, due - now)):
+                    if verdict.outcome[2] == OPEN:
+                        return [verdict]
+                    if verdict.outcome[3] != NO_RESPONSE:
+                        silent.discard(verdict.address)
+                    if verdict.outcome[3] >= 0 or verdict.address not in found:
+                        found[verdict.address] = verdict
+        finally:
+            for each in tries:
+                each.run.cancel()
+        for address in tries[0].addresses:
+            found.setdefault(address, _Verdict(address, (0, port, FILTERED, NO_RESPONSE, -1, None)))
+        return list(found.values())
+
+    def _begin(self, addresses: list[str], port: int, timeout: float) -> _Try:
+        """Begin to ask one port of some addresses, once."""
+        options = ScanOptions(
+            timeout=timeout,
+            retries=0,
+            adaptive=False,
+            # An engine begins with half of what it may have in flight.
+            concurrency=2 * (1 if len(addresses) == 1 else min(len(addresses), default_concurrency())),
+            keep="open,closed,filtered,error",
+        )
+        job = make_job(addresses, port, options)
+        return _Try(self._engine.start_scan(job.plan), list(job.targets))
+
+    def _listen(self, tries: list[_Try], timeout: float) -> Steps[list[_Verdict]]:
+        """Give what the addresses of some tries say within a moment; Ctrl-C is heard in each."""
+        if not tries:
+            yield Pause(timeout)
+            return []
+        found = yield Outcomes(tuple(each.run for each in tries), timeout)
+        return [
+            _Verdict(each.addresses[outcome[0]], outcome)
+            for each, outcomes in zip(tries, found, strict=True)
+            for outcome in outcomes
+        ]

@@ -12,6 +12,7 @@ from ..arguments import port as port_number
 from ..arguments import refuse, shown
 from ..sockets.addresses import format_key, parse_range, reads_as_address
 from ..sockets.resolving import ascii_name
+from .files import BLANKS, lines_of
 from .services import MAX_PORT, service_port, top_ports
 from .targets import Given, RangeSet, Segment, Targets
 
@@ -20,8 +21,7 @@ PortSpec = int | str | Iterable[int]
 TargetSpec = str | Iterable[str] | Targets
 """What ``parse_targets`` reads."""
 
-_BLANKS: Final = " \t\n\r\v\f"  # not str.strip's idea of it, which has blanks from all over Unicode
-_WORD: Final = re.compile(rf"[^{_BLANKS}]+")
+_WORD: Final = re.compile(rf"[^{BLANKS}]+")
 _PORT_RANGE: Final = re.compile(r"([0-9]*)-([0-9]*)")
 _PORT_EXPECTED: Final = "expected a port of 1 to 65535, a range such as 20-25, the name of a service, or top:100"
 
@@ -32,7 +32,8 @@ def parse_ports(spec: PortSpec) -> tuple[int, ...]:
     ``spec`` is an int, an iterable of int, or text: elements separated by commas, where blanks around an element and
     one comma at the end are ignored. An element is a port (``80``, ``080``), a range with both ends included
     (``1000-2000``, ``-100``, ``60000-``, ``-`` for all), the name of a service (``http``), or ``top:100`` for the
-    hundred ports most worth asking; with ``!`` before it, it is removed from what the others choose.
+    hundred ports most worth asking; with ``!`` before it, it is removed from what the others choose. ``@FILE`` is a
+    file in UTF-8 with such elements, one or more a line, and comments after ``#``; ``@-`` is standard input.
 
     Raises ValueError, with the part at fault and its position (characters and items are counted from 1), for a port
     outside 1..65535, for text that is none of this, and where no port is chosen; TypeError for other types.
@@ -50,7 +51,7 @@ def port_array(spec: PortSpec, exclude: PortSpec = ()) -> array[int]:
     chosen = _choose_ports(spec, "ports")
     if 1 not in chosen:
         raise ValueError(f"ports: {shown(spec)} holds no port: expected at least one")
-    if not isinstance(exclude, str) or exclude.strip(_BLANKS):
+    if not isinstance(exclude, str) or exclude.strip(BLANKS):
         _clear(chosen, _choose_ports(exclude, "exclude_ports"))
         if 1 not in chosen:
             raise ValueError(f"exclude_ports: {shown(exclude)} leaves none of the ports {shown(spec)}")
@@ -81,14 +82,35 @@ def _clear(chosen: bytearray, removed: bytearray) -> None:
 
 def _choose_from_text(text: str, what: str, chosen: bytearray) -> None:
     removed = bytearray(MAX_PORT + 1)
-    removals = []
-    elements = text.split(",")
-    if len(elements) > 1 and not elements[-1].strip(_BLANKS):
+    removals = list[str]()
+    # A file with commas in its name stands alone.
+    _choose_elements([text] if text.strip(BLANKS).startswith("@") else text.split(","), what, chosen, removed, removals)
+    if not removals:
+        return
+    if 1 not in chosen:
+        raise ValueError(f"{what}: {removals[0]} removes from nothing: begin with '-' for all ports")
+    _clear(chosen, removed)
+    if 1 not in chosen:
+        raise ValueError(f"{what}: {removals[-1]} leaves no port: expected at least one")
+
+
+def _choose_elements(
+    elements: list[str], what: str, chosen: bytearray, removed: bytearray, removals: list[str], in_file: bool = False
+) -> None:
+    if len(elements) > 1 and not elements[-1].strip(BLANKS):
         elements.pop()
     position = 1
     for element in elements:
-        part = element.strip(_BLANKS)
-        at = position + len(element) - len(element.lstrip(_BLANKS)) if part else position
+        part = element.strip(BLANKS)
+        at = position + len(element) - len(element.lstrip(BLANKS)) if part else position
+        position += len(element) + 1
+        if part.startswith("@"):
+            if in_file or part == "@":
+                why = "a file cannot name another" if in_file else "expected @FILE"
+                raise ValueError(f"{what}: {part!r} at position {at}: {why}")
+            for where, line in lines_of(part[1:]):
+                _choose_elements(line.split(","), where, chosen, removed, removals, in_file=True)
+            continue
         remove = part.startswith("!")
         try:
             if remove:
@@ -97,14 +119,6 @@ def _choose_from_text(text: str, what: str, chosen: bytearray) -> None:
                 (removed if remove else chosen)[first : last + 1] = b"\x01" * (last - first + 1)
         except ValueError as error:
             raise ValueError(f"{what}: {part!r} at position {at}: {error}") from None
-        position += len(element) + 1
-    if not removals:
-        return
-    if 1 not in chosen:
-        raise ValueError(f"{what}: {removals[0]} removes from nothing: begin with '-' for all ports")
-    _clear(chosen, removed)
-    if 1 not in chosen:
-        raise ValueError(f"{what}: {removals[-1]} leaves no port: expected at least one")
 
 
 def _read_ports(part: str) -> Iterator[tuple[int, int]]:
@@ -149,15 +163,16 @@ def parse_targets(targets: TargetSpec, exclude: TargetSpec = ()) -> Targets:
     Both arguments are text, with parts separated by commas or blanks, or an iterable of such texts. A part is a name,
     an IPv4 or IPv6 address (``10.0.0.1``, ``2001:db8::1``, ``fe80::1%eth0``, ``[::1]``), a network (``10.0.0.77/24``:
     all of it, first and last address included), a range (``10.0.0.1-20``, ``10.0.0.1-10.0.0.30``), or ``@FILE``, a
-    file in UTF-8 with such parts one a line and comments after ``#``; an item of an iterable that begins with ``@`` is
-    one path as a whole, blanks and commas in it included. What holds only digits and dots, or a colon, is
-    an address and never a name. What ``exclude`` names is left out, names also by the addresses that they stand for.
+    file in UTF-8 with such parts one a line and comments after ``#`` (``@-`` is standard input); an item of an
+    iterable that begins with ``@`` is one path as a whole, blanks and commas in it included. What holds only digits and
+    dots, or a colon, is an address and never a name. What ``exclude`` names is left out, names also by the addresses
+    that they stand for.
 
     Raises ValueError, with the part at fault and its position (characters, lines and items are counted from 1), for
     anything else and where no target is left; TypeError for other types; OSError for a file that cannot be read.
     """
     ranges, excluded_names = list[tuple[int, int]](), dict[str, None]()
-    if not isinstance(exclude, str) or exclude.strip(_BLANKS):
+    if not isinstance(exclude, str) or exclude.strip(BLANKS):
         for part in _read_targets(exclude, "exclude"):
             if isinstance(part, str):
                 excluded_names[part] = None
@@ -226,15 +241,8 @@ def _read_file(part: str, at: str) -> Iterator[Given | str]:
     path = part.removeprefix("@")
     if not path:
         raise ValueError(f"{at}: expected @FILE")
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: expected text in UTF-8 ({error.reason})") from None
-            line = line.partition("#")[0].rstrip(_BLANKS)
-            if line:
-                yield from _read_text(line, f"{path}:{number}", in_file=True)
+    for where, line in lines_of(path):
+        yield from _read_text(line, where, in_file=True)
 
 
 def read_target(part: str) -> Given | str:
