@@ -76,6 +76,7 @@ __all__ = [
     "PortState",
     "ProbeEvent",
     "Progress",
+    "ScanSource",
     "ScanStats",
     "ServerStats",
     "StopReport",

@@ -26,6 +26,7 @@ from .types import PortResult as PortResult
 from .types import PortState as PortState
 from .types import ProbeEvent as ProbeEvent
 from .types import Progress as Progress
+from .types import ScanSource as ScanSource
 from .types import ScanStats as ScanStats
 from .types import ServerStats as ServerStats
 from .types import SkippedFrame as SkippedFrame

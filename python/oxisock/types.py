@@ -132,6 +132,24 @@ class ScanStats(NamedTuple):
     rate: float = 0.0
 
 
+class ScanSource(NamedTuple):
+    """Who asked a part of a scan, and from where.
+
+    Attributes:
+        task: the number of the task, in the order in which they were given out.
+        host: the name of the machine.
+        address: the address that its probes came from, or None where that is not known.
+        seconds: how long it took.
+        probes: how many it sent.
+    """
+
+    task: int
+    host: str
+    address: str | None
+    seconds: float
+    probes: int
+
+
 class ProbeEvent(NamedTuple):
     """One step in the questioning of one port, from the trace of a scan.
 

@@ -105,7 +105,7 @@ class Aio(Functions):
 
         def begin(stop: threading.Event) -> Scan:
             job = make_job(targets, ports, how, cancelled=stop.is_set)
-            return Scan(self._engine.scanning, job)
+            return Scan(self._engine, job)
 
         return AsyncScan(begin)
 

@@ -116,7 +116,7 @@ class Scanner(Functions):
         run = None
         try:
             job = make_job(targets, ports, ScanOptions.of("scan", options))
-            with Scan(self._engine.scanning, job) as run:
+            with Scan(self._engine, job) as run:
                 _follow(run, on_result, on_progress)
                 return run.report()
         except KeyboardInterrupt:
@@ -138,7 +138,7 @@ class Scanner(Functions):
         The arguments, and what is raised for bad ones, are those of ``scan``. The Scan is an iterator and a context
         manager; leaving ``with``, ``cancel()``, ``close()`` or dropping it ends the scan.
         """
-        return Scan(self._engine.scanning, make_job(targets, ports, ScanOptions.of("scan_iter", options)))
+        return Scan(self._engine, make_job(targets, ports, ScanOptions.of("scan_iter", options)))
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
         """Wait until a TCP connection to a port succeeds, and give the seconds that it took.

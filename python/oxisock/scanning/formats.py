@@ -26,6 +26,7 @@ def header(report: ScanReport) -> dict[str, Any]:
         "counts": {str(state): count for state, count in report.counts.items()},
         "stats": report.stats._asdict(),
         "unresolved": report.unresolved,
+        "sources": [source._asdict() for source in report.sources],
     }
 
 

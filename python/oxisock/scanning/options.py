@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from ..arguments import unexpected
 from ..sockets.resolving import Family
 from .specs import PortSpec, TargetSpec
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor  # any object with its ``submit``
 
 
 class ScanKeywords(TypedDict, total=False):
@@ -29,6 +33,9 @@ class ScanKeywords(TypedDict, total=False):
     banner: bool | float
     keep: str | Iterable[str]
     trace: bool
+    executor: Executor | None
+    tasks: int | None
+    checkpoint: str | PathLike[str] | None
 
 
 class ScanOptions(NamedTuple):
@@ -50,6 +57,9 @@ class ScanOptions(NamedTuple):
     banner: bool | float = False
     keep: str | Iterable[str] = ("open",)
     trace: bool = False
+    executor: Executor | None = None
+    tasks: int | None = None
+    checkpoint: str | PathLike[str] | None = None
 
     @classmethod
     def of(cls, function: str, options: Mapping[str, Any]) -> ScanOptions:

@@ -7,7 +7,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import arguments
 from ..engines.scanning import ScanPlan
@@ -17,6 +17,11 @@ from .options import ScanOptions
 from .services import top_ports
 from .specs import PortSpec, TargetSpec, parse_targets, port_array
 from .targets import Targets
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from .checkpoint import Checkpoint
 
 STATES = tuple(PortState)
 """The states, in the order of their numbers in engines.scan."""
@@ -29,6 +34,17 @@ _WORTH_SHARING = 8192  # ports; below that a second thread costs more than it sa
 _FIRST_PORTS = 100
 
 
+class Spread(NamedTuple):
+    """How a scan is carried out shard by shard: by whom, and where it is written down."""
+
+    total: int  # ports of hosts
+    executor: Executor | None
+    tasks: int | None
+    checkpoint: Checkpoint | None
+    threads: int  # of a task
+    concurrency: int | None  # of all tasks together
+
+
 class ScanJob(NamedTuple):
     """A scan that is ready to begin."""
 
@@ -37,6 +53,7 @@ class ScanJob(NamedTuple):
     total: int
     unresolved: dict[str, str]
     seed: int
+    spread: Spread | None = None
 
 
 def patience(value: float | None, name: str = "timeout") -> float:
@@ -80,6 +97,26 @@ def make_job(
 
     Raises what ``scan`` raises for bad arguments, and ``socket.gaierror`` where there are targets but none resolves.
     """
+    checkpoint = _open_checkpoint(options.checkpoint)
+    try:
+        if checkpoint is not None and checkpoint.header is not None and options.seed is None:
+            options = options._replace(seed=checkpoint.header.seed)
+        job = _make_job(targets, ports, options, cancelled)
+    except BaseException:
+        if checkpoint is not None:
+            checkpoint.close()
+        raise
+    if checkpoint is None and options.executor is None:
+        return job
+    threads = 1 if options.threads is None else job.plan.threads
+    return job._replace(
+        spread=Spread(job.total, options.executor, options.tasks, checkpoint, threads, options.concurrency)
+    )
+
+
+def _make_job(
+    targets: TargetSpec, ports: PortSpec, options: ScanOptions, cancelled: Callable[[], bool] | None
+) -> ScanJob:
     chosen = port_array(ports, options.exclude_ports)
     plan = _plan_of(options, chosen)
     parsed = parse_targets(targets, options.exclude)
@@ -104,7 +141,30 @@ def make_job(
     return ScanJob(plan._replace(ranges=parsed.ranges), parsed, total, unresolved, plan.seed)
 
 
+def _open_checkpoint(path: str | os.PathLike[str] | None) -> Checkpoint | None:
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike):
+        arguments.refuse(TypeError, "checkpoint", path, "the path of a file, or None")
+    from .checkpoint import Checkpoint
+
+    return Checkpoint(path)
+
+
+def _check_spread(options: ScanOptions) -> None:
+    if options.tasks is not None:
+        arguments.count(options.tasks, "tasks", highest=1 << 20)
+    if options.executor is None:
+        if options.tasks is not None:
+            arguments.refuse(ValueError, "tasks", options.tasks, "an executor too, whose tasks these are")
+        return
+    arguments.having(options.executor, "executor", "an executor", "submit")
+    if options.shard is not None:
+        arguments.refuse(ValueError, "shard", options.shard, "None with an executor, which gets all shards")
+
+
 def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
+    _check_spread(options)
     random = arguments.choice(options.order, "order", ("random", "sequential")) == "random"
     if options.family is not None:
         arguments.choice(options.family, "family", (4, 6))

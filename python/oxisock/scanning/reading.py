@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..types import PortResult, PortState, ScanStats
+from ..types import PortResult, PortState, ScanSource, ScanStats
 from .formats import SCHEMA
 from .sorting import address_key
 
@@ -76,7 +76,10 @@ def _arguments(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
     _check(_seconds, document.get("elapsed"), "elapsed")
     _check(_or_none(_seconds), document.get("started"), "started")
     _check(_or_none(_count), document.get("addresses"), "addresses")
+    sources = document.get("sources", [])
+    _expect(isinstance(sources, list), "sources", "a list", sources)
     return {
+        "sources": [_source(source, f"sources[{number}]") for number, source in enumerate(sources)],
         "results": _results(results),
         "counts": {state: counts[state] for state in PortState},
         "stats": ScanStats(**{name: stats[name] for name in ScanStats._fields}),
@@ -87,6 +90,13 @@ def _arguments(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
         "started": document.get("started"),
         "addresses": document.get("addresses"),
     }
+
+
+def _source(document: Any, where: str) -> ScanSource:
+    _expect(isinstance(document, dict), where, "a JSON object", document)
+    for name, check in _SOURCE.items():
+        _check(check, document.get(name), f"{where}.{name}")
+    return ScanSource(**{name: document.get(name) for name in ScanSource._fields})
 
 
 def _results(documents: list[Any]) -> list[PortResult]:
@@ -154,6 +164,13 @@ _text: Check = (lambda value: isinstance(value, str), "a string")
 _integer: Check = (_is_integer, "an integer")
 _count: Check = (lambda value: _is_integer(value) and value >= 0, "an integer of at least 0")
 _seconds: Check = (_is_seconds, "a number of seconds")
+_SOURCE: dict[str, Check] = {
+    "task": _count,
+    "host": _text,
+    "address": _or_none(_text),
+    "seconds": _seconds,
+    "probes": _count,
+}
 _RESULT: dict[str, Check] = {
     "host": _text,
     "address": (_is_address, "an IP address"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ..types import PortResult, PortState, ProbeEvent, ProbeTrail, ScanStats
+from ..types import PortResult, PortState, ProbeEvent, ProbeTrail, ScanSource, ScanStats
 from .sorting import sort_keys, sort_results
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class ScanReport:
         started: when it began, in seconds since 1970, or None where that is not known.
         addresses: how many addresses were asked, or None where that is not known.
         trace: the events of all ports in order of time, or None where the scan kept none.
+        sources: who asked which part and from where, of a scan with an executor or a checkpoint.
 
     Two reports are equal when all but their traces is, so ``ScanReport.from_json(report.to_json()) == report``.
     """
@@ -81,6 +82,7 @@ class ScanReport:
         started: float | None = None,
         addresses: int | None = None,
         trace: Iterable[ProbeEvent] | None = None,
+        sources: Iterable[ScanSource] = (),
     ) -> None:
         self.results: list[PortResult] = sort_results(results)
         self.counts: dict[PortState, int] = {state: counts.get(state, 0) for state in PortState}
@@ -91,6 +93,7 @@ class ScanReport:
         self.elapsed: float = stats.elapsed if elapsed is None else elapsed
         self.started = started
         self.addresses = addresses
+        self.sources: list[ScanSource] = list(sources)
         self._trace: list[ProbeEvent] | None = None if trace is None else list(trace)
 
     @property
@@ -120,7 +123,7 @@ class ScanReport:
         """Everything that makes two reports equal."""
         return (
             self.results, self.counts, self.stats, self.unresolved, self.seed, self.partial, self.elapsed, self.started,
-            self.addresses,
+            self.addresses, self.sources,
         )  # fmt: skip
 
     def __eq__(self, other: object) -> bool:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from ..engines.scanning import ScanningModule
+    from ..engines.binding import Engine
+    from ..engines.scanning import ScanRun
     from .report import ScanReport
+    from .spreading import SpreadRun
 
 _SLICE = 0.05  # seconds: how soon Ctrl-C is seen, at the latest
 _REASONS = (
@@ -65,7 +67,7 @@ class Scan:
     valid. The pure engine scans only while the iterator is asked; the native one on threads of its own.
     """
 
-    def __init__(self, engine: ScanningModule, job: ScanJob) -> None:
+    def __init__(self, engine: Engine, job: ScanJob) -> None:
         self._job = job
         self._results: list[PortResult] = []
         self._fresh: deque[PortResult] = deque()
@@ -74,7 +76,13 @@ class Scan:
         self._ended: float | None = None
         self._started_at = time.time()
         self._started = time.monotonic()
-        self._run = engine.start_scan(job.plan)
+        self._spread: SpreadRun | None = None
+        if job.spread is None:
+            self._run: ScanRun = engine.scanning.start_scan(job.plan)
+        else:
+            from .spreading import start_spread
+
+            self._run = self._spread = start_spread(engine, job.plan, job.spread)
 
     def __iter__(self) -> Self:
         return self
@@ -146,6 +154,7 @@ class Scan:
             partial=done < self._job.total,
             started=self._started_at,
             addresses=self._job.targets.count,
+            sources=() if self._spread is None else self._spread.sources,
             trace=map(self._event, self._run.trace()) if self._job.plan.trace else None,
         )
 
@@ -181,6 +190,8 @@ class Scan:
 
     def _result(self, outcome: OutcomeTuple) -> PortResult:
         _, host, address = self._names(outcome[0])
+        if self._spread is not None and (cause := self._spread.causes.get(outcome[3])):
+            return result_of((*outcome[:3], 0, *outcome[4:]), host, address)._replace(reason=f"worker-lost: {cause}")
         return result_of(outcome, host, address)
 
     def _event(self, event: EventTuple) -> ProbeEvent:

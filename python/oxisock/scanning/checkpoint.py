@@ -1,0 +1,145 @@
+"""A file that says which shards of a scan are done and what was found, so that the same scan can go on from there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..engines.scanning import Tally
+from ..types import ScanSource
+
+if TYPE_CHECKING:
+    from ..engines.scanning import OutcomeTuple
+
+_VERSION = 1
+
+
+class Header(NamedTuple):
+    """The first line: which scan this is, and how it is cut."""
+
+    plan: str  # digest
+    seed: int
+    probes: int  # in a shard
+    shards: int
+
+
+class Done(NamedTuple):
+    """A line: a shard and all that was found."""
+
+    shard: int
+    tally: Tally
+    outcomes: list[OutcomeTuple]
+    source: ScanSource
+
+
+class Checkpoint:
+    """The file, open for adding to it; ``header`` and ``done`` are what it held."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open or create it.
+
+        Raises OSError where that cannot be done (BlockingIOError where another scan writes to it), and ValueError
+        where it is something else, with file and line.
+        """
+        self.path = os.fspath(path)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise ValueError(f"checkpoint={self.path!r}: expected the path of a file, or of none yet")
+            self._lock()
+            self.header, self.done, self.torn = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, header: Header) -> None:
+        """Write the header of a new file; ValueError where the file is another scan's."""
+        if self.header is None:
+            self._write({"oxisock_checkpoint": _VERSION, **header._asdict()})
+            self.header = header
+        elif header != self.header:
+            raise ValueError(
+                f"checkpoint {self.path!r} is of another scan: expected the targets, ports, excludes, keep,"
+                " banner, order, seed and shard that it was begun with"
+            )
+
+    def add(self, done: Done) -> None:
+        """Write down that a shard is done; OSError where it cannot be written, and the file stays as it was."""
+        outcomes = [
+            (*outcome[:5], None if outcome[5] is None else base64.b64encode(outcome[5]).decode())
+            for outcome in done.outcomes
+        ]
+        self._write({"shard": done.shard, "tally": done.tally, "outcomes": outcomes, "source": done.source})
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, value: dict[str, Any]) -> None:
+        end = os.lseek(self._descriptor, 0, os.SEEK_END)
+        rest = memoryview(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            os.ftruncate(self._descriptor, end)  # half a line helps nobody
+            raise OSError(error.errno, f"cannot write to checkpoint {self.path!r}: {error.strerror}") from error
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, f"checkpoint {self.path!r} is in use by another scan") from None
+
+    def _read(self) -> tuple[Header | None, dict[int, Done], bool]:
+        header, done, good = None, dict[int, Done](), 0
+        with open(self._descriptor, "rb", closefd=False) as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    value = json.loads(line)
+                    if header is None:
+                        header = _header(value)
+                    else:
+                        item = _done(value, header)
+                        done[item.shard] = item
+                except (ValueError, TypeError, KeyError) as error:
+                    raise ValueError(f"{self.path}:{number}: no line of a checkpoint: {error}") from None
+                good += len(line)
+        torn = good < os.fstat(self._descriptor).st_size
+        if torn and header is None:
+            raise ValueError(f"{self.path}:1: no line of a checkpoint: expected a checkpoint of oxisock")
+        if torn:
+            os.ftruncate(self._descriptor, good)
+        return header, done, torn
+
+
+def _header(value: dict[str, Any]) -> Header:
+    if not isinstance(value, dict) or "oxisock_checkpoint" not in value:
+        raise ValueError("expected a checkpoint of oxisock")
+    if value["oxisock_checkpoint"] != _VERSION:
+        raise ValueError(f"it has version {value['oxisock_checkpoint']!r}, expected {_VERSION}")
+    header = Header(*(value[name] for name in Header._fields))
+    if not isinstance(header.plan, str) or any(type(number) is not int or number < 0 for number in header[1:]):
+        raise ValueError("its header has other values than expected")
+    return header
+
+
+def _done(value: dict[str, Any], header: Header) -> Done:
+    shard = value["shard"]
+    if type(shard) is not int or not 0 <= shard < header.shards:
+        raise ValueError(f"shard {shard!r} is none of {header.shards}")
+    outcomes: list[OutcomeTuple] = [
+        (*outcome[:5], None if outcome[5] is None else base64.b64decode(outcome[5])) for outcome in value["outcomes"]
+    ]
+    return Done(shard, Tally(*value["tally"]), outcomes, ScanSource(*value["source"]))
