@@ -103,6 +103,15 @@ class Scanner(Functions):
             banner: read up to 256 bytes of what an open port says first, for a second, or for so many seconds.
             keep: the states whose results are kept in the report and given to ``on_result``.
             trace: record every probe and answer, for ``report.why``.
+            executor: scan in its tasks instead of here: any object with ``submit(fn, *args)`` that gives a
+                ``concurrent.futures.Future``, such as a process pool, ``dask.distributed.Client.get_executor()`` or
+                ``mpi4py.futures.MPIPoolExecutor``. Its workers need this version of oxisock. It is not shut down.
+                ``rate`` and ``concurrency`` are totals of all tasks. ``report.sources`` says who asked what, and
+                ports that no worker could ask are "error", reason "worker-lost: NAME".
+            tasks: how many tasks are out at a time (default: twice the workers that the executor knows of, else 8;
+                with ``rate`` as many as there are workers).
+            checkpoint: the path of a file in which every finished part is written down. The same call goes on from
+                there and asks only what was under way. A file of another scan is a ValueError.
             on_result: called with each PortResult as it is found.
             on_progress: called with a Progress at most ten times a second, and once at the end.
 
