@@ -12,7 +12,7 @@ def main(host: str, port: str, text: str) -> None:
     except TimeoutError:
         sys.exit("no answer within 2 seconds")
     except OSError as error:
-        sys.exit(f"{host}:{port}: {error.strerror or error}")
+        sys.exit(error.strerror or str(error))
     print(answer.decode(errors="replace"))
 
 

@@ -31,4 +31,4 @@ from .types import ScanStats as ScanStats
 from .types import ServerStats as ServerStats
 from .types import SkippedFrame as SkippedFrame
 from .types import StopReport as StopReport
-from .udp.servers import udp_request as udp_request
+from .udp.requests import udp_request as udp_request

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from .. import arguments
 from ..serving.background import in_thread
-from ..serving.requests import collect
-from ..sockets.addresses import parse_address
-from ..sockets.resolving import host_addresses
-from ..udp.servers import Question, towards
+from ..serving.requests import answering, collect
+from ..sockets.addresses import reads_as_address
+from ..sockets.connecting import Destination, LookUp, connecting, prepared, refused, unresolved
+from ..sockets.resolving import checked_host, host_addresses
+from ..udp.requests import Question, in_order, towards
 
 _CHUNK = 1 << 16
 
 
 async def addresses_of(host: str, timeout: float | None) -> list[str]:
     """Give every address of a host; raises as ``host_addresses`` does."""
-    try:
-        parse_address(host)
-    except ValueError:
-        stop = threading.Event()
-        return await in_thread(lambda: host_addresses(host, timeout=timeout, cancelled=stop.is_set), stop=stop.set)
-    return host_addresses(host)
+    if reads_as_address(checked_host(host)):
+        return host_addresses(host)
+    stop = threading.Event()
+    return await in_thread(lambda: host_addresses(host, timeout=timeout, cancelled=stop.is_set), stop=stop.set)
 
 
 @asynccontextmanager
@@ -47,49 +44,44 @@ def deadline_in(timeout: float | None) -> float | None:
     return None if timeout is None else asyncio.get_running_loop().time() + timeout
 
 
-async def connect(host: str, port: int, timeout: float | None) -> socket.socket:
-    """Connect to a TCP server, trying every address of a name in turn; ``timeout`` covers all of it.
-
-    Raises what ``oxisock.connect`` raises.
-    """
-    host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
-    deadline = deadline_in(timeout)
-    failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    for address in await addresses_of(host, timeout):
-        try:
-            async with within(deadline):
-                return await _connect(address, port)
-        except OSError as error:
-            failure = error
-            # asyncio says it in words of its own.
-            if error.errno:
-                failure = OSError(error.errno, os.strerror(error.errno))
-            elif isinstance(error, TimeoutError):
-                break
-    raise failure
-
-
-async def _connect(address: str, port: int) -> socket.socket:
-    # Scoped addresses are the one thing that needs the resolver again, and it answers literals at once.
-    family, kind, proto, _, target = socket.getaddrinfo(
-        address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    sock = socket.socket(family, kind, proto)
+async def connect(destination: Destination) -> socket.socket:
+    """Connect to a TCP server, as ``sockets.connecting`` says; raises what ``oxisock.connect`` raises."""
+    deadline = deadline_in(destination.timeout)
+    steps = connecting(destination)
+    sock: socket.socket | None = None
+    came: Any = None
     try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(sock, target)
+        step = next(steps)
+        while True:
+            try:
+                if isinstance(step, LookUp):
+                    came = await addresses_of(step.host, destination.timeout)
+                else:
+                    if sock is not None:
+                        sock.close()
+                    sock = socket.socket(step.family, socket.SOCK_STREAM)
+                    sock.setblocking(False)
+                    async with within(deadline):
+                        await asyncio.get_running_loop().sock_connect(sock, step.address)
+                    came = prepared(sock)
+            except OSError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration:
+        assert sock is not None
+        return sock
     except BaseException:
-        sock.close()
+        if sock is not None:
+            sock.close()
         raise
-    return sock
 
 
-async def exchange(host: str, port: int, payload: bytes, timeout: float | None) -> bytes:
+async def exchange(destination: Destination, payload: bytes) -> bytes:
     """Connect, send, half-close, and give all that comes up to the end; raises what ``tcp_request`` raises."""
-    deadline = deadline_in(timeout)
+    deadline = deadline_in(destination.timeout)
     loop = asyncio.get_running_loop()
-    with await connect(host, port, timeout) as sock:
+    with await connect(destination) as sock, answering(destination):
         async with within(deadline):
             await loop.sock_sendall(sock, payload)
             sock.shutdown(socket.SHUT_WR)
@@ -108,17 +100,17 @@ async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | 
     timeout = question.timeout
     deadline = deadline_in(timeout)
     try:
-        addresses = await addresses_of(question.host, timeout)
-    except TimeoutError as error:
-        raise question.unresolved(error) from error
+        addresses = await addresses_of(question.peer.host, timeout)
+    except OSError as error:
+        raise unresolved(question.peer, timeout, error) from error
     refusal: OSError | None = None
-    for address in sorted(addresses, key=lambda address: ":" in address):
+    for address in in_order(addresses):
         try:
             return await _ask(question, address, deadline)
         except TimeoutError:
             raise
         except OSError as error:
-            refusal = question.refused(error)
+            refusal = refused(question.peer, error)
         deadline = deadline_in(timeout)
     assert refusal is not None
     raise refusal
@@ -127,7 +119,7 @@ async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | 
 async def _ask(question: Question, address: str, deadline: float | None) -> bytes:
     """Ask one address; the first try ends at ``deadline``, the others have their own."""
     loop = asyncio.get_running_loop()
-    with towards(address, question.port) as sock:
+    with towards(address, question.peer.port) as sock:
         sock.setblocking(False)
         for number in range(question.retries + 1):
             if number:

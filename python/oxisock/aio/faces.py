@@ -25,7 +25,8 @@ from ..scanning.running import Scan
 from ..scanning.services import port_span
 from ..scanning.specs import PortSpec, TargetSpec
 from ..serving.limits import LimitKeywords, Limits
-from ..serving.requests import no_answer
+from ..serving.requests import answering, no_answer
+from ..sockets.connecting import Destination
 from ..sockets.resolving import checked_host
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
@@ -120,11 +121,10 @@ class Aio(Functions):
         and connecting, and nothing after that: ``asyncio.timeout`` is for the rest. ``codec`` None is
         ``Lines(eof_frame=True)``, as for the servers.
 
-        Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
-        and whatever OSError the last address gave.
+        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
+        TimeoutError, and whatever OSError the last address gave; host and port are in the words of each.
         """
-        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
-        return OpenFramed(host, port, self._bound(codec), timeout)
+        return OpenFramed(Destination.of(host, port, timeout), self._bound(codec))
 
     @spelled_out(Limits)
     def start_server(
@@ -165,14 +165,15 @@ class Aio(Functions):
         self, host: str, port: int, payload: bytes, *, codec: Codec | None = None, timeout: float | None = 5.0
     ) -> bytes:
         """Connect, send ``payload``, and give the answer; arguments and errors are those of ``oxisock.tcp_request``."""
-        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
+        destination = Destination.of(host, port, timeout)
         if codec is None:
-            return await exchange(host, port, arguments.bytes_like(payload, "payload"), timeout)
-        deadline = deadline_in(timeout)
+            return await exchange(destination, arguments.bytes_like(payload, "payload"))
+        deadline = deadline_in(destination.timeout)
         async with self.open_framed(host, port, codec, timeout=timeout) as stream:
-            async with within(deadline):
-                await stream.send(payload)
-                answer = await stream.recv()
+            with answering(destination):
+                async with within(deadline):
+                    await stream.send(payload)
+                    answer = await stream.recv()
             stream.abort()
         if answer is None:
             raise no_answer()
@@ -184,8 +185,8 @@ class Aio(Functions):
 class OpenFramed:
     """A connection to be made: ``await`` it, or use it with ``async with``."""
 
-    def __init__(self, host: str, port: int, bound: BoundCodec, timeout: float | None) -> None:
-        self._open = partial(_open, host, port, bound, timeout)
+    def __init__(self, destination: Destination, bound: BoundCodec) -> None:
+        self._open = partial(_open, destination, bound)
 
     def __await__(self) -> Generator[Any, None, FramedStream]:
         return self._open().__await__()
@@ -200,9 +201,9 @@ class OpenFramed:
         await self._stream.__aexit__(kind, error, trace)
 
 
-async def _open(host: str, port: int, bound: BoundCodec, timeout: float | None) -> FramedStream:
+async def _open(destination: Destination, bound: BoundCodec) -> FramedStream:
     stream = FramedStream(bound)
-    sock = await connect(host, port, timeout)
+    sock = await connect(destination)
     try:
         await asyncio.get_running_loop().create_connection(partial(StreamProtocol, stream), sock=sock)
     except BaseException:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import arguments
 from ..engines.binding import Bound
 from ..errors import ChatError, FrameError
+from ..serving.requests import answering
+from ..sockets.connecting import Destination
 
 if TYPE_CHECKING:
     from ..framing.framed_socket import FramedSocket
@@ -34,7 +36,8 @@ class ChatClient(Bound):
         comes meanwhile is. Raises ChatError where the server is full, is no chat, or does not grant the nick;
         ValueError for a bad port or timeout, ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
         """
-        timeout = arguments.timeout(timeout, zero=True)
+        destination = Destination.of(host, port, timeout)
+        timeout = destination.timeout
         if nick is not None and not arguments.text(nick, "nick").isprintable():
             raise ChatError(f"bad nick: {nick!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -43,12 +46,13 @@ class ChatClient(Bound):
         self._sending = threading.Lock()
         names = self._engine.names
         self._framed: FramedSocket = names.FramedSocket.connect(
-            host, port, names.Lines(max_frame=_LONGEST), timeout=timeout
+            *destination.peer, names.Lines(max_frame=_LONGEST), timeout=timeout
         )
         try:
-            self._be_welcomed(deadline)
-            if nick is not None:
-                self._be_called(nick, deadline)
+            with answering(destination):
+                self._be_welcomed(deadline)
+                if nick is not None:
+                    self._be_called(nick, deadline)
             self._framed.settimeout(None)
         except BaseException:
             self._framed.close()

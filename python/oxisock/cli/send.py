@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 _print(messages, ask)
     except (OSError, EOFError, ValueError) as error:
         words = describe(error) if isinstance(error, OSError) else str(error)
-        message(f"{args.endpoint}: {words}")
+        message(words if str(args.endpoint) in words else f"{args.endpoint}: {words}")
         return EXIT_NO
     return EXIT_OK
 

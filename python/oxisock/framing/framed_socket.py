@@ -18,8 +18,8 @@ from typing import Final, Self, TypeVar
 from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer
+from ..sockets import connecting
 from ..sockets.addresses import peer_of
-from ..sockets.resolving import host_addresses
 from ..types import Peer
 from .bound import BoundCodec, Inbox
 from .codecs import Codec
@@ -61,33 +61,16 @@ class FramedSocket(Bound):
         Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
         and connecting, and is then the deadline of each call; `settimeout` changes that.
 
-        Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
-        and whatever OSError the last address gave.
+        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
+        TimeoutError, and whatever OSError the last address gave; host and port are in the words of each.
         """
-        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
         arguments.codec(codec)
-        deadline = _Deadline(timeout)
-        failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-        for address in host_addresses(host, timeout=timeout):
-            try:
-                sock = socket.create_connection((address, port), timeout=deadline.left())
-            except OSError as error:
-                failure = error
-                if deadline.passed():
-                    break
-                continue
-            try:
-                if sock.getsockname() == sock.getpeername():
-                    # It met its own source port: nobody listens there.
-                    failure = ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-                    sock.close()
-                    continue
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return cls(sock, codec, timeout=timeout)
-            except BaseException:
-                sock.close()
-                raise
-        raise failure
+        sock = connecting.connect(host, port, timeout)
+        try:
+            return cls(sock, codec, timeout=timeout)
+        except BaseException:
+            sock.close()
+            raise
 
     @property
     def sock(self) -> socket.socket:
@@ -242,17 +225,13 @@ class _Deadline:
         self.limited = timeout is not None
 
     def left(self) -> float | None:
-        """Seconds left, at least 0 (connecting: at least a moment); None for no limit."""
+        """Seconds left, at least a moment; None for no limit."""
         return None if self._at is None else max(1e-6, self._at - time.monotonic())
 
     def seconds(self) -> float:
         """Seconds left as locks take them: -1 for no limit."""
         left = self.left()
         return -1 if left is None else min(left, threading.TIMEOUT_MAX)
-
-    def passed(self) -> bool:
-        """Whether no time is left."""
-        return self._at is not None and time.monotonic() >= self._at
 
 
 def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:

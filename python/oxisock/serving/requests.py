@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from .. import arguments
 from ..engines.binding import Functions
 from ..errors import FrameTooLong, IncompleteFrame
-from ..sockets.resolving import host_addresses
+from ..sockets.connecting import Destination, connect
 
 if TYPE_CHECKING:
     from ..framing.codecs import Codec
@@ -30,14 +32,20 @@ class Requests(Functions):
         the payload, and the answer is all that comes up to the end, at most 16 MiB. ``timeout`` in seconds (None for
         no limit) covers everything: finding the name, connecting, sending and receiving.
 
-        Raises ValueError for a bad port or timeout, ``socket.gaierror`` for a name without addresses, TimeoutError,
-        FrameError (FrameTooLong past 16 MiB; IncompleteFrame where the peer closed before a whole frame), OSError.
+        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
+        TimeoutError, FrameError (FrameTooLong past 16 MiB; IncompleteFrame where the peer closed before a whole frame),
+        OSError. Host and port are in the words of those of connecting, and of TimeoutError.
         """
-        host, port, timeout = arguments.host(host), arguments.port(port), arguments.timeout(timeout, zero=True)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        destination = Destination.of(host, port, timeout)
+        deadline = None if destination.timeout is None else time.monotonic() + destination.timeout
         if codec is None:
-            return _exchange(host, port, arguments.bytes_like(payload, "payload"), deadline)
-        with self._engine.names.FramedSocket.connect(host, port, codec, timeout=timeout) as framed:
+            payload = arguments.bytes_like(payload, "payload")
+            with connect(*destination.peer, destination.timeout) as sock, answering(destination):
+                return _exchange(sock, payload, deadline)
+        with (
+            self._engine.names.FramedSocket.connect(*destination.peer, codec, timeout=timeout) as framed,
+            answering(destination),
+        ):
             framed.settimeout(_left(deadline))
             framed.send(payload)
             framed.settimeout(_left(deadline))
@@ -59,30 +67,30 @@ def collect(answer: bytearray, data: bytes) -> None:
         raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
 
 
-def _exchange(host: str, port: int, payload: bytes, deadline: float | None) -> bytes:
-    with _connect(host, port, deadline) as sock:
+@contextmanager
+def answering(destination: Destination) -> Iterator[None]:
+    """Say where, and within how many seconds, no answer came."""
+    try:
+        yield
+    except TimeoutError as error:
+        if error.errno is not None:  # the system's own, or that of connecting
+            raise
+        raise TimeoutError(
+            errno.ETIMEDOUT, f"{destination.peer}: no answer within {destination.timeout:g} s"
+        ) from error
+
+
+def _exchange(sock: socket.socket, payload: bytes, deadline: float | None) -> bytes:
+    sock.settimeout(_left(deadline))
+    sock.sendall(payload)
+    sock.shutdown(socket.SHUT_WR)
+    answer = bytearray()
+    while True:
         sock.settimeout(_left(deadline))
-        sock.sendall(payload)
-        sock.shutdown(socket.SHUT_WR)
-        answer = bytearray()
-        while True:
-            sock.settimeout(_left(deadline))
-            data = sock.recv(1 << 16)
-            if not data:
-                return bytes(answer)
-            collect(answer, data)
-
-
-def _connect(host: str, port: int, deadline: float | None) -> socket.socket:
-    failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    for address in host_addresses(host, timeout=_left(deadline)):
-        try:
-            return socket.create_connection((address, port), timeout=_left(deadline))
-        except OSError as error:
-            failure = error
-            if isinstance(error, TimeoutError):
-                break
-    raise failure
+        data = sock.recv(1 << 16)
+        if not data:
+            return bytes(answer)
+        collect(answer, data)
 
 
 def _left(deadline: float | None) -> float | None:

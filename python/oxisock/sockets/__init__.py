@@ -1,6 +1,7 @@
 """What touches the system and belongs to no engine.
 
-- ``addresses``: IP addresses between text and numbers; ``resolving``: names to addresses.
+- ``addresses``: IP addresses between text and numbers; ``resolving``: what is a host, and names to addresses.
+- ``connecting``: how a TCP connection comes about.
 - ``listening``: binding; ``accepting``: who is let in; ``closing``: resets, and sockets that linger.
 - ``waking``: a bell that ends a wait; ``latch``: threads that ended, and how; ``forks``: what a fork is to servers.
 """

@@ -1,1 +1,1 @@
-"""Serving and asking over UDP: ``servers`` has the servers and the request, ``handling`` calls the handlers."""
+"""Serving and asking over UDP: ``servers``, ``handling`` (which calls the handlers), and ``requests``."""
