@@ -6,10 +6,12 @@ import errno
 import os
 import socket
 from contextlib import suppress
+from typing import Any
 
 from .. import arguments
 from ..types import Peer
-from .addresses import peer_of
+from .addresses import peer_of, reads_as_address, socket_address
+from .resolving import ascii_name, checked_host
 
 
 def bind(
@@ -23,21 +25,25 @@ def bind(
 ) -> socket.socket:
     """Bind a non-blocking socket of ``kind`` (SOCK_STREAM or SOCK_DGRAM) and, given a ``backlog``, listen on it.
 
-    Raises OSError with host and port in its words and errno kept; ENOTSUP where ``reuse_port`` is not to be had.
+    Raises OSError with host and port in its words and errno kept; ENOTSUP where ``reuse_port`` is not to be had;
+    ValueError for a host that is neither a name nor an address.
     """
     where = Peer(host, port)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
         raise OSError(errno.ENOTSUP, f"cannot listen on {where}: this system has no SO_REUSEPORT")
+    host, address = checked_host(host) if host else "", tuple[Any, ...]()
+    if host and reads_as_address(host):
+        family, address = socket_address(host, port)
+    else:
+        name = ascii_name(host) if host else None
+        try:
+            found = socket.getaddrinfo(name, port, type=kind, flags=socket.AI_PASSIVE)
+        except socket.gaierror as error:
+            raise socket.gaierror(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        # A name is its first IPv4 address, or its first IPv6 address where it has none.
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     try:
-        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise socket.gaierror(error.errno, f"cannot listen on {where}: {error.strerror}") from error
-    except UnicodeError as error:  # of a name that IDNA does not allow
-        raise socket.gaierror(socket.EAI_NONAME, f"cannot listen on {where}: {error}") from error
-    # A name is its first IPv4 address, or its first IPv6 address where it has none.
-    family, _, proto, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    try:
-        sock = socket.socket(family, kind, proto)
+        sock = socket.socket(family, kind)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
     try:
