@@ -15,7 +15,7 @@ test: $(VENV)/.built
 lint: $(VENV)/.built
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict python
+	$(BIN)/python tools/check_types.py
 	PYTHONPATH=python $(BIN)/lint-imports --no-cache
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings

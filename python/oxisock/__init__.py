@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .engines.selection import Impl as _Impl
 from .engines.selection import check as _check
 from .engines.selection import selected as _selected
 
-impl = _selected()
+impl: _Impl = _selected()
 _check(impl)
 
 __version__ = "0.1.0"
@@ -88,9 +89,16 @@ __all__ = [
 
 if TYPE_CHECKING:
     # Type checkers see the native engine, which is the default.
-    from . import native as native
-    from . import pure as pure
     from .native import *  # noqa: F403
+
+    # isort: split
+    from . import aio as aio
+    from . import native as native
+    from . import presets as presets
+    from . import pure as pure
+    from . import testing as testing
+
+    __all__ += ["aio", "native", "pure", "testing"]
 else:
     # Every name is loaded when the first of them is asked for, which keeps `import oxisock` light.
     _MODULES = ("aio", "native", "presets", "pure", "testing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 Answer = TypeVar("Answer", bound="bytes | Exception | None")
 """What the list of a batch handler may hold, so that a ``list[bytes]`` is one too."""
@@ -55,7 +55,20 @@ class PortState(StrEnum):
     ERROR = "error"
 
 
-class PortResult(NamedTuple):
+class _PortFields(NamedTuple):
+    """The fields of a PortResult."""
+
+    host: str
+    address: str
+    port: int
+    state: PortState
+    reason: str
+    rtt: float | None = None
+    service: str | None = None
+    banner: bytes | None = None
+
+
+class PortResult(_PortFields):
     """What is known of one port of one address; immutable.
 
     Attributes:
@@ -66,19 +79,16 @@ class PortResult(NamedTuple):
         reason: "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable", "proto-unreachable",
             "self-connect", "host-silent" (not asked: nothing had come from that host) or "local-error: " with the name
             of the errno, "broadcast address" or "multicast address".
-        rtt: the round trip in seconds, never None for an open port.
+        rtt: the round trip in seconds; None where nothing came back, so never for an open port.
         service: the usual service of that port number, or None.
         banner: what the port said first, or None.
     """
 
-    host: str
-    address: str
-    port: int
-    state: PortState
-    reason: str
-    rtt: float | None = None
-    service: str | None = None
-    banner: bytes | None = None
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        # Any stands for the None of a port that did not answer: nobody has to make sure that an open one has a time.
+        rtt: float | Any  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def is_open(self) -> bool:

@@ -147,4 +147,7 @@ def others() -> None:
     oxisock.ChatServer(on_event=told_apart)  # wrong
     oxisock.ChatServer(slow_policy="kick")  # wrong
     oxisock.scan("localhost", 22, retry=3)  # wrong
+    lines: oxisock.pure.Lines = oxisock.native.Lines()  # wrong
+    print(lines, oxisock.native.aio.scam)  # wrong
+    oxisock.native.aio.scan_iter("localhost", rates=100.0)  # wrong
     FaultyServer(cutt=1)  # wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import Callable, Sequence
-from typing import assert_type
+from typing import Literal, assert_type
 
 import oxisock
 from oxisock import aio, presets
@@ -16,11 +16,18 @@ def scanning() -> None:
     assert_type(oxisock.check_host("localhost", 22), bool)
     result = oxisock.scan_port("localhost", 22, timeout=0.5)
     assert_type(result.state, oxisock.PortState)
-    assert_type(result.rtt, float | None)
+    waited: float | None = result.rtt
+    print(waited)
+    print(f"{result.rtt * 1000:.2f} ms" if result.is_open else result.reason)
+    print(max(each.rtt for each in oxisock.scan("localhost", 22).open))
     assert_type(oxisock.scan_host("localhost", 1, 1024), list[int])
     found: list[oxisock.PortResult] = []
     report = oxisock.scan("10.0.0.0/24", "22,80", on_result=found.append, keep=("open", "closed"))
     assert_type(report, oxisock.ScanReport)
+    assert_type(report.counts["open"], int)
+    assert_type(report.counts[oxisock.PortState.FILTERED], int)
+    assert_type(report.counts.get("closed", 0), int)
+    print(", ".join(f"{count} {state}" for state, count in report.counts.items()))
     for each in report:
         print(each.address, each.port, each.service or "-")
     assert_type(report.hosts, dict[str, list[oxisock.PortResult]])
@@ -142,6 +149,24 @@ def handlers(calls: queue.SimpleQueue[oxisock.ChatEvent]) -> None:
     oxisock.ChatServer(on_event=told, slow_policy="drop", history=20)
     oxisock.ChatServer(on_event=calls.put)
     oxisock.EchoServer(workers=2, write_timeout=1, reuse_port=True)
+
+
+def engines() -> None:
+    assert_type(oxisock.Lines(), oxisock.native.Lines)
+    assert_type(oxisock.pure.Lines(), oxisock.pure.Lines)
+    assert_type(oxisock.native.connect("localhost", 9, oxisock.pure.Varint()), oxisock.native.FramedSocket)
+    assert_type(oxisock.native.EchoServer().start(), oxisock.native.EchoServer)
+    assert_type(oxisock.presets.erlang(4).encode(b"x"), bytes)
+    assert_type(oxisock.impl, Literal["native", "pure"])
+
+
+async def asynchronous_engines() -> None:
+    async with oxisock.native.aio.start_server(talk, "::1", max_connections=2) as server:
+        assert_type(server.address, oxisock.Peer)
+    assert_type(await oxisock.pure.aio.check_host("localhost", 22), bool)
+    stream = await oxisock.native.aio.open_framed("localhost", 9)
+    assert_type(stream, oxisock.aio.FramedStream)
+    oxisock.testing.assert_ports("localhost", open=22)
 
 
 async def talk(stream: aio.FramedStream, peer: oxisock.Peer) -> None:

@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 import oxisock
 from oxisock import Peer, StopReport
+from oxisock.serving import threads
 from support.talking import adds_up, ask, connect, exactly, stuff_until_it_stops, until_the_end
 from support.waiting import wait_until
 
@@ -53,6 +54,29 @@ def upper(message: bytes, peer: Peer) -> bytes:
 
 def upper_batch(batch: list[tuple[bytes, Peer]]) -> list[bytes]:
     return [message.upper() for message, _ in batch]
+
+
+class Raided(deque[Any]):
+    """A queue where another thread takes the last that is seen, once after each time that it becomes empty."""
+
+    raid = False
+
+    def popleft(self) -> Any:
+        item = super().popleft()
+        self.raid = not len(self)
+        return item
+
+    def __bool__(self) -> bool:
+        raided, self.raid = self.raid, False
+        return raided or len(self) > 0
+
+
+def test_a_batch_is_answered_though_another_thread_takes_what_it_would_have_taken_too(
+    impl: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "deque", Raided)
+    with impl.MessageServer(upper_batch, batch=True, dispatchers=2) as server, connect(server) as sock:
+        assert ask(sock) == b"HELLO\n"
 
 
 @pytest.mark.parametrize("batch", [False, True])

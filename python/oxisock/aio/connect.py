@@ -30,8 +30,9 @@ async def addresses_of(host: str, timeout: float | None) -> list[str]:
 @asynccontextmanager
 async def within(deadline: float | None) -> AsyncIterator[None]:
     """Raise TimeoutError where the block is not over by a time of the loop's; None for no limit."""
+    scope = asyncio.timeout_at(deadline)
     try:
-        async with asyncio.timeout_at(deadline) as scope:
+        async with scope:
             yield
     except TimeoutError as error:
         if scope.expired():

@@ -41,7 +41,7 @@ class Aio(Functions):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.impl = engine.impl
+        self.impl: Impl = engine.impl
         self._questions = Questions(engine.scanning)
         self._lines: Codec = engine.names.Lines(eof_frame=True)
         self.AsyncScan = AsyncScan

@@ -109,9 +109,8 @@ def contenders(servers: Mapping[str, str], load: Load) -> Iterator[list[Contende
     load on the second, so that neither takes the other's time.
     """
     with contextlib.ExitStack() as stack:
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         place = "any"
-        if len(cores) > 1:
+        if sys.platform.startswith("linux") and len(cores := sorted(os.sched_getaffinity(0))) > 1:
             place = str(cores[0])
             os.sched_setaffinity(0, {cores[1]})
             stack.callback(os.sched_setaffinity, 0, set(cores))
@@ -154,6 +153,8 @@ def cpu_seconds(pid: int) -> float | None:
     The clock of the process counts in nanoseconds and keeps what threads had that have ended; /proc has one or the
     other.
     """
+    if sys.platform == "win32":
+        return None
     import ctypes
     import time
 
@@ -162,5 +163,5 @@ def cpu_seconds(pid: int) -> float | None:
         if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
             return None
         return time.clock_gettime(clock.value)
-    except (AttributeError, OSError, TypeError):  # macOS has no such clock, Windows no such library
+    except (AttributeError, OSError):  # macOS has no such clock
         return None

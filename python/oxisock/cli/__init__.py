@@ -115,10 +115,10 @@ def raise_descriptor_limit() -> None:
 
     The library never does this, because the limit belongs to the whole process; the command is the process.
     """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
+    if sys.platform == "win32":  # there is no such limit
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return

@@ -99,11 +99,11 @@ def run(args: argparse.Namespace) -> int:
         message("nothing was sent")
         return EXIT_NO
     raise_descriptor_limit()
-    for address in addresses:
-        outcome, interrupted = _load(job, address)
-        # Where nobody is at all, another address of the name may be the right one.
-        if interrupted or not _nobody(outcome):
-            break
+    first, *others = addresses
+    outcome, interrupted = _load(job, first)
+    # Where nobody is at all, another address of the name may be the right one.
+    while others and _nobody(outcome) and not interrupted:
+        outcome, interrupted = _load(job, others.pop(0))
     if args.json:
         json.dump(outcome.document(), sys.stdout, indent=2)
         print()

@@ -68,18 +68,22 @@ class ChatRun(ReactorRun, Protocol):
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether it has ended."""
+        ...
 
     def now(self) -> int:
         """Give the time on the clock of ``members``, in nanoseconds."""
+        ...
 
     def members(self) -> list[tuple[str, str, int, int, int, int]]:
         """Give nick, host, port, time of joining, bytes queued and lines skipped of everybody, in order of joining."""
+        ...
 
     def broadcast(self, text: str) -> None:
         """Say something to everybody."""
 
     def kick(self, nick: str, reason: str) -> bool:
         """Part with a client; False if nobody is called so."""
+        ...
 
     def events(self, timeout: float) -> tuple[Sequence[HubEvent], int] | None:
         """Wait at most ``timeout`` seconds for events and give them, with the number of those lost because nobody took
@@ -91,3 +95,4 @@ class ChatModule(Protocol):
 
     def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun:
         """Begin to chat on the listening descriptor ``listener``, which is taken over."""
+        ...

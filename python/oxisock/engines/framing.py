@@ -33,12 +33,15 @@ class Framer(Protocol):
 
     def encode(self, payload: Buffer, /) -> bytes:
         """Frame one payload; ValueError unless decoding the result gives exactly that payload."""
+        ...
 
     def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
         """Frame payloads one after the other."""
+        ...
 
     def decoder(self, skip: bool, /) -> FrameDecoder:
         """Begin a stream; ``skip`` leaves bad frames out where that can be done."""
+        ...
 
 
 class FramingModule(Protocol):
@@ -48,21 +51,28 @@ class FramingModule(Protocol):
         self, width: int, little: bool, offset: int, adjustment: int, strip: int, max_frame: int, /
     ) -> Framer:
         """A field of ``width`` bytes after ``offset`` others; ``strip`` is a number here."""
+        ...
 
     def escaped_framer(self, max_frame: int, /) -> Framer:
         """multiprocessing's: a signed 32-bit length, where -1 announces an unsigned 64-bit one."""
+        ...
 
     def varint_framer(self, max_frame: int, /) -> Framer:
         """A LEB128 length."""
+        ...
 
     def decimal_framer(self, separator: int, trailer: int | None, max_frame: int, /) -> Framer:
         """A length in decimal digits up to the byte ``separator``; the byte ``trailer`` ends the frame."""
+        ...
 
     def fixed_framer(self, size: int, /) -> Framer:
         """Every frame of the same size."""
+        ...
 
     def delimiter_framer(self, delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> Framer:
         """Frames end at the earliest end of one of ``delimiters``."""
+        ...
 
     def lines_framer(self, keep: bool, eof_frame: bool, max_frame: int, /) -> Framer:
         """Frames end at LF, and one CR before it belongs to the end."""
+        ...

@@ -68,9 +68,11 @@ class ReactorRun(Protocol):
 
     def outcome(self) -> tuple[int, int]:
         """Give the connections drained and aborted by the stop."""
+        ...
 
     def counters(self) -> ServerStats:
         """Give the counters."""
+        ...
 
     def forked(self) -> None:
         """From now on, shut sockets down before closing them: a forked child holds duplicates."""
@@ -84,6 +86,7 @@ class EchoRun(ReactorRun, Protocol):
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether it has ended."""
+        ...
 
 
 ANSWERED, HELD, FINISH = range(3)
@@ -104,6 +107,7 @@ class MessageReactor(ReactorRun, Protocol):
     @property
     def framed(self) -> bool:
         """Whether Items hold messages, rather than bytes."""
+        ...
 
     def turn(self, replies: list[Reply]) -> list[Item] | None:
         """Send ``replies`` and wait for input; None when the server has ended.
@@ -116,6 +120,7 @@ class MessageReactor(ReactorRun, Protocol):
 
     def take_closed(self) -> list[int]:
         """Give the tokens of the connections that closed since the last call."""
+        ...
 
     def count_errors(self, handler: int, frame: int) -> None:
         """Add to the counters handler_errors and frame_errors."""
@@ -126,6 +131,8 @@ class ServingModule(Protocol):
 
     def start_echo(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoRun:
         """Begin to echo."""
+        ...
 
     def message_reactor(self, listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
         """Make the loop of a message server; one that knows ``framer`` may frame by itself."""
+        ...

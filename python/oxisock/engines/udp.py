@@ -44,6 +44,7 @@ class UdpLoop(Protocol):
 
     def refused(self) -> list[tuple[Peer, int]]:
         """Give the replies of the last turn that no datagram can hold: to whom, and how long."""
+        ...
 
     def end(self, drain: float | None) -> None:
         """Let ``turn`` answer what is queued for at most ``drain`` seconds (None: no limit), then give None.
@@ -59,6 +60,7 @@ class UdpLoop(Protocol):
 
     def tally(self) -> UdpTally:
         """Give the totals so far; also after the end."""
+        ...
 
 
 class UdpEcho(Protocol):
@@ -69,12 +71,14 @@ class UdpEcho(Protocol):
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds for the end; say whether it came. The socket is closed by then."""
+        ...
 
     def abandon(self) -> None:
         """Close the socket in a forked child, and nothing else."""
 
     def tally(self) -> UdpTally:
         """Give the totals so far; also after the end."""
+        ...
 
 
 class UdpModule(Protocol):
@@ -82,6 +86,8 @@ class UdpModule(Protocol):
 
     def udp_loop(self, fd: int, plan: UdpPlan) -> UdpLoop:
         """Take over a bound socket, to be turned by the caller."""
+        ...
 
     def udp_echo(self, fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho:
         """Take over a bound socket and begin to send every datagram back after ``prefix``."""
+        ...

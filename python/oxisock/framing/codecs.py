@@ -36,9 +36,11 @@ class StreamDecoder(Protocol):
 
     def feed(self, data: bytes, /) -> list[bytes]:
         """Take the next bytes of the stream and give the frames that they complete."""
+        ...
 
     def eof(self) -> list[bytes]:
         """Take the end of the stream and give the frame that it completes, if any."""
+        ...
 
 
 @runtime_checkable
@@ -51,10 +53,12 @@ class Decoder(Protocol):
     @property
     def buffered(self) -> int:
         """Bytes held back until more of their frame is there: at most the longest legal frame and the last chunk."""
+        ...
 
     @property
     def skipped_count(self) -> int:
         """How many frames were left out so far."""
+        ...
 
     def feed(self, data: Buffer, /) -> list[bytes]:
         """Take the next bytes of the stream (any C-contiguous buffer) and give the frames that they complete.
@@ -63,21 +67,26 @@ class Decoder(Protocol):
         without frames on every later call; MemoryError, in the same way, where there is no room for what came;
         ValueError after `eof`; TypeError for what holds no bytes; BufferError for a buffer that is not contiguous.
         """
+        ...
 
     def eof(self) -> list[bytes]:
         """Take the end of the stream and give the frame that it completes, if any; a second call gives [].
 
         Raises IncompleteFrame where the stream ended within a frame.
         """
+        ...
 
     def take_skipped(self) -> list[SkippedFrame]:
         """Give the frames left out since the last call, at most the last 1,000, and forget them."""
+        ...
 
     def get_buffer(self, sizehint: int, /) -> memoryview:
         """Give room to receive into, about ``sizehint`` bytes of it, as asyncio.BufferedProtocol wants it."""
+        ...
 
     def buffer_updated(self, n: int, /) -> list[bytes]:
         """Take the first ``n`` bytes of what `get_buffer` gave as the next of the stream; otherwise as `feed`."""
+        ...
 
 
 @runtime_checkable
@@ -89,9 +98,11 @@ class Codec(Protocol):
 
     def encode(self, payload: bytes, /) -> bytes:
         """Frame one payload; ValueError where decoding would not give exactly that payload back."""
+        ...
 
     def decoder(self) -> StreamDecoder:
         """Begin a stream."""
+        ...
 
 
 class StreamCodec(Bound):

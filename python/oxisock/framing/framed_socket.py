@@ -26,6 +26,8 @@ from .codecs import Codec
 
 _CHUNK: Final = 64 << 10
 _PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
+_READ: Final[int] = getattr(select, "POLLIN", 1)
+_WRITE: Final[int] = getattr(select, "POLLOUT", 4)
 _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
 T = TypeVar("T")
@@ -115,7 +117,7 @@ class FramedSocket(Bound):
                     inbox.end()
                     return None
                 try:
-                    data = self._move(partial(self._sock.recv, _CHUNK, flags), select.POLLIN, deadline)
+                    data = self._move(partial(self._sock.recv, _CHUNK, flags), _READ, deadline)
                 except OSError as error:
                     # What the system says has a number. It says it once, and then that the stream has ended.
                     if error.errno is not None:
@@ -172,7 +174,7 @@ class FramedSocket(Bound):
             rest, flags = view, self._flags if deadline.limited else 0
             try:
                 while rest:
-                    rest = rest[self._move(partial(self._sock.send, rest, flags), select.POLLOUT, deadline) :]
+                    rest = rest[self._move(partial(self._sock.send, rest, flags), _WRITE, deadline) :]
             except BaseException:
                 # Whatever ended it, a frame may be half sent: nothing after it would be understood.
                 self._cut = True
@@ -203,9 +205,9 @@ class FramedSocket(Bound):
             except OSError as error:
                 # ssl is imported only by those who use it, so its errors go by name.
                 if type(error).__name__ == "SSLWantReadError":
-                    waited_for = select.POLLIN
+                    waited_for = _READ
                 elif type(error).__name__ == "SSLWantWriteError":
-                    waited_for = select.POLLOUT
+                    waited_for = _WRITE
                 else:
                     raise
             self._wait(waited_for, deadline)
@@ -237,7 +239,7 @@ class _Deadline:
 def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
     """Wait until a socket is ready to be read or written; False once ``timeout`` seconds are over."""
     if sys.platform == "win32":
-        readers, writers = ([sock], []) if event == select.POLLIN else ([], [sock])
+        readers, writers = ([sock], []) if event == _READ else ([], [sock])
         return any(select.select(readers, writers, [], timeout))
     poll = select.poll()
     poll.register(sock, event)

@@ -93,16 +93,18 @@ class ChatServer(_chat.ChatServer, engine=_engine): ...
 class ChatClient(_client.ChatClient, engine=_engine): ...
 
 
-def __getattr__(name: str) -> object:
-    """Give ``aio``: imported only when asked for, because it imports asyncio."""
-    if name != "aio":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ..aio.faces import bind
-
-    return bind(impl)
-
-
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    # An object with the same names in truth, bound to this engine.
+    from .. import aio as aio
+else:
     from .. import __all__ as _names
 
     __all__ = [name for name in _names if name != "__version__"]
+
+    def __getattr__(name: str) -> object:
+        """Give ``aio``: imported only when asked for, because it imports asyncio."""
+        if name != "aio":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ..aio.faces import bind
+
+        return bind(impl)

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engines.scanning import Tally
@@ -91,10 +92,10 @@ class Checkpoint:
             raise OSError(error.errno, f"cannot write to checkpoint {self.path!r}: {error.strerror}") from error
 
     def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
+        if sys.platform == "win32":
             return
+        import fcntl
+
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .report import ScanReport
 
-_STATES = {
+_STATES: dict[str, str] = {
     PortState.OPEN: "open",
     PortState.CLOSED: "closed",
     PortState.FILTERED: "filtered",
@@ -92,7 +92,7 @@ def _lines(report: ScanReport) -> Iterator[str]:
     yield "</nmaprun>"
 
 
-def _dropped(report: ScanReport) -> dict[PortState, int]:
+def _dropped(report: ScanReport) -> dict[str, int]:
     """Count the ports of each state that were decided and not kept."""
     left = dict(report.counts)
     for result in report.results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from array import array
 from bisect import bisect_left
@@ -64,10 +65,10 @@ def patience(value: float | None, name: str = "timeout") -> float:
 
 def default_concurrency() -> int:
     """Give the most probes in flight: what the descriptors left allow less 64, between 8 and 4,096."""
-    try:
-        import resource
-    except ImportError:  # Windows: sockets are no descriptors there
+    if sys.platform == "win32":  # sockets are no descriptors there
         return 512
+    import resource
+
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return 4096
@@ -80,10 +81,7 @@ def default_concurrency() -> int:
 
 def cores() -> int:
     """Give the processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_job(

@@ -73,7 +73,7 @@ class ScanReport:
         self,
         *,
         results: Iterable[PortResult],
-        counts: Mapping[str, int],
+        counts: Mapping[str, int] | Mapping[PortState, int],
         stats: ScanStats,
         unresolved: Mapping[str, str] | None = None,
         seed: int | None = None,
@@ -85,7 +85,8 @@ class ScanReport:
         sources: Iterable[ScanSource] = (),
     ) -> None:
         self.results: list[PortResult] = sort_results(results)
-        self.counts: dict[PortState, int] = {state: counts.get(state, 0) for state in PortState}
+        # By str, which every PortState is, so that type checkers take `counts["open"]` too.
+        self.counts: dict[str, int] = {state: counts.get(state, 0) for state in PortState}
         self.stats = stats
         self.unresolved: dict[str, str] = dict(unresolved or {})
         self.seed = seed

@@ -47,18 +47,23 @@ class Running(forks.Forkable, Protocol):
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended, the handlers too. Never raises."""
+        ...
 
     def failure(self) -> BaseException | None:
         """Give what ended it, where that was no stop but a thread that could not go on; logged by then."""
+        ...
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and the handlers that still run."""
+        ...
 
     def stats(self) -> ServerStats:
         """Give the counters; also after the end."""
+        ...
 
     def inside(self) -> bool:
         """Say whether the calling thread is in one of the server's handlers."""
+        ...
 
 
 class Server(Bound):

@@ -34,9 +34,11 @@ class Answering(Protocol):
 
     def answer(self, item: Item) -> Reply:
         """Call the handler for what came in on one connection."""
+        ...
 
     def answer_batch(self, items: list[Item]) -> list[Reply]:
         """Call the handler once for all that came in."""
+        ...
 
     def forget(self, tokens: list[int]) -> None:
         """Connections are closed."""
@@ -190,22 +192,19 @@ class Dispatcher:
         work, answering = self._work, self._answering
         flush_at = time.monotonic() + _FLUSH_AFTER if len(work) > 1 else _LATER
         while True:
+            items: list[Item] = []
             try:
-                if self._batch:
-                    items = [work.popleft()]
-                    while work:
-                        items.append(work.popleft())
-                else:
-                    item = work.popleft()
-            except IndexError:
+                items.append(work.popleft())
+                while self._batch and work:
+                    items.append(work.popleft())
+            except IndexError:  # other threads took the rest
                 pass
-            else:
-                if self._over:
-                    work.clear()
-                elif self._batch:
-                    self._outbox.extend(answering.answer_batch(items))
-                else:
-                    self._outbox.append(answering.answer(item))
+            if self._over:
+                work.clear()
+            elif items and self._batch:
+                self._outbox.extend(answering.answer_batch(items))
+            elif items:
+                self._outbox.append(answering.answer(items[0]))
             # With nothing left to do the next turn sends the answers anyway.
             if self._leader != me or (work and time.monotonic() > flush_at):
                 with self._lock:

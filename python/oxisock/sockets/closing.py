@@ -45,12 +45,14 @@ def shut_down(sock: socket.socket) -> None:
 
 def unacknowledged(sock: socket.socket) -> int:
     """Give how many bytes (and the end of the stream as one) the peer's system has not taken; 0 where nobody knows."""
-    try:
-        import fcntl
-        import termios
+    if sys.platform == "win32":
+        return 0
+    import fcntl
+    import termios
 
+    try:
         return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, OSError):
+    except OSError:
         return 0
 
 

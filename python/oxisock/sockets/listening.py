@@ -29,7 +29,7 @@ def bind(
     ValueError for a host that is neither a name nor an address.
     """
     where = Peer(host, port)
-    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+    if reuse_port and (sys.platform == "win32" or not hasattr(socket, "SO_REUSEPORT")):
         raise OSError(errno.ENOTSUP, f"cannot listen on {where}: this system has no SO_REUSEPORT")
     host, address = checked_host(host) if host else "", tuple[Any, ...]()
     if host and reads_as_address(host):
@@ -51,7 +51,7 @@ def bind(
         # let two servers bind one port and only one of them hear.
         if os.name == "posix" and kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
+        if reuse_port and sys.platform != "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)

@@ -107,10 +107,10 @@ def check_codec(
         database=None,
         derandomize=True,
         report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     if max_buffered is None:
-        max_buffered = getattr(codec, "max_frame", _DEFAULT_LIMIT) + SLACK
+        max_buffered = int(getattr(codec, "max_frame", _DEFAULT_LIMIT)) + SLACK
     telling = st.lists(st.sampled_from(_TELLING), max_size=64).map(bytes)
     noise = st.one_of(telling, st.binary(max_size=64), *([streams] if streams is not None else []))
     drawn = payloads if payloads is not None else _payloads_of(codec) if subject.encodes else None

@@ -82,7 +82,7 @@ class Watch:
 
     def _shares(self) -> tuple[float | None, float | None]:
         ticks = _ticks()
-        if ticks is None or self._ticks is None or ticks.total <= self._ticks.total:
+        if sys.platform == "win32" or ticks is None or self._ticks is None or ticks.total <= self._ticks.total:
             return None, None
         total, work, steal = (now - before for now, before in zip(ticks, self._ticks, strict=True))
         own = (_own_seconds() - self._own) * os.sysconf("SC_CLK_TCK")
@@ -120,9 +120,11 @@ def _own_seconds() -> float:
 
 
 def _load_average() -> float | None:
+    if sys.platform == "win32":
+        return None
     try:
         return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):
+    except OSError:
         return None
 
 

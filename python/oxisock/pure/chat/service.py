@@ -233,7 +233,7 @@ class ChatRun(ReactorRun):
         with self._reactor.lock:
             links = self._reactor.links
             return [
-                (nick, *links[token].peer, joined, queued, skipped)
+                (nick, links[token].peer.host, links[token].peer.port, joined, queued, skipped)
                 for token, nick, joined, queued, skipped in self._chat.hub.members()
                 if token in links
             ]

@@ -160,7 +160,7 @@ class UdpLoop:
         room = _CONTROL_ROOM if self._plan.wildcard else 0
         for _ in range(BATCH):
             try:
-                data, control, flags, address = self._sock.recvmsg(self._plan.max_datagram, room)
+                data, control, truncated, address = _receive(self._sock, self._plan.max_datagram, room)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
@@ -174,7 +174,7 @@ class UdpLoop:
                 self._ignored += 1
                 continue
             self._arrivals.append(_Arrival(address, list(_leave_from(control))))
-            batch.append(Datagram(data, peer, bool(flags & socket.MSG_TRUNC)))
+            batch.append(Datagram(data, peer, truncated))
             self._messages += 1
             self._bytes_in += len(data)
         return weight, batch
@@ -203,7 +203,7 @@ class UdpLoop:
             self._drained += self._ending
             drained = self._ending
             try:
-                self._sock.sendmsg([reply], arrival.control, 0, arrival.address)
+                _send(self._sock, reply, arrival)
                 sent, tries, waiting_since = sent + 1, 0, None
                 continue
             except OSError as error:
@@ -258,7 +258,7 @@ class UdpLoop:
 
     def _prepare(self) -> None:
         """Ask for ICMP errors, which an unconnected socket does not get otherwise, and for the address asked."""
-        if not _LINUX:
+        if not sys.platform.startswith("linux"):
             return
         if self._sock.family == socket.AF_INET6:
             self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
@@ -274,7 +274,7 @@ class UdpLoop:
 
     def _reap(self) -> None:
         """Empty the queue of errors (it takes from the room for datagrams) and count those that are ICMP."""
-        if not _LINUX:
+        if not sys.platform.startswith("linux"):
             return
         while True:
             try:
@@ -285,6 +285,24 @@ class UdpLoop:
                 ours = (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
                 if ours and len(value) >= _EXTENDED_ERR.size:
                     self._icmp_errors += _EXTENDED_ERR.unpack_from(value)[1] in _ORIGINS_ICMP
+
+
+def _receive(sock: socket.socket, most: int, room: int) -> tuple[bytes, _Control, bool, Any]:
+    """Take a datagram: the first ``most`` bytes, what the system tells, whether there were more, and who sent it."""
+    if sys.platform != "win32":
+        data, control, flags, address = sock.recvmsg(most, room)
+        return data, control, bool(flags & socket.MSG_TRUNC), address
+    # There, what does not fit is an error, and lost.
+    data, address = sock.recvfrom(1 << 16)
+    return data[:most], [], len(data) > most, address
+
+
+def _send(sock: socket.socket, reply: bytes, arrival: _Arrival) -> None:
+    """Send a reply to where a datagram came from."""
+    if sys.platform != "win32":
+        sock.sendmsg([reply], arrival.control, 0, arrival.address)
+    else:
+        sock.sendto(reply, arrival.address)
 
 
 def _leave_from(control: Iterable[tuple[int, int, bytes]]) -> Iterable[tuple[int, int, bytes]]:
