@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from .engines.selection import Impl as _Impl
 from .engines.selection import check as _check
 from .engines.selection import selected as _selected
+from .version import VERSION as __version__
 
 impl: _Impl = _selected()
 _check(impl)
-
-__version__ = "0.1.0"
 
 __all__ = [
     "__version__",

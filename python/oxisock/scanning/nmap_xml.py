@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..text import escape
 from ..types import PortResult, PortState
+from ..version import VERSION
 from .formats import banner_text
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def _tag(element: str, end: str = "/", /, **attributes: object) -> str:
 def _lines(report: ScanReport) -> Iterator[str]:
     import time
 
-    from .. import __version__
-
     start = report.started or 0.0
     end = start + report.elapsed
     hosts = report.hosts
@@ -47,7 +46,7 @@ def _lines(report: ScanReport) -> Iterator[str]:
     yield "<!DOCTYPE nmaprun>"
     yield _tag(
         "nmaprun", "", scanner="oxisock", args="oxisock scan", start=int(start),
-        startstr=time.asctime(time.localtime(start)), version=__version__, xmloutputversion="1.05",
+        startstr=time.asctime(time.localtime(start)), version=VERSION, xmloutputversion="1.05",
     )  # fmt: skip
     numbers = sorted({result.port for result in report.results})
     yield _tag(

@@ -17,6 +17,7 @@ from ..engines.binding import Engine, engine
 from ..engines.scanning import ERROR, AddressRange, ScanPlan, ScanRun, Tally
 from ..sockets.addresses import format_key, make_key
 from ..types import ScanSource
+from ..version import VERSION
 from .checkpoint import Checkpoint, Done, Header
 from .coordinating import Coordinator, Task
 from .plan import Spread, default_concurrency
@@ -51,10 +52,8 @@ def scan_shard(
     the same result. Raises RuntimeError where this is another version of oxisock, and TimeoutError past ``seconds``:
     nobody can end a task from outside.
     """
-    from .. import __version__
-
-    if version != __version__:
-        raise RuntimeError(f"this worker has oxisock {__version__}, and the scan needs {version}")
+    if version != VERSION:
+        raise RuntimeError(f"this worker has oxisock {VERSION}, and the scan needs {version}")
     ranges, ports, *rest = plan
     whole = ScanPlan([AddressRange(*each) for each in ranges], ports, *rest)
     most = default_concurrency() if concurrency is None else concurrency
@@ -266,7 +265,7 @@ class _ExecutorRun(SpreadRun):
     def __init__(self, impl: Impl, plan: ScanPlan, shards: Shards, spread: Spread, slots: int) -> None:
         super().__init__(shards, spread.checkpoint)
         assert spread.executor is not None
-        self._impl = impl
+        self._impl: Impl = impl
         self._executor = spread.executor
         self._scan = uuid.uuid4().hex
         self._keep_errors = bool(plan.keep >> ERROR & 1)
@@ -336,7 +335,7 @@ class _ExecutorRun(SpreadRun):
             self._out[task.number] = task, shard, time.monotonic() + 2 * seconds
             try:
                 future = self._executor.submit(
-                    scan_shard, self._impl, _version(), self._scan, task.number, plain, self._concurrency, seconds
+                    scan_shard, self._impl, VERSION, self._scan, task.number, plain, self._concurrency, seconds
                 )
             except Exception as error:
                 self._failed(task, shard, error)
@@ -423,12 +422,6 @@ class _Countdown:
             self._left -= 1
             if not self._left:
                 _cancelled.discard(self._scan)
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__
 
 
 def _in_words(error: BaseException) -> str:
