@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import os
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -133,6 +134,15 @@ def rate(value: object, name: str, what: str) -> int:
     return -int(-_NS // often)
 
 
+def duration(value: Any, name: str) -> float:
+    """Give seconds that have passed, from 0 up, as they are."""
+    expected = "seconds from 0 up"
+    if not 0 <= _float(value, name, expected) < float("inf"):
+        refuse(ValueError, name, value, expected)
+    found: float = value
+    return found
+
+
 def chance(value: object, name: str) -> float:
     """Give a probability, from 0 to 1."""
     expected = "a chance from 0 to 1"
@@ -205,6 +215,19 @@ def view(value: object, name: str) -> memoryview:
     return found.cast("B") if found.c_contiguous else memoryview(found.tobytes())
 
 
+def path(value: object, name: str, expected: str) -> str:
+    """Give the path of a file; one that no file can have is refused."""
+    if not isinstance(value, (str, os.PathLike)):
+        refuse(TypeError, name, value, expected)
+    found = os.fspath(value)
+    try:
+        if found and b"\0" not in os.fsencode(found):
+            return os.fsdecode(found)
+    except UnicodeError:
+        pass
+    refuse(ValueError, name, value, expected)
+
+
 def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.maxsize) -> bytes:
     """Give the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them, as they are now."""
     data = value if isinstance(value, bytes) else view(value, name).tobytes()
@@ -239,6 +262,14 @@ def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
         if each == value:
             return each
     refuse(ValueError, name, value, expected)
+
+
+def every(value: Iterable[Any], name: str, kind: type[_Value], expected: str) -> list[_Value]:
+    """Give a list of what can be gone through, all of one class."""
+    found = list(iterable(value, name, expected))
+    for each in found:
+        instance(each, name, kind, expected)
+    return found
 
 
 def instance(value: object, name: str, kind: type[_Value], expected: str) -> _Value:

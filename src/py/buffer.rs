@@ -4,10 +4,12 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::slice;
 
-use pyo3::exceptions::{PyBufferError, PyMemoryError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
+
+use super::arguments::no_bytes;
 
 /// The bytes of a Python object, borrowed while this lives.
 pub enum Buffer<'a, 'py> {
@@ -25,20 +27,20 @@ pub struct Exported<'py> {
 }
 
 impl<'a, 'py> Buffer<'a, 'py> {
-    /// Borrow the bytes of `object`; `BufferError` where they are not contiguous, `TypeError` where it has none.
+    /// Borrow the bytes of the argument `name`; `BufferError` where they are not contiguous, `TypeError` for no bytes.
     #[inline]
-    pub fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+    pub fn of(object: &'a Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         // To compare types is cheaper than to ask the interpreter, and nearly all that comes is bytes itself.
         if let Ok(bytes) = object.cast_exact::<PyBytes>() {
             return Ok(Self::Bytes(bytes.as_bytes()));
         }
         match object.cast::<PyBytes>() {
             Ok(bytes) => Ok(Self::Bytes(bytes.as_bytes())),
-            Err(_) => Self::exported(object),
+            Err(_) => Self::exported(object, name),
         }
     }
 
-    fn exported(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+    fn exported(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         let py = object.py();
         let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::uninit());
         // SAFETY: the object is alive, `view` is room for a Py_buffer, and the interpreter is attached.
@@ -48,7 +50,7 @@ impl<'a, 'py> Buffer<'a, 'py> {
             if error.is_instance_of::<PyBufferError>(py) {
                 return Err(PyBufferError::new_err("a C-contiguous buffer is required"));
             }
-            return Err(error);
+            return Err(if error.is_instance_of::<PyTypeError>(py) { no_bytes(object, name) } else { error });
         }
         // SAFETY: PyObject_GetBuffer succeeded and so filled it in.
         let view = unsafe { view.assume_init() };

@@ -9,6 +9,7 @@ use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyType};
 
+use super::arguments::{no_iterable, whole};
 use super::buffer::{Buffer, bytes_of, list_of};
 use crate::core::framing::counted::Counted;
 use crate::core::framing::delimited::Delimited;
@@ -134,7 +135,7 @@ impl Decoder {
     /// Take the next bytes of the stream and give the frames that they complete.
     #[pyo3(signature = (data, /))]
     fn feed<'py>(&mut self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let buffer = Buffer::of(data)?;
+        let buffer = Buffer::of(data, "data")?;
         self.cut(data.py(), buffer.as_slice())
     }
 
@@ -148,8 +149,10 @@ impl Decoder {
 
     /// Give room to receive into, about `sizehint` bytes of it and at least one.
     #[pyo3(signature = (sizehint, /))]
-    fn get_buffer<'py>(&mut self, py: Python<'py>, sizehint: isize) -> PyResult<Bound<'py, PyMemoryView>> {
+    fn get_buffer<'py>(&mut self, sizehint: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let py = sizehint.py();
         self.check_open(py)?;
+        let sizehint = whole(sizehint, "sizehint", -1, isize::MAX)?;
         let size = sizehint.clamp(LEAST_BUFFER, MOST_BUFFER) as usize;
         let scratch = match &self.scratch {
             Some(scratch) if scratch.bind(py).len() >= size => scratch.clone_ref(py),
@@ -164,18 +167,16 @@ impl Decoder {
 
     /// Take the first `n` bytes of what `get_buffer` gave as the next of the stream.
     #[pyo3(signature = (n, /))]
-    fn buffer_updated<'py>(&mut self, py: Python<'py>, n: isize) -> PyResult<Bound<'py, PyList>> {
+    fn buffer_updated<'py>(&mut self, n: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = n.py();
         let scratch = self.scratch.as_ref().map(|scratch| scratch.clone_ref(py));
         let room = scratch.as_ref().map_or(0, |scratch| scratch.bind(py).len());
-        let Some(size) = usize::try_from(n).ok().filter(|size| *size <= room) else {
-            let text = format!("{n} bytes cannot have been received into a buffer of {room}");
-            return Err(PyValueError::new_err(text));
-        };
+        let size = whole(n, "n", 0, room as isize)? as usize;
         let Some(scratch) = scratch else {
             return self.cut(py, &[]);
         };
         let scratch = scratch.into_bound(py).into_any();
-        let buffer = Buffer::of(&scratch)?;
+        let buffer = Buffer::of(&scratch, "scratch")?;
         self.cut(py, &buffer.as_slice()[..size])
     }
 }
@@ -193,7 +194,7 @@ impl Framer {
     #[pyo3(signature = (payload, /))]
     fn encode<'py>(&self, payload: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let mut wire = Vec::new();
-        self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(wrap_error)?;
+        self.codec.wrap(Buffer::of(payload, "payload")?.as_slice(), &mut wire).map_err(wrap_error)?;
         bytes_of(payload.py(), &wire)
     }
 
@@ -202,14 +203,14 @@ impl Framer {
     fn encode_many<'py>(&self, payloads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let mut wire = WIRE.take();
         let mut wrap = |payload: &Bound<'py, PyAny>| -> PyResult<()> {
-            self.codec.wrap(Buffer::of(payload)?.as_slice(), &mut wire).map_err(wrap_error)
+            self.codec.wrap(Buffer::of(payload, "payload")?.as_slice(), &mut wire).map_err(wrap_error)
         };
         if let Ok(list) = payloads.cast_exact::<PyList>() {
             for payload in list.iter() {
                 wrap(&payload)?;
             }
         } else {
-            for payload in payloads.try_iter()? {
+            for payload in payloads.try_iter().map_err(|_| no_iterable(payloads, "payloads"))? {
                 wrap(&payload?)?;
             }
         }

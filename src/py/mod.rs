@@ -1,5 +1,6 @@
 //! The bindings: thin, by concept, with no socket of their own.
 
+pub mod arguments;
 pub mod buffer;
 pub mod ceilings;
 pub mod chat;

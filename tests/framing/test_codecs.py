@@ -131,7 +131,7 @@ def test_wrong_types_are_type_errors(impl: ModuleType) -> None:
     codec = impl.Lines()
     for wrong in (5, "text", None):
         for call in (codec.encode, codec.decode, codec.decoder().feed, lambda each: codec.encode_many([each])):
-            with pytest.raises(TypeError, match=f"a bytes-like object is required, not '{type(wrong).__name__}'"):
+            with pytest.raises(TypeError, match="^(payload|data)=.*: expected bytes$"):
                 call(wrong)
 
 

@@ -111,7 +111,7 @@ def test_assert_ports() -> None:
             assert_ports("127.0.0.1", open=shut, closed=shut)
         with pytest.raises(ValueError, match="expected some ports"):
             assert_ports("127.0.0.1")
-        with pytest.raises(ValueError, match="ports: 'x'"):
+        with pytest.raises(ValueError, match="open: 'x'"):
             assert_ports("127.0.0.1", open="x")
 
 

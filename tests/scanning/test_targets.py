@@ -144,7 +144,7 @@ def test_a_bad_part_is_quoted_with_its_position(spec: str, part: str, position: 
 def test_wrong_types(spec: object) -> None:
     with pytest.raises(TypeError, match=r"^targets(: item \d: |=.*: )expected text"):
         parse_targets(spec)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"^exclude: .*expected text"):
+    with pytest.raises(TypeError, match=r"^exclude(: item \d: |=.*: )expected text"):
         parse_targets("a", exclude=spec)  # type: ignore[arg-type]
 
 

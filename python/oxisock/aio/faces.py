@@ -16,7 +16,6 @@ from ..engines.binding import Engine, Functions, engine
 from ..engines.selection import Impl
 from ..framing.bound import BoundCodec
 from ..framing.codecs import Codec
-from ..scanning.calls import check_callbacks
 from ..scanning.options import ScanKeywords, ScanOptions
 from ..scanning.plan import make_job
 from ..scanning.questions import Questions
@@ -94,7 +93,6 @@ class Aio(Functions):
         The callbacks, plain functions, are called on the event loop; an exception in one ends the scan and carries
         the partial report as ``.report``. Cancelling the task ends the scan within a tenth of a second.
         """
-        check_callbacks(on_result, on_progress)
         return await self.scan_iter(targets, ports, **options).run(on_result, on_progress)
 
     def scan_iter(self, targets: TargetSpec, ports: PortSpec = "1-1024", **options: Unpack[ScanKeywords]) -> AsyncScan:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ..scanning.calls import check_callbacks
 from ..scanning.report import ScanReport
 from ..scanning.running import Scan
 from ..types import PortResult, Progress
@@ -108,6 +109,7 @@ class AsyncScan:
         self, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
     ) -> ScanReport:
         """Let the scan run to its end, calling back on the way, and give the report."""
+        check_callbacks(on_result, on_progress)
         async with self:
             driver = self._driver
             clock = driver.loop.time

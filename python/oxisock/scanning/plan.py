@@ -142,8 +142,7 @@ def _make_job(
 def _open_checkpoint(path: str | os.PathLike[str] | None) -> Checkpoint | None:
     if path is None:
         return None
-    if not isinstance(path, str | os.PathLike):
-        arguments.refuse(TypeError, "checkpoint", path, "the path of a file, or None")
+    arguments.path(path, "checkpoint", "the path of a file, or None")
     from .checkpoint import Checkpoint
 
     return Checkpoint(path)

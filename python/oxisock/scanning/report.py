@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from .. import arguments
 from ..types import PortResult, PortState, ProbeEvent, ProbeTrail, ScanSource, ScanStats
 from .sorting import sort_keys, sort_results
 
@@ -84,18 +85,24 @@ class ScanReport:
         trace: Iterable[ProbeEvent] | None = None,
         sources: Iterable[ScanSource] = (),
     ) -> None:
-        self.results: list[PortResult] = sort_results(results)
+        found = arguments.every(results, "results", PortResult, "an iterable of PortResult")
+        self.results: list[PortResult] = sort_results(found)
+        arguments.having(counts, "counts", "a mapping of states to numbers", "get", "items")
         # By str, which every PortState is, so that type checkers take `counts["open"]` too.
         self.counts: dict[str, int] = {state: counts.get(state, 0) for state in PortState}
-        self.stats = stats
+        self.stats = arguments.instance(stats, "stats", ScanStats, "ScanStats")
+        if unresolved is not None:
+            arguments.having(unresolved, "unresolved", "a mapping of names to words", "keys", "items")
         self.unresolved: dict[str, str] = dict(unresolved or {})
-        self.seed = seed
-        self.partial = partial
-        self.elapsed: float = stats.elapsed if elapsed is None else elapsed
-        self.started = started
-        self.addresses = addresses
-        self.sources: list[ScanSource] = list(sources)
-        self._trace: list[ProbeEvent] | None = None if trace is None else list(trace)
+        self.seed = None if seed is None else arguments.count(seed, "seed", -(1 << 64), (1 << 64) - 1)
+        self.partial = arguments.flag(partial, "partial")
+        self.elapsed: float = stats.elapsed if elapsed is None else arguments.duration(elapsed, "elapsed")
+        self.started = None if started is None else arguments.duration(started, "started")
+        self.addresses = None if addresses is None else arguments.count(addresses, "addresses", 0, 1 << 129)
+        self.sources = arguments.every(sources, "sources", ScanSource, "an iterable of ScanSource")
+        self._trace: list[ProbeEvent] | None = None
+        if trace is not None:
+            self._trace = arguments.every(trace, "trace", ProbeEvent, "an iterable of ProbeEvent")
 
     @property
     def open(self) -> list[PortResult]:
@@ -151,6 +158,7 @@ class ScanReport:
         the other. A local error says nothing of the port either: from or to "error" is "changed", never "opened" or
         "closed". Times and services are not compared.
         """
+        arguments.instance(other, "other", ScanReport, "a ScanReport")
         before, after = ({(r.address, r.port): r for r in report.results} for report in (self, other))
         opened, closed, changed = [], [], []
         for key in sort_keys(before.keys() | after.keys()):
@@ -180,6 +188,7 @@ class ScanReport:
         asked has an empty list. Raises ValueError where the scan ran without ``trace=True``, or where the report was
         read from a file.
         """
+        address, port = arguments.text(address, "address"), arguments.port(port)
         if self._trace is None:
             raise ValueError("this report has no trace of its probes: scan with trace=True to be able to ask why")
         addresses = {result.address for result in self.results if result.host == address} | {address}
@@ -189,7 +198,7 @@ class ScanReport:
         """Give the report as one JSON object: schema 1, the rtt in seconds, banners in base64."""
         from . import formats as report_formats
 
-        return report_formats.to_json(self, indent)
+        return report_formats.to_json(self, None if indent is None else arguments.count(indent, "indent", 0, 80))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -200,7 +209,7 @@ class ScanReport:
         """
         from . import reading as report_reading
 
-        return cls(**report_reading.from_json(text))
+        return cls(**report_reading.from_json(_written(text)))
 
     def to_ndjson(self) -> str:
         """Give one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``."""
@@ -213,7 +222,7 @@ class ScanReport:
         """Read what ``to_ndjson`` or ``oxisock scan --format ndjson`` wrote; raises as ``from_json`` does."""
         from . import reading as report_reading
 
-        return cls(**report_reading.from_ndjson(text))
+        return cls(**report_reading.from_ndjson(_written(text)))
 
     def to_csv(self) -> str:
         """Give the results as CSV with a header line and PortResult's names, the rtt in seconds.
@@ -234,6 +243,10 @@ class ScanReport:
         from . import nmap_xml as report_nmap
 
         return report_nmap.to_nmap_xml(self)
+
+
+def _written(text: str | bytes) -> str | bytes:
+    return text if isinstance(text, bytes) else arguments.text(text, "text", "text, or text in UTF-8 as bytes")
 
 
 def _banners_differ(old: PortResult, new: PortResult) -> bool:

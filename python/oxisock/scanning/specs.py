@@ -41,16 +41,17 @@ def parse_ports(spec: PortSpec) -> tuple[int, ...]:
     return tuple(port_array(spec))
 
 
-def port_array(spec: PortSpec, exclude: PortSpec = ()) -> array[int]:
+def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> array[int]:
     """Give the ports of ``spec`` less those of ``exclude``, sorted, each once, in two bytes each.
 
-    ``exclude`` is read as ``spec`` is, but may be empty. Raises what ``parse_ports`` raises.
+    ``exclude`` is read as ``spec`` is, but may be empty; ``name`` is what errors call ``spec``. Raises what
+    ``parse_ports`` raises.
     """
     if type(spec) is int and 1 <= spec <= MAX_PORT and exclude == ():
         return array("H", [spec])  # a thousand times as fast: questions about one port are asked by the thousand
-    chosen = _choose_ports(spec, "ports")
+    chosen = _choose_ports(spec, name)
     if 1 not in chosen:
-        raise ValueError(f"ports: {shown(spec)} holds no port: expected at least one")
+        raise ValueError(f"{name}: {shown(spec)} holds no port: expected at least one")
     if not isinstance(exclude, str) or exclude.strip(BLANKS):
         _clear(chosen, _choose_ports(exclude, "exclude_ports"))
         if 1 not in chosen:

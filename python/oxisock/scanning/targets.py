@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from .. import arguments
 from ..engines.scanning import AddressRange
 from ..sockets.addresses import IPV4_MAPPED, format_key, key_range, make_key, parse_address
 
@@ -200,6 +201,8 @@ class Targets:
         return self._spelled.get(key) or format_key(key)
 
     def _key(self, index: int) -> int:
+        if type(index) is not int:  # one is asked for each result
+            index = arguments.count(index, "index", 0, self._starts[-1])
         if not 0 <= index < self._starts[-1]:
             raise IndexError(f"there is no address number {index} among {self._starts[-1]}")
         at = bisect_right(self._starts, index) - 1

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import arguments
 from ..framing.codecs import Delimiter, Fixed, LengthPrefix
 from .checks import SLACK, Checks, pieces, same
 from .subject import Outcome, Subject, Wrong, shown
@@ -42,6 +43,8 @@ def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
     """
     from hypothesis import strategies as st
 
+    data = arguments.bytes_like(data, "data")
+
     def cut(places: list[int]) -> list[bytes]:
         edges = [0, *sorted(places), len(data)]
         return [data[start:end] for start, end in itertools.pairwise(edges)]
@@ -54,6 +57,8 @@ def payloads(codec: Any, max_size: int = 48) -> SearchStrategy[bytes]:
     """Payloads that ``codec.encode`` takes, as a Hypothesis strategy: short ones, rich in bytes that mean something."""
     from hypothesis import strategies as st
 
+    arguments.having(codec, "codec", "a codec", "encode")
+    max_size = arguments.size(max_size, "max_size", 0, arguments.MOST)
     limit = min(max_size, getattr(codec, "max_frame", max_size))
     telling = _TELLING + (b"".join(codec.delimiters) if isinstance(codec, Delimiter) else b"")
     some = st.lists(st.sampled_from(telling) | st.integers(0, 255), max_size=limit).map(bytes)
@@ -100,6 +105,14 @@ def check_codec(
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
 
+    if not callable(getattr(codec, "decoder", codec)):
+        arguments.refuse(TypeError, "codec", codec, "a codec, or something to call that makes a decoder")
+    for name, strategy in (("payloads", payloads), ("streams", streams)):
+        if strategy is not None:
+            arguments.instance(strategy, name, st.SearchStrategy, "a strategy of Hypothesis")
+    arguments.count(max_examples, "max_examples")
+    if max_buffered is not None:
+        arguments.size(max_buffered, "max_buffered", 0)
     subject = Subject(codec)
     rules = settings(
         max_examples=max_examples,

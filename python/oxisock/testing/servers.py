@@ -7,7 +7,8 @@ from typing import Unpack
 
 import oxisock
 
-from ..scanning.specs import PortSpec, parse_ports
+from .. import arguments
+from ..scanning.specs import PortSpec, port_array
 from ..serving.echo import FaultKeywords
 from ..types import PortState
 
@@ -38,13 +39,13 @@ def assert_ports(host: str, *, open: PortSpec = (), closed: PortSpec = (), timeo
 
     Raises AssertionError that names every port that is otherwise, and how it answered.
     """
-    expected = dict.fromkeys(_ports(open), PortState.OPEN)
-    for port in _ports(closed):
+    expected = dict.fromkeys(_ports(open, "open"), PortState.OPEN)
+    for port in _ports(closed, "closed"):
         if expected.setdefault(port, PortState.CLOSED) is PortState.OPEN:
             raise ValueError(f"port {port} cannot be both open and closed")
     if not expected:
         raise ValueError("expected some ports: open=... or closed=...")
-    report = oxisock.scan([host], expected, timeout=timeout, keep=list(PortState))
+    report = oxisock.scan([arguments.host(host)], expected, timeout=timeout, keep=list(PortState))
     wrong = [
         f"{result.port} is {result.state} ({result.reason}), expected {expected[result.port]}"
         for result in report
@@ -54,5 +55,5 @@ def assert_ports(host: str, *, open: PortSpec = (), closed: PortSpec = (), timeo
         raise AssertionError(f"{host}: {len(wrong)} of {len(expected)} ports are not as expected: " + "; ".join(wrong))
 
 
-def _ports(spec: PortSpec) -> tuple[int, ...]:
-    return () if spec == () or spec == [] else parse_ports(spec)
+def _ports(spec: PortSpec, name: str) -> list[int]:
+    return [] if spec == () or spec == [] else port_array(spec, name=name).tolist()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from ... import arguments
 from ...engines.framing import Buffer, FrameDecoder
 from ...engines.framing import Framer as FramerProtocol
 from ...errors import FrameError
@@ -71,7 +73,7 @@ class Decoder:
 
     def feed(self, data: Buffer, /) -> list[bytes]:
         """Take the next bytes of the stream and give the frames that they complete."""
-        chunk = contiguous(data)
+        chunk = contiguous(data, "data")
         self._check_open()
         frames: list[bytes] = []
         try:
@@ -105,7 +107,7 @@ class Decoder:
     def get_buffer(self, sizehint: int, /) -> memoryview:
         """Give room to receive into, about ``sizehint`` bytes of it and at least one."""
         self._check_open()
-        size = max(_LEAST_BUFFER, min(sizehint, _MOST_BUFFER))
+        size = max(_LEAST_BUFFER, min(arguments.count(sizehint, "sizehint", -1, sys.maxsize), _MOST_BUFFER))
         if self._scratch is None or len(self._scratch) < size:
             self._scratch = bytearray(size)
         return memoryview(self._scratch)
@@ -113,8 +115,7 @@ class Decoder:
     def buffer_updated(self, n: int, /) -> list[bytes]:
         """Take the first ``n`` bytes of what `get_buffer` gave as the next of the stream."""
         room = 0 if self._scratch is None else len(self._scratch)
-        if not 0 <= n <= room:
-            raise ValueError(f"{n} bytes cannot have been received into a buffer of {room}")
+        n = arguments.count(n, "n", 0, room)
         return self.feed(b"" if self._scratch is None else memoryview(self._scratch)[:n])
 
     def _check_open(self) -> None:
@@ -197,26 +198,31 @@ class Framer:
 
     def encode(self, payload: Buffer, /) -> bytes:
         """Frame one payload."""
-        return self._machine.wrap(contiguous(payload))
+        return self._machine.wrap(contiguous(payload, "payload"))
 
     def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
         """Frame payloads one after the other."""
         wrap = self._machine.wrap
-        return b"".join([wrap(contiguous(payload)) for payload in payloads])
+        return b"".join(
+            [
+                wrap(contiguous(payload, "payload"))
+                for payload in arguments.iterable(payloads, "payloads", "an iterable of bytes")
+            ]
+        )
 
     def decoder(self, skip: bool, /) -> FrameDecoder:
         """Begin a stream."""
         return Decoder(self._machine, skip)
 
 
-def contiguous(data: Buffer) -> bytes:
-    """The bytes of any C-contiguous buffer; BufferError for another one, TypeError for what is none."""
+def contiguous(data: Buffer, name: str) -> bytes:
+    """The bytes of the argument ``name``; BufferError for a buffer that is not C-contiguous, TypeError for none."""
     if type(data) is bytes:
         return data
     try:
         view = memoryview(data)
     except TypeError:
-        raise TypeError(f"a bytes-like object is required, not '{type(data).__name__}'") from None
+        arguments.refuse(TypeError, name, data, "bytes")
     with view:
         if not view.c_contiguous:
             raise BufferError("a C-contiguous buffer is required")
