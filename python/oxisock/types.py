@@ -224,7 +224,7 @@ class ServerStats(NamedTuple):
         frame_errors: input that broke the framing, or that there was no memory to hold.
         timeouts: connections closed by a timer; for UDP, replies given up.
         icmp_errors: what peers answered to a datagram that nobody wanted.
-        ignored: datagrams not answered on purpose.
+        ignored: datagrams not answered on purpose: from low ports, or said to come from the server itself.
     """
 
     accepted: int = 0

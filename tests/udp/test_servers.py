@@ -353,3 +353,38 @@ def test_others_than_this_machine_are_worth_a_warning(impl: ModuleType, caplog: 
     caplog.clear()
     with impl.UdpEchoServer():
         assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6), pytest.param("::", marks=needs_ipv6)]
+)
+@pytest.mark.parametrize("kind", ["handler", "echo"])
+def test_a_datagram_from_the_server_itself_is_ignored(impl: ModuleType, kind: str, host: str) -> None:
+    # A twin of the server's socket sends what somebody else would have to forge.
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as twin:
+        twin.bind((host, 0))
+        sock = twin.dup()
+        with (
+            impl.UdpServer(lambda datagram: datagram.data, sock=sock)
+            if kind == "handler"
+            else impl.UdpEchoServer(sock=sock) as server
+        ):
+            port = server.address.port
+            here = "::1" if ":" in host else "127.0.0.1"
+            twin.sendto(b"hello", (here, port))
+            assert wait_until(lambda: server.stats().ignored == 1)
+            if host == "0.0.0.0":  # any other address of this machine is as good
+                twin.sendto(b"hello", ("127.0.0.2", port))
+                assert wait_until(lambda: server.stats().ignored == 2)
+            # From another port, the same address is anybody's.
+            assert udp_request(here, port, b"hello", timeout=20) == b"hello"
+            assert server.stats().messages == 1
+
+
+def test_another_machine_with_the_same_port_is_answered(impl: ModuleType) -> None:
+    # 127.0.0.2 is as another machine to a server that is bound to 127.0.0.1.
+    with impl.UdpEchoServer() as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.settimeout(20)
+        other.bind(("127.0.0.2", server.address.port))
+        other.sendto(b"hello", server.address)
+        assert other.recv(100) == b"hello"

@@ -76,6 +76,16 @@ def peer_of(name: Any) -> Peer:
     return Peer(os.fsdecode(name), 0)
 
 
+def is_of_this_machine(name: tuple[Any, ...]) -> bool:
+    """Say whether the address that a datagram came from is one of this machine: only such a one can be bound to."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((name[0], 0, *name[2:]))
+    except OSError:
+        return False
+    return True
+
+
 def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
     """Give the family of a literal, and what a socket of it connects to; no resolver is asked."""
     version, value, _, scope_id = key_range(*[parse_address(address)] * 2)

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -12,7 +12,7 @@ use super::shared::{add, take};
 use super::turner::weight;
 use super::{Options, Shared};
 use crate::core::os::bell::{Bell, Waited, wait};
-use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing};
+use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing, is_of_this_machine};
 use crate::core::os::errors::{from_the_network, is_too_long, out_of_buffers};
 use crate::core::os::inherited::{Claim, claim};
 
@@ -31,6 +31,8 @@ pub struct Line {
     bell: Bell,
     shared: Arc<Shared>,
     options: Options,
+    // Where it is bound.
+    address: Option<SocketAddr>,
     errors_in_a_row: u32,
     refused: Vec<(SocketAddr, usize)>,
 }
@@ -40,10 +42,11 @@ impl Line {
     pub fn new(socket: Socket, options: Options) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         datagrams::prepare(&socket, options.wildcard)?;
+        let address = socket.local_addr()?.as_socket();
         let (bell, rope) = Bell::new()?;
         let (claim, inherited) = claim(&socket);
         let shared = Arc::new(Shared::new(rope, inherited));
-        Ok(Self { _claim: claim, socket, bell, shared, options, errors_in_a_row: 0, refused: Vec::new() })
+        Ok(Self { _claim: claim, socket, bell, shared, options, address, errors_in_a_row: 0, refused: Vec::new() })
     }
 
     /// What other threads hold of it.
@@ -86,11 +89,11 @@ impl Line {
         self.errors_in_a_row = 0;
         let tally = &self.shared.tally;
         let weight = weight(inbox.arrivals());
-        if !self.options.answer_low_ports {
-            let before = inbox.arrivals().len();
-            inbox.retain(|arrival| arrival.peer.port() >= 1024);
-            add(&tally.ignored, before - inbox.arrivals().len());
-        }
+        let before = inbox.arrivals().len();
+        let lowest = if self.options.answer_low_ports { 0 } else { 1024 };
+        let address = self.address;
+        inbox.retain(|arrival| arrival.peer.port() >= lowest && !is_from(address, arrival.peer));
+        add(&tally.ignored, before - inbox.arrivals().len());
         add(&tally.messages, inbox.arrivals().len());
         add(&tally.bytes_in, inbox.arrivals().iter().map(|arrival| arrival.len).sum());
         Some(weight)
@@ -119,6 +122,7 @@ impl Line {
         let mut tries = 0;
         let mut since = None;
         while let Some(first) = out.first() {
+            tally.unsent.store(out.len() as u64, Ordering::Relaxed);
             let batch = &out[..out.len().min(BATCH)];
             // Counted before they leave, or a peer could have its answer before the counters show it.
             let counter = if shared.ending() { Some(&tally.drained) } else { None };
@@ -161,17 +165,18 @@ impl Line {
                 }
             }
         }
+        tally.unsent.store(0, Ordering::Relaxed);
     }
 
     /// Waits for room to send; says whether to try again. What is given up is counted here.
     fn wait_for_room(&mut self, out: &[Outgoing<'_>], since: &mut Option<Instant>, blindly: bool) -> bool {
         let waited = since.get_or_insert_with(Instant::now).elapsed();
         if self.shared.expired() {
-            add(&self.shared.tally.aborted, out.len());
-            return false;
+            return false; // they are counted where they are looked at
         }
         if waited >= PATIENCE {
             add(&self.shared.tally.timeouts, out.len());
+            self.shared.tally.unsent.store(0, Ordering::Relaxed);
             return false;
         }
         let mut limit = PATIENCE.saturating_sub(waited);
@@ -202,6 +207,13 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.shared.unhang_bell();
     }
+}
+
+/// Whether a datagram comes from the socket at `address` itself: a forged one, which it would answer for ever.
+fn is_from(address: Option<SocketAddr>, peer: SocketAddr) -> bool {
+    address.is_some_and(|own| {
+        own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified() && is_of_this_machine(peer))
+    })
 }
 
 fn account(

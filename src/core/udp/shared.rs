@@ -23,7 +23,7 @@ pub struct Counts {
     pub timeouts: u64,
     /// ICMP errors that came in, and replies that the network refused.
     pub icmp_errors: u64,
-    /// Datagrams from ports below 1024.
+    /// Datagrams from ports below 1024, or from the socket's own address.
     pub ignored: u64,
     /// Replies that left after the end had begun.
     pub drained: u64,
@@ -42,7 +42,8 @@ pub(super) struct Tally {
     pub icmp_errors: AtomicU64,
     pub ignored: AtomicU64,
     pub drained: AtomicU64,
-    pub aborted: AtomicU64,
+    /// Replies under way that have not left.
+    pub unsent: AtomicU64,
 }
 
 pub(super) fn add(counter: &AtomicU64, n: usize) {
@@ -88,7 +89,8 @@ impl Shared {
             icmp_errors: read(&tally.icmp_errors),
             ignored: read(&tally.ignored),
             drained: read(&tally.drained),
-            aborted: read(&tally.aborted),
+            // Whoever is behind with giving up may be asked before it has.
+            aborted: if self.expired() { read(&tally.unsent) } else { 0 },
         }
     }
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...engines.udp import UdpPlan, UdpTally
-from ...sockets.addresses import peer_of
+from ...sockets.addresses import is_of_this_machine, peer_of
 from ...sockets.latch import Latch
 from ...sockets.waking import Bell
 from ...types import Datagram, Peer
@@ -77,6 +77,7 @@ class UdpLoop:
             undo.callback(self._bell.close)
             sock.setblocking(False)
             self._prepare()
+            self._address = sock.getsockname()
             self._selector.register(sock, selectors.EVENT_READ)
             self._selector.register(self._bell.heard, selectors.EVENT_READ)
             undo.pop_all()
@@ -170,7 +171,7 @@ class UdpLoop:
             self._errors_in_a_row = 0
             weight += len(data) + _OVERHEAD
             peer = peer_of(address)
-            if peer.port < 1024 and not self._plan.answer_low_ports:
+            if (peer.port < 1024 and not self._plan.answer_low_ports) or self._is_from_itself(address):
                 self._ignored += 1
                 continue
             self._arrivals.append(_Arrival(address, list(_leave_from(control))))
@@ -178,6 +179,11 @@ class UdpLoop:
             self._messages += 1
             self._bytes_in += len(data)
         return weight, batch
+
+    def _is_from_itself(self, address: tuple[Any, ...]) -> bool:
+        """Say whether a datagram comes from this very socket: a forged one, which it would answer for ever."""
+        host, port = self._address[:2]
+        return bool(port == address[1] and (host == address[0] or (_is_any(host) and is_of_this_machine(address))))
 
     def _note(self, error: OSError) -> None:
         """Count an error that belongs to no reply, and slow down where it does not pass."""
@@ -303,6 +309,10 @@ def _send(sock: socket.socket, reply: bytes, arrival: _Arrival) -> None:
         sock.sendmsg([reply], arrival.control, 0, arrival.address)
     else:
         sock.sendto(reply, arrival.address)
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")
 
 
 def _leave_from(control: Iterable[tuple[int, int, bytes]]) -> Iterable[tuple[int, int, bytes]]:

@@ -9,13 +9,20 @@ mod linux;
 #[cfg_attr(test, allow(dead_code, reason = "on Linux only its own tests use it"))]
 mod portable;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 pub use inbox::{Arrival, Inbox};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use linux::{REAPS, prepare, reap, receive, send};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub use portable::{REAPS, prepare, reap, receive, send};
+
+/// Whether an address is one of this machine: only such a one can be bound to.
+#[must_use]
+pub fn is_of_this_machine(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    UdpSocket::bind(address).is_ok()
+}
 
 /// The most datagrams that one system call moves.
 pub const BATCH: usize = 64;
