@@ -19,7 +19,7 @@ import pytest
 
 import oxisock
 from oxisock import PortResult, PortState, ScanInterrupted
-from support.commands import listening
+from support.commands import listening, silent
 from support.ipv6 import needs_ipv6
 from support.resources import descriptors
 from support.waiting import wait_until
@@ -445,3 +445,15 @@ def test_a_plan_of_a_slash_8_is_small() -> None:
 def test_what_is_no_host_of_a_scan_is_no_host_of_a_question(impl: ModuleType, question: str, host: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         getattr(impl, question)(host, 80, timeout=1.0)
+
+
+@pytest.mark.parametrize("timeout", [60.0, None, float("inf")], ids=str)
+def test_ctrl_c_ends_a_wait_for_results(impl: ModuleType, timeout: float | None) -> None:
+    with silent() as port, impl.scan_iter("127.0.0.1", port, timeout=60.0, retries=0) as scan:
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        start = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            scan.advance(timeout)
+        assert time.monotonic() - start < 30
+        timer.join()

@@ -167,7 +167,13 @@ class Scan:
         if self._run.done():
             self.cancel()  # joins what threads there were
             return None
-        return self._take(self._run.wait(arguments.LONGEST if limit is None else limit))
+        until = time.monotonic() + (arguments.LONGEST if limit is None else limit)
+        while True:
+            # In slices, because the pure engine looks for Ctrl-C between them only.
+            left = until - time.monotonic()
+            outcomes = self._run.wait(max(0.0, min(left, _SLICE)))
+            if outcomes or left <= _SLICE or self._run.done():
+                return self._take(outcomes)
 
     def _note_end(self) -> None:
         if self._ended is None:
