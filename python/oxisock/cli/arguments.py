@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..scanning.questions import Questions
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
+_MOST = 2_147_483.0  # seconds, some 24 days: nothing waits longer
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 
 
@@ -20,7 +21,7 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 5, 0.5, 500ms, 2s or 1m")
-    return float(match[1]) * _UNITS[match[2]]
+    return min(float(match[1]) * _UNITS[match[2]], _MOST)
 
 
 def positive_duration(text: str) -> float:
