@@ -23,7 +23,7 @@ def room(size):
     with open("/proc/self/statm") as memory:
         pages = int(memory.read().split()[0])
     limit = pages * resource.getpagesize() + size
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 def fails(call):
     try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
+import time
 from contextlib import suppress
+
+_TRIES, _PAUSE = 100, 0.001  # where the system has no memory for a ring
 
 
 class Bell:
@@ -19,8 +23,16 @@ class Bell:
 
     def ring(self) -> None:
         """End the wait."""
-        with self._lock, suppress(OSError):  # full of rings, so it is heard; or closed, so nobody waits any more
-            self._rope.send(b"\0")
+        with self._lock:
+            for _ in range(_TRIES):
+                try:
+                    self._rope.send(b"\0")
+                except OSError as error:
+                    # Else it is full of rings, so it is heard; or closed, so nobody waits any more.
+                    if error.errno in (errno.ENOBUFS, errno.ENOMEM):
+                        time.sleep(_PAUSE)
+                        continue
+                return
 
     def hush(self) -> None:
         """Forget the rings that were heard."""

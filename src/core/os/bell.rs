@@ -3,11 +3,17 @@
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 use socket2::Socket;
 
+use super::errors::out_of_buffers;
 use super::waiting::wait_for;
+
+/// How often a bell is rung where the system has no memory for that, and after which time again.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What the waiting thread hears; a wait that hears it makes it silent again.
 pub struct Bell(UnixStream);
@@ -40,8 +46,14 @@ impl Bell {
 impl Rope {
     /// Rings.
     pub fn pull(&self) {
-        // It fails only where there is no room for another ring, and then it rings already.
-        drop((&self.0).write(b"!"));
+        for _ in 0..TRIES {
+            match (&self.0).write(b"!") {
+                // The system has no memory for it, at the moment.
+                Err(error) if out_of_buffers(&error) => thread::sleep(PAUSE),
+                // Else it fails only where there is no room for another ring, and then it rings already.
+                _ => return,
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::control::{Control, Mailbox, Newcomer};
 use super::door::{Door, Knock};
 use super::links::{Links, Taken};
 use super::service::{Plan, Service};
+use crate::core::memory::zeros;
 use crate::core::os::inherited::claim;
 use crate::core::os::{streams, waiting};
 
@@ -82,7 +83,7 @@ impl<S: Service> Reactor<S> {
                 door,
                 accepted: 0,
                 plan,
-                buffer: vec![0; S::CHUNK].into_boxed_slice(),
+                buffer: zeros(S::CHUNK)?.into_boxed_slice(),
                 active: Vec::new(),
                 again: Vec::new(),
                 draining: false,

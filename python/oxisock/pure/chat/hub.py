@@ -335,7 +335,11 @@ class Hub:
             if queued > limit or member.missed:
                 self._miss(client, member)
                 continue
-            member.out += line
+            try:
+                member.out += line
+            except MemoryError:
+                self._doom(client, member)
+                continue
             if not member.dirty:
                 member.dirty = True
                 dirty.append(client)
@@ -353,7 +357,11 @@ class Hub:
             self._press(client, member)
 
     def _append(self, client: int, member: _Client, line: bytes) -> None:
-        member.out += line
+        try:
+            member.out += line
+        except MemoryError:  # one for whom there is no memory is as one who reads too slowly
+            self._doom(client, member)
+            return
         if not member.dirty:
             member.dirty = True
             self._dirty.append(client)
@@ -369,7 +377,11 @@ class Hub:
             member.missed += 1
             member.skipped += 1
             self._press(client, member)
-        elif not member.doomed:
+        else:
+            self._doom(client, member)
+
+    def _doom(self, client: int, member: _Client) -> None:
+        if not member.doomed:
             member.doomed = True
             self._doomed.append(client)
 

@@ -185,8 +185,7 @@ class Chat(Service):
         data = self.hub.take(token)
         if link.machine.queued and not pressed:
             # The system has said that it takes no more, and will say when it does.
-            link.out += data
-            link.machine.queue(len(data), now)
+            reactor.queue(link, data, now)
         else:
             reactor.send(link, data, now)
         if pressed or link.machine.closed != OPEN or link.machine.queued:

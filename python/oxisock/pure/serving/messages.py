@@ -92,8 +92,7 @@ class MessageReactor(ReactorRun):
                     self._service.gone.append(token)  # once more: the answer may have left something to forget
                     continue
                 machine = link.machine
-                link.out += output
-                machine.queue(len(output), now)
+                reactor.queue(link, output, now)
                 if action == HELD:
                     machine.active(now)
                     link.held = True

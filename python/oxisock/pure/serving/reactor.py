@@ -261,9 +261,21 @@ class Reactor:
     def send(self, link: Link, data: bytes, now: int) -> None:
         """Write ``data`` as far as the socket takes it, and keep the rest."""
         if link.machine.closed == OPEN:
-            link.out += data
-            link.machine.queue(len(data), now)
+            self.queue(link, data, now)
             self.flush(link, now)
+
+    def queue(self, link: Link, data: bytes, now: int) -> None:
+        """Add ``data`` to what waits; where there is no memory for it, that ends the connection."""
+        link.machine.queue(len(data), now)
+        try:
+            link.out += data
+        except MemoryError:
+            self.exhausted(link, now)
+
+    def exhausted(self, link: Link, now: int) -> None:
+        """Cut a connection for which there is no memory."""
+        link.machine.abort(CUT, now)
+        self.handler_errors += 1
 
     def flush(self, link: Link, now: int) -> None:
         """Write what waits, as far as machine and socket allow."""
@@ -409,18 +421,24 @@ class Reactor:
             room = 0
         if room and not link.behind:
             try:
-                data = link.sock.recv(min(room, self._service.chunk))
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:
-                machine.abort(LOST, now)
-            else:
-                if data:
-                    self.bytes_in += len(data)
-                    self._service.received(self, link, data, now)
-                else:
-                    self._service.ended(self, link, now)
+                self._receive(link, min(room, self._service.chunk), now)
+            except MemoryError:
+                self.exhausted(link, now)
         self.settle(link, now)
+
+    def _receive(self, link: Link, size: int, now: int) -> None:
+        try:
+            data = link.sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            link.machine.abort(LOST, now)
+            return
+        if data:
+            self.bytes_in += len(data)
+            self._service.received(self, link, data, now)
+        else:
+            self._service.ended(self, link, now)
 
     def _expire(self, heard: int, now: int) -> None:
         """Judge the timers that were due before ``heard``."""

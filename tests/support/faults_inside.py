@@ -1,0 +1,246 @@
+"""Runs in a process of its own with faults.c preloaded: one server and what it does when system calls fail.
+
+    faults_inside.py pure|native KIND start|serve
+
+"start": the n-th call of each kind fails while a server starts, for every n; a start that fails leaves no descriptor,
+no thread and nobody who answers, and the port can be had at once. "serve": calls fail while a server serves; at most as
+many clients as calls are lost, none of them is left waiting, and the server goes on and ends as ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import oxisock.native
+import oxisock.pure
+
+LIMIT = 20.0
+SERVED = b"x" * 200_000  # so that buffers are large enough for "malloc" to count
+CALLS = ("epoll_ctl", "pthread_create", "malloc")
+FAULTS = [
+    ("epoll_ctl", errno.ENOSPC),
+    ("epoll_ctl", errno.ENOMEM),
+    ("accept4", errno.EMFILE),
+    ("accept4", errno.ENFILE),
+    ("accept4", errno.ENOBUFS),
+    ("accept4", errno.ENOMEM),
+    ("accept4", errno.ECONNABORTED),
+    ("accept4", errno.EPERM),
+    ("accept4", errno.EPROTO),
+    ("pthread_create", errno.EAGAIN),
+    ("send", errno.ENOBUFS),
+    ("send", errno.ENOMEM),
+    ("sendmsg", errno.ENOBUFS),
+    ("sendmsg", errno.EPERM),
+    ("sendmmsg", errno.ENOBUFS),
+    ("sendmmsg", errno.EPERM),
+    ("malloc", errno.ENOMEM),
+]
+LARGE = 100_000  # bytes from which "malloc" counts: what input decides, not the odds and ends of a library
+
+inside = ctypes.CDLL(None)
+
+
+def arm(call: str, nth: int, times: int, code: int, others: bool = False) -> None:
+    """Let calls fail from the n-th on; with ``others``, not those of this thread, which is the clients' then."""
+    nth_, times_, least = ctypes.c_long(nth), ctypes.c_long(times), ctypes.c_size_t(LARGE)
+    assert inside.fault_arm(call.encode(), nth_, times_, code, least, others) == 0
+
+
+def disarm(call: str) -> int:
+    """Give how many calls have failed since `arm`."""
+    hits: int = inside.fault_hits(call.encode())
+    arm(call, 1, 0, 0)
+    return hits
+
+
+def handler_of_threads(conn: Any, peer: Any) -> None:
+    codec = oxisock.Lines(max_frame=1 << 20)
+    for frame in conn.frames(codec):
+        conn.send_frame(frame, codec)
+
+
+def maker(impl: Any, kind: str) -> Callable[..., Any]:
+    codec = impl.Lines(max_frame=1 << 20)
+    makers: dict[str, Callable[..., Any]] = {
+        "echo": impl.EchoServer,
+        "echo-3": lambda **more: impl.EchoServer(workers=3, **more),
+        "message": lambda **more: impl.MessageServer(lambda m, p: m, codec=codec, **more),
+        "message-3": lambda **more: impl.MessageServer(lambda m, p: m, codec=codec, dispatchers=3, **more),
+        "threaded": lambda **more: impl.ThreadedServer(handler_of_threads, **more),
+        "chat": lambda **more: impl.ChatServer(on_event=lambda event: None, rate=None, **more),
+        "udp": lambda **more: impl.UdpServer(lambda datagram: datagram.data, **more),
+        "udp-echo": impl.UdpEchoServer,
+    }
+    return makers[kind]
+
+
+class Client:
+    """A client of any of the TCP servers."""
+
+    def __init__(self, kind: str, address: tuple[str, int]) -> None:
+        self.line = b"/ping\n" if kind == "chat" else SERVED + b"\n"
+        self.answer = b"* pong\n" if kind == "chat" else self.line
+        self.sock = socket.create_connection(address, timeout=LIMIT)
+        self.file = self.sock.makefile("rb")
+
+    def asks(self) -> bool:
+        """Say whether it is answered; False where the connection ends instead. To be left waiting is an error."""
+        try:
+            self.sock.sendall(self.line)
+            while line := self.file.readline():
+                if line == self.answer:
+                    return True
+        except TimeoutError:
+            raise
+        except OSError:
+            pass
+        return False
+
+    def close(self) -> None:
+        self.file.close()
+        self.sock.close()
+
+
+def served(kind: str, address: tuple[str, int]) -> bool:
+    """Say whether a new client is served."""
+    if kind.startswith("udp"):
+        return oxisock.udp_request(*address, b"hello", timeout=0.5, retries=40) == b"hello"
+    try:
+        client = Client(kind, address)
+    except ConnectionError:
+        return False
+    try:
+        return client.asks()
+    finally:
+        client.close()
+
+
+def held() -> tuple[int, int]:
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+
+def until(condition: Callable[[], bool], words: Callable[[], str]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, words()
+        time.sleep(0.005)
+
+
+def back_to(before: tuple[int, int], what: str) -> None:
+    """Wait until this process holds what it held before."""
+    until(lambda: held() == before, lambda: f"{what}: {held()} descriptors and threads instead of {before}")
+
+
+def nobody_answers(kind: str, port: int) -> bool:
+    """Say whether the port is free, for anybody."""
+    with socket.socket(type=socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0 if kind.startswith("udp") else 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+            if not kind.startswith("udp"):
+                sock.listen()
+        except OSError:
+            return False
+    return True
+
+
+def free_port(kind: str) -> int:
+    with socket.socket(type=socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def all_leave(server: Any, what: str) -> None:
+    """Wait until a server has seen its clients go."""
+    until(lambda: server.stats().active == 0, lambda: f"{what}: {server.stats()}")
+
+
+def starts(kind: str, make: Callable[..., Any]) -> None:
+    before = held()
+    errors = []  # held, as a debugger or a log record holds them
+    for call in CALLS:
+        for nth in range(1, 40):
+            port = free_port(kind)
+            server = make(port=port)
+            arm(call, nth, 1, errno.EAGAIN if call == "pthread_create" else errno.ENOMEM)
+            try:
+                server.start()
+                failed = False
+            except (OSError, MemoryError, RuntimeError) as error:
+                errors.append(error)
+                failed = True
+            hits = disarm(call)
+            what = f"{call} {nth} fails"
+            if failed:
+                assert hits, f"{what}: start fails without it: {errors[-1]!r}"
+                assert nobody_answers(kind, port), f"{what}: the port is still taken"
+                back_to(before, what)
+                server = make(port=port).start()
+            assert served(kind, server.address), f"{what}: not served"
+            server.stop()
+            back_to(before, f"{what}, and a stop")
+            if not hits:
+                break
+        else:
+            raise AssertionError(f"{call}: called without end")
+
+
+def serves(kind: str, make: Callable[..., Any]) -> None:
+    before = held()
+    udp = kind.startswith("udp")
+    for call, code in FAULTS:
+        for nth in (1, 2):
+            what = f"{call} {nth} is {errno.errorcode[code]}"
+            server = make().start()
+            good = None if udp else Client(kind, server.address)
+            assert good is None or good.asks()
+            lost = 0
+            arm(call, nth, 3, code, others=True)
+            try:
+                for _ in range(10):
+                    lost += not served(kind, server.address)
+            except TimeoutError:
+                raise AssertionError(f"{what}: a client is left waiting, {server.stats()}") from None
+            hits = disarm(call)
+            assert served(kind, server.address), f"{what}: the server does not go on"
+            if good is not None:
+                # Its calls may have been among those that failed.
+                lost += not good.asks()
+                good.close()
+            assert lost <= hits, f"{what}: {lost} clients are lost to {hits} faults"
+            if not udp:
+                all_leave(server, what)
+            stats = server.stats()
+            assert stats.accepted == stats.active + stats.closed, f"{what}: {stats}"
+            server.stop()
+            back_to(before, f"{what}, and a stop")
+
+
+def main() -> None:
+    name, kind, when = sys.argv[1:]
+    impl = {"pure": oxisock.pure, "native": oxisock.native}[name]
+    logging.disable(logging.CRITICAL)
+    threading.excepthook = lambda args: os._exit(f"a thread died: {args}" and 3)
+    make = maker(impl, kind)
+    # What is imported, and what libraries set up once, is there before anything is counted.
+    alone = held()
+    with make() as server:
+        assert served(kind, server.address)
+    until(lambda: held()[1] == alone[1], lambda: f"{held()} instead of {alone}")
+    {"start": starts, "serve": serves}[when](kind, make)
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
