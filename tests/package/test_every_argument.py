@@ -252,7 +252,8 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
     ),
     "FramedSocket": (None, lambda w: {"sock": w.sock(), "codec": w.impl.Lines(), "timeout": 0.05}),
     **dict.fromkeys(
-        ("FramedSocket.send", "FramedSocket.send_many", "FramedSocket.settimeout"), (World.framed, lambda w: {})
+        ("FramedSocket.send", "FramedSocket.send_many", "FramedSocket.settimeout", "FramedSocket.close"),
+        (World.framed, lambda w: {}),
     ),
     **dict.fromkeys(
         ("MessageServer", "ThreadedServer", "UdpServer", "start_server"), (None, lambda w: {"handler": _handler})
@@ -261,7 +262,9 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
     "EchoServer.stop": (lambda w: w.enter(w.impl.EchoServer()), lambda w: {}),
     "FramedServer.serve_forever": (World.framed_server, lambda w: {}),
     "FramedServer.stop": (World.framed_server, lambda w: {}),
-    **dict.fromkeys(("FramedStream.send", "FramedStream.send_many"), (World.stream, lambda w: {})),
+    **dict.fromkeys(
+        ("FramedStream.send", "FramedStream.send_many", "FramedStream.close"), (World.stream, lambda w: {})
+    ),
     "AsyncScan.run": (
         lambda w: w.impl.aio.scan_iter("127.0.0.1", [w.closed], timeout=0.1),
         lambda w: {"on_result": None, "on_progress": None},
@@ -319,7 +322,8 @@ def _find(world: World, name: str) -> tuple[Callable[..., Any], Callable[[], dic
 async def _awaiting(owner: Any, last: str, given: Any, named: Any) -> Any:
     owner = await owner
     try:
-        return await getattr(owner, last)(*given, **named)
+        result = getattr(owner, last)(*given, **named)
+        return await result if inspect.isawaitable(result) else result
     finally:
         if hasattr(owner, "abort"):
             owner.abort()

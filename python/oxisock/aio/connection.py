@@ -8,15 +8,13 @@ import socket
 from typing import TYPE_CHECKING, Protocol
 
 from ..framing.bound import BoundCodec
-from ..sockets.closing import LINGER, reset_on_close, shut_down, unacknowledged
+from ..sockets.closing import reset_on_close, shut_down
 from .stream import FramedStream
 
 if TYPE_CHECKING:
     from ..serving.limits import Limits
     from ..types import Peer
 
-_LEAST_LINGER = 0.01  # for what the peer is just saying, which would otherwise be answered by a reset
-_LINGER_LOOK = 0.002  # between two looks whether they have
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
 
 
@@ -86,30 +84,14 @@ class ServedStream(FramedStream):
         self._wake()
 
     async def part(self) -> None:
-        """End the conversation without losing what was said last.
-
-        Closing a socket with unread input makes the system throw away what has not arrived yet.
-        """
-        if not self._closed and not self._gone.done():
-            self._flush()
-            self._discarding = True
-            self._inbox.frames.clear()
-            self._resume()
-            self._transport.set_write_buffer_limits(0)
-            while self._room is not None:
-                await asyncio.wait([self._room])
-            least, most = self._loop.time() + _LEAST_LINGER, self._loop.time() + LINGER / 1e9
-            if not self._gone.done() and self._transport.can_write_eof():
-                self._transport.write_eof()
-                while self._awaited(least) and self._loop.time() < most:
-                    await asyncio.sleep(_LINGER_LOOK)
-            self.close()
+        """End the conversation without losing what was said last."""
+        self.close()
         await self.wait_closed()
 
     def abort(self) -> None:
         """Close at once; what is under way is lost, and the peer is told so by a reset."""
         self._before_abort(owed=not (self.at_rest() or (self._discarding and not self.unsent())))
-        super().abort()
+        self._abort(owed=False)
 
     def _before_abort(self, owed: bool) -> None:
         self._tally.bytes_out -= self.unsent()
@@ -121,14 +103,6 @@ class ServedStream(FramedStream):
                     reset_on_close(twin)
                 if self._tally.shut_first:
                     shut_down(twin)
-
-    def _awaited(self, least: float) -> bool:
-        if self._eof_seen or self._gone.done():
-            return False
-        if self._loop.time() < least:
-            return True
-        sock = self._transport.get_extra_info("socket")
-        return sock is not None and unacknowledged(sock) > 1
 
     # --- limits ----------------------------------------------------------------------------------------------------
 

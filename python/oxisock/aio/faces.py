@@ -172,7 +172,7 @@ class Aio(Functions):
                 async with within(deadline):
                     await stream.send(payload)
                     answer = await stream.recv()
-            stream.abort()
+            stream.close(linger=0)
         if answer is None:
             raise no_answer()
         return answer

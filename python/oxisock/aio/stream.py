@@ -5,26 +5,33 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import sys
+import time
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
+from .. import arguments
 from ..engines.framing import Buffer
 from ..framing.bound import BoundCodec, Inbox, equal_fault
 from ..framing.codecs import Codec
 from ..sockets.addresses import peer_of
+from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
 from ..types import Peer
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
+T = TypeVar("T")
+
 _READ = 64 << 10  # bytes read at once: so few that their frames are soon cut, whatever they are
 _FLUSH_AT = 64 << 10  # bytes of frames that are collected before they are written
 _FAIR_SHARE = 128  # frames given or taken in a row, before others have their turn
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks whether all has arrived
 _UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pauses
 
 # A loop reads and has decoded before it reads for another connection, so all may share one buffer: thousands of idle
@@ -46,7 +53,8 @@ class FramedStream:
         self._inbox = Inbox(bound)
         self._lost: Exception | None = None  # why the connection is no more
         self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
-        self._closed = self._discarding = self._eof_seen = False
+        self._closed = self._output_ended = self._discarding = self._heard = self._eof_seen = False
+        self._unarrived = 0  # bytes that had not arrived when it was closed
         self._unread = self._given = 0
         self._reading = True
         self._receiver: asyncio.Future[None] | None = None
@@ -79,24 +87,15 @@ class FramedStream:
     async def send(self, payload: Buffer) -> None:
         """Frame a payload and send it; waits while more is under way than the peer and the limits take.
 
-        A frame that was begun is sent whole, also when the waiting is cancelled. Raises ValueError for a payload that
-        the codec cannot frame, with nothing sent, and OSError where the connection is closed or lost.
+        A frame that was begun is sent whole, also when the waiting is cancelled; while there is no room, none is begun.
+        Raises ValueError for a payload that the codec cannot frame, with nothing sent, and OSError where the connection
+        is closed or lost, or `shutdown_write` was called.
         """
-        self._check_open()
-        self._write(self._encode(payload))
-        if self._room is not None:
-            await self._wait_for_room()
-        else:
-            await self._give_way()
+        await self._send(self._encode, payload)
 
     async def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them in one go; raises as `send` does."""
-        self._check_open()
-        self._write(self._bound.encode_many(payloads))
-        if self._room is not None:
-            await self._wait_for_room()
-        else:
-            await self._give_way()
+        await self._send(self._bound.encode_many, payloads)
 
     async def recv(self) -> bytes | None:
         """Give the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
@@ -136,30 +135,50 @@ class FramedStream:
         """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed."""
         self._check_open()
         self._flush()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._output_ended = True
+        self._end_output()
 
-    def close(self) -> None:
-        """Send what is under way, then close; returns at once. May be called again."""
+    def close(self, *, linger: float | None = QUIET / 1e9) -> None:
+        """Send what is under way, then close; returns at once, and `wait_closed` waits for it. May be called again.
+
+        Once all is sent, the peer's system is waited for, for 2 seconds after it took something last, and what the peer
+        still says is discarded. Then a peer that is about to close as well has ``linger`` seconds to do so, counted
+        from what it said last (at most 2 in all, which None stands for, too). ValueError for a negative ``linger``.
+        """
+        quiet = arguments.nanoseconds(linger, "linger", zero=True)
         if not self._closed:
             self._flush()
-            self._closed = True
-            self._transport.close()
+            self._closed = self._discarding = True
+            self._inbox.frames.clear()
             self._wake()
+            parting = self._loop.create_task(self._part(quiet))
+            _partings.add(parting)
+            parting.add_done_callback(_partings.discard)
 
     def abort(self) -> None:
-        """Close at once; what is under way is lost."""
+        """Close at once, with a reset: what is under way is lost, and the peer does not take it for all there was."""
+        self._abort(owed=True)
+
+    def _abort(self, owed: bool) -> None:
         self._closed = True
+        if owed and not self._gone.done():
+            reset_on_close(self._transport.get_extra_info("socket"))
         self._transport.abort()
         self._wake()
 
     async def wait_closed(self) -> None:
-        """Wait until a connection that was closed is gone; cancelled, it is closed at once."""
+        """Wait until a connection that was closed is gone; cancelled, it is closed at once, by `abort`.
+
+        Raises TimeoutError where what was sent may be lost: a peer that takes nothing goes on talking, and the system
+        throws away what has not arrived.
+        """
         try:
             await asyncio.wait([self._gone])
         except asyncio.CancelledError:
             self.abort()
             raise
+        if self._unarrived:
+            raise TimeoutError(f"closed before {self._unarrived} bytes had arrived at the peer")
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,12 +203,14 @@ class FramedStream:
         warnings.warn(f"{self!r} was dropped while open", ResourceWarning, stacklevel=1, source=self)
         with suppress(RuntimeError):  # the loop is closed
             # Whichever thread drops it, transports are touched on the loop's.
-            self._loop.call_soon_threadsafe(transport.abort)
+            self._loop.call_soon_threadsafe(_drop, transport)
 
     # --- receiving -------------------------------------------------------------------------------------------------
 
     def _received(self, data: memoryview) -> None:
         inbox = self._inbox
+        if self._discarding:
+            self._heard = True
         if self._discarding or inbox.over:
             return
         made = inbox.feed(data)
@@ -235,12 +256,31 @@ class FramedStream:
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._inbox.fault is None and not self._gone.done() and not self._transport.is_closing():
+        if (
+            (self._discarding or self._inbox.fault is None)
+            and not self._gone.done()
+            and not self._transport.is_closing()
+        ):
             self._reading = True
             self._unread = 0
             self._transport.resume_reading()
 
     # --- sending ---------------------------------------------------------------------------------------------------
+
+    async def _send(self, encode: Callable[[T], bytes], what: T) -> None:
+        self._check_sending()
+        if self._room is not None:
+            await self._wait_for_room()
+        self._write(encode(what))
+        if self._room is not None:
+            await self._wait_for_room()
+        else:
+            await self._give_way()
+
+    def _check_sending(self) -> None:
+        self._check_open()
+        if self._output_ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def _write(self, wire: bytes) -> None:
         # Many small frames make one write: those of one task's turn, or as many as fill a large one.
@@ -269,7 +309,7 @@ class FramedStream:
         self._given = 0
         while self._room is not None:
             await asyncio.wait([self._room])
-        self._check_open()
+        self._check_sending()
 
     async def _give_way(self) -> None:
         """Let others have a turn now and then, however much there is to receive and to send."""
@@ -289,6 +329,39 @@ class FramedStream:
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
+    def _end_output(self) -> None:
+        if self._transport.can_write_eof():
+            # Where the peer has gone, the next call says so.
+            with suppress(OSError):
+                self._transport.write_eof()
+
+    async def _part(self, linger: int) -> None:
+        """End our side of the conversation, wait until all has arrived, and close."""
+        transport = self._transport
+        try:
+            self._resume()
+            transport.set_write_buffer_limits(0)
+            while self._room is not None:
+                await asyncio.wait([self._room])
+            if not self._gone.done() and not transport.is_closing():
+                # With nothing left to write, it is done at once, and what it raises is raised here.
+                self._end_output()
+                await self._arrive(Parting(time.monotonic_ns(), linger))
+        finally:
+            transport.close()
+
+    async def _arrive(self, parting: Parting) -> None:
+        sock = self._transport.get_extra_info("socket")
+        tcp = sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
+        pause = 0.0
+        while tcp and not self._gone.done():
+            heard, self._heard = self._heard, False
+            if parting.over(time.monotonic_ns(), heard, self._eof_seen, unacknowledged(sock)):
+                break
+            await asyncio.sleep(pause)
+            pause = min(max(2 * pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        self._unarrived = parting.lost
+
     def _check_open(self, receiving: bool = False) -> None:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -304,6 +377,16 @@ class FramedStream:
             self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         self._relieved()
         self._wake()
+
+
+_partings: set[asyncio.Task[None]] = set()  # which the loop alone does not hold
+
+
+def _drop(transport: asyncio.Transport) -> None:
+    """Close a connection that nobody holds: nobody says that what was sent on it is whole."""
+    if not transport.is_closing():
+        reset_on_close(transport.get_extra_info("socket"))
+    transport.abort()
 
 
 class StreamProtocol(asyncio.BufferedProtocol):

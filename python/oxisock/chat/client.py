@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..framing.framed_socket import FramedSocket
     from ..types import Peer
 
+_PATIENCE = 2.0  # seconds that a server has to close as well
 _LONGEST = 1 << 20  # a line of /who in a big room is long
 
 
@@ -55,7 +56,7 @@ class ChatClient(Bound):
                     self._be_called(nick, deadline)
             self._framed.settimeout(None)
         except BaseException:
-            self._framed.close()
+            self._framed.abort()
             raise
 
     @property
@@ -100,11 +101,19 @@ class ChatClient(Bound):
 
     def leave(self) -> None:
         """Say nothing more: the server sends what it has for this client, and closes the connection. Raises OSError."""
-        self._framed.sock.shutdown(socket.SHUT_WR)
+        self._framed.shutdown_write()
 
     def close(self) -> None:
-        """Leave. May be called again; a call under way in another thread ends."""
-        self._framed.close()
+        """Leave, once what was said has arrived. May be called again; a call under way in another thread ends.
+
+        Raises TimeoutError, with the socket closed, where that may be lost: the server does not read.
+        """
+        # The server closes, too, when it has read it all.
+        self._framed.close(linger=_PATIENCE)
+
+    def abort(self) -> None:
+        """Leave at once, with a reset: what was said last may be lost."""
+        self._framed.abort()
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +121,11 @@ class ChatClient(Bound):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        """Leave; where an exception leaves the block, `abort`."""
+        if error is None:
+            self.close()
+        else:
+            self.abort()
 
     def __repr__(self) -> str:
         return f"<{self.impl} ChatClient {self._nick} {self._framed!r}>"

@@ -20,6 +20,7 @@ from ..engines.binding import Bound
 from ..engines.framing import Buffer
 from ..sockets import connecting
 from ..sockets.addresses import peer_of
+from ..sockets.closing import LINGER, QUIET, part, reset_on_close
 from ..types import Peer
 from .bound import BoundCodec, Inbox
 from .codecs import Codec
@@ -28,6 +29,7 @@ _CHUNK: Final = 64 << 10
 _PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
 _READ: Final[int] = getattr(select, "POLLIN", 1)
 _WRITE: Final[int] = getattr(select, "POLLOUT", 4)
+_LOOK: Final = 0.05  # seconds between two looks of a send under way whether it may go on
 _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
 T = TypeVar("T")
@@ -123,6 +125,8 @@ class FramedSocket(Bound):
                     if error.errno is not None:
                         inbox.fail(error)
                     raise
+                if self._closed:  # and so woken
+                    self._check_usable()
                 inbox.feed(data or None)
             return inbox.frames.popleft()
 
@@ -131,23 +135,30 @@ class FramedSocket(Bound):
         while (frame := self.recv()) is not None:
             yield frame
 
-    def close(self) -> None:
-        """Close the socket; a call under way in another thread ends with an OSError. May be called again."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._receiving.locked() or self._sending.locked():
-            # Closing alone wakes nobody; and a socket that nobody waits for may be shared with another process.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-        # Nobody should be using the number when it becomes free. A signal handler, though, may have interrupted just
-        # the call that it would wait for.
-        held = [lock for lock in (self._receiving, self._sending) if lock.acquire(timeout=_PATIENCE)]
-        try:
-            self._sock.close()
-        finally:
-            for lock in held:
-                lock.release()
+    def shutdown_write(self) -> None:
+        """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed."""
+        self._check_usable()
+        socket.socket.shutdown(self._sock, socket.SHUT_WR)
+
+    def close(self, *, linger: float | None = QUIET / 1e9) -> None:
+        """Close the socket, once what was sent has arrived; a call under way in another thread ends with an OSError.
+
+        The peer's system is waited for, for 2 seconds (or the deadline of a call, if that is less) after it took
+        something last, and what it still says is discarded. Then a peer that is about to close as well has ``linger``
+        seconds to do so, counted from what it said last (at most 2 in all, which None stands for, too). After a send
+        that was given up the connection is reset, so that the peer does not take a part of a frame for a whole one. May
+        be called again.
+
+        Raises TimeoutError, with the socket closed, where what was sent may be lost: a peer that takes nothing goes on
+        talking, and the system throws away what has not arrived. ValueError for a negative ``linger``.
+        """
+        quiet = arguments.nanoseconds(linger, "linger", zero=True)
+        self._close(quiet, LINGER if self._timeout is None else int(min(self._timeout, 2.0) * 1e9))
+
+    def abort(self) -> None:
+        """Close at once, with a reset: what is under way is lost, and the peer does not take it for all there was."""
+        self._give_up()
+        self._close(0, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -155,29 +166,64 @@ class FramedSocket(Bound):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        """Close; where an exception leaves the block, `abort`."""
+        if error is None:
+            self.close()
+        else:
+            self.abort()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"fd={self._sock.fileno()}"
         return f"<{type(self).__name__} {state} {self.codec!r}>"
 
+    def _give_up(self) -> None:
+        """Make the end of the connection a reset, whoever closes it and when."""
+        self._cut = True
+        reset_on_close(self._sock)
+
+    def _close(self, linger: int, patience: int) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._sending.locked():  # in the middle of a frame; it looks now and then whether it may go on
+            self._give_up()
+        deaf = self._receiving.locked()
+        if deaf:
+            # Closing alone wakes nobody; and a socket that nobody waits for may be shared with another process.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._sock, socket.SHUT_RD)
+        # Nobody should be using the number when it becomes free. A signal handler, though, may have interrupted just
+        # the call that it would wait for.
+        held = [lock for lock in (self._receiving, self._sending) if lock.acquire(timeout=_PATIENCE)]
+        lost = 0
+        try:
+            if not self._cut and isinstance(self._sock, socket.socket) and self._sock.fileno() >= 0:
+                self._sock.setblocking(False)
+                lost = part(self._sock, linger, patience, deaf)
+        finally:
+            self._sock.close()
+            for lock in held:
+                lock.release()
+        if lost:
+            raise TimeoutError(f"closed before {lost} bytes had arrived at the peer")
+
     def _check_usable(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._cut:
-            raise ConnectionError("an earlier send timed out within a frame: only close() works")
+            raise ConnectionError("an earlier send was given up within a frame: only close() works")
 
     def _send_all(self, wire: bytes) -> None:
         deadline = _Deadline(self._timeout)
         with self._turn(self._sending, deadline), memoryview(wire) as view:
             self._check_usable()
-            rest, flags = view, self._flags if deadline.limited else 0
+            rest = view
             try:
                 while rest:
-                    rest = rest[self._move(partial(self._sock.send, rest, flags), _WRITE, deadline) :]
+                    rest = rest[self._move(partial(self._sock.send, rest, self._flags), _WRITE, deadline) :]
             except BaseException:
                 # Whatever ended it, a frame may be half sent: nothing after it would be understood.
-                self._cut = True
+                self._give_up()
                 raise
 
     @contextlib.contextmanager
@@ -215,7 +261,11 @@ class FramedSocket(Bound):
     def _wait(self, event: int, deadline: _Deadline) -> None:
         if self._sock.fileno() < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if not _ready(self._sock, event, deadline.left()):
+        left = deadline.left()
+        if event == _WRITE and (left is None or left > _LOOK):
+            # Nothing but the end of the connection, which would look like the end of a message, wakes who sends.
+            _ready(self._sock, event, _LOOK)
+        elif not _ready(self._sock, event, left):
             raise TimeoutError("timed out")
 
 

@@ -50,6 +50,7 @@ class Requests(Functions):
             framed.send(payload)
             framed.settimeout(_left(deadline))
             answer: bytes | None = framed.recv()
+            framed.close(linger=0)
         if answer is None:
             raise no_answer()
         return answer

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import arguments
 from ..errors import IncompleteFrame
 from ..framing.bound import BoundCodec, RewindableInbox, equal_fault
+from ..sockets.closing import LINGER, part, reset_on_close, shut_down, still_sending
 from ..types import Peer, ServerStats
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class ThreadConnection:
         self._lost: BaseException | None = None  # why the connection is no more
         self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
         self.waiting = False  # for the peer to say something
-        self.stalled = False  # what was to be sent did not leave
+        self.cut = False  # what was to be sent did not leave
         self.failed: BaseException | None = None  # what the connection itself raised last
         self.broken = False  # that was a fault in the stream
 
@@ -155,7 +156,10 @@ class ThreadConnection:
                 try:
                     count = self._sock.send(rest[sent : sent + _CHUNK])
                 except OSError as error:
-                    self.stalled = True
+                    if sent or error.errno != errno.EPIPE:
+                        # Whoever closes it, and when: the peer must not take a part for the whole.
+                        self.cut = True
+                        reset_on_close(self._sock)
                     # EPIPE is also the answer to who has ended his output himself.
                     if error.errno not in (None, errno.EPIPE):
                         self._unheard = equal_fault(error)
@@ -173,8 +177,21 @@ class ThreadConnection:
             self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the connection; leaving the handler does it too."""
-        self._sock.close()
+        """Close the connection, after what was sent has arrived; leaving the handler does it too.
+
+        Waits at most 2 seconds for a peer that takes nothing. After a `sendall` that failed it is a reset.
+        """
+        self._end(False)
+
+    def _end(self, shut_first: bool) -> None:
+        """Do as `close`; ``shut_first``: a forked child holds a duplicate, so closing alone ends nothing."""
+        with self._sock:
+            with suppress(OSError):  # closed already, by the handler or the peer
+                self._sock.setblocking(False)
+                if not self.cut and still_sending(self._sock, 0):
+                    part(self._sock, 0, LINGER)
+            if shut_first:
+                shut_down(self._sock)
 
     def _recv(self, n: int, deadline: float | None) -> bytes:
         if self._lost is not None:

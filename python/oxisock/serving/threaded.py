@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, Unpack
 from .. import arguments
 from ..arguments import spelled_out
 from ..sockets.accepting import WatchedDoor
-from ..sockets.closing import LINGER, end_output, reset_on_close, shut_down, still_sending
+from ..sockets.closing import reset_on_close, shut_down
 from ..sockets.forks import end_child
 from ..sockets.latch import Latch
 from ..sockets.listening import prepare
@@ -30,7 +30,6 @@ ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
 """``handler(conn, peer)``: one conversation, by a plain function; its result is ignored."""
 
 _LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
-_LINGER_LOOK = 0.005  # seconds between two looks whether the last bytes of a connection have arrived
 _ACCEPTS = 64  # in one turn
 
 
@@ -211,6 +210,7 @@ class _Threads:
                     self._drained += 1
                 else:
                     self._aborted += 1
+                    conn.cut = True
                     reset_on_close(conn.sock)
                 shut_down(conn.sock)
 
@@ -218,10 +218,11 @@ class _Threads:
 
     def _serve(self, conn: ThreadConnection) -> None:
         try:
-            with conn.sock:
+            try:
                 if self._stop_at is None:
                     self._call(conn)
-                self._part(conn)
+            finally:
+                conn._end(self._shut_first)
         finally:
             self._counters.add(active=-1, closed=1)
             with self._lock:
@@ -229,22 +230,6 @@ class _Threads:
                 if self._stop_at is not None and not self._cut:
                     self._drained += 1
             self._bell.ring()
-
-    def _part(self, conn: ThreadConnection) -> None:
-        """End a conversation without losing what was said last; one that was cut ends in a reset."""
-        sock = conn.sock
-        if conn.stalled:
-            reset_on_close(sock)
-            return
-        with suppress(OSError):  # closed already, by the handler or the peer
-            sock.setblocking(False)
-            if not self._cut and still_sending(sock, 0):
-                end_output(sock)
-                until = time.monotonic_ns() + LINGER
-                while not self._cut and time.monotonic_ns() < until and still_sending(sock, 1):
-                    time.sleep(_LINGER_LOOK)
-        if self._shut_first:
-            shut_down(sock)
 
     def _call(self, conn: ThreadConnection) -> None:
         try:

@@ -10,6 +10,7 @@ import heapq
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 
 from ..engines.serving import NEVER
@@ -17,6 +18,10 @@ from ..engines.serving import NEVER
 LINGER = 2_000_000_000
 """Nanoseconds at most, for the last bytes of a connection to arrive."""
 
+QUIET = 20_000_000
+"""Nanoseconds that a peer has to end a conversation as well, once all that was said to it has arrived."""
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks
 _CHUNK = 1 << 16  # discarded at one look: the peer may send for as long as it likes, but not on our time
 _FIRST_LOOK = 5_000_000  # nanoseconds; each further look is twice as far away
 _LOOKS = 32  # in one turn of a loop, however many linger
@@ -110,3 +115,70 @@ class Lingering:
     def _push(self, wait: int, until: int, sock: socket.socket, now: int) -> None:
         self._numbers += 1
         heapq.heappush(self._waiting, (min(now + wait, until), self._numbers, 2 * wait, until, sock))
+
+
+class Parting:
+    """When a connection whose output has ended may be closed; a machine, whose times are integer nanoseconds.
+
+    Once all has arrived, a peer that is about to close as well has ``linger`` to do so, counted from what it said last;
+    where nothing more arrives at a peer, nobody waits longer than LINGER (or ``patience``, if that is less).
+
+    Attributes:
+        lost: bytes that had not arrived at a peer that was talking, so that closing throws them away.
+    """
+
+    def __init__(self, now: int, linger: int, patience: int = LINGER) -> None:
+        self.lost = 0
+        self._linger = min(linger, LINGER)
+        self._patience = min(patience, LINGER)
+        self._unsent = -1
+        self._give_up = now + self._patience
+        self._arrived = -1  # when all had
+        self._quiet_since = now
+        self._talking = False
+
+    def over(self, now: int, heard: bool, ended: bool, unsent: int) -> bool:
+        """Take what was seen: that the peer said something, or has ended; the bytes not arrived, the end being one."""
+        if heard:
+            self._quiet_since, self._talking = now, True
+        if ended:
+            return True
+        if unsent > 1:
+            if unsent != self._unsent:
+                self._unsent, self._give_up = unsent, now + self._patience
+            if now < self._give_up:
+                return False
+            self.lost = unsent - 1 if self._talking else 0
+            return True
+        if self._arrived < 0:
+            self._arrived = self._quiet_since = now
+        return now >= min(self._quiet_since + self._linger, self._arrived + LINGER)
+
+
+def part(sock: socket.socket, linger: int, patience: int, deaf: bool = False) -> int:
+    """End our side of a conversation, and wait as `Parting` says; give the bytes that are lost.
+
+    What the peer still says is discarded. ``deaf``: the input was shut down, so its end tells nothing. ``sock`` does
+    not block; where it is no TCP socket, all has arrived.
+    """
+    end_output(sock)
+    tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+    if not tcp:
+        linger = patience = 0
+    parting = Parting(time.monotonic_ns(), linger, patience)
+    pause = _SHORTEST_PAUSE
+    while True:
+        data: bytes | None = None
+        try:
+            # Not a TLS socket's: nobody wants to know what it says.
+            data = socket.socket.recv(sock, _CHUNK)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:  # reset
+            return 0
+        ended = data == b"" and not deaf
+        if parting.over(time.monotonic_ns(), bool(data), ended, unacknowledged(sock) if tcp else 0):
+            return parting.lost
+        if not data:
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
