@@ -28,6 +28,7 @@ HEAD = """\
 | 1 | a negative answer: not all ports open, the time ran out, reports or engines differ, no reply or a wrong one |
 | 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
 | 130 | Ctrl-C; what was found until then is complete and valid |
+| 143, 129 | for `scan`, SIGTERM and SIGHUP: the same |
 | 141 | whoever read the output has gone, as where it is piped into `head` |
 
 Results go to stdout, progress and messages to stderr. On a terminal results are tables, with colours where

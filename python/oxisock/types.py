@@ -112,7 +112,9 @@ class Progress(NamedTuple):
         total: ports in all.
         open: ports found open.
         elapsed: seconds so far.
-        rate: ports decided per second.
+        rate: ports asked and decided per second.
+        unasked: those of ``done`` that were decided without a probe of their own: nothing is left to be asked of a host
+            that cannot be reached. So ``total - done`` are left to ask of ``total - unasked``.
     """
 
     done: int
@@ -120,6 +122,7 @@ class Progress(NamedTuple):
     open: int
     elapsed: float
     rate: float
+    unasked: int = 0
 
 
 class ScanStats(NamedTuple):
@@ -132,6 +135,11 @@ class ScanStats(NamedTuple):
         local_errors: probes put back because of a fault on this machine.
         elapsed: seconds that it took.
         rate: ports decided per second.
+        hosts: asked, or to be asked.
+        hosts_up: from which anything came.
+        hosts_unreachable: for which nobody answers.
+        hosts_silent: from which nothing came, and of which nothing says that they are unreachable.
+        unasked: ports that were decided without a probe of their own.
     """
 
     probes: int = 0
@@ -140,6 +148,11 @@ class ScanStats(NamedTuple):
     local_errors: int = 0
     elapsed: float = 0.0
     rate: float = 0.0
+    hosts: int = 0
+    hosts_up: int = 0
+    hosts_unreachable: int = 0
+    hosts_silent: int = 0
+    unasked: int = 0
 
 
 class ScanSource(NamedTuple):

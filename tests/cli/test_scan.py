@@ -276,3 +276,92 @@ def test_the_command_raises_the_soft_limit_of_descriptors() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_signals_end_a_scan_as_ctrl_c_does(impl: ModuleType, tmp_path: Path, name: str) -> None:
+    number = getattr(signal, name)
+    words = ["scan", HOST, "-p", "-", "--all", "--rate", "500", "--impl", impl.impl]
+    ndjson = [sys.executable, "-m", "oxisock", *words, "--format", "ndjson"]
+    with subprocess.Popen(ndjson, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        try:
+            assert process.stdout.readline()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + number
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["type"], summary["partial"]) == ("summary", True)
+    assert b"ended early" in err
+    with subprocess.Popen(
+        [sys.executable, "-m", "oxisock", *words, "--format", "ndjson", "-o", tmp_path / "x.ndjson"],
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    ) as process:
+        try:
+            # The file that is to take its place has its first lines.
+            assert wait_until(lambda: any(path.stat().st_size for path in tmp_path.iterdir()))
+            process.send_signal(number)
+            assert process.wait(30) == 128 + number
+        finally:
+            process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ndjson"]
+    assert ScanReport.from_ndjson((tmp_path / "x.ndjson").read_text()).partial
+
+
+def test_what_was_written_of_a_killed_scan_is_a_partial_report(impl: ModuleType) -> None:
+    words = ["scan", HOST, "-p", "-", "--all", "--rate", "500", "--impl", impl.impl, "--format", "ndjson"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "oxisock", *words], stdout=subprocess.PIPE, env=environment()
+    ) as process:
+        lines = [process.stdout.readline() for _ in range(20)]
+        process.kill()
+    torn = b"".join(lines)[:-10]
+    report = ScanReport.from_ndjson(torn)
+    assert report.partial
+    assert len(report) == sum(report.counts.values()) == 19
+    with pytest.raises(ValueError, match="line 2"):
+        ScanReport.from_ndjson(lines[0] + b"{" + b"\n" + lines[1])
+
+
+def test_max_time_is_told_by_the_exit_code(impl: ModuleType) -> None:
+    done = oxisock(
+        "scan", HOST, "-p", "-", "--rate", "50", "--max-time", "500ms", "--format", "json", "--impl", impl.impl
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["partial"] is True
+    assert "ended early" in done.stderr
+
+
+def test_no_port_that_could_be_asked_is_no_success(impl: ModuleType) -> None:
+    done = oxisock("scan", "224.0.0.1", "-p", "1-3", "--impl", impl.impl)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "3 ports could not be asked" in done.stderr
+
+
+def test_an_exclude_that_does_not_resolve_ends_it(impl: ModuleType) -> None:
+    done = oxisock("scan", HOST, "-p", "1", "--exclude", "not-this.invalid", "--impl", impl.impl)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("oxisock: exclude: 'not-this.invalid' does not resolve: ")
+
+
+def test_the_command_has_every_option_of_a_scan() -> None:
+    from oxisock.cli import build_parser
+    from oxisock.cli.scan import FLAGS
+    from oxisock.scanning.options import ScanKeywords, ScanOptions
+
+    assert list(ScanKeywords.__annotations__) == list(ScanOptions._fields)
+    missing = set(ScanOptions._fields) - FLAGS.keys()
+    assert missing <= {"executor", "tasks", "checkpoint", "skip_silent"}
+    args = build_parser().parse_args(["scan", HOST])
+    assert {name: getattr(args, name) for name in FLAGS} == {
+        name: [] if name == "exclude" else ScanOptions._field_defaults[name] for name in FLAGS
+    }
+
+
+def test_targets_and_ports_come_from_standard_input_and_files(impl: ModuleType, tmp_path: Path) -> None:
+    with listening(1) as (port,):
+        (tmp_path / "ports").write_text(f"1\n{port} # ours\n")
+        done = oxisock("scan", "@-", "-p", f"@{tmp_path}/ports", "--impl", impl.impl, input=f"{HOST}\r\n")
+    assert (done.returncode, done.stdout.split("\t")[:3]) == (0, [HOST, str(port), "open"])

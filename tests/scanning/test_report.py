@@ -90,6 +90,7 @@ def test_json_has_the_names_of_the_contract() -> None:
     assert document["counts"] == {"open": 3, "closed": 1, "filtered": 1, "error": 1}
     assert document["stats"] == {
         "probes": 9, "retries": 2, "drops": 0, "local_errors": 0, "elapsed": 1.5, "rate": 6.0,
+        "hosts": 0, "hosts_up": 0, "hosts_unreachable": 0, "hosts_silent": 0, "unasked": 0,
     }  # fmt: skip
     gate = document["results"][1]
     assert gate == {

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
@@ -35,6 +37,39 @@ EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 130, 141
 
 class UsageError(Exception):
     """The command was called wrongly, or what it was pointed at cannot be used; its text is the message."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal other than Ctrl-C is to end the command; ``code`` is the exit code that says so."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by signal {number}")
+        self.code = 128 + number
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[Callable[[], int]]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does; gives what gives the exit code for what has come."""
+    import signal
+
+    code = EXIT_INTERRUPTED
+
+    def end(number: int, _: object) -> None:
+        nonlocal code
+        code = 128 + number
+        raise Ended(number)
+
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # What is ignored, as under nohup, stays so.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            before[number] = signal.signal(number, end)
+    try:
+        yield lambda: code
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,8 +111,8 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except UsageError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        return error.code if isinstance(error, Ended) else EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader has seen enough. What is still buffered must not fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -100,26 +100,6 @@ def _rich_table(rows: Sequence[Sequence[str]], right: Sequence[int], colour: int
     return capture.get()
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block; for the main thread, and for what takes no time."""
-    import signal
-
-    pressed = False
-
-    def remember(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-
-    previous = signal.signal(signal.SIGINT, remember)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if pressed:
-        raise KeyboardInterrupt
-
-
 def check_output(path: str) -> None:
     """Find out whether ``output`` could write a file now, for what takes long to have; raises OSError."""
     import errno

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .output import have_rich, is_terminal
@@ -26,7 +26,8 @@ def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[Progress
     else:
         try:
             yield lambda progress: _rewrite(
-                f"{label}{progress.done:,} of {progress.total:,} ports, {progress.open:,} open"
+                f"{label}{progress.done - progress.unasked:,} of {progress.total - progress.unasked:,} ports, "
+                f"{progress.open:,} open"
             )
         finally:
             _rewrite("")
@@ -55,8 +56,9 @@ def _rewrite(text: str) -> None:
     """Show one line in place of the one before; a longer one than the terminal is wide could not be taken back."""
     import shutil
 
-    sys.stderr.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K")
-    sys.stderr.flush()
+    with suppress(OSError):  # the terminal may be gone, and the answer goes elsewhere
+        sys.stderr.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K")
+        sys.stderr.flush()
 
 
 @contextmanager
@@ -75,20 +77,26 @@ def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
     )
     # Not redirecting stdout: what is printed there is the answer.
     bar = Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
-    with bar:
+    bar.start()
+    try:
         task = bar.add_task(label, total=None, counts="", speed="", found="")
 
         def show(progress: Progress) -> None:
+            # What is decided without being asked takes no time: the time left is that of the rest.
+            asked, total = progress.done - progress.unasked, progress.total - progress.unasked
             bar.update(
                 task,
-                completed=progress.done,
-                total=progress.total,
-                counts=f"{progress.done:,}/{progress.total:,} ports",
+                completed=asked,
+                total=total,
+                counts=f"{asked:,}/{total:,} ports",
                 speed=f"{progress.rate:,.0f}/s",
                 found=f"{progress.open:,} open",
             )
 
         yield show
+    finally:
+        with suppress(OSError):  # the terminal may be gone, and the answer goes elsewhere
+            bar.stop()
 
 
 @contextmanager

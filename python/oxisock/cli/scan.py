@@ -5,20 +5,111 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any
 
+from ..interrupts import held_back
+from ..scanning.options import ScanOptions
 from ..types import Peer, PortState
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, ended_by_signals, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration
-from .output import coloured, is_terminal, message, output, uninterrupted
+from .output import coloured, is_terminal, message, output
 from .progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..scanning.report import ScanReport
     from ..types import PortResult
 
 FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
 _SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".xml": "xml"}
+
+
+def _states(text: str) -> tuple[str, ...]:
+    """Read states of ports, separated by commas."""
+    states = tuple(part.strip() for part in text.split(","))
+    for state in states:
+        if state not in list(PortState):
+            raise argparse.ArgumentTypeError(f"{state!r} is no state: there are {', '.join(PortState)}")
+    return states
+
+
+# The options of a scan, as they stand in ScanOptions, with their defaults: where the help shows them, and their words.
+FLAGS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
+    "exclude": ("what", ("--exclude",), {"action": "append", "metavar": "TARGET", "help": "leave these targets out"}),
+    "exclude_ports": ("what", ("--exclude-ports",), {"metavar": "PORTS", "help": "leave these ports out"}),
+    "shard": ("what", ("--shard",), {"metavar": "I/N", "help": "scan the I-th of N disjoint parts; needs --seed"}),
+    "family": (
+        "what",
+        ("--family",),
+        {"type": int, "choices": (4, 6), "help": "the addresses of a name to use (default: IPv4 first)"},
+    ),
+    "resolve_all": (
+        "what",
+        ("--resolve-all",),
+        {"action": "store_true", "help": "scan every address of a name, not only the first"},
+    ),
+    "banner": ("what", ("--banner",), {"action": "store_true", "help": "read what open ports say first"}),
+    "timeout": (
+        "how",
+        ("--timeout",),
+        {
+            "type": positive_duration,
+            "metavar": "TIME",
+            "help": "longest wait for an answer, such as 500ms or 2s (default: 1s)",
+        },
+    ),
+    "max_time": (
+        "how",
+        ("--max-time",),
+        {
+            "type": positive_duration,
+            "metavar": "TIME",
+            "help": "end the scan after so long, with what is known then and exit code 1 (default: no limit)",
+        },
+    ),
+    "retries": (
+        "how",
+        ("--retries",),
+        {"type": int, "metavar": "N", "help": "least repeats of an unanswered probe (default: 1)"},
+    ),
+    "adaptive": (
+        "how",
+        ("--no-adaptive",),
+        {"action": "store_false", "help": "keep to --timeout and --retries, whatever hosts show"},
+    ),
+    "concurrency": (
+        "how",
+        ("--concurrency",),
+        {"type": int, "metavar": "N", "help": "most probes in flight (default: by open-file limit)"},
+    ),
+    "rate": ("how", ("--rate",), {"type": float, "metavar": "N", "help": "most probes a second (default: no limit)"}),
+    "threads": (
+        "how",
+        ("--threads",),
+        {"type": int, "metavar": "N", "help": "threads of the native engine (default: by the work)"},
+    ),
+    "order": ("how", ("--order",), {"help": "random or sequential (default: random)"}),
+    "seed": (
+        "how",
+        ("--seed",),
+        {"type": int, "metavar": "N", "help": "repeat the random order of the scan that had this seed"},
+    ),
+    "keep": (
+        "shown",
+        ("--keep",),
+        {"type": _states, "metavar": "STATES", "help": "show ports of these states: open,closed,filtered,error"},
+    ),
+    "trace": ("shown", ("--trace",), {"action": "store_true", "help": "tell every probe and every answer on stderr"}),
+}
+_ALTERNATIVES: dict[str, dict[str, dict[str, Any]]] = {
+    "family": {
+        "-4": {"const": 4, "help": "the same as --family 4"},
+        "-6": {"const": 6, "help": "the same as --family 6"},
+    },
+    "keep": {"--all": {"const": tuple(PortState), "help": "show ports of every state"}},
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,98 +132,61 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="what to scan")
     what = parser.add_argument_group("what is asked")
     what.add_argument(
-        "-p", "--ports", default="1-1024", help="22,80,1000-2000,http,top:100,!25; - is all (default: 1-1024)"
+        "-p",
+        "--ports",
+        default="1-1024",
+        help="22,80,1000-2000,http,top:100,!25, or @FILE with such a list; - is all (default: 1-1024)",
     )
-    what.add_argument("--exclude", action="append", default=[], metavar="TARGET", help="leave these targets out")
-    what.add_argument("--exclude-ports", default=(), metavar="PORTS", help="leave these ports out")
-    what.add_argument("--shard", metavar="I/N", help="scan the I-th of N disjoint parts; needs --seed")
-    family = what.add_mutually_exclusive_group()
-    family.add_argument(
-        "--family", type=int, choices=(4, 6), help="the addresses of a name to use (default: IPv4 first)"
-    )
-    family.add_argument("-4", dest="family", action="store_const", const=4, help="the same as --family 4")
-    family.add_argument("-6", dest="family", action="store_const", const=6, help="the same as --family 6")
-    what.add_argument("--resolve-all", action="store_true", help="scan every address of a name, not only the first")
-    what.add_argument("--banner", action="store_true", help="read what open ports say first")
     how = parser.add_argument_group("how it is asked")
-    how.add_argument(
-        "--timeout",
-        type=positive_duration,
-        default=1.0,
-        metavar="TIME",
-        help="longest wait for an answer, such as 500ms or 2s (default: 1s)",
-    )
-    how.add_argument(
-        "--retries", type=int, default=1, metavar="N", help="least repeats of an unanswered probe (default: 1)"
-    )
-    how.add_argument("--no-adaptive", action="store_true", help="keep to --timeout and --retries, whatever hosts show")
-    how.add_argument("--concurrency", type=int, metavar="N", help="most probes in flight (default: by open-file limit)")
-    how.add_argument("--rate", type=float, metavar="N", help="most probes a second (default: no limit)")
-    how.add_argument("--threads", type=int, metavar="N", help="threads of the native engine (default: by the work)")
-    how.add_argument("--order", default="random", help="random or sequential (default: random)")
-    how.add_argument("--seed", type=int, metavar="N", help="repeat the random order of the scan that had this seed")
-    add_impl(how, "both")
     shown = parser.add_argument_group("what is shown")
-    keep = shown.add_mutually_exclusive_group()
-    keep.add_argument("--keep", metavar="STATES", help="show ports of these states: open,closed,filtered,error")
-    keep.add_argument("--all", action="store_true", help="show ports of every state")
+    groups = {"what": what, "how": how, "shown": shown}
+    alternatives: dict[str, Any] = {}
+    for name, (group, words, settings) in FLAGS.items():
+        place = groups[group]
+        if name in _ALTERNATIVES:
+            place = alternatives[name] = groups[group].add_mutually_exclusive_group()
+        default = [] if settings.get("action") == "append" else ScanOptions._field_defaults[name]
+        place.add_argument(*words, dest=name, default=default, **settings)
+        for word, more in _ALTERNATIVES.get(name, {}).items():
+            place.add_argument(word, dest=name, action="store_const", default=argparse.SUPPRESS, **more)
+    add_impl(how, "both")
     shown.add_argument(
         "--format", choices=FORMATS, help="default: by the suffix of -o; else table on a terminal and plain elsewhere"
     )
     shown.add_argument("-o", "--output", metavar="FILE", help="write to FILE, which is replaced when the scan is done")
-    shown.add_argument("--trace", action="store_true", help="tell every probe and every answer on stderr")
     shown.add_argument("--why", type=endpoint, metavar="HOST:PORT", help="tell those of one port")
 
 
 def run(args: argparse.Namespace) -> int:
     """Scan, and show what was found."""
     form = args.format or _default_format(args.output)
-    options = _options(args)
+    options = {name: getattr(args, name) for name in FLAGS}
+    options |= {"ports": args.ports, "trace": bool(args.trace or args.why)}
+    if args.impl == "both":
+        # Twice the same, though standard input is read but once.
+        from ..scanning.specs import parse_ports, parse_targets
+
+        try:
+            args.targets, options["ports"] = parse_targets(args.targets), parse_ports(args.ports)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     raise_descriptor_limit()
-    try:
-        with output(args.output) as stream:
-            report, code = _scan_and_stream(args, options, form, stream)
-            if form != "ndjson":
-                stream.write(_render(report, form, args.banner, stream))
-            stream.flush()
-    except socket.gaierror as error:
-        message(f"no target resolves: {error.strerror or error}")
-        return EXIT_NO
-    _comment(report, args)
-    if code == EXIT_OK and args.impl == "both":
-        code = _compare(args, options, report)
+    with ended_by_signals() as exit_code:
+        try:
+            with output(args.output) as stream:
+                report, code = _scan_and_stream(args, options, form, stream, exit_code)
+                if form != "ndjson":
+                    stream.write(_render(report, form, args.banner, stream))
+                stream.flush()
+        except socket.gaierror as error:
+            message(f"no target resolves: {error.strerror or error}")
+            return EXIT_NO
+        # The terminal may be gone with the session.
+        with suppress(OSError) if code >= EXIT_INTERRUPTED - 1 else nullcontext():
+            _comment(report, args)
+        if code == EXIT_OK and args.impl == "both":
+            code = _compare(args, options, report, exit_code)
     return code
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """Give the arguments of ``oxisock.scan``."""
-    keep: tuple[str, ...] = ("open",)
-    if args.all:
-        keep = tuple(PortState)
-    elif args.keep:
-        keep = tuple(part.strip() for part in args.keep.split(","))
-        for state in keep:
-            if state not in list(PortState):
-                raise UsageError(f"--keep: {state!r} is no state: there are {', '.join(PortState)}")
-    return {
-        "ports": args.ports,
-        "exclude": args.exclude,
-        "exclude_ports": args.exclude_ports,
-        "timeout": args.timeout,
-        "retries": args.retries,
-        "adaptive": not args.no_adaptive,
-        "concurrency": args.concurrency,
-        "rate": args.rate,
-        "threads": args.threads,
-        "order": args.order,
-        "seed": args.seed,
-        "shard": args.shard,
-        "family": args.family,
-        "resolve_all": args.resolve_all,
-        "banner": args.banner,
-        "keep": keep,
-        "trace": bool(args.trace or args.why),
-    }
 
 
 def _default_format(path: str | None) -> str:
@@ -142,7 +196,7 @@ def _default_format(path: str | None) -> str:
 
 
 def _scan_and_stream(
-    args: argparse.Namespace, options: dict[str, Any], form: str, stream: IO[str]
+    args: argparse.Namespace, options: dict[str, Any], form: str, stream: IO[str], exit_code: Callable[[], int]
 ) -> tuple[ScanReport, int]:
     """Scan with the engine asked for, writing NDJSON as it comes; give the report and the exit code."""
     from ..scanning.formats import ndjson_result, ndjson_summary
@@ -150,7 +204,7 @@ def _scan_and_stream(
     written: set[tuple[str, int]] = set()
 
     def write(result: PortResult) -> None:
-        with uninterrupted():  # no half lines, and none twice
+        with held_back():  # no half lines, and none twice
             stream.write(ndjson_result(result) + "\n")
             stream.flush()
             written.add((result.address, result.port))
@@ -159,7 +213,7 @@ def _scan_and_stream(
     # A bar in the midst of lines that stream to the same terminal helps nobody.
     wanted = not (streaming and stream is sys.stdout and is_terminal(sys.stdout))
     impl = "native" if args.impl == "both" else args.impl
-    report, code = _scan(args.targets, options, impl, wanted, write if streaming else None)
+    report, code = _scan(args.targets, options, impl, wanted, exit_code, write if streaming else None)
     if streaming:
         for result in report:  # Ctrl-C may have come between finding and writing
             if (result.address, result.port) not in written:
@@ -169,18 +223,26 @@ def _scan_and_stream(
 
 
 def _scan(
-    targets: list[str], options: dict[str, Any], impl: str | None, bar: bool, on_result: Any = None
+    targets: Any,
+    options: dict[str, Any],
+    impl: str | None,
+    bar: bool,
+    exit_code: Callable[[], int],
+    on_result: Any = None,
 ) -> tuple[ScanReport, int]:
-    """Scan with one engine; give the report, partial after Ctrl-C, and the exit code."""
+    """Scan with one engine; give the report, partial after Ctrl-C and other signals, and the exit code."""
     from ..scanning.report import ScanInterrupted
 
     try:
         with progress_bar("", bar) as on_progress:
-            return face(impl).scan(targets, on_result=on_result, on_progress=on_progress, **options), EXIT_OK
+            report = face(impl).scan(targets, on_result=on_result, on_progress=on_progress, **options)
     except ScanInterrupted as interrupted:
-        return interrupted.report, EXIT_INTERRUPTED
+        return interrupted.report, exit_code()
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        # One of them is a name that was to be left out and does not resolve.
+        raise UsageError(getattr(error, "strerror", None) or str(error)) from None
+    nobody = report.counts[PortState.ERROR] == sum(report.counts.values())
+    return report, EXIT_NO if report.partial or nobody else EXIT_OK
 
 
 def _render(report: ScanReport, form: str, banner: bool, stream: IO[str]) -> str:
@@ -264,11 +326,13 @@ def _explain(report: ScanReport, asked: Peer) -> None:
     print(f"why {asked}:\n{trail}", file=sys.stderr)
 
 
-def _compare(args: argparse.Namespace, options: dict[str, Any], native: ScanReport) -> int:
+def _compare(
+    args: argparse.Namespace, options: dict[str, Any], native: ScanReport, exit_code: Callable[[], int]
+) -> int:
     """Scan once more with the pure engine and say on stderr whether it found the same."""
     from .output import paint
 
-    pure, code = _scan(args.targets, options, "pure", True)
+    pure, code = _scan(args.targets, options, "pure", True, exit_code)
     if code != EXIT_OK:
         return code
     for name, report in (("native", native), ("pure", pure)):

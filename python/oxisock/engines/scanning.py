@@ -74,7 +74,10 @@ class Outcome(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """The running totals of a scan: ports by state, then probes by fate."""
+    """The running totals of a scan: ports by state, probes by fate, hosts by what came of them.
+
+    ``unasked`` is the ports that were decided without a probe of their own.
+    """
 
     open: int
     closed: int
@@ -84,6 +87,11 @@ class Tally(NamedTuple):
     retries: int
     drops: int
     local_errors: int
+    hosts: int = 0
+    hosts_up: int = 0
+    hosts_unreachable: int = 0
+    hosts_silent: int = 0
+    unasked: int = 0
 
 
 class TraceEvent(NamedTuple):
@@ -104,7 +112,7 @@ SENT = 100
 
 # The plain tuples behind the named ones: what may cross from an engine without being made by name there.
 OutcomeTuple = tuple[int, int, int, int, int, bytes | None]
-TallyTuple = tuple[int, int, int, int, int, int, int, int]
+TallyTuple = tuple[int, ...]
 EventTuple = tuple[int, int, int, int, int]
 
 

@@ -103,6 +103,7 @@ class Scanner(Functions):
             banner: read up to 256 bytes of what an open port says first, for a second, or for so many seconds.
             keep: the states whose results are kept in the report and given to ``on_result``.
             trace: record every probe and answer, for ``report.why``.
+            max_time: the longest that all of it takes, in seconds, look-ups included; then the report is partial.
             executor: scan in its tasks instead of here: any object with ``submit(fn, *args)`` that gives a
                 ``concurrent.futures.Future``, such as a process pool, ``dask.distributed.Client.get_executor()`` or
                 ``mpi4py.futures.MPIPoolExecutor``. Its workers need this version of oxisock. It is not shut down.
@@ -119,7 +120,7 @@ class Scanner(Functions):
         carries the partial report as ``.report``, and Ctrl-C is raised as ScanInterrupted, which has it too.
 
         Raises ValueError or TypeError for a bad argument, saying which part of it is at fault, and ``socket.gaierror``
-        where no target resolves.
+        where no target resolves, or where an excluded name does not (it is a ValueError, too): nothing is asked then.
         """
         check_callbacks(on_result, on_progress)
         run = None

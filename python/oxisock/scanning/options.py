@@ -33,6 +33,7 @@ class ScanKeywords(TypedDict, total=False):
     banner: bool | float
     keep: str | Iterable[str]
     trace: bool
+    max_time: float | None
     executor: Executor | None
     tasks: int | None
     checkpoint: str | PathLike[str] | None
@@ -57,6 +58,7 @@ class ScanOptions(NamedTuple):
     banner: bool | float = False
     keep: str | Iterable[str] = ("open",)
     trace: bool = False
+    max_time: float | None = None
     executor: Executor | None = None
     tasks: int | None = None
     checkpoint: str | PathLike[str] | None = None

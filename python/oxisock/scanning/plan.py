@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from array import array
@@ -54,7 +55,12 @@ class ScanJob(NamedTuple):
     total: int
     unresolved: dict[str, str]
     seed: int
+    deadline: float = float("inf")  # of time.monotonic(), when the scan is to end
     spread: Spread | None = None
+
+
+class UnresolvedExclude(socket.gaierror, ValueError):
+    """A name that is to be left out has no address, so that what may not be asked is not known."""
 
 
 def patience(value: float | None, name: str = "timeout") -> float:
@@ -93,7 +99,8 @@ def make_job(
 ) -> ScanJob:
     """Check every argument, resolve the names, and plan the scan; names are given up once ``cancelled()``.
 
-    Raises what ``scan`` raises for bad arguments, and ``socket.gaierror`` where there are targets but none resolves.
+    Raises what ``scan`` raises for bad arguments, and ``socket.gaierror`` where there are targets but none resolves, or
+    where an excluded name does not.
     """
     checkpoint = _open_checkpoint(options.checkpoint)
     try:
@@ -115,14 +122,22 @@ def make_job(
 def _make_job(
     targets: TargetSpec, ports: PortSpec, options: ScanOptions, cancelled: Callable[[], bool] | None
 ) -> ScanJob:
+    limit = arguments.timeout(options.max_time, "max_time")
+    deadline = float("inf") if limit is None else time.monotonic() + limit
     chosen = port_array(ports, options.exclude_ports)
     plan = _plan_of(options, chosen)
     parsed = parse_targets(targets, options.exclude)
     unresolved: dict[str, str] = {}
     if parsed.names or parsed.excluded_names:
-        found = resolve(parsed.names, family=options.family, resolve_all=options.resolve_all, cancelled=cancelled)
         # Whatever an excluded name stands for.
-        excluded = resolve(parsed.excluded_names, resolve_all=True, cancelled=cancelled)
+        excluded = resolve(parsed.excluded_names, resolve_all=True, timeout=limit, cancelled=cancelled)
+        for name, failure in excluded.errors.items():
+            words = f"exclude: {name!r} does not resolve: {failure.strerror or failure}"
+            raise UnresolvedExclude(failure.errno or socket.EAI_AGAIN, words) from failure
+        left = None if limit is None else max(deadline - time.monotonic(), 0.001)
+        found = resolve(
+            parsed.names, family=options.family, resolve_all=options.resolve_all, timeout=left, cancelled=cancelled
+        )
         unresolved = found.unresolved
         nothing = not parsed.ranges and not found.addresses
         parsed = parsed.resolved(excluded.addresses | found.addresses)
@@ -136,7 +151,7 @@ def _make_job(
     total = max(0, -(-(positions - plan.shard) // plan.shards))
     if options.threads is None and options.rate is None and total >= _WORTH_SHARING:
         plan = plan._replace(threads=min(cores(), 8, plan.concurrency))
-    return ScanJob(plan._replace(ranges=parsed.ranges), parsed, total, unresolved, plan.seed)
+    return ScanJob(plan._replace(ranges=parsed.ranges), parsed, total, unresolved, plan.seed, deadline)
 
 
 def _open_checkpoint(path: str | os.PathLike[str] | None) -> Checkpoint | None:

@@ -21,7 +21,11 @@ def from_json(text: str | bytes) -> dict[str, Any]:
 
 
 def from_ndjson(text: str | bytes) -> dict[str, Any]:
-    """Give the arguments of the ScanReport that these lines hold; without a summary they are no report."""
+    """Give the arguments of the ScanReport that these lines hold.
+
+    Where the summary is missing, because whoever wrote them was killed, it is a partial report that counts what is
+    there; and the last line may be torn.
+    """
     lines: list[Any] = text.split(b"\n") if isinstance(text, bytes) else text.split("\n")
     results: list[Any] = []
     summary: dict[str, Any] | None = None
@@ -29,7 +33,12 @@ def from_ndjson(text: str | bytes) -> dict[str, Any]:
         if not line.strip():
             continue
         where = f"line {number}"
-        document = _parse(line, where)
+        try:
+            document = _parse(line, where)
+        except ValueError:
+            if number == len(lines) and results and summary is None:
+                break
+            raise
         kind = document.get("type") if isinstance(document, dict) else None
         _expect(kind in ("result", "summary"), where, "an object with the type 'result' or 'summary'", document)
         if summary is not None:
@@ -38,9 +47,13 @@ def from_ndjson(text: str | bytes) -> dict[str, Any]:
             summary = document
         else:
             results.append(document)
-    if summary is None:
+    if summary is not None:
+        return _arguments(summary, results)
+    if not results:
         raise ValueError("not a scan report: its last line, the summary, is missing")
-    return _arguments(summary, results)
+    found = _results(results)
+    counts = {state: sum(result.state is state for result in found) for state in PortState}
+    return {"results": found, "counts": counts, "stats": ScanStats(), "partial": True}
 
 
 def _parse(text: str | bytes, where: str) -> Any:
@@ -66,7 +79,9 @@ def _arguments(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
     counts = _member(document, "counts", dict)
     for state in PortState:
         _check(_count, counts.get(state), f"counts.{state}")
-    stats = _member(document, "stats", dict)
+    # Reports of before hosts were counted have nothing to say of them.
+    stats = dict.fromkeys(("hosts", "hosts_up", "hosts_unreachable", "hosts_silent", "unasked"), 0)
+    stats |= _member(document, "stats", dict)
     for name, default in ScanStats._field_defaults.items():
         _check(_count if isinstance(default, int) else _seconds, stats.get(name), f"stats.{name}")
     unresolved = _member(document, "unresolved", dict)

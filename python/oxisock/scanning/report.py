@@ -219,7 +219,10 @@ class ScanReport:
 
     @classmethod
     def from_ndjson(cls, text: str | bytes) -> Self:
-        """Read what ``to_ndjson`` or ``oxisock scan --format ndjson`` wrote; raises as ``from_json`` does."""
+        """Read what ``to_ndjson`` or ``oxisock scan --format ndjson`` wrote; raises as ``from_json`` does.
+
+        Lines without a summary, of a command that was killed, are a partial report, and the last one may be torn.
+        """
         from . import reading as report_reading
 
         return cls(**report_reading.from_ndjson(_written(text)))

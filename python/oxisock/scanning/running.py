@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from .. import arguments
 from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
+from ..interrupts import held_back
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
 from .plan import STATES, ScanJob
 from .services import service_name
@@ -124,19 +125,21 @@ class Scan:
     def close(self) -> None:
         """End the scan and the iteration; ``report`` still has all that was found."""
         self.cancel()
-        self._take(self._run.wait(0))
+        self._collect(0)
         self._closed = True
 
     def progress(self) -> Progress:
         """Say how far the scan is."""
         tally = Tally(*self._run.tally())
         done, elapsed = sum(tally[:4]), self._elapsed()
-        return Progress(done, self._job.total, tally.open, elapsed, done / elapsed if elapsed else 0.0)
+        unasked = tally.unasked
+        rate = (done - unasked) / elapsed if elapsed else 0.0
+        return Progress(done, self._job.total, tally.open, elapsed, rate, unasked)
 
     def report(self) -> ScanReport:
         """Give what is known by now; marked partial unless every port is decided."""
         if not self._run.done():
-            self._take(self._run.wait(0))
+            self._collect(0)
         return self.taken()
 
     def taken(self) -> ScanReport:
@@ -148,7 +151,7 @@ class Scan:
         return ScanReport(
             results=self._results,
             counts=dict(zip(STATES, tally[:4], strict=True)),
-            stats=ScanStats(*tally[4:], elapsed, done / elapsed if elapsed else 0.0),
+            stats=ScanStats(*tally[4:8], elapsed, done / elapsed if elapsed else 0.0, *tally[8:]),
             unresolved=self._job.unresolved,
             seed=self._job.seed,
             partial=done < self._job.total,
@@ -164,16 +167,22 @@ class Scan:
         The iterator gives them as well; for callers that do something else between results.
         """
         limit = arguments.timeout(timeout, zero=True)
-        if self._run.done():
-            self.cancel()  # joins what threads there were
-            return None
-        until = time.monotonic() + (arguments.LONGEST if limit is None else limit)
+        until = float("inf") if limit is None else time.monotonic() + limit
         while True:
-            # In slices, because the pure engine looks for Ctrl-C between them only.
-            left = until - time.monotonic()
-            outcomes = self._run.wait(max(0.0, min(left, _SLICE)))
-            if outcomes or left <= _SLICE or self._run.done():
-                return self._take(outcomes)
+            if self._run.done():
+                self.cancel()  # joins what threads there were
+                return None
+            now = time.monotonic()
+            if now >= self._job.deadline:
+                self.cancel()
+            results = self._collect(max(0.0, min(until - now, _SLICE)))
+            if results or time.monotonic() >= until:
+                return results
+
+    def _collect(self, timeout: float) -> list[PortResult]:
+        """Wait for results and note them; Ctrl-C comes after that, so that what was counted is not lost."""
+        with held_back():
+            return self._take(self._run.wait(timeout))
 
     def _note_end(self) -> None:
         if self._ended is None:

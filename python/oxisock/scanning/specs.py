@@ -59,6 +59,17 @@ def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> a
     return array("H", compress(range(MAX_PORT + 1), chosen))
 
 
+def format_ports(ports: Iterable[int]) -> str:
+    """Write ports as ``parse_ports`` reads them, neighbours as ranges: "22,80-90"."""
+    spans: list[list[int]] = []
+    for port in sorted(ports):
+        if spans and spans[-1][1] == port - 1:
+            spans[-1][1] = port
+        else:
+            spans.append([port, port])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
 def _choose_ports(spec: PortSpec, what: str) -> bytearray:
     """Give one byte for each port number, 1 for the chosen."""
     chosen = bytearray(MAX_PORT + 1)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from .. import arguments
 from ..engines.scanning import AddressRange
-from ..sockets.addresses import IPV4_MAPPED, format_key, key_range, make_key, parse_address
+from ..sockets.addresses import IPV4_MAPPED, format_key, format_range, key_range, make_key, parse_address
 
 _FEW: Final = 64
 
@@ -83,9 +83,10 @@ class Given(NamedTuple):
 class Segment:
     """Addresses given one after the other with no name between: which they are, and which had an unusual spelling."""
 
-    __slots__ = ("keys", "spelled")
+    __slots__ = ("keys", "others", "spelled")
 
     def __init__(self, given: Sequence[Given]) -> None:
+        self.others = [(item.first, item.spelling) for item in given if item.spelling]
         self.keys = RangeSet((first, last) for first, last, _ in given)
         self.spelled = _first_spellings(given) if any(item.spelling for item in given) else {}
 
@@ -190,6 +191,42 @@ class Targets:
         addresses = [parse_address(text) for name in self._excluded_names for text in found.get(name, ())]
         excluded = RangeSet([*self._excluded, *zip(addresses, addresses, strict=True)])
         return Targets(self._parts, excluded, self._excluded_names, found)
+
+    def given(self) -> list[str]:
+        """Give what was to be scanned, before anything was excluded: networks, ranges, addresses and names."""
+        texts: dict[str, None] = {}
+        for part in self._parts:
+            if isinstance(part, Segment):
+                texts.update((format_range(first, last), None) for first, last in part.keys)
+            else:
+                texts[part] = None
+        return list(texts)
+
+    def excluded(self) -> list[str]:
+        """Give what was left out, as ``given`` does: names, and the addresses that they stand for."""
+        return [*self._excluded_names, *itertools.starmap(format_range, self._excluded)]
+
+    def spellings(self) -> dict[str, list[str]]:
+        """Give all spellings of each address that was given in more than the usual one, the first of them first."""
+        found = self._found or {}
+        addressed = {name: list(map(parse_address, texts)) for name, texts in found.items()}
+        spelled = {key for part in self._parts if isinstance(part, Segment) for key, _ in part.others}
+        spelled.update(key for part in self._parts if isinstance(part, str) for key in addressed.get(part, ()))
+        sought = sorted(key for key in spelled if format_key(key) in self)
+        texts: dict[int, dict[str, None]] = {key: {} for key in sought}
+        for part in self._parts:
+            if isinstance(part, str):
+                for key in addressed.get(part, ()):
+                    if key in texts:
+                        texts[key][part] = None
+                continue
+            for first, last in part.keys:
+                for key in sought[bisect_left(sought, first) : bisect_right(sought, last)]:
+                    texts[key][part.spelled.get(key) or format_key(key)] = None
+            for key, text in part.others:
+                if key in texts:
+                    texts[key][text] = None
+        return {format_key(key): list(held) for key, held in texts.items()}
 
     def address(self, index: int) -> str:
         """Give the address with this number, 0 being the first of ``ranges``; IndexError where there is none."""

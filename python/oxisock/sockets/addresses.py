@@ -174,6 +174,17 @@ def parse_range(text: str) -> tuple[int, int, bool]:
     return *_ordered(first, first & ~0xFF | int(end)), False
 
 
+def format_range(first: int, last: int) -> str:
+    """Write the keys from ``first`` to ``last`` as ``parse_range`` reads them: an address, a network or a range."""
+    size = last - first + 1
+    version, value, _, scope_id = key_range(first, first)
+    if size == 1:
+        return format_key(first)
+    if size & (size - 1) == 0 and value % size == 0 and not scope_id:
+        return f"{format_key(first)}/{(32 if version == 4 else 128) - size.bit_length() + 1}"
+    return f"{format_key(first)}-{format_key(last)}"
+
+
 def _network(text: str) -> tuple[int, int]:
     address, _, prefix = text.partition("/")
     key = _read_literal(address)

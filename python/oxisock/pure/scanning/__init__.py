@@ -2,7 +2,7 @@
 
 - ``engine``: the machine that decides what to ask and what an answer means; ``host``: what it knows of one host;
   ``permutation``: the order in which ports are asked.
-- ``driver``: carries out what the machine decides, with sockets and a selector; ``interrupts``: Ctrl-C held back.
+- ``driver``: carries out what the machine decides, with sockets and a selector.
 """
 
 from .driver import start_scan

@@ -29,8 +29,8 @@ from ...engines.scanning import (
     Tally,
     TraceEvent,
 )
+from ...interrupts import held_back
 from .engine import ProbeOrder, ScanEngine
-from .interrupts import held_back
 
 _BATCH = 64  # probes between two looks at what has come in, so that round trips are not measured late
 _BANNER_SIZE = 256

@@ -1,0 +1,42 @@
+"""Holds back Ctrl-C for a moment: an exception would lose a descriptor or a result that nothing remembers yet."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let a SIGINT, and a SIGTERM or SIGHUP for which there is a handler, take effect at the end of this block.
+
+    Python may run a signal handler between any two steps, and so raise KeyboardInterrupt between the call that makes a
+    socket and the assignment that keeps it. Handlers run in the main thread only; elsewhere this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        caught.append((number, frame))
+
+    # Those that are ignored, or not Python's, raise nothing.
+    handlers = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
+    try:
+        for number in handlers:
+            signal.signal(number, remember)
+    except ValueError:  # the main thread of another interpreter, which hears of no signal
+        handlers.clear()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if caught:
+            handlers[caught[0][0]](*caught[0])

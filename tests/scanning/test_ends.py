@@ -1,0 +1,92 @@
+"""Scans that end early: when their time is over, at Ctrl-C, or before they begin because they must not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from oxisock import ScanInterrupted, ScanReport
+from oxisock.engines.scanning import OutcomeTuple
+from oxisock.scanning.calls import Scanner
+from support.commands import listening
+from support.coroutines import Run
+
+SLOW = {"rate": 50.0}  # a scan that would take twenty minutes
+
+
+def assert_early(report: ScanReport) -> None:
+    assert report.partial
+    assert 0 < sum(report.counts.values()) < 65535
+    assert report.counts["closed"] + report.counts["open"] == len(report)
+
+
+def test_max_time_ends_a_scan_with_what_is_known(impl: ModuleType, run: Run) -> None:
+    keep = ("open", "closed")
+    assert_early(impl.scan("127.0.0.1", "-", keep=keep, max_time=0.5, **SLOW))
+    with impl.scan_iter("127.0.0.1", "-", keep=keep, max_time=0.5, **SLOW) as scan:
+        found = list(scan)
+    assert_early(scan.report())
+    assert len(found) == len(scan.report())
+    assert_early(run(impl.aio.scan("127.0.0.1", "-", keep=keep, max_time=0.5, **SLOW)))
+    whole = impl.scan("127.0.0.1", "1-100", max_time=100.0)
+    assert not whole.partial
+
+
+def test_max_time_counts_look_ups(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
+    report = impl.scan("127.0.0.1,slow.example", "1-5", max_time=0.3)
+    assert list(report.unresolved) == ["slow.example"]
+    with pytest.raises(socket.gaierror, match=r"within 0\.\d+ s"):
+        impl.scan("slow.example", 1, max_time=0.3)
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), "1"])
+def test_max_time_is_a_time(impl: ModuleType, bad: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="max_time"):
+        impl.scan("127.0.0.1", 1, max_time=bad)
+
+
+class Pressing:
+    """An engine's scan at which Ctrl-C is pressed while it gives its first results."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._pressed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
+        outcomes: Sequence[OutcomeTuple] = self._run.wait(timeout)
+        if outcomes and not self._pressed:
+            self._pressed = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return outcomes
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent as POSIX has them")
+def test_ctrl_c_loses_no_result_that_was_counted(impl: ModuleType) -> None:
+    module = impl.scan.__self__._engine.scanning
+    engine: Any = SimpleNamespace(scanning=SimpleNamespace(start_scan=lambda plan: Pressing(module.start_scan(plan))))
+    with listening(3) as ports:
+        with pytest.raises(ScanInterrupted) as caught:
+            Scanner(engine).scan("127.0.0.1", ports, rate=5.0)
+        assert len(caught.value.report.open) == caught.value.report.counts["open"] >= 1
+        with pytest.raises(ScanInterrupted) as caught:
+            list(Scanner(engine).scan_iter("127.0.0.1", ports, rate=5.0))
+        assert len(caught.value.report.open) == caught.value.report.counts["open"] >= 1
+
+
+@pytest.mark.parametrize("kind", [socket.gaierror, ValueError])
+def test_what_must_not_be_asked_is_known_or_nothing_is(impl: ModuleType, kind: type[Exception], run: Run) -> None:
+    with pytest.raises(kind, match=r"exclude: 'do-not-touch\.invalid' does not resolve"):
+        impl.scan("127.0.0.1", 1, exclude="do-not-touch.invalid")
+    with pytest.raises(kind, match=r"exclude: 'do-not-touch\.invalid' does not resolve"):
+        run(impl.aio.scan("127.0.0.1", 1, exclude=["127.0.0.2", "do-not-touch.invalid"]))
