@@ -32,7 +32,7 @@ mod _native {
 
     // chat
     #[pymodule_export]
-    use crate::py::chat::{ChatRun, Hub, start_chat};
+    use crate::py::chat::{ChatRun, Hub, Porter, start_chat};
 
     // load
     #[pymodule_export]

@@ -35,6 +35,7 @@ __all__ = [
     "Connection",
     "EchoRun",
     "MessageReactor",
+    "Porter",
     "ReactorRun",
     "message_reactor",
     "start_echo",
@@ -236,6 +237,12 @@ class ChatRun(ReactorRun):
     def broadcast(self, text: str) -> None: ...
     def kick(self, nick: str, reason: str) -> bool: ...
     def events(self, timeout: float) -> tuple[list[HubEvent], int] | None: ...
+
+@final
+class Porter:
+    def __new__(cls, interval: int, burst: int) -> Porter: ...
+    def admits(self, network: int, now: int) -> bool: ...
+    def left(self, network: int, joined: int, now: int) -> None: ...
 
 @final
 class Hub:

@@ -9,6 +9,7 @@ use super::owned;
 use super::serving::{ReactorRun, ServerPlan};
 use super::signals::{wait_for_end, wait_in_slices};
 use crate::core::chat::hub;
+use crate::core::chat::porter;
 use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
 use crate::core::framing::Codec;
@@ -203,5 +204,27 @@ impl Hub {
     fn members(&self) -> Vec<(u64, String, u64, usize, u64)> {
         let members = self.hub.members();
         members.into_iter().map(|m| (m.client, m.nick, m.joined, m.queued, m.skipped)).collect()
+    }
+}
+
+/// Who may come into a chat.
+#[pyclass(module = "oxisock._native")]
+pub struct Porter {
+    porter: porter::Porter,
+}
+
+#[pymethods]
+impl Porter {
+    #[new]
+    fn new(interval: u64, burst: u64) -> Self {
+        Self { porter: porter::Porter::new(interval, burst.max(1)) }
+    }
+
+    fn admits(&self, network: u128, now: u64) -> bool {
+        self.porter.admits(network, now)
+    }
+
+    fn left(&mut self, network: u128, joined: u64, now: u64) {
+        self.porter.left(network, joined, now);
     }
 }

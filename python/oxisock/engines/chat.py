@@ -63,6 +63,13 @@ class HubMachine(Protocol):
     def members(self) -> list[HubMember]: ...
 
 
+class PorterMachine(Protocol):
+    """Who may come into a chat; ``oxisock.pure.chat.porter`` says what each of these means."""
+
+    def admits(self, network: int, now: int) -> bool: ...
+    def left(self, network: int, joined: int, now: int) -> None: ...
+
+
 class ChatRun(ReactorRun, Protocol):
     """A chat server under way, on a thread of its own."""
 

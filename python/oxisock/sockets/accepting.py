@@ -6,9 +6,11 @@ import errno
 import os
 import selectors
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..engines.serving import NEVER
 from .addresses import peer_of
 from .closing import shut_down
 
@@ -30,9 +32,14 @@ class Door:
         self.shed = 0  # newcomers turned away
         self._spare = _Spare()
 
-    def newcomers(self, most: int, now: int) -> Iterator[tuple[socket.socket, Peer]]:
-        """Accept those who wait, at most so many; where there is no descriptor for them, they are turned away."""
-        for _ in range(most):
+    def newcomers(self, most: int, now: int, until: int = NEVER) -> Iterator[tuple[socket.socket, Peer]]:
+        """Accept those who wait, at most so many, and not past ``until``.
+
+        Where there is no descriptor for them, they are turned away.
+        """
+        for number in range(most):
+            if number and time.monotonic_ns() >= until:
+                return
             try:
                 sock, address = self.listener.accept()
             except (BlockingIOError, InterruptedError):

@@ -76,6 +76,14 @@ def peer_of(name: Any) -> Peer:
     return Peer(os.fsdecode(name), 0)
 
 
+def network_of(host: str) -> int:
+    """Give the network that a peer is counted with, as a number: an IPv4 address alone, of IPv6 a /64."""
+    if ":" not in host:
+        return 0xFFFF << 32 | int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
+    value = int.from_bytes(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), "big")
+    return value if value >> 32 == 0xFFFF else value >> 64 << 64
+
+
 def is_of_this_machine(name: tuple[Any, ...]) -> bool:
     """Say whether the address that a datagram came from is one of this machine: only such a one can be bound to."""
     try:

@@ -16,6 +16,8 @@ use super::rules::Rules;
 use super::text::{blank, clean, clean_bytes};
 
 const SECOND: u64 = 1_000_000_000;
+/// So many timers that nobody waits for any more are kept, beside as many as there are members.
+const KEPT_TIMERS: usize = 64;
 /// An empty queue larger than this is given back.
 const KEPT_OUTPUT: usize = 2048;
 
@@ -394,6 +396,11 @@ impl Hub {
         let Some(client) = self.clients.remove(&id) else {
             return String::new();
         };
+        if self.timers.len() > 2 * self.clients.len() + KEPT_TIMERS {
+            // Most are of members who have left.
+            let clients = &self.clients;
+            self.timers.retain(|Reverse((_, id))| clients.contains_key(id));
+        }
         self.nicks.remove(&client.nick.to_ascii_lowercase());
         self.closes.push(Close { client: id, last: client.out, cut: reason == "too slow" });
         self.event("leave", &client.nick, &because(reason, text));

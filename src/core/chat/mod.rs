@@ -1,7 +1,9 @@
-//! Chat: a room of clients who all see the same lines in the same order. `hub` decides, `service` moves the bytes.
+//! Chat: a room of clients who all see the same lines in the same order. `hub` decides who hears
+//! what, `porter` who may come in, `service` moves the bytes.
 
 mod commands;
 pub mod hub;
+pub mod porter;
 mod queues;
 pub mod rules;
 pub mod service;

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use memchr::memchr;
 
 use super::hub::{Close, Hub, Member};
+use super::porter::{Porter, network_of};
 use super::rules::Rules;
 use super::shared::{Command, Shared};
 use crate::core::errors::Result;
@@ -25,19 +26,32 @@ use crate::core::time::NEVER;
 /// Who is to go and does not read gets this long.
 const PATIENCE: u64 = 5_000_000_000;
 
-/// What is kept for a connection: where its stream is, once something came in.
-type State = Option<Box<Decoder>>;
+/// What is kept for a connection.
+#[derive(Default)]
+struct State {
+    joined: u64,
+    // Where its stream is, once something came in.
+    decoder: Option<Box<Decoder>>,
+}
+
+/// A connection that is gone.
+struct Gone {
+    token: u64,
+    network: u128,
+    joined: u64,
+}
 
 /// The service: carries lines to the hub, and what the hub wants to the connections.
 struct Chat {
     hub: Hub,
+    porter: Porter,
     codec: Codec,
     control: Arc<Control>,
     shared: Arc<Shared>,
     // Those who are to go, and until when they may take.
     leaving: VecDeque<(u64, u64)>,
     // Those whose connection is gone, for the hub to hear of one by one.
-    gone: Vec<u64>,
+    gone: Vec<Gone>,
     timeouts: u64,
     // Scratch space.
     frames: Frames,
@@ -148,6 +162,7 @@ impl Service for Chat {
     fn opened(&mut self, links: &mut Links<State>, key: usize, now: u64) {
         if let Some(link) = links.get_mut(key) {
             let token = link.token;
+            link.state.joined = now;
             if !self.hub.joined(token, now) {
                 link.machine.finish(now);
             }
@@ -155,8 +170,11 @@ impl Service for Chat {
         self.see_to(links, now);
     }
 
-    fn refusal(&self) -> Option<&'static [u8]> {
-        self.hub.full().then_some(b"! server is full\n")
+    fn refusal(&self, peer: SocketAddr, now: u64) -> Option<&'static [u8]> {
+        if self.hub.full() {
+            return Some(b"! server is full\n");
+        }
+        (!self.porter.admits(network_of(peer.ip()), now)).then_some(b"! slow down\n")
     }
 
     fn received(&mut self, links: &mut Links<State>, key: usize, data: &[u8], now: u64) {
@@ -164,7 +182,7 @@ impl Service for Chat {
             return;
         };
         let token = link.token;
-        let state = link.state.take();
+        let state = link.state.decoder.take();
         let mut decoder = state.unwrap_or_else(|| Box::new(Decoder::new(Arc::clone(&self.codec), true)));
         let (mut rest, mut said) = (data, 0);
         // Line by line, so that a line that is too long is told of in its place.
@@ -194,7 +212,7 @@ impl Service for Chat {
         }
         self.control.counters.messages.fetch_add(said, Relaxed);
         if let Some(link) = links.get_mut(key) {
-            link.state = Some(decoder);
+            link.state.decoder = Some(decoder);
         }
     }
 
@@ -217,7 +235,7 @@ impl Service for Chat {
     }
 
     fn closed(&mut self, link: Closing<State>) {
-        self.gone.push(link.token);
+        self.gone.push(Gone { token: link.token, network: network_of(link.peer.ip()), joined: link.state.joined });
     }
 
     fn turned(&mut self, links: &mut Links<State>, now: u64, heard: u64) {
@@ -225,8 +243,9 @@ impl Service for Chat {
             self.obey(links, command, now);
         }
         self.judge_timers(links, now, heard);
-        for token in mem::take(&mut self.gone) {
-            self.hub.left(token, true);
+        for gone in mem::take(&mut self.gone) {
+            self.porter.left(gone.network, gone.joined, now);
+            self.hub.left(gone.token, true);
             self.see_to(links, now);
         }
         loop {
@@ -276,6 +295,7 @@ impl ChatRun {
         let shared = Arc::new(Shared::new());
         let chat = |control: &Arc<Control>| Chat {
             hub: Hub::new(rules.clone()),
+            porter: Porter::new(rules.interval, rules.burst),
             codec: Arc::clone(codec),
             control: Arc::clone(control),
             shared: Arc::clone(&shared),

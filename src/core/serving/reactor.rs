@@ -344,9 +344,18 @@ impl<S: Service> Reactor<S> {
         let Some(mut door) = self.door.take() else {
             return;
         };
+        let mut began = NEVER;
         for _ in 0..ACCEPTS {
             if door.due().is_none_or(|due| due > now) || !self.has_room() {
                 break;
+            }
+            // Comers do not keep members waiting.
+            if S::PATIENCE != NEVER {
+                let time = self.control.now();
+                began = began.min(time);
+                if time - began > S::PATIENCE {
+                    break;
+                }
             }
             match door.accept(now) {
                 Knock::Newcomer(stream, peer) => self.take_in(stream, peer, now),
@@ -361,7 +370,7 @@ impl<S: Service> Reactor<S> {
 
     /// Give a newcomer to the reactor whose turn it is, unless the service refuses.
     fn take_in(&mut self, stream: TcpStream, peer: SocketAddr, now: u64) {
-        if let Some(words) = self.service.refusal() {
+        if let Some(words) = self.service.refusal(peer, now) {
             self.control.counters.rejected.fetch_add(1, Relaxed);
             self.links.refuse(stream, words, now);
             return;

@@ -1,5 +1,7 @@
 //! What a reactor asks of the service on it: what becomes of the bytes, within which limits.
 
+use std::net::SocketAddr;
+
 use super::connection::{Limits, NEVER};
 use super::links::{Closing, Links};
 
@@ -38,8 +40,8 @@ pub trait Service {
     fn closed(&mut self, _link: Closing<Self::State>) {}
     /// Somebody has come.
     fn opened(&mut self, _links: &mut Links<Self::State>, _key: usize, _now: u64) {}
-    /// What to say to newcomers who cannot be taken in, if so.
-    fn refusal(&self) -> Option<&'static [u8]> {
+    /// What to say to a newcomer who cannot be taken in, if so.
+    fn refusal(&self, _peer: SocketAddr, _now: u64) -> Option<&'static [u8]> {
         None
     }
     /// All that was ready has been dealt with; called again until no connection was touched.

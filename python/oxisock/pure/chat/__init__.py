@@ -1,6 +1,7 @@
 """The pure chat server.
 
-- ``hub``: the machine that decides who hears what; ``nicks``: what it lets somebody be called.
+- ``hub``: the machine that decides who hears what; ``nicks``: what it lets somebody be called; ``porter``: the machine
+  that decides who may come in.
 - ``service``: carries lines between the hub and the connections of a reactor.
 """
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...engines.chat import HubClose, HubEvent, HubMember, HubPlan
 
 _SECOND = 1_000_000_000
+_KEPT_TIMERS = 64  # that nobody waits for any more, beside as many as there are members
 
 HELP = b"* /nick NAME, /who, /msg NICK TEXT, /me ACTION, /ping, /quit [TEXT], /help; //x says /x\n"
 
@@ -391,6 +392,9 @@ class Hub:
 
     def _forget(self, client: int, reason: str, text: str) -> str:
         member = self._clients.pop(client)
+        if len(self._timers) > 2 * len(self._clients) + _KEPT_TIMERS:  # most are of members who have left
+            self._timers = [timer for timer in self._timers if timer[1] in self._clients]
+            heapq.heapify(self._timers)
         del self._nicks[member.nick.lower()]
         self._closes.append((client, bytes(member.out), reason == "too slow"))
         self._event("leave", member.nick, _because(reason, text))

@@ -9,16 +9,19 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ...engines.serving import NEVER
+from ...sockets.addresses import network_of
 from ..framing.framers import lines_framer
 from ..serving.connection import CUT, OPEN
 from ..serving.reactor import Link, Reactor, Service
 from ..serving.reactor_run import ReactorRun
 from .hub import Hub
+from .porter import Porter
 
 if TYPE_CHECKING:
     from ...engines.chat import HubClose, HubEvent, HubPlan
     from ...engines.framing import FrameDecoder
     from ...engines.serving import ServerPlan
+    from ...types import Peer
 
 _PATIENCE = 5_000_000_000  # with who is to go and does not read
 _KEPT_EVENTS = 1 << 16  # that wait for somebody who is slower than the chat
@@ -67,23 +70,28 @@ class Chat(Service):
 
     def __init__(self, plan: HubPlan) -> None:
         self.hub = Hub(plan)
+        self._porter = Porter(plan.interval, plan.burst)
         self.events = Events()
         self._framer = lines_framer(False, False, plan.max_line)
         self._decoders: dict[int, FrameDecoder] = {}
         self._leaving: deque[tuple[int, int]] = deque()  # those who are to go, and until when they may take
-        self._gone: list[int] = []  # those whose connection is gone, for the hub to hear of one by one
+        self._joined: dict[int, int] = {}  # when
+        self._gone: list[tuple[int, Peer]] = []  # whose connection is gone, for the hub to hear of one by one
 
     # --- from the loop -------------------------------------------------------------------------------------------
 
     def opened(self, reactor: Reactor, link: Link, now: int) -> None:
         """Welcome a newcomer."""
+        self._joined[link.token] = now
         if not self.hub.joined(link.token, now):
             link.machine.finish(now)
         self.see_to(reactor, now)
 
-    def refusal(self) -> bytes | None:
-        """Say what newcomers hear when there is no room."""
-        return b"! server is full\n" if self.hub.full else None
+    def refusal(self, peer: Peer, now: int) -> bytes | None:
+        """Say what a newcomer hears when there is no room, or when too many from there have come and gone."""
+        if self.hub.full:
+            return b"! server is full\n"
+        return None if self._porter.admits(network_of(peer.host), now) else b"! slow down\n"
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Cut lines; one by one, so that a line that is too long is told of in its place."""
@@ -117,7 +125,7 @@ class Chat(Service):
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """Whoever is still in the hub was lost."""
         self._decoders.pop(link.token, None)
-        self._gone.append(link.token)
+        self._gone.append((link.token, link.peer))
 
     def turned(self, reactor: Reactor, now: int, heard: int) -> None:
         """Judge timers, and send to everybody what there is for them, once."""
@@ -136,7 +144,8 @@ class Chat(Service):
         while True:
             # Sending may find that others are gone.
             gone, self._gone = self._gone, []
-            for token in gone:
+            for token, peer in gone:
+                self._porter.left(network_of(peer.host), self._joined.pop(token), now)
                 hub.left(token, True)
                 self.see_to(reactor, now)
             dirty = hub.take_dirty()

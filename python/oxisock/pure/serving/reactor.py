@@ -76,8 +76,8 @@ class Service(Protocol):
         """Somebody has come."""
         return
 
-    def refusal(self) -> bytes | None:
-        """Give what to say to newcomers who cannot be taken in, if so."""
+    def refusal(self, peer: Peer, now: int) -> bytes | None:
+        """Give what to say to a newcomer who cannot be taken in, if so."""
         return None
 
     def turned(self, reactor: Reactor, now: int, heard: int) -> None:
@@ -238,6 +238,7 @@ class Reactor:
             now = time.monotonic_ns()
             self._sleeping_until = 0
             self._read_until = now + self._service.patience
+            knocked = False
             for key, events in ready:
                 link = key.data
                 if link is not None:
@@ -245,7 +246,10 @@ class Reactor:
                 elif key.fileobj is self._bell.heard:
                     self._bell.hush()
                 else:
-                    self._accept(now)
+                    knocked = True
+            # After those who are in, and by a clock of their own: comers do not keep members waiting.
+            if knocked:
+                self._accept(now)
             while self._adopted:
                 self._open(*self._adopted.popleft(), now)
             if lingered := len(self._lingering):
@@ -376,8 +380,9 @@ class Reactor:
     def _accept(self, now: int) -> None:
         if self._door is None:
             return
-        for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now):
-            if (words := self._service.refusal()) is not None:
+        until = time.monotonic_ns() + self._service.patience
+        for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now, until):
+            if (words := self._service.refusal(peer, now)) is not None:
                 self._refuse(sock, words, now)
                 continue
             token = self.accepted

@@ -1,0 +1,66 @@
+//! Who may come into a chat, as a machine: those from one network who come and go are let in at a limited rate.
+//!
+//! It is the twin of `oxisock.pure.chat.porter`, which says why and how, and decides alike.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::core::time::NEVER;
+
+/// Who stays as long costs nothing.
+const SHORT: u64 = 60_000_000_000;
+/// The most networks remembered.
+const KEPT: usize = 4096;
+/// Between two looks for networks that may be forgotten.
+const LOOK: u64 = 1_000_000_000;
+
+/// Lets in by network.
+pub struct Porter {
+    interval: u64,
+    slack: u64,
+    // Token buckets: when they will be full again.
+    full_at: HashMap<u128, u64>,
+    looked: u64,
+}
+
+impl Porter {
+    /// The rate is that of lines, `interval` 0 for no limit.
+    #[must_use]
+    pub fn new(interval: u64, burst: u64) -> Self {
+        Self { interval, slack: (burst - 1).saturating_mul(interval), full_at: HashMap::new(), looked: 0 }
+    }
+
+    /// Whether somebody from there may come in.
+    #[must_use]
+    pub fn admits(&self, network: u128, now: u64) -> bool {
+        self.full_at.get(&network).is_none_or(|due| due.saturating_sub(now) <= self.slack)
+    }
+
+    /// Somebody from there who came in at `joined` has gone.
+    pub fn left(&mut self, network: u128, joined: u64, now: u64) {
+        if self.interval == 0 || now.saturating_sub(joined) >= SHORT {
+            return;
+        }
+        if !self.full_at.contains_key(&network) && self.full_at.len() >= KEPT {
+            if now < self.looked + LOOK {
+                return;
+            }
+            self.looked = now;
+            self.full_at.retain(|_, due| *due > now);
+            if self.full_at.len() >= KEPT {
+                return;
+            }
+        }
+        let due = self.full_at.entry(network).or_default();
+        *due = (*due).max(now).saturating_add(self.interval).min(NEVER);
+    }
+}
+
+/// The network that an address is counted with: an IPv4 address alone, of IPv6 a /64.
+#[must_use]
+pub fn network_of(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
+}
