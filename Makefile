@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale docs wheel clean
+.PHONY: demo test lint bench bench-docs scale fuzz docs wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -43,6 +43,17 @@ scale:
 # the suite runs on what is installed on the first (`--suite all`: on each).
 wheel: $(VENV)/.built
 	$(BIN)/python tools/check_packages.py
+
+# Fuzzes the core's machines, each for so many seconds, from fuzz/corpus on; what is found stands in fuzz/artifacts.
+# `make lint` replays the corpus. cargo-fuzz asks for a nightly compiler; RUSTC_BOOTSTRAP lets the stable one do.
+FUZZ_SECONDS ?= 600
+fuzz:
+	command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	for target in framing connection hub scan load; do \
+	  mkdir -p fuzz/grown/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/grown/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=600 -timeout=20 || exit 1; \
+	done
 
 # The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
 # What the docstrings' reader says is only a message to the generator, so it is looked for.
