@@ -24,15 +24,15 @@ mod _native {
 
     // serving
     #[pymodule_export]
-    use crate::py::serving::{Connection, EchoRun, MessageReactor, ReactorRun, message_reactor, start_echo};
+    use crate::py::serving::{Connection, EchoReactors, MessageReactor, Reactors, message_reactor, start_echo};
 
     // udp
     #[pymodule_export]
-    use crate::py::udp::{UdpEcho, UdpLoop, udp_echo, udp_loop};
+    use crate::py::udp::{UdpEchoReactor, UdpReactor, start_udp_echo, udp_reactor};
 
     // chat
     #[pymodule_export]
-    use crate::py::chat::{ChatRun, Hub, Porter, start_chat};
+    use crate::py::chat::{ChatReactor, Hub, Porter, start_chat};
 
     // load
     #[pymodule_export]

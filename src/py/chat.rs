@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::owned;
-use super::serving::{ReactorRun, ServerPlan};
+use super::serving::{Reactors, ServerPlan};
 use super::signals::{wait_for_end, wait_in_slices};
 use crate::core::chat::hub;
 use crate::core::chat::porter;
@@ -51,27 +51,27 @@ impl HubPlan {
 
 type Event = (&'static str, String, String);
 
-/// A chat server under way, on a thread of its own.
-#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
-pub struct ChatRun {
-    run: service::ChatRun,
+/// The reactor of a chat server, on a thread of its own.
+#[pyclass(frozen, extends = Reactors, module = "oxisock._native")]
+pub struct ChatReactor {
+    reactor: service::ChatReactor,
 }
 
 #[pymethods]
-impl ChatRun {
+impl ChatReactor {
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        wait_for_end(py, timeout, |slice| self.run.running.wait(slice))
+        wait_for_end(py, timeout, |slice| self.reactor.running.wait(slice))
     }
 
     /// Give the time on the clock of `members`, in nanoseconds.
     fn now(&self) -> u64 {
-        self.run.running.control.now()
+        self.reactor.running.control.now()
     }
 
     /// Give nick, host, port, time of joining, bytes queued and lines skipped of everybody.
     fn members(&self, py: Python<'_>) -> Vec<(String, String, u16, u64, usize, u64)> {
-        py.detach(|| self.run.members())
+        py.detach(|| self.reactor.members())
             .into_iter()
             .map(|(member, peer)| {
                 (member.nick, addresses::host(peer), peer.port(), member.joined, member.queued, member.skipped)
@@ -81,18 +81,18 @@ impl ChatRun {
 
     /// Say something to everybody.
     fn broadcast(&self, text: String) {
-        self.run.broadcast(text);
+        self.reactor.broadcast(text);
     }
 
     /// Part with a client; False if nobody is called so.
     fn kick(&self, py: Python<'_>, nick: String, reason: String) -> bool {
-        py.detach(|| self.run.kick(nick, reason))
+        py.detach(|| self.reactor.kick(nick, reason))
     }
 
     /// Wait at most `timeout` seconds for events and give them, with the number of those lost; None at the end.
     fn events(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<(Vec<Event>, u64)>> {
         let told = wait_in_slices(py, timeout, |slice| {
-            Ok(match self.run.shared.wait(slice) {
+            Ok(match self.reactor.shared.wait(slice) {
                 Some((events, 0)) if events.is_empty() => None,
                 told => Some(told),
             })
@@ -105,11 +105,11 @@ impl ChatRun {
 
 /// Begin to chat on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn start_chat(py: Python<'_>, listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatRun>> {
+pub fn start_chat(py: Python<'_>, listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatReactor>> {
     let codec: Codec = Arc::new(Delimited::lines(false, false, plan.max_line));
-    let run = service::ChatRun::start(owned(listener.into())?.into(), server.plan(), &codec, &plan.rules())?;
-    let base = ReactorRun::of(&run.running.control);
-    Py::new(py, (ChatRun { run }, base))
+    let reactor = service::ChatReactor::start(owned(listener.into())?.into(), server.plan(), &codec, &plan.rules())?;
+    let base = Reactors::of(&reactor.running.control);
+    Py::new(py, (ChatReactor { reactor }, base))
 }
 
 /// The room of a chat: what happened in, what everybody is sent out.

@@ -23,13 +23,13 @@ use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
 use crate::core::serving::running::Running;
 use crate::core::serving::service::Plan;
 
-/// A TCP server under way: its end, its counters, and what a fork is to it.
+/// The reactors of a TCP server: their end, their counters, and what a fork is to them.
 #[pyclass(frozen, subclass, module = "oxisock._native")]
-pub struct ReactorRun {
+pub struct Reactors {
     control: Arc<Control>,
 }
 
-impl ReactorRun {
+impl Reactors {
     /// The server whose reactors share `control`.
     pub fn of(control: &Arc<Control>) -> Self {
         Self { control: Arc::clone(control) }
@@ -37,7 +37,7 @@ impl ReactorRun {
 }
 
 #[pymethods]
-impl ReactorRun {
+impl Reactors {
     /// Stop listening and end within `drain` nanoseconds.
     fn begin_stop(&self, drain: u64) {
         self.control.begin_stop(drain);
@@ -124,17 +124,17 @@ impl FaultPlan {
     }
 }
 
-/// An echo server under way, on threads of its own.
-#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
-pub struct EchoRun {
-    run: Running,
+/// Reactors that echo, on threads of their own.
+#[pyclass(frozen, extends = Reactors, module = "oxisock._native")]
+pub struct EchoReactors {
+    running: Running,
 }
 
 #[pymethods]
-impl EchoRun {
+impl EchoReactors {
     /// Wait at most `timeout` seconds; say whether it has ended.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        wait_for_end(py, timeout, |slice| self.run.wait(slice))
+        wait_for_end(py, timeout, |slice| self.running.wait(slice))
     }
 }
 
@@ -146,15 +146,15 @@ pub fn start_echo(
     plan: ServerPlan,
     workers: usize,
     faults: Option<FaultPlan>,
-) -> PyResult<Py<EchoRun>> {
+) -> PyResult<Py<EchoReactors>> {
     let faults = faults.map(|plan| plan.faults());
-    let run = echo::start(owned(listener.into())?.into(), plan.plan(), workers, faults)?;
-    let base = ReactorRun::of(&run.control);
-    Py::new(py, (EchoRun { run }, base))
+    let running = echo::start(owned(listener.into())?.into(), plan.plan(), workers, faults)?;
+    let base = Reactors::of(&running.control);
+    Py::new(py, (EchoReactors { running }, base))
 }
 
 /// The loop of a message server, to be turned by Python threads, one at a time.
-#[pyclass(frozen, extends = ReactorRun, module = "oxisock._native")]
+#[pyclass(frozen, extends = Reactors, module = "oxisock._native")]
 pub struct MessageReactor {
     reactor: messages::MessageReactor,
     /// Whether items hold messages, rather than bytes.
@@ -280,7 +280,7 @@ pub fn message_reactor(
     let frames_itself = codec.is_some();
     let reactor =
         messages::MessageReactor::new(owned(listener.into())?.into(), plan.plan(), codec).map_err(Error::Io)?;
-    let base = ReactorRun::of(&reactor.control);
+    let base = Reactors::of(&reactor.control);
     Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
 }
 

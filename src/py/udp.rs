@@ -17,7 +17,7 @@ use crate::core::errors::{Error, Result};
 use crate::core::latch::{caught, lock};
 use crate::core::os::addresses;
 use crate::core::udp::echo::Echo;
-use crate::core::udp::{Counts, Options, Shared, Turner};
+use crate::core::udp::{Counts, Options, Reactor, Shared};
 
 /// The peers that are remembered as Python objects: most datagrams come from somebody known.
 const PEERS: usize = 1024;
@@ -83,7 +83,7 @@ fn tally(py: Python<'_>, counts: Counts) -> PyResult<Py<PyAny>> {
 }
 
 struct Turning {
-    turner: Turner,
+    reactor: Reactor,
     peers: HashMap<SocketAddr, Py<PyAny>>,
 }
 
@@ -91,7 +91,7 @@ impl Turning {
     fn batch<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let types = types(py)?;
         let (new, class) = (types.new.bind(py), types.datagram.bind(py));
-        let batch = self.turner.batch();
+        let batch = self.reactor.batch();
         let mut made = Vec::with_capacity(batch.len());
         for (arrival, data) in batch {
             let peer = if let Some(known) = self.peers.get(&arrival.peer) {
@@ -112,24 +112,24 @@ impl Turning {
 
 /// A UDP socket that Python turns.
 #[pyclass(frozen, module = "oxisock._native")]
-pub struct UdpLoop {
+pub struct UdpReactor {
     turning: Mutex<Option<Turning>>,
     shared: Arc<Shared>,
 }
 
-impl UdpLoop {
+impl UdpReactor {
     fn locked(&self) -> MutexGuard<'_, Option<Turning>> {
         lock(&self.turning)
     }
 }
 
 #[pymethods]
-impl UdpLoop {
+impl UdpReactor {
     fn turn<'py>(&self, py: Python<'py>, replies: Vec<Option<PyBackedBytes>>) -> PyResult<Option<Bound<'py, PyList>>> {
         let turn = || {
             let mut guard = self.locked();
             let turning = guard.as_mut().ok_or_else(|| Error::State("the loop is closed".to_owned()))?;
-            Ok(turning.turner.turn(&replies))
+            Ok(turning.reactor.turn(&replies))
         };
         let on = py.detach(|| caught(turn))?;
         if !on {
@@ -140,7 +140,7 @@ impl UdpLoop {
     }
 
     fn refused(&self, py: Python<'_>) -> PyResult<Vec<(Py<PyAny>, usize)>> {
-        let refused = self.locked().as_mut().map(|turning| turning.turner.take_refused());
+        let refused = self.locked().as_mut().map(|turning| turning.reactor.take_refused());
         refused.unwrap_or_default().into_iter().map(|(peer, len)| Ok((peer_object(py, peer)?, len))).collect()
     }
 
@@ -166,12 +166,12 @@ impl UdpLoop {
 
 /// A UDP echo server on a thread of its own.
 #[pyclass(frozen, module = "oxisock._native")]
-pub struct UdpEcho {
+pub struct UdpEchoReactor {
     echo: Echo,
 }
 
 #[pymethods]
-impl UdpEcho {
+impl UdpEchoReactor {
     fn end(&self, drain: Option<f64>) -> PyResult<()> {
         self.echo.shared().end(grace(drain)?);
         Ok(())
@@ -193,14 +193,14 @@ impl UdpEcho {
 
 /// Takes over a bound socket, to be turned by the caller.
 #[pyfunction]
-pub fn udp_loop(fd: i64, plan: Plan) -> Result<UdpLoop> {
-    let turner = Turner::new(owned(fd)?.into(), options(plan), b"")?;
-    let shared = turner.shared();
-    Ok(UdpLoop { turning: Mutex::new(Some(Turning { turner, peers: HashMap::new() })), shared })
+pub fn udp_reactor(fd: i64, plan: Plan) -> Result<UdpReactor> {
+    let reactor = Reactor::new(owned(fd)?.into(), options(plan), b"")?;
+    let shared = reactor.shared();
+    Ok(UdpReactor { turning: Mutex::new(Some(Turning { reactor, peers: HashMap::new() })), shared })
 }
 
 /// Takes over a bound socket and begins to echo.
 #[pyfunction]
-pub fn udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEcho> {
-    Ok(UdpEcho { echo: Echo::start(owned(fd)?.into(), options(plan), &prefix)? })
+pub fn start_udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEchoReactor> {
+    Ok(UdpEchoReactor { echo: Echo::start(owned(fd)?.into(), options(plan), &prefix)? })
 }

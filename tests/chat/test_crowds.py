@@ -257,7 +257,7 @@ def test_a_stop_counts_those_whom_a_busy_loop_is_yet_to_cut() -> None:
     with Guest(server), Guest(server):
         running = server._running
         # The loop can do nothing for as long as the stop lasts.
-        with running.run._reactor.lock:  # type: ignore[union-attr]
+        with running.reactor._reactor.lock:  # type: ignore[union-attr]
             report = server.stop()
         assert (report.drained, report.aborted) == (0, 2)
         assert wait_until(lambda: server.stats().active == 0)

@@ -18,7 +18,7 @@ from ..types import Peer
 if TYPE_CHECKING:
     import socket
 
-    from ..engines.chat import ChatRun
+    from ..engines.chat import ChatReactor
     from ..types import ServerStats
 
 # Connections beyond the members: those who are on their way out.
@@ -160,7 +160,7 @@ class ChatServer(StreamServer):
             raise RuntimeError(f"{self._kind} has nobody to talk to before start()")
         for line in _text("text", text).split("\n"):
             if line.strip():
-                running.run.broadcast(line)
+                running.reactor.broadcast(line)
 
     def kick(self, nick: str, reason: str = "") -> bool:
         """Part with the client called ``nick`` (in letters of either case), telling everybody the ``reason``.
@@ -169,12 +169,12 @@ class ChatServer(StreamServer):
         """
         running = self._chat_running()
         nick, reason = _text("nick", nick), _text("reason", reason)
-        return running is not None and running.run.kick(nick, reason)
+        return running is not None and running.reactor.kick(nick, reason)
 
     def _launch(self) -> tuple[_ChatRunning, Peer]:
         listener, address = self._listen()
-        run = self._engine.chat.start_chat(listener.detach(), self._limits.plan(), self._plan)
-        return _ChatRunning(run, self._on_event), address
+        reactor = self._engine.chat.start_chat(listener.detach(), self._limits.plan(), self._plan)
+        return _ChatRunning(reactor, self._on_event), address
 
     def _chat_running(self) -> _ChatRunning | None:
         self._check_process()
@@ -186,28 +186,28 @@ class ChatServer(StreamServer):
 class _ChatRunning:
     """An engine's chat server and the thread that calls ``on_event``, as the lifecycle wants them."""
 
-    def __init__(self, run: ChatRun, on_event: EventHandler | None) -> None:
-        self.run = run
-        self._epoch = time.time_ns() - run.now()
+    def __init__(self, reactor: ChatReactor, on_event: EventHandler | None) -> None:
+        self.reactor = reactor
+        self._epoch = time.time_ns() - reactor.now()
         self._on_event = on_event
         self._handling = False
         self._handler_errors = 0
-        self.forked = run.forked
+        self.forked = reactor.forked
         self._abandoned = False  # this is a forked child's copy
-        self._threads = EngineThreads(run.wait)
+        self._threads = EngineThreads(reactor.wait)
         self.failure = self._threads.failure
         self._teller = Latch(server_log.thread_failed)
         if on_event is not None:
             try:
                 self._teller.spawn("oxisock-chat-events", self._tell)
             except BaseException:
-                run.begin_stop(0)
+                reactor.begin_stop(0)
                 self.wait(_PATIENCE)
                 raise
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self.run.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
+        self.reactor.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
@@ -216,11 +216,11 @@ class _ChatRunning:
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
-        return (*self.run.outcome(), int(self._handling))
+        return (*self.reactor.outcome(), int(self._handling))
 
     def stats(self) -> ServerStats:
         """Give the counters."""
-        return self.run.counters()._replace(handler_errors=self._handler_errors)
+        return self.reactor.counters()._replace(handler_errors=self._handler_errors)
 
     def inside(self) -> bool:
         """Say whether the calling thread is in ``on_event``."""
@@ -229,19 +229,19 @@ class _ChatRunning:
     def abandon(self) -> None:
         """This is the child of a fork."""
         self._abandoned = True
-        self.run.abandon()
+        self.reactor.abandon()
 
     def members(self) -> list[ChatMember]:
         """Give those who are there."""
         return [
             ChatMember(nick, Peer(host, port), (self._epoch + joined) / 1e9, queued, skipped)
-            for nick, host, port, joined, queued, skipped in self.run.members()
+            for nick, host, port, joined, queued, skipped in self.reactor.members()
         ]
 
     def _tell(self) -> None:
         on_event = self._on_event
         assert on_event is not None
-        while (taken := self.run.events(_LOOK)) is not None:
+        while (taken := self.reactor.events(_LOOK)) is not None:
             events, lost = taken
             if lost:
                 server_log.events_lost(lost)

@@ -1,10 +1,10 @@
-"""What the chat face needs from an engine: the hub machine, and a chat under way."""
+"""What the chat face needs from an engine: the hub machine, and a reactor."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from .serving import ReactorRun
+from .serving import Reactors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,8 @@ class PorterMachine(Protocol):
     def left(self, network: int, joined: int, now: int) -> None: ...
 
 
-class ChatRun(ReactorRun, Protocol):
-    """A chat server under way, on a thread of its own."""
+class ChatReactor(Reactors, Protocol):
+    """The reactor of a chat server, on a thread of its own."""
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether it has ended."""
@@ -100,6 +100,6 @@ class ChatRun(ReactorRun, Protocol):
 class ChatModule(Protocol):
     """What the chat face needs from an engine."""
 
-    def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun:
+    def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan) -> ChatReactor:
         """Begin to chat on the listening descriptor ``listener``, which is taken over."""
         ...

@@ -1,4 +1,4 @@
-"""What the TCP faces need from an engine: the connection machine, and servers under way."""
+"""What the TCP faces need from an engine: the connection machine, and reactors."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class ConnectionMachine(Protocol):
     def deadline(self) -> int: ...
 
 
-class ReactorRun(Protocol):
-    """What every TCP server under way offers; every method may be called from any thread, and none blocks."""
+class Reactors(Protocol):
+    """The reactors of a TCP server; every method may be called from any thread, and none blocks."""
 
     def begin_stop(self, drain: int) -> None:
         """Stop listening and end within ``drain`` nanoseconds."""
@@ -81,8 +81,8 @@ class ReactorRun(Protocol):
         """Close the listener and do nothing else, now or when dropped: this is a forked child."""
 
 
-class EchoRun(ReactorRun, Protocol):
-    """An echo server under way, on threads of its own."""
+class EchoReactors(Reactors, Protocol):
+    """Reactors that echo, on threads of their own."""
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether it has ended."""
@@ -101,8 +101,8 @@ Reply: TypeAlias = "tuple[int, bytes, int, int]"
 """What goes out: the token; bytes; the number of messages handled; one of ANSWERED, HELD, FINISH."""
 
 
-class MessageReactor(ReactorRun, Protocol):
-    """The loop of a message server, to be turned by Python threads, one at a time."""
+class MessageReactor(Reactors, Protocol):
+    """The reactor of a message server, to be turned by Python threads, one at a time."""
 
     @property
     def framed(self) -> bool:
@@ -129,10 +129,10 @@ class MessageReactor(ReactorRun, Protocol):
 class ServingModule(Protocol):
     """What the TCP faces need from an engine; each takes over the listening descriptor ``listener``."""
 
-    def start_echo(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoRun:
+    def start_echo(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoReactors:
         """Begin to echo."""
         ...
 
     def message_reactor(self, listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
-        """Make the loop of a message server; one that knows ``framer`` may frame by itself."""
+        """Make the reactor of a message server; one that knows ``framer`` may frame by itself."""
         ...

@@ -1,4 +1,4 @@
-"""What the UDP face needs from an engine: a loop to be turned, and an echo."""
+"""What the UDP face needs from an engine: a reactor to be turned, and one that echoes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UdpTally(NamedTuple):
     aborted: int
 
 
-class UdpLoop(Protocol):
+class UdpReactor(Protocol):
     """One UDP socket, turned by one thread."""
 
     def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None:
@@ -63,8 +63,8 @@ class UdpLoop(Protocol):
         ...
 
 
-class UdpEcho(Protocol):
-    """A UDP echo server under way, on a thread of its own; every method from any thread."""
+class UdpEchoReactor(Protocol):
+    """A reactor that echoes datagrams, on a thread of its own; every method from any thread."""
 
     def end(self, drain: float | None) -> None:
         """End within ``drain`` seconds (None: no limit); again may bring the end forward."""
@@ -84,10 +84,10 @@ class UdpEcho(Protocol):
 class UdpModule(Protocol):
     """What the UDP face needs from an engine. A socket is passed as its descriptor, which the engine then owns."""
 
-    def udp_loop(self, fd: int, plan: UdpPlan) -> UdpLoop:
+    def udp_reactor(self, fd: int, plan: UdpPlan) -> UdpReactor:
         """Take over a bound socket, to be turned by the caller."""
         ...
 
-    def udp_echo(self, fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho:
+    def start_udp_echo(self, fd: int, plan: UdpPlan, prefix: bytes) -> UdpEchoReactor:
         """Take over a bound socket and begin to send every datagram back after ``prefix``."""
         ...

@@ -12,7 +12,7 @@ from .lifecycle import EngineThreads
 from .limits import LimitKeywords, Limits, StreamServer
 
 if TYPE_CHECKING:
-    from ..engines.serving import EchoRun
+    from ..engines.serving import EchoReactors
     from ..types import Peer
 
 
@@ -76,28 +76,28 @@ class EchoServer(StreamServer):
 
     def _launch(self) -> tuple[_EchoRunning, Peer]:
         listener, address = self._listen()
-        run = self._engine.serving.start_echo(listener.detach(), self._limits.plan(), self._workers, self._faults)
-        return _EchoRunning(run), address
+        reactors = self._engine.serving.start_echo(listener.detach(), self._limits.plan(), self._workers, self._faults)
+        return _EchoRunning(reactors), address
 
 
 class _EchoRunning:
     """An engine's echo server, as the lifecycle wants it."""
 
-    def __init__(self, run: EchoRun) -> None:
-        self._run = run
-        threads = EngineThreads(run.wait)
+    def __init__(self, reactors: EchoReactors) -> None:
+        self._reactors = reactors
+        threads = EngineThreads(reactors.wait)
         self.wait, self.failure = threads.wait, threads.failure
-        self.stats = run.counters
-        self.forked = run.forked
-        self.abandon = run.abandon
+        self.stats = reactors.counters
+        self.forked = reactors.forked
+        self.abandon = reactors.abandon
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""
-        self._run.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
+        self._reactors.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop; there are no handlers."""
-        return (*self._run.outcome(), 0)
+        return (*self._reactors.outcome(), 0)
 
     def inside(self) -> bool:
         """No Python runs in an echo server."""

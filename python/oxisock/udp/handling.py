@@ -14,7 +14,7 @@ from ..types import ServerStats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..engines.udp import UdpEcho, UdpLoop, UdpTally
+    from ..engines.udp import UdpEchoReactor, UdpReactor, UdpTally
     from ..types import Datagram, Peer
 
 _PLAIN = frozenset((bytes, type(None)))
@@ -23,7 +23,7 @@ _PLAIN = frozenset((bytes, type(None)))
 class Echoing:
     """An engine's echo server, as the lifecycle wants it."""
 
-    def __init__(self, echo: UdpEcho) -> None:
+    def __init__(self, echo: UdpEchoReactor) -> None:
         self._echo = echo
         self.begin_stop = echo.end
         threads = EngineThreads(echo.wait)
@@ -50,7 +50,7 @@ class Echoing:
 class Handling:
     """A daemon thread that turns an engine's loop and calls the handler between the turns."""
 
-    def __init__(self, loop: UdpLoop, handler: Callable[..., Any], batch: bool) -> None:
+    def __init__(self, loop: UdpReactor, handler: Callable[..., Any], batch: bool) -> None:
         self._loop = loop
         self._handler = handler
         self._batch = batch

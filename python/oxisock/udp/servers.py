@@ -126,7 +126,7 @@ class UdpServer(_UdpBase):
 
     def _launch(self) -> tuple[Handling, Peer]:
         fd, plan, address = self._bind()
-        return Handling(self._engine.udp.udp_loop(fd, plan), self._handler, self._batch), address
+        return Handling(self._engine.udp.udp_reactor(fd, plan), self._handler, self._batch), address
 
 
 class UdpEchoServer(_UdpBase):
@@ -160,4 +160,4 @@ class UdpEchoServer(_UdpBase):
 
     def _launch(self) -> tuple[Echoing, Peer]:
         fd, plan, address = self._bind()
-        return Echoing(self._engine.udp.udp_echo(fd, plan, self._prefix)), address
+        return Echoing(self._engine.udp.start_udp_echo(fd, plan, self._prefix)), address

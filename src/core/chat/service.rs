@@ -281,15 +281,15 @@ impl Drop for Chat {
     }
 }
 
-/// A chat server under way.
-pub struct ChatRun {
+/// The reactor of a chat server, on a thread of its own.
+pub struct ChatReactor {
     /// Its thread.
     pub running: Running,
     /// How others talk to it.
     pub shared: Arc<Shared>,
 }
 
-impl ChatRun {
+impl ChatReactor {
     /// Begin to chat on a listener that does not block; `codec` cuts lines.
     pub fn start(listener: TcpListener, plan: Plan, codec: &Codec, rules: &Rules) -> Result<Self> {
         let shared = Arc::new(Shared::new());

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::{Options, Shared, Turner};
+use super::{Options, Reactor, Shared};
 use crate::core::errors::Result;
 use crate::core::latch::Latch;
 
-/// An echo server under way; dropping it does not end it, [`Shared::end`] does.
+/// An echo server on a thread of its own; dropping it does not end it, [`Shared::end`] does.
 pub struct Echo {
     shared: Arc<Shared>,
     latch: Arc<Latch>,
@@ -18,10 +18,10 @@ pub struct Echo {
 impl Echo {
     /// Takes over a bound socket and begins to answer.
     pub fn start(socket: Socket, options: Options, prefix: &[u8]) -> Result<Self> {
-        let mut turner = Turner::new(socket, options, prefix)?;
-        let echo = Self { shared: turner.shared(), latch: Arc::default() };
+        let mut reactor = Reactor::new(socket, options, prefix)?;
+        let echo = Self { shared: reactor.shared(), latch: Arc::default() };
         echo.latch.spawn("oxisock-udp-echo".to_owned(), move || {
-            while turner.echo() {}
+            while reactor.echo() {}
             Ok(())
         })?;
         Ok(echo)

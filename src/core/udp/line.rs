@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::reactor::weight;
 use super::shared::{add, take};
-use super::turner::weight;
 use super::{Options, Shared};
 use crate::core::os::bell::{Bell, Waited, wait};
 use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing, is_of_this_machine};

@@ -1,16 +1,16 @@
 //! UDP servers: datagram in, reply out.
 //!
-//! [`Line`] is a socket with its patience, [`Turner`] the loop around it that somebody else turns, [`echo`] one that a
+//! [`Line`] is a socket with its patience, [`Reactor`] the loop around it that somebody else turns, [`echo`] one that a
 //! thread of its own turns, and [`Shared`] what other threads hold of it: counters, the end, and the bell.
 
 pub mod echo;
 mod line;
+mod reactor;
 mod shared;
-mod turner;
 
 pub use line::Line;
+pub use reactor::Reactor;
 pub use shared::{Counts, Shared};
-pub use turner::Turner;
 
 /// What a loop needs to know besides its socket.
 #[derive(Clone, Copy, Debug)]

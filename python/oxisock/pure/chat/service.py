@@ -13,7 +13,7 @@ from ...sockets.addresses import network_of
 from ..framing.framers import lines_framer
 from ..serving.connection import CUT, OPEN
 from ..serving.reactor import Link, Reactor, Service
-from ..serving.reactor_run import ReactorRun
+from ..serving.reactors import Reactors
 from .hub import Hub
 from .porter import Porter
 
@@ -223,8 +223,8 @@ def _pieces(data: bytes) -> list[bytes]:
     return [*pieces, rest] if rest else pieces
 
 
-class ChatRun(ReactorRun):
-    """A chat server under way."""
+class ChatReactor(Reactors):
+    """The reactor of a chat server, on a thread of its own."""
 
     def __init__(self, listener: int, server: ServerPlan, plan: HubPlan) -> None:
         self._chat = Chat(plan)
@@ -266,6 +266,6 @@ class ChatRun(ReactorRun):
         return self._chat.events.wait(timeout)
 
 
-def start_chat(listener: int, server: ServerPlan, plan: HubPlan) -> ChatRun:
+def start_chat(listener: int, server: ServerPlan, plan: HubPlan) -> ChatReactor:
     """Begin to chat on the listening descriptor ``listener``, which is taken over."""
-    return ChatRun(listener, server, plan)
+    return ChatReactor(listener, server, plan)

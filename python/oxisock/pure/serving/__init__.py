@@ -1,7 +1,7 @@
 """The pure TCP servers.
 
 - ``connection``: the machine of one connection: limits, timeouts, drain.
-- ``reactor``: the loop that drives all connections of a server; ``reactor_run``: what other threads may ask of a loop.
+- ``reactor``: the loop that drives all connections of a server; ``reactors``: what other threads may ask of it.
 - ``echo``, ``messages``: the services on it.
 """
 

@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from .reactor import Link, Reactor, Service
-from .reactor_run import ReactorRun
+from .reactors import Reactors
 
 if TYPE_CHECKING:
     from ...engines.serving import FaultPlan, ServerPlan
@@ -32,8 +32,8 @@ class Echo(Service):
         """Nothing to forget."""
 
 
-class EchoRun(ReactorRun):
-    """An echo server under way: a loop and a thread for each worker; the first accepts for all."""
+class EchoReactors(Reactors):
+    """Reactors that echo: one, and a thread, for each worker; the first accepts for all."""
 
     def __init__(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> None:
         first: socket.socket | None = socket.socket(fileno=listener)
@@ -53,6 +53,6 @@ class EchoRun(ReactorRun):
         self._start("oxisock-echo-{}")
 
 
-def start_echo(listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoRun:
+def start_echo(listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoReactors:
     """Begin to echo on the listening descriptor ``listener``, which is taken over."""
-    return EchoRun(listener, plan, workers, faults)
+    return EchoReactors(listener, plan, workers, faults)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...engines.serving import FINISH, HELD
 from .reactor import Link, Reactor, Service
-from .reactor_run import ReactorRun
+from .reactors import Reactors
 
 if TYPE_CHECKING:
     from ...engines.framing import Framer
@@ -52,7 +52,7 @@ class Messages(Service):
         self.gone.append(link.token)
 
 
-class MessageReactor(ReactorRun):
+class MessageReactor(Reactors):
     """The reactor with the message service, as the dispatcher wants it."""
 
     framed = False

@@ -1,5 +1,5 @@
-"""The pure UDP servers: ``loop`` receives, answers and counts."""
+"""The pure UDP servers: ``datagrams`` receives, answers and counts."""
 
-from .loop import udp_echo, udp_loop
+from .datagrams import start_udp_echo, udp_reactor
 
-__all__ = ["udp_echo", "udp_loop"]
+__all__ = ["start_udp_echo", "udp_reactor"]

@@ -55,7 +55,7 @@ class _Arrival(NamedTuple):
     control: _Control
 
 
-class UdpLoop:
+class UdpReactor:
     """A socket and its turns; everything but ``turn``, ``refused`` and ``close`` may be called from any thread."""
 
     def __init__(self, sock: socket.socket, plan: UdpPlan) -> None:
@@ -330,10 +330,10 @@ def _leave_from(control: Iterable[tuple[int, int, bytes]]) -> Iterable[tuple[int
                 yield level, kind, _IN6_PKTINFO.pack(address, interface if link_local else 0)
 
 
-class UdpEcho:
-    """An echo server under way: a thread that sends every datagram back after a prefix."""
+class UdpEchoReactor:
+    """A reactor that echoes: a thread that sends every datagram back after a prefix."""
 
-    def __init__(self, loop: UdpLoop, prefix: bytes) -> None:
+    def __init__(self, loop: UdpReactor, prefix: bytes) -> None:
         self._loop = loop
         self._prefix = prefix
         self._latch = Latch()
@@ -368,11 +368,11 @@ class UdpEcho:
         return self._loop.tally()
 
 
-def udp_loop(fd: int, plan: UdpPlan) -> UdpLoop:
+def udp_reactor(fd: int, plan: UdpPlan) -> UdpReactor:
     """Take over a bound socket, to be turned by the caller."""
-    return UdpLoop(socket.socket(fileno=fd), plan)
+    return UdpReactor(socket.socket(fileno=fd), plan)
 
 
-def udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEcho:
+def start_udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEchoReactor:
     """Take over a bound socket and begin to echo."""
-    return UdpEcho(udp_loop(fd, plan), prefix)
+    return UdpEchoReactor(udp_reactor(fd, plan), prefix)

@@ -13,7 +13,7 @@ use crate::core::os::datagrams::{Arrival, BATCH, Inbox, Outgoing};
 const OVERHEAD: usize = 512;
 
 /// A socket and an inbox: the whole of a UDP server but its handler.
-pub struct Turner {
+pub struct Reactor {
     line: Line,
     inbox: Inbox,
     /// Once the end has begun: the bytes that may have been queued by then and are still to be read.
@@ -22,8 +22,8 @@ pub struct Turner {
     dry: bool,
 }
 
-impl Turner {
-    /// Takes over a bound socket; [`Turner::echo`] puts `prefix` before what came.
+impl Reactor {
+    /// Takes over a bound socket; [`Reactor::echo`] puts `prefix` before what came.
     pub fn new(socket: Socket, options: Options, prefix: &[u8]) -> io::Result<Self> {
         let inbox = Inbox::new(options.max_datagram, prefix)?;
         Ok(Self { line: Line::new(socket, options)?, inbox, left: None, dry: false })
@@ -129,25 +129,25 @@ mod tests {
     #[test]
     fn a_turn_answers_and_gives_the_next_batch() {
         let (socket, address) = bound();
-        let mut turner = Turner::new(socket, OPTIONS, b"").unwrap();
+        let mut reactor = Reactor::new(socket, OPTIONS, b"").unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.set_read_timeout(Some(LIMIT)).unwrap();
         for number in 0..=BATCH {
             client.send_to(&[number as u8], address).unwrap();
         }
-        assert!(turner.turn::<&[u8]>(&[]));
-        let batch: Vec<_> = turner.batch().map(|(_, data)| data.to_vec()).collect();
+        assert!(reactor.turn::<&[u8]>(&[]));
+        let batch: Vec<_> = reactor.batch().map(|(_, data)| data.to_vec()).collect();
         assert_eq!(batch, (0..BATCH).map(|number| vec![number as u8]).collect::<Vec<_>>());
-        assert!(turner.turn(&[None, Some(b"second")]));
-        assert_eq!(turner.batch().len(), 1);
+        assert!(reactor.turn(&[None, Some(b"second")]));
+        assert_eq!(reactor.batch().len(), 1);
         let mut reply = [0; 100];
         let length = client.recv(&mut reply).unwrap();
         assert_eq!(&reply[..length], b"second");
-        turner.shared().end(Some(Duration::ZERO));
-        assert!(!turner.turn(&[Some(b"last")]));
+        reactor.shared().end(Some(Duration::ZERO));
+        assert!(!reactor.turn(&[Some(b"last")]));
         let length = client.recv(&mut reply).unwrap();
         assert_eq!(&reply[..length], b"last");
-        let counts = turner.shared().counts();
+        let counts = reactor.shared().counts();
         assert_eq!((counts.messages, counts.bytes_in, counts.bytes_out), (BATCH as u64 + 1, BATCH as u64 + 1, 10));
         assert_eq!((counts.drained, counts.aborted), (1, 0));
     }
@@ -155,21 +155,21 @@ mod tests {
     #[test]
     fn a_reply_too_long_is_told_at_once_and_the_others_leave() {
         let (socket, address) = bound();
-        let mut turner = Turner::new(socket, OPTIONS, b"").unwrap();
+        let mut reactor = Reactor::new(socket, OPTIONS, b"").unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         for _ in 0..3 {
             client.send_to(b"?", address).unwrap();
         }
-        assert!(turner.turn::<&[u8]>(&[]));
-        assert_eq!(turner.batch().len(), 3);
-        assert!(turner.turn(&[Some(vec![1]), Some(vec![0; 65508]), Some(vec![3])]));
-        assert_eq!(turner.batch().len(), 0);
-        assert_eq!(turner.take_refused(), [(client.local_addr().unwrap(), 65508)]);
+        assert!(reactor.turn::<&[u8]>(&[]));
+        assert_eq!(reactor.batch().len(), 3);
+        assert!(reactor.turn(&[Some(vec![1]), Some(vec![0; 65508]), Some(vec![3])]));
+        assert_eq!(reactor.batch().len(), 0);
+        assert_eq!(reactor.take_refused(), [(client.local_addr().unwrap(), 65508)]);
         let mut reply = [0; 10];
         for expected in [1, 3] {
             assert_eq!(client.recv(&mut reply).unwrap(), 1);
             assert_eq!(reply[0], expected);
         }
-        assert_eq!(turner.shared().counts().too_long, 1);
+        assert_eq!(reactor.shared().counts().too_long, 1);
     }
 }

@@ -1,4 +1,4 @@
-"""What every TCP server under way offers, whatever it serves: its end, its counters, and what a fork is to it."""
+"""The reactors of a TCP server, whatever it serves: their end, their counters, and what a fork is to them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0  # seconds, with threads that have been told to end
 
 
-class ReactorRun:
-    """A TCP server under way on some reactors, of which the first accepts for all."""
+class Reactors:
+    """All of a server, of which the first accepts for all."""
 
     def __init__(self, reactors: Sequence[Reactor]) -> None:
         self._reactors = reactors
