@@ -324,7 +324,10 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
         async def silent(stream: Any, peer: Peer) -> None:
             await asyncio.sleep(100)
 
+        begun = asyncio.Event()
+
         async def connect() -> None:
+            begun.set()
             # Documentation addresses are routed nowhere, or refused at once: then it is tried again.
             while True:
                 try:
@@ -334,18 +337,22 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
 
         async def recv() -> None:
             async with impl.aio.open_framed(*server.address) as stream:
+                begun.set()
                 await stream.recv()
 
         async def send() -> None:
             async with impl.aio.open_framed(*server.address) as stream:
+                begun.set()
                 while True:
                     await stream.send(b"x" * 1_000_000)
 
         async def serve() -> None:
             async with impl.aio.start_server(silent), impl.EchoServer():
+                begun.set()
                 await asyncio.sleep(100)
 
         async def request() -> None:
+            begun.set()
             await impl.aio.tcp_request(*server.address, b"x", timeout=None)
 
         works = {"connect": connect, "recv": recv, "send": send, "server": serve, "request": request}
@@ -353,7 +360,9 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
             for number in range(2):
                 before = descriptors()
                 active = server.stats().active
+                begun.clear()
                 task = asyncio.create_task(works[what]())
+                await begun.wait()
                 await asyncio.sleep(0.2)
                 assert not task.done()
                 task.cancel()
