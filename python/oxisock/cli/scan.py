@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..interrupts import held_back
 from ..scanning.options import ScanOptions
 from ..types import Peer, PortState
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, ended_by_signals, raise_descriptor_limit
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, ended_by_signals, executors, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import coloured, is_terminal, message, output
 from .progress import progress_bar
@@ -90,6 +90,12 @@ FLAGS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         ("--threads",),
         {"type": int, "metavar": "N", "help": "threads of the native engine (default: by the work)"},
     ),
+    "tasks": ("how", ("--tasks",), {"type": int, "metavar": "N", "help": "parts that are given out at a time"}),
+    "checkpoint": (
+        "how",
+        ("--checkpoint",),
+        {"metavar": "FILE", "help": "write down what is done, and go on from there when called again"},
+    ),
     "order": ("how", ("--order",), {"help": "random or sequential (default: random)"}),
     "seed": (
         "how",
@@ -149,6 +155,7 @@ def add_parser(subparsers: Any) -> None:
         place.add_argument(*words, dest=name, default=default, **settings)
         for word, more in _ALTERNATIVES.get(name, {}).items():
             place.add_argument(word, dest=name, action="store_const", default=argparse.SUPPRESS, **more)
+    executors.add_options(how)
     add_impl(how, "both")
     shown.add_argument(
         "--format", choices=FORMATS, help="default: by the suffix of -o; else table on a terminal and plain elsewhere"
@@ -163,6 +170,8 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in FLAGS}
     options |= {"ports": args.ports, "trace": bool(args.trace or args.why)}
     if args.impl == "both":
+        if args.checkpoint is not None:
+            raise UsageError("--checkpoint is for one scan, and --impl both makes two")
         # Twice the same, though standard input is read but once.
         from ..scanning.specs import parse_ports, parse_targets
 
@@ -171,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(str(error)) from None
     raise_descriptor_limit()
-    with ended_by_signals() as exit_code:
+    with executors.executor(args) as options["executor"], ended_by_signals() as exit_code:
         try:
             with output(args.output) as stream:
                 report, code = _scan_and_stream(args, options, form, stream, exit_code)
