@@ -223,8 +223,24 @@ def test_diff_names_a_new_banner_and_a_partial_report(tmp_path: Path) -> None:
     assert done.stderr == f"oxisock: {tmp_path}/b is partial: ports that it does not mention are not compared\n"
 
 
+def test_diff_tells_what_it_does_not_compare(tmp_path: Path) -> None:
+    before, after = json.loads(made((22, OPEN), (80, OPEN)).to_json()), json.loads(made((22, OPEN)).to_json())
+    (tmp_path / "a").write_text(json.dumps(before))
+    for change, why in (
+        ({"targets": [HOST], "ports": "22"}, "did not ask it"),
+        ({"unresolved": {HOST: "no"}}, "could not resolve its name"),
+        ({"counts": after["counts"] | {"error": 5}}, "does not say which ports could not be asked"),
+    ):
+        (tmp_path / "b").write_text(json.dumps(after | change))
+        for old, new in ("a", "b"), ("b", "a"):
+            done = oxisock("diff", tmp_path / old, tmp_path / new)
+            assert (done.returncode, done.stdout) == (0, "")
+            assert done.stderr == f"oxisock: 1 open port of the other report not compared: {tmp_path}/b {why}\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "not JSON"), ("{}", "'results' is missing"), ('{"type": "result"}\n', "line")]
+    ("text", "message"),
+    [("", "not JSON"), ("{}", "'results' is missing"), ('{"type": "result"}\n', "results[0].host: expected")],
 )
 def test_diff_refuses_what_is_no_report(files: Path, text: str, message: str) -> None:
     (files / "bad").write_text(text)

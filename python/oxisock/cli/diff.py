@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from . import EXIT_NO, EXIT_OK, UsageError
@@ -42,7 +43,14 @@ def run(args: argparse.Namespace) -> int:
     for path, report in ((args.old, old), (args.new, new)):
         if report.partial:
             message(f"{path} is partial: ports that it does not mention are not compared")
-    difference = old.diff(new)
+    difference, reasons = old.diff(new), Counter[tuple[str, str]]()
+    there = {(result.address, result.port) for result in old}
+    for result, why in old.left_out(new):
+        # It is the report that does not mention the port that has a reason.
+        reasons[args.new if (result.address, result.port) in there else args.old, why] += 1
+    for (path, why), count in reasons.items():
+        if why != "is partial":
+            message(f"{count:,} open port{'s' * (count != 1)} of the other report not compared: {path} {why}")
     form = args.format or ("table" if args.output is None and sys.stdout.isatty() else "plain")
     with output(args.output) as stream:
         if form == "json":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..scanning.report import ScanReport
     from ..types import PortResult
 
+_MOST_TOLD = 5  # lines about ports that could not be asked
 FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
 _SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".xml": "xml"}
 
@@ -276,7 +277,15 @@ def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
     heading = ["HOST", "PORT", "STATE", "SERVICE", "RTT ms"]
     heading += ["REASON"] * reasons + ["BANNER"] * banner
     rows = [heading]
+    suspicious = set(report.suspicious)
+    for address in suspicious:
+        number = sum(result.address == address and result.is_open for result in report)
+        rows.append(
+            [address, f"{number:,} ports", "open", "all alike: a proxy or tarpit?", "-", *["-"] * (len(heading) - 5)]
+        )
     for result in report:
+        if result.is_open and result.address in suspicious:
+            continue
         host = result.host if result.host == result.address else f"{result.host} ({result.address})"
         row = [escape(host), str(result.port), result.state, result.service or "-", milliseconds(result.rtt)]
         row += [result.reason] * reasons
@@ -297,17 +306,33 @@ def _summary(report: ScanReport) -> str:
     cost = f"{report.stats.probes:,} probes"
     if report.stats.drops:
         cost += f", {report.stats.drops:,} lost on the way"
-    return f"{ports} in {report.elapsed:.2f} s ({cost}): {counts}"
+    stats = report.stats
+    hosts = {"up": stats.hosts_up, "unreachable": stats.hosts_unreachable, "silent": stats.hosts_silent}
+    words = ", ".join(f"{count:,} {word}" for word, count in hosts.items() if count) if stats.hosts > 1 else ""
+    if stats.unasked:
+        words += f"{'; ' * bool(words)}{stats.unasked:,} ports not asked, because their hosts are not there"
+    return (
+        f"{ports} in {report.elapsed:.2f} s ({cost}): {counts}{'; hosts: ' * (stats.hosts > 1 and bool(words))}{words}"
+    )
 
 
 def _comment(report: ScanReport, args: argparse.Namespace) -> None:
     """Tell on stderr what is no answer but must be known."""
+    from ..scanning.asked import number_of
+
     if args.output not in (None, "-") and is_terminal(sys.stderr):
         message(f"{_summary(report)}; written to {args.output}")
     for name, reason in report.unresolved.items():
         message(f"{name} does not resolve: {reason}")
-    if report.counts[PortState.ERROR]:
-        message(f"{report.counts[PortState.ERROR]:,} ports could not be asked because of faults of this machine")
+    for address in report.suspicious:
+        message(f"{address}: nearly all of its ports are open: a proxy, a tarpit or a firewall answers there")
+    told = 0
+    for part in report.not_asked[:_MOST_TOLD]:
+        count = number_of([part])
+        told += count
+        message(f"{part.addresses}: {count:,} ports could not be asked: {part.reason}")
+    if (rest := report.counts[PortState.ERROR] - told) > 0:
+        message(f"{rest:,} ports {'more ' * (told > 0)}could not be asked because of faults of this machine")
     if report.partial:
         message(f"the scan ended early, after {sum(report.counts.values()):,} ports: this is a part of the answer")
     if args.trace:

@@ -2,7 +2,8 @@
 
 - ``calls``: the functions that users call; ``options``: how to scan; ``plan``: what an engine is told.
 - ``running``: a scan under way; ``questions``: questions about one port, for blocking callers and for asyncio.
-- ``specs``: ports and targets as text; ``files``: lists in files; ``targets``: sets of
-  addresses; ``services``: names of ports.
-- ``report``: what came of it; ``formats``, ``nmap_xml``: written; ``reading``: read back; ``sorting``: in order.
+- ``specs``: ports and targets as text; ``files``: lists in files; ``targets``: sets of addresses; ``services``: names
+  of ports.
+- ``report``: what came of it; ``asked``: what of that was asked; ``formats``, ``nmap_xml``: written; ``reading``: read
+  back; ``sorting``: in order.
 """

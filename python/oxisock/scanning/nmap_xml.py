@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..sockets.addresses import reads_as_address
 from ..text import escape
 from ..types import PortResult, PortState
 from ..version import VERSION
+from .asked import checked_ports
 from .formats import banner_text
+from .specs import format_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +40,6 @@ def _tag(element: str, end: str = "/", /, **attributes: object) -> str:
 
 
 def _lines(report: ScanReport) -> Iterator[str]:
-    import time
-
     start = report.started or 0.0
     end = start + report.elapsed
     hosts = report.hosts
@@ -46,29 +47,34 @@ def _lines(report: ScanReport) -> Iterator[str]:
     yield "<!DOCTYPE nmaprun>"
     yield _tag(
         "nmaprun", "", scanner="oxisock", args="oxisock scan", start=int(start),
-        startstr=time.asctime(time.localtime(start)), version=VERSION, xmloutputversion="1.05",
+        startstr=_date(start), version=VERSION, xmloutputversion="1.05",
     )  # fmt: skip
-    numbers = sorted({result.port for result in report.results})
-    yield _tag(
-        "scaninfo", type="connect", protocol="tcp", numservices=len(numbers), services=",".join(map(str, numbers))
-    )
+    # What was asked: by it readers tell "closed" from "not asked".
+    services = report.ports or format_ports({result.port for result in report.results})
+    asked = len(checked_ports(services, "ports")) if services else 0
+    yield _tag("scaninfo", type="connect", protocol="tcp", numservices=asked, services=services)
     yield _tag("verbose", level=0)
     yield _tag("debugging", level=0)
     for name in report.unresolved:
         yield _tag("target", specification=name, status="skipped", reason="invalid")
     # The counts are those of the whole scan, so what was not kept can be told only of a single address.
-    dropped = _dropped(report) if len(hosts) == report.addresses == 1 else {}
+    dropped = _dropped(report) if report.addresses == 1 else {}
+    if report.addresses == 1 and not hosts and (only := _only_address(report)):
+        hosts = {only: []}
     total = len(hosts) if report.addresses is None else report.addresses
-    up = 0
+    up = down = 0
     for address, results in hosts.items():
-        state, reason = _host_state(results)
+        state, reason = _host_state(results, dropped)
         up += state == "up"
+        down += state == "down"
         yield _tag("host", "", starttime=int(start), endtime=int(end))
         yield _tag("status", state=state, reason=reason, reason_ttl=0)
         yield _tag("address", addr=address, addrtype="ipv6" if ":" in address else "ipv4")
         yield "<hostnames>"
-        if results[0].host != address:
-            yield _tag("hostname", name=results[0].host, type="user")
+        names = report.names.get(address) or [result.host for result in results[:1]]
+        for name in names:
+            if name != address:
+                yield _tag("hostname", name=name, type="user")
         yield "</hostnames>"
         yield "<ports>"
         for port_state, count in dropped.items():
@@ -77,16 +83,18 @@ def _lines(report: ScanReport) -> Iterator[str]:
             yield from _port(result)
         yield "</ports>"
         yield "</host>"
+    if report.stats.hosts:
+        up, down = report.stats.hosts_up, report.stats.hosts_unreachable
     yield "<runstats>"
     summary = f"oxisock done; {total} IP addresses ({up} hosts up) scanned in {report.elapsed:.2f} seconds"
-    finished = {"time": int(end), "timestr": time.asctime(time.localtime(end)), "summary": summary}
+    finished = {"time": int(end), "timestr": _date(end), "summary": summary}
     finished |= {"elapsed": f"{report.elapsed:.2f}"}
     if report.partial:
         finished |= {"exit": "error", "errormsg": "the scan ended before every port was decided"}
     else:
         finished |= {"exit": "success"}
     yield _tag("finished", **finished)
-    yield _tag("hosts", up=up, down=total - up, total=total)
+    yield _tag("hosts", up=up, down=down, total=total)
     yield "</runstats>"
     yield "</nmaprun>"
 
@@ -99,11 +107,34 @@ def _dropped(report: ScanReport) -> dict[str, int]:
     return {state: count for state, count in left.items() if count > 0}
 
 
-def _host_state(results: list[PortResult]) -> tuple[str, str]:
-    """Give nmap's state of a host and its reason: up where it answered, down where nothing leads to it."""
+def _date(seconds: float) -> str:
+    """Give a date as nmap writes it; of a report made by hand it may be beyond what the system's clock can show."""
+    import time
+
+    try:
+        return time.asctime(time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
+
+
+def _only_address(report: ScanReport) -> str | None:
+    """Give the address of a report of one, where it is known though nothing of it was kept."""
+    candidates = [*report.names, *(report.targets or ())]
+    return next((text for text in candidates if reads_as_address(text) and "/" not in text), None)
+
+
+def _host_state(results: list[PortResult], dropped: dict[str, int]) -> tuple[str, str]:
+    """Give nmap's state of a host and its reason: up where it answered, down where nothing leads to it.
+
+    What was not kept of its ports is known by their number alone.
+    """
+    if dropped.get(PortState.CLOSED):
+        return "up", "conn-refused"
     for result in results:
         if result.state in (PortState.OPEN, PortState.CLOSED):
             return "up", result.reason
+    if not results:
+        return "unknown", "no-response"
     if all(result.reason in _UNREACHABLE for result in results):
         return "down", results[0].reason
     return "unknown", results[0].reason

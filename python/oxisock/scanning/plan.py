@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import arguments
-from ..engines.scanning import ScanPlan
+from ..engines.scanning import ERROR, ScanPlan
 from ..sockets.resolving import resolve
 from ..types import PortState
 from .options import ScanOptions
@@ -57,6 +57,7 @@ class ScanJob(NamedTuple):
     seed: int
     deadline: float = float("inf")  # of time.monotonic(), when the scan is to end
     spread: Spread | None = None
+    keep_errors: bool = False  # an engine tells of them always, so that the report can
 
 
 class UnresolvedExclude(socket.gaierror, ValueError):
@@ -151,7 +152,9 @@ def _make_job(
     total = max(0, -(-(positions - plan.shard) // plan.shards))
     if options.threads is None and options.rate is None and total >= _WORTH_SHARING:
         plan = plan._replace(threads=min(cores(), 8, plan.concurrency))
-    return ScanJob(plan._replace(ranges=parsed.ranges), parsed, total, unresolved, plan.seed, deadline)
+    keep_errors = bool(plan.keep >> ERROR & 1)
+    plan = plan._replace(ranges=parsed.ranges, keep=plan.keep | 1 << ERROR)
+    return ScanJob(plan, parsed, total, unresolved, plan.seed, deadline, keep_errors=keep_errors)
 
 
 def _open_checkpoint(path: str | os.PathLike[str] | None) -> Checkpoint | None:

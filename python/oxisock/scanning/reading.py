@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..types import PortResult, PortState, ScanSource, ScanStats
+from .asked import NotAsked
 from .formats import SCHEMA
 from .sorting import address_key
 
@@ -93,7 +94,25 @@ def _arguments(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
     _check(_or_none(_count), document.get("addresses"), "addresses")
     sources = document.get("sources", [])
     _expect(isinstance(sources, list), "sources", "a list", sources)
+    names = document.get("names", {})
+    _expect(isinstance(names, dict), "names", "an object", names)
+    for address, spellings in names.items():
+        _check(_texts, spellings, f"names.{address}")
+    for name in ("targets", "exclude"):
+        _check(_or_none(_texts), document.get(name), name)
+    _check(_or_none(_text), document.get("ports"), "ports")
+    not_asked = document.get("not_asked", [])
+    _expect(isinstance(not_asked, list), "not_asked", "a list", not_asked)
+    for number, part in enumerate(not_asked):
+        _expect(isinstance(part, dict), f"not_asked[{number}]", "a JSON object", part)
+        for name in NotAsked._fields:
+            _check(_text, part.get(name), f"not_asked[{number}].{name}")
     return {
+        "targets": document.get("targets"),
+        "ports": document.get("ports"),
+        "exclude": document.get("exclude") or [],
+        "names": names,
+        "not_asked": [NotAsked(**{name: part[name] for name in NotAsked._fields}) for part in not_asked],
         "sources": [_source(source, f"sources[{number}]") for number, source in enumerate(sources)],
         "results": _results(results),
         "counts": {state: counts[state] for state in PortState},
@@ -176,6 +195,10 @@ def _or_none(check: Check) -> Check:
 
 
 _text: Check = (lambda value: isinstance(value, str), "a string")
+_texts: Check = (
+    lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    "a list of strings",
+)
 _integer: Check = (_is_integer, "an integer")
 _count: Check = (lambda value: _is_integer(value) and value >= 0, "an integer of at least 0")
 _seconds: Check = (_is_seconds, "a number of seconds")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .. import arguments
 from ..types import PortResult, PortState, ProbeEvent, ProbeTrail, ScanSource, ScanStats
+from .asked import Asked, NotAsked, checked_ports, checked_target, number_of, usual
 from .sorting import sort_keys, sort_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class PortChange(NamedTuple):
@@ -66,6 +67,11 @@ class ScanReport:
         addresses: how many addresses were asked, or None where that is not known.
         trace: the events of all ports in order of time, or None where the scan kept none.
         sources: who asked which part and from where, of a scan with an executor or a checkpoint.
+        targets: what was to be asked: names, addresses, networks and ranges; None where that is not known.
+        ports: which ports of each, such as "22,80-90", or None where that is not known.
+        exclude: what of the targets was left out; names, and the addresses they stand for.
+        names: by address, all spellings under which it was given, where there is any but the usual one.
+        not_asked: ports that this machine could not ask, and why; also where the state "error" was not kept.
 
     Two reports are equal when all but their traces is, so ``ScanReport.from_json(report.to_json()) == report``.
     """
@@ -84,6 +90,11 @@ class ScanReport:
         addresses: int | None = None,
         trace: Iterable[ProbeEvent] | None = None,
         sources: Iterable[ScanSource] = (),
+        targets: Iterable[str] | None = None,
+        ports: str | None = None,
+        exclude: Iterable[str] = (),
+        names: Mapping[str, Iterable[str]] | None = None,
+        not_asked: Iterable[NotAsked] = (),
     ) -> None:
         found = arguments.every(results, "results", PortResult, "an iterable of PortResult")
         self.results: list[PortResult] = sort_results(found)
@@ -100,6 +111,21 @@ class ScanReport:
         self.started = None if started is None else arguments.duration(started, "started")
         self.addresses = None if addresses is None else arguments.count(addresses, "addresses", 0, 1 << 129)
         self.sources = arguments.every(sources, "sources", ScanSource, "an iterable of ScanSource")
+        self.targets = None if targets is None else _checked_targets(targets, "targets")
+        self.ports = None if ports is None else arguments.text(ports, "ports")
+        if ports is not None:
+            checked_ports(ports, "ports")
+        self.exclude = _checked_targets(exclude, "exclude")
+        if names is not None:
+            arguments.having(names, "names", "a mapping of addresses to spellings", "keys", "items")
+        self.names: dict[str, list[str]] = {
+            address: arguments.every(texts, "names", str, "an iterable of text")
+            for address, texts in (names or {}).items()
+        }
+        self.not_asked = arguments.every(not_asked, "not_asked", NotAsked, "an iterable of NotAsked")
+        for part in self.not_asked:
+            checked_target(part.addresses, "not_asked")
+            checked_ports(part.ports, "not_asked")
         self._trace: list[ProbeEvent] | None = None
         if trace is not None:
             self._trace = arguments.every(trace, "trace", ProbeEvent, "an iterable of ProbeEvent")
@@ -117,6 +143,21 @@ class ScanReport:
             by_address.setdefault(result.address, []).append(result)
         return by_address
 
+    @property
+    def suspicious(self) -> list[str]:
+        """The addresses of which more than 500 asked ports, and nine of ten, are open.
+
+        A proxy, a tarpit or a firewall answers there for hosts that may not exist.
+        """
+        counts: dict[str, int] = {}
+        for result in self.open:
+            counts[result.address] = counts.get(result.address, 0) + 1
+        if self.addresses == 1 or self.ports is None:
+            asked = sum(self.counts.values()) if self.addresses == 1 else 0
+        else:
+            asked = len(checked_ports(self.ports, "ports"))
+        return [address for address, count in counts.items() if asked and count > 500 and count * 10 >= asked * 9]
+
     def __iter__(self) -> Iterator[PortResult]:
         return iter(self.results)
 
@@ -131,7 +172,7 @@ class ScanReport:
         """Everything that makes two reports equal."""
         return (
             self.results, self.counts, self.stats, self.unresolved, self.seed, self.partial, self.elapsed, self.started,
-            self.addresses, self.sources,
+            self.addresses, self.sources, self.targets, self.ports, self.exclude, self.names, self.not_asked,
         )  # fmt: skip
 
     def __eq__(self, other: object) -> bool:
@@ -152,22 +193,37 @@ class ScanReport:
     def diff(self, other: ScanReport) -> ReportDiff:
         """Compare this report with ``other``, the newer one.
 
-        A port that a report does not mention was not open then, unless the report is partial or did not keep its open
-        ports: such a report says nothing of the ports that it leaves out, and they are not compared. So the difference
-        is the same whichever other states were kept, and a port that only one scan asked about counts as not open in
-        the other. A local error says nothing of the port either: from or to "error" is "changed", never "opened" or
-        "closed". Times and services are not compared.
+        A port that a report does not mention was not open then, unless the report says nothing of it: because it was
+        not asked, its name did not resolve, this machine could not ask it, the report is partial, or did not keep its
+        open ports. Those are not compared, and ``left_out`` gives them. So the difference is the same whichever other
+        states were kept. A local error says nothing of the port either: from or to "error" is "changed", never "opened"
+        or "closed". Times and services are not compared.
         """
+        return self._compare(other)[0]
+
+    def left_out(self, other: ScanReport) -> list[tuple[PortResult, str]]:
+        """Give the open ports of this report or ``other``, the newer one, that ``diff`` does not compare, and why."""
+        return self._compare(other)[1]
+
+    def _compare(self, other: ScanReport) -> tuple[ReportDiff, list[tuple[PortResult, str]]]:
         arguments.instance(other, "other", ScanReport, "a ScanReport")
-        before, after = ({(r.address, r.port): r for r in report.results} for report in (self, other))
+        before, after = ({(usual(r.address), r.port): r for r in report.results} for report in (self, other))
+        silent_before, silent_after = self._silences(), other._silences()
+        left_out = []
         opened, closed, changed = [], [], []
         for key in sort_keys(before.keys() | after.keys()):
             old, new = before.get(key), after.get(key)
             if old is None or new is None:
-                if new is not None and new.is_open and self._knows_open():
-                    opened.append(new)
-                if old is not None and old.is_open and other._knows_open():
-                    closed.append(old)
+                found = old or new
+                if found is None or not found.is_open:
+                    continue
+                why = silent_before(found) if old is None else silent_after(found)
+                if why:
+                    left_out.append((found, why))
+                elif old is None:
+                    opened.append(found)
+                else:
+                    closed.append(found)
             elif PortState.ERROR not in (old.state, new.state) and old.is_open != new.is_open:
                 if new.is_open:
                     opened.append(new)
@@ -175,11 +231,35 @@ class ScanReport:
                     closed.append(old)
             elif old.state is not new.state or _banners_differ(old, new):
                 changed.append(PortChange(old, new))
-        return ReportDiff(opened, closed, changed)
+        return ReportDiff(opened, closed, changed), left_out
 
-    def _knows_open(self) -> bool:
-        """Whether a port that is not among the results is known not to be open."""
-        return not self.partial and self.counts[PortState.OPEN] == len(self.open)
+    def _silences(self) -> Callable[[PortResult], str]:
+        """Give what says why nothing is known of a port that is not among the results; no word: it was not open."""
+        everywhere = ""
+        if self.partial:
+            everywhere = "is partial"
+        elif self.counts[PortState.OPEN] != len(self.open):
+            everywhere = "does not have all its open ports"
+        elif self.counts[PortState.ERROR] > max(
+            number_of(self.not_asked), sum(result.state is PortState.ERROR for result in self.results)
+        ):
+            everywhere = "does not say which ports could not be asked"
+        asked = None
+        if self.targets is not None and self.ports is not None:
+            asked = Asked(self.targets, self.ports, self.exclude, self.names)
+        failed = [Asked([part.addresses], part.ports, (), {}) for part in self.not_asked]
+
+        def why(result: PortResult) -> str:
+            if everywhere:
+                return everywhere
+            if result.host in self.unresolved:
+                return "could not resolve its name"
+            key = (result.address, result.port)
+            if any(key in part for part in failed):
+                return "could not ask it"
+            return "" if asked is None or key in asked else "did not ask it"
+
+        return why
 
     def why(self, address: str, port: int) -> ProbeTrail:
         """Give every probe of a port, and every answer to it, in order of time; ``str()`` has one line for each.
@@ -250,6 +330,11 @@ class ScanReport:
 
 def _written(text: str | bytes) -> str | bytes:
     return text if isinstance(text, bytes) else arguments.text(text, "text", "text, or text in UTF-8 as bytes")
+
+
+def _checked_targets(texts: Iterable[str], name: str) -> list[str]:
+    found = [texts] if isinstance(texts, str) else arguments.every(texts, name, str, "an iterable of text")
+    return [checked_target(text, name) for text in found]
 
 
 def _banners_differ(old: PortResult, new: PortResult) -> bool:

@@ -11,8 +11,10 @@ from .. import arguments
 from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
 from ..interrupts import held_back
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
+from .asked import Failures
 from .plan import STATES, ScanJob
 from .services import service_name
+from .specs import format_ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +79,7 @@ class Scan:
         self._ended: float | None = None
         self._started_at = time.time()
         self._started = time.monotonic()
+        self._failures = Failures(job.plan.ports, job.plan.shards == 1)
         self._spread: SpreadRun | None = None
         if job.spread is None:
             self._run: ScanRun = engine.scanning.start_scan(job.plan)
@@ -157,6 +160,11 @@ class Scan:
             partial=done < self._job.total,
             started=self._started_at,
             addresses=self._job.targets.count,
+            targets=self._job.targets.given(),
+            ports=format_ports(self._job.plan.ports),
+            exclude=self._job.targets.excluded(),
+            names=self._job.targets.spellings(),
+            not_asked=self._failures.told(self._job.targets),
             sources=() if self._spread is None else self._spread.sources,
             trace=map(self._event, self._run.trace()) if self._job.plan.trace else None,
         )
@@ -192,7 +200,14 @@ class Scan:
         return (self._ended or time.monotonic()) - self._started
 
     def _take(self, outcomes: Sequence[OutcomeTuple]) -> list[PortResult]:
-        results = [self._result(outcome) for outcome in outcomes]
+        results = []
+        for outcome in outcomes:
+            result = self._result(outcome)
+            if outcome[2] == ERROR:
+                self._failures.note(outcome[0], result.port, result.reason)
+                if not self._job.keep_errors:
+                    continue
+            results.append(result)
         self._results += results
         self._fresh += results
         return results

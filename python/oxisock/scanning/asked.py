@@ -1,0 +1,145 @@
+"""What a scan asked and what it could not, so that a report can tell "not open" from "not asked"."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..arguments import shown
+from ..sockets.addresses import format_range, parse_address, parse_range, reads_as_address
+from ..sockets.resolving import ascii_name
+from .specs import format_ports, port_array
+from .targets import RangeSet
+
+if TYPE_CHECKING:
+    from .targets import Targets
+
+_PORTS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
+_MOST_MAPS = 4096  # hosts of which not all ports failed, each with a map of 8 KiB
+
+
+class NotAsked(NamedTuple):
+    """Ports that this machine could not ask.
+
+    Attributes:
+        addresses: an address, a network or a range.
+        ports: such as "22,80-90".
+        reason: such as "local-error: EACCES".
+    """
+
+    addresses: str
+    ports: str
+    reason: str
+
+
+def checked_ports(text: str, name: str) -> frozenset[int]:
+    """Give the ports of a list of numbers and ranges; ValueError for anything else, a file's name before all."""
+    if not _PORTS.fullmatch(text):
+        raise ValueError(f"{name}={shown(text)}: expected numbers and ranges, such as '22,80-90'")
+    return frozenset(port_array(text))
+
+
+def checked_target(text: str, name: str) -> str:
+    """Give a name, an address, a network or a range; ValueError for anything else, a file's name before all."""
+    try:
+        if "%" in text:
+            return text  # a zone, perhaps of another machine
+        if reads_as_address(text):
+            parse_range(text)
+        else:
+            ascii_name(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {shown(text)}: {error}") from None
+    return text
+
+
+def usual(address: str) -> str:
+    """Give an address in its usual spelling, to be compared with others."""
+    plain, percent, zone = address.partition("%")
+    if ":" not in plain:
+        return address
+    return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, plain)) + percent + zone
+
+
+class Asked:
+    """The addresses and ports that a scan asked, of which some may not have been asked after all."""
+
+    def __init__(
+        self,
+        targets: Iterable[str],
+        ports: str,
+        exclude: Iterable[str],
+        names: Mapping[str, object],
+    ) -> None:
+        self._ports = checked_ports(ports, "ports")
+        self._keys = _keys([*targets, *names])
+        self._keys.subtract(_keys(exclude))
+        self._texts = {*targets, *names} - set(exclude)
+
+    def __contains__(self, what: tuple[str, int]) -> bool:
+        address, port = what
+        if port not in self._ports:
+            return False
+        try:
+            return parse_address(address) in self._keys
+        except ValueError:  # a zone of another machine
+            return address in self._texts
+
+
+def _keys(texts: Iterable[str]) -> RangeSet:
+    ranges = []
+    for text in texts:
+        try:
+            if reads_as_address(text):
+                ranges.append(parse_range(text)[:2])
+        except ValueError:
+            continue
+    return RangeSet(ranges)
+
+
+class Failures:
+    """Notes which ports could not be asked, and why: by reason and host, as all ports or as a map of them."""
+
+    def __init__(self, ports: Iterable[int], whole: bool) -> None:
+        self._all = format_ports(ports)
+        self._size = len(list(ports)) if whole else 0  # of a shard nobody knows beforehand
+        self._maps: dict[tuple[str, int], tuple[bytearray, list[int]]] = {}
+        self._full: dict[str, list[int]] = {}
+
+    def note(self, host: int, port: int, reason: str) -> None:
+        """Note a port of a host by number."""
+        key = (reason, host)
+        if key not in self._maps:
+            if len(self._maps) >= _MOST_MAPS:
+                return  # the counts still tell that there were more
+            self._maps[key] = (bytearray(1 << 16 >> 3), [0])
+        held, count = self._maps[key]
+        held[port >> 3] |= 1 << (port & 7)
+        count[0] += 1
+        if count[0] == self._size:
+            del self._maps[key]
+            self._full.setdefault(reason, []).append(host)
+
+    def told(self, targets: Targets) -> list[NotAsked]:
+        """Give what was noted, neighbours together; may be called while another thread notes."""
+        full, maps = list(self._full.items()), list(self._maps.items())
+        found: dict[tuple[str, str], list[int]] = {(self._all, reason): list(held) for reason, held in full}
+        for (reason, host), (held, _) in maps:
+            ports = format_ports(port for port in range(1, 1 << 16) if held[port >> 3] >> (port & 7) & 1)
+            found.setdefault((ports, reason), []).append(host)
+        return [
+            NotAsked(format_range(first, last), ports, reason)
+            for (ports, reason), hosts in sorted(found.items())
+            for first, last in RangeSet((key, key) for key in (parse_address(targets.address(each)) for each in hosts))
+        ]
+
+
+def number_of(parts: Iterable[NotAsked]) -> int:
+    """Give how many ports of addresses these are."""
+    total = 0
+    for part in parts:
+        first, last, _ = parse_range(part.addresses)
+        total += (last - first + 1) * len(checked_ports(part.ports, "ports"))
+    return total
