@@ -11,7 +11,8 @@ from .engines.framing import Framer as _AnyFramer
 from .engines.scanning import EventTuple, OutcomeTuple, ScanPlan, TallyTuple
 from .engines.serving import FaultPlan, Item, Reply, ServerPlan
 from .engines.udp import UdpPlan, UdpTally
-from .load.plan import Figures, LoadPlan
+from .load.plan import LoadPlan
+from .load.report import Figures
 from .types import Datagram, Peer, ServerStats, SkippedFrame
 
 __all__ = [

@@ -134,6 +134,14 @@ def rate(value: object, name: str, what: str) -> int:
     return -int(-_NS // often)
 
 
+def number(value: object, name: str, lowest: float, highest: float, expected: str) -> float:
+    """Give a number from ``lowest`` to ``highest``."""
+    found = _float(value, name, expected)
+    if not lowest <= found <= highest:
+        refuse(ValueError, name, value, expected)
+    return found
+
+
 def duration(value: Any, name: str) -> float:
     """Give seconds that have passed, from 0 up, as they are."""
     expected = "seconds from 0 up"
@@ -145,11 +153,7 @@ def duration(value: Any, name: str) -> float:
 
 def chance(value: object, name: str) -> float:
     """Give a probability, from 0 to 1."""
-    expected = "a chance from 0 to 1"
-    number = _float(value, name, expected)
-    if not 0 <= number <= 1:
-        refuse(ValueError, name, value, expected)
-    return number
+    return number(value, name, 0, 1, "a chance from 0 to 1")
 
 
 def _time(zero: bool) -> str:

@@ -21,7 +21,7 @@ from oxisock.bench import Scenario
 from oxisock.bench.report import comparison, document, figures, html, markdown, text
 from oxisock.bench.report.document import Document
 from oxisock.bench.report.environment import Environment, Watch, noise
-from oxisock.bench.running import Outcome, Timing
+from oxisock.bench.running import Measured, Timing
 from oxisock.cli import bench as command
 from support.commands import environment, on_terminal, oxisock, terminal_text
 from support.pages import DOCS
@@ -51,16 +51,16 @@ def timings(*seconds: float, wrong: str | None = None) -> list[Timing]:
     return [Timing(each, each / 2, wrong, (each / 1000, each / 100)) for each in seconds]
 
 
-def outcome(name: str = "paper", **contenders: list[Timing]) -> Outcome:
+def measured(name: str = "paper", **contenders: list[Timing]) -> Measured:
     unstaged: Any = None
     shown = {key.replace("_", " "): each for key, each in contenders.items()}
-    return Outcome(Scenario("echo", name, 1000, "messages", unstaged, notes=("A <note>.",)), shown)
+    return Measured(Scenario("echo", name, 1000, "messages", unstaged, notes=("A <note>.",)), shown)
 
 
 def sample() -> Document:
     return document.document(
         [
-            outcome(
+            measured(
                 "echo, 64 bytes",
                 pure=timings(2.0, 30.0, 4.0),
                 native=timings(1.0, 10.0, 1.0),
@@ -68,10 +68,10 @@ def sample() -> Document:
                 asyncio=timings(4.0, 40.0, 4.0),
                 threads=timings(1.0, 5.0, 2.0),
             ),
-            outcome(
+            measured(
                 "<b>spoilt</b>|", pure=timings(2.0), native=timings(1.0, wrong="a <wrong> answer"), nmap=timings(1.0)
             ),
-            outcome("slower", pure=timings(1.0), native=timings(2.0)),
+            measured("slower", pure=timings(1.0), native=timings(2.0)),
         ],
         WHERE,
     )
@@ -112,7 +112,7 @@ def test_the_document_is_read_back() -> None:
 
 def test_where_processor_time_is_unknown() -> None:
     unknown = [Timing(1.0, None)]
-    result = document.document([outcome(pure=unknown, native=unknown)], WHERE)["scenarios"][0]
+    result = document.document([measured(pure=unknown, native=unknown)], WHERE)["scenarios"][0]
     assert result["cpu_us"] == {"pure": None, "native": None} and "latency_ms" not in result
     assert text.row(result)[4:7] == ("1.00", "-", "-")
 
@@ -346,7 +346,7 @@ def test_a_wrong_answer_is_told_everywhere(tmp_path: Path) -> None:
             "no scenarios are called 'sleep': there are scan, echo, udp, framing, message, chat",
         ),
         (["--only", ""], "no scenarios are called ''"),
-        (["--rounds", "0"], "expected a number of at least 1"),
+        (["--rounds", "0"], "expected a whole number from 1"),
         (["--plot", "chart.jpg"], "expected a name that ends with .svg or .png"),
         (["--json", "-", "--html", "-"], "only one file can be stdout"),
         (["--html", "absent/page.html"], "absent/page.html: No such file or directory"),

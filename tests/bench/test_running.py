@@ -41,12 +41,12 @@ def contender(name: str, log: list[str], wrong: str | None = None, **more: Any) 
 def test_contenders_take_turns() -> None:
     log: list[str] = []
     told: list[Step] = []
-    outcome = running.run(scenario([contender("pure", log), contender("native", log)], log), 2, told.append)
+    measured = running.run(scenario([contender("pure", log), contender("native", log)], log), 2, told.append)
     assert log == ["set for 100", *["prepare pure", "pure", "prepare native", "native"] * 2, "cleared"]
     assert [step.done for step in told] == [0.0, 0.0, 0.25, 0.5, 0.75]
     assert told[-1] == Step(0.75, "paper", 2, 2, "native")
-    assert {name: len(timings) for name, timings in outcome.timings.items()} == {"pure": 2, "native": 2}
-    assert outcome.wrong == [] and outcome.rounds == 2
+    assert {name: len(timings) for name, timings in measured.timings.items()} == {"pure": 2, "native": 2}
+    assert measured.wrong == [] and measured.rounds == 2
 
 
 def test_a_load_knows_the_time_better() -> None:
@@ -59,18 +59,18 @@ def test_a_load_knows_the_time_better() -> None:
 
 def test_one_that_was_wrong_is_not_asked_again() -> None:
     log: list[str] = []
-    outcome = running.run(scenario([contender("pure", log), contender("native", log, "missed [22]")], log), 3)
-    assert outcome.wrong == ["native, round 1: missed [22]"]
+    measured = running.run(scenario([contender("pure", log), contender("native", log, "missed [22]")], log), 3)
+    assert measured.wrong == ["native, round 1: missed [22]"]
     assert (log.count("pure"), log.count("native")) == (3, 1)
-    assert outcome.rounds == 3
+    assert measured.rounds == 3
 
 
 def test_one_that_fails_was_wrong() -> None:
     def fail() -> None:
         raise ConnectionRefusedError("nobody there")
 
-    outcome = running.run(scenario([Contender("native", fail, lambda _: None)], []), 1)
-    assert outcome.wrong == ["native, round 1: ConnectionRefusedError: nobody there"]
+    measured = running.run(scenario([Contender("native", fail, lambda _: None)], []), 1)
+    assert measured.wrong == ["native, round 1: ConnectionRefusedError: nobody there"]
 
 
 def test_the_pace_is_what_time_allows() -> None:
@@ -93,9 +93,9 @@ def test_time_that_one_leaves_is_for_the_others() -> None:
 
     scenarios = [lasting("slow", 10.0), lasting("quick", 1.0), lasting("middling", 2.0)]
     told: list[Step] = []
-    outcomes = list(running.run_all(scenarios, Pace(2, 6, 30.0), told.append, lambda: now[0]))
+    measured = list(running.run_all(scenarios, Pace(2, 6, 30.0), told.append, lambda: now[0]))
     # Of the ten seconds that two slow rounds leave, five are the quick one's share, and the last gets all that is left.
-    assert [outcome.rounds for outcome in outcomes] == [2, 5, 2]
+    assert [each.rounds for each in measured] == [2, 5, 2]
     assert [step.done for step in told] == sorted(step.done for step in told)
     assert all(0 <= step.done < 1 for step in told)
 
@@ -109,12 +109,10 @@ def test_an_interrupted_run_gives_whole_rounds() -> None:
         return 42
 
     contenders = [contender("pure", log), Contender("native", interrupt, lambda _: None)]
-    outcomes: list[running.Outcome] = []
+    measured: list[running.Measured] = []
     with pytest.raises(KeyboardInterrupt):
-        outcomes.extend(running.run_all([scenario(contenders, log)] * 2, Pace(4, 4, 0.0)))
-    assert [{name: len(each) for name, each in outcome.timings.items()} for outcome in outcomes] == [
-        {"pure": 2, "native": 2}
-    ]
+        measured.extend(running.run_all([scenario(contenders, log)] * 2, Pace(4, 4, 0.0)))
+    assert [{name: len(each) for name, each in one.timings.items()} for one in measured] == [{"pure": 2, "native": 2}]
     log[:] = ["pure"] * 2
     with pytest.raises(KeyboardInterrupt):
         next(running.run_all([scenario(contenders, log)], Pace(4, 4, 0.0)))
@@ -239,8 +237,8 @@ def test_the_framing_scenarios_check_what_they_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(framing, "STREAM", 100_000)
     for scenario in framing.scenarios():
         small = scenario if "feed" not in scenario.name else scenario._replace(amount=1)
-        outcome = running.run(small, 1)
-        assert outcome.wrong == []
-        assert {"native", "pure"} <= set(outcome.timings)
+        measured = running.run(small, 1)
+        assert measured.wrong == []
+        assert {"native", "pure"} <= set(measured.timings)
     spoilt = framing._decoding("Lines", 16, 1, lambda chunks: iter([[b"x"]]))
     assert len(running.run(spoilt, 1).wrong) == 1

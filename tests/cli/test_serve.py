@@ -78,7 +78,19 @@ def test_faults_by_command(impl: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [["echo", "--port", "70000"], ["echo", "--workers", "0"], ["echo", "--drop", "2"], ["nothing"], []],
+    [
+        ["echo", "--port", "70000"],
+        ["echo", "--workers", "0"],
+        ["echo", "--workers", "5000"],
+        ["echo", "--cut", "99999999999"],
+        ["echo", "--reset-after", "9" * 5000],
+        ["echo", "--drop", "2"],
+        ["echo", "--drop", "nan"],
+        ["echo", "--seed", "-1"],
+        ["chat", "--history", "99999999999"],
+        ["nothing"],
+        [],
+    ],
 )
 def test_wrong_usage(wrong: list[str]) -> None:
     done = subprocess.run([*OXISOCK, "serve", *wrong], capture_output=True, text=True, timeout=60)

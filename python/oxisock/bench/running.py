@@ -23,7 +23,7 @@ class Timing(NamedTuple):
     latency: tuple[float, float] | None = None
 
 
-class Outcome(NamedTuple):
+class Measured(NamedTuple):
     """All runs of a scenario, by contender; of two contenders the timings at the same place are of one round."""
 
     scenario: Scenario
@@ -81,10 +81,10 @@ def run_all(
     pace: Pace,
     progress: Callable[[Step], object] = lambda step: None,
     clock: Callable[[], float] | None = None,
-) -> Iterator[Outcome]:
-    """Run scenario after scenario and give their outcomes.
+) -> Iterator[Measured]:
+    """Run scenario after scenario and give what was measured.
 
-    Where KeyboardInterrupt ends a scenario, the outcome of its whole rounds is given before it is raised.
+    Where KeyboardInterrupt ends a scenario, what its whole rounds measured is given before it is raised.
     """
     from time import perf_counter
 
@@ -105,17 +105,17 @@ def run_all(
             _rounds(scenario, pace, share, rounds, tell, clock)
         except KeyboardInterrupt:
             if rounds:
-                yield _outcome(scenario, rounds)
+                yield _measured(scenario, rounds)
             raise
-        yield _outcome(scenario, rounds)
+        yield _measured(scenario, rounds)
         before += scenario.cost
 
 
-def _outcome(scenario: Scenario, rounds: Sequence[dict[str, Timing]]) -> Outcome:
-    return Outcome(scenario, {name: [timings[name] for timings in rounds if name in timings] for name in rounds[0]})
+def _measured(scenario: Scenario, rounds: Sequence[dict[str, Timing]]) -> Measured:
+    return Measured(scenario, {name: [timings[name] for timings in rounds if name in timings] for name in rounds[0]})
 
 
-def run(scenario: Scenario, rounds: int, progress: Callable[[Step], object] = lambda step: None) -> Outcome:
+def run(scenario: Scenario, rounds: int, progress: Callable[[Step], object] = lambda step: None) -> Measured:
     """Let every contender of a scenario run once in each of the rounds."""
     return next(run_all([scenario], Pace(rounds, rounds, 0.0), progress))
 

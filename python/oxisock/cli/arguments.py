@@ -4,16 +4,49 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import arguments
 from ..types import Peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..scanning.questions import Questions
+
+T = TypeVar("T")
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
 _MOST = 2_147_483.0  # seconds, some 24 days: nothing waits longer
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def checked(read: Callable[[str], object], check: Callable[..., T], *limits: Any) -> Callable[[str], T]:
+    """Give the type of an option: its text is read, and judged as the same value is from Python, in the same words."""
+
+    def take(text: str) -> T:
+        try:
+            value = read(text)
+        except ValueError:
+            value = text  # which no check lets pass
+        try:
+            return check(value, "", *limits)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {str(error).rpartition(': expected ')[2]}") from None
+
+    return take
+
+
+def whole(text: str) -> int:
+    """Read a whole number from 0 up."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError
+    return int(text)
+
+
+def count(lowest: int = 1, highest: int = arguments.MOST) -> Callable[[str], int]:
+    """Give the type of an option that is a whole number."""
+    return checked(whole, arguments.count, lowest, highest)
 
 
 def duration(text: str) -> float:

@@ -9,14 +9,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
-from .arguments import examples
+from .arguments import count, examples
 from .output import aligned, check_output, is_terminal, message, output, paint
 from .progress import work_bar
 
 if TYPE_CHECKING:
     from ..bench import Scenario
     from ..bench.report.document import Document
-    from ..bench.running import Outcome
+    from ..bench.running import Measured
 
 _FILES = ("json", "plot", "html", "markdown")
 _BESIDE = {"scans across a network": "benchmarks-network.md", "scans of a simulated /8": "scale.md"}
@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
         help="some groups: scan, echo, udp, framing, message, chat",
     )
     parser.add_argument(
-        "--rounds", type=_rounds, metavar="N", help="runs of each contender (default: what time allows)"
+        "--rounds", type=count(), metavar="N", help="runs of each contender (default: what time allows)"
     )
     parser.add_argument("--details", action="store_true", help="a table of all contenders for each scenario, too")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is stdout, instead of the table")
@@ -57,12 +57,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--from", dest="source", metavar="FILE", help="measure nothing: take the JSON of an earlier run"
     )
-
-
-def _rounds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of at least 1")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -132,16 +126,16 @@ def _measure(args: argparse.Namespace, scenarios: list[Scenario]) -> tuple[Docum
     pace = running.QUICK if args.quick else running.FULL
     if args.rounds:
         pace = running.Pace(args.rounds, args.rounds, pace.seconds)
-    outcomes: list[Outcome] = []
+    measured: list[Measured] = []
     watch, code = Watch(), EXIT_OK
     try:
         with work_bar() as progress:
-            outcomes.extend(running.run_all(scenarios, pace, progress))
+            measured.extend(running.run_all(scenarios, pace, progress))
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
-    if not outcomes:
+    if not measured:
         return None, code
-    return document(outcomes, watch.environment(quick=args.quick, interrupted=code != EXIT_OK)), code
+    return document(measured, watch.environment(quick=args.quick, interrupted=code != EXIT_OK)), code
 
 
 def _show(document: Document, details: bool) -> None:

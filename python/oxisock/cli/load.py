@@ -7,9 +7,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import arguments
 from ..types import Peer
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
-from .arguments import endpoint, examples, positive_duration
+from .arguments import checked, count, endpoint, examples, positive_duration
 from .output import is_terminal, message
 
 if TYPE_CHECKING:
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
     from .._native import LoadRun
     from ..framing.codecs import StreamCodec
-    from ..load.plan import LoadPlan, Outcome
+    from ..load.plan import LoadPlan
+    from ..load.report import LoadReport
 
 _SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
 _SECOND = 1_000_000_000
-_MOST_RATE, _MOST_CONNECTIONS, _MOST_DEPTH, _MOST_SIZE = 10_000_000, 100_000, 100_000, 16 << 20
+_MOST_CONNECTIONS, _MOST_DEPTH, _MOST_SIZE = 100_000, 100_000, 16 << 20
 _LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
-_DAY = 86_400.0
+_RATE = checked(float, arguments.number, 0.001, 1e7, "messages a second, from 0.001 to 10,000,000")
+_TIME = checked(positive_duration, arguments.number, 0, 86_400, "a day at most")
 _BUSY = 0.9  # of a core: the load is no more at leisure
 
 
@@ -49,24 +52,24 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="the server")
     parser.add_argument("--udp", action="store_true", help="send datagrams; connections are sockets")
     parser.add_argument(
-        "-c", "--connections", type=_up_to(_MOST_CONNECTIONS), default=50, metavar="N", help="how many (default: 50)"
+        "-c", "--connections", type=count(1, _MOST_CONNECTIONS), default=50, metavar="N", help="how many (default: 50)"
     )
     parser.add_argument(
         "--depth",
-        type=_up_to(_MOST_DEPTH),
+        type=count(1, _MOST_DEPTH),
         metavar="N",
         help="most messages in flight on each connection (default: 1; 64 where there is a --rate)",
     )
     parser.add_argument(
-        "-s", "--size", type=_up_to(_MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
+        "-s", "--size", type=count(1, _MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
     )
-    parser.add_argument("-r", "--rate", type=_rate, metavar="N", help="messages a second, of all connections together")
+    parser.add_argument("-r", "--rate", type=_RATE, metavar="N", help="messages a second, of all connections together")
     parser.add_argument(
-        "-d", "--duration", type=_duration, default=10.0, metavar="TIME", help="how long to send (default: 10s)"
+        "-d", "--duration", type=_TIME, default=10.0, metavar="TIME", help="how long to send (default: 10s)"
     )
     parser.add_argument(
         "--timeout",
-        type=_duration,
+        type=_TIME,
         metavar="TIME",
         help="a connection that is silent for so long has failed (default: 5s); a datagram not answered by then is "
         "lost (default: 1s)",
@@ -91,7 +94,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look who is to be loaded, ask where that is another machine, load, and tell."""
     from ..sockets.listening import is_loopback
-    from .load_view import report
+    from .load_view import shown
 
     job = _job(args)
     addresses = _addresses(args.endpoint.host)
@@ -100,30 +103,30 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_NO
     raise_descriptor_limit()
     first, *others = addresses
-    outcome, interrupted = _load(job, first)
+    report, interrupted = _load(job, first)
     # Where nobody is at all, another address of the name may be the right one.
-    while others and _nobody(outcome) and not interrupted:
-        outcome, interrupted = _load(job, others.pop(0))
+    while others and _nobody(report) and not interrupted:
+        report, interrupted = _load(job, others.pop(0))
     if args.json:
-        json.dump(outcome.document(), sys.stdout, indent=2)
+        json.dump(report.document(), sys.stdout, indent=2)
         print()
-    if _nobody(outcome) and not interrupted:
-        message(f"{job.name}: {_why(outcome)}")
+    if _nobody(report) and not interrupted:
+        message(f"{job.name}: {_why(report)}")
         return EXIT_NO
     if not args.json:
-        sys.stdout.write(report(outcome, sys.stdout))
-    _comment(outcome)
+        sys.stdout.write(shown(report, sys.stdout))
+    _comment(report)
     if interrupted:
-        message(f"interrupted after {outcome.figures['elapsed']:.1f} s: this is a part of the answer")
+        message(f"interrupted after {report.figures['elapsed']:.1f} s: this is a part of the answer")
         return EXIT_INTERRUPTED
-    return EXIT_OK if outcome.good else EXIT_NO
+    return EXIT_OK if report.good else EXIT_NO
 
 
-def _load(job: _Job, address: str) -> tuple[Outcome, bool]:
+def _load(job: _Job, address: str) -> tuple[LoadReport, bool]:
     """Load one address to the end, or until Ctrl-C, which the second value tells."""
     import time
 
-    from ..load.plan import Outcome
+    from ..load.report import LoadReport
     from .load_view import watch
 
     try:
@@ -140,7 +143,7 @@ def _load(job: _Job, address: str) -> tuple[Outcome, bool]:
     try:
         cpu, figures = time.thread_time() - cpu, load.figures()
         complete = not interrupted and figures["alive"] > 0
-        return Outcome({**job.target, "address": address}, job.options, figures, complete, cpu), interrupted
+        return LoadReport({**job.target, "address": address}, job.options, figures, complete, cpu), interrupted
     finally:
         load.close()
 
@@ -212,14 +215,15 @@ def _codec(spec: str) -> StreamCodec:
 
 def _stream(plan: LoadPlan, options: dict[str, Any], codec: StreamCodec | None) -> Callable[[str], LoadRun]:
     from .. import _native
+    from ..engines.binding import engine
+    from ..framing.bound import BoundCodec
     from ..load.plan import messages
 
     try:
         requests, replies = messages(options["size"], codec, options["expect"], _bytes(options["prefix"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    # Bound to the native engine, so its framer is a native one.
-    framer: Any = codec and codec._framer
+    framer: Any = codec and BoundCodec(codec, engine("native").framing).framer
     return lambda address: _native.start_tcp_load(address, plan, requests, replies, framer)
 
 
@@ -274,43 +278,43 @@ def _may(job: _Job) -> bool:
 # --- what came of it -----------------------------------------------------------------------------------------------
 
 
-def _nobody(outcome: Outcome) -> bool:
+def _nobody(report: LoadReport) -> bool:
     """Whether no connection could be opened, or no datagram arrived anywhere."""
-    figures = outcome.figures
+    figures = report.figures
     if figures["opened"] == 0:
         return True
-    udp = outcome.target["protocol"] == "udp"
+    udp = report.target["protocol"] == "udp"
     return udp and figures["alive"] == 0 and figures["answered"] == 0 and bool(figures["errors"])
 
 
-def _why(outcome: Outcome) -> str:
+def _why(report: LoadReport) -> str:
     """Say in one line why nothing could be sent to anybody."""
-    from ..load.plan import words
+    from ..load.report import words
 
-    udp = outcome.target["protocol"] == "udp"
+    udp = report.target["protocol"] == "udp"
     done = "nobody receives there" if udp else "no connection could be opened"
-    why = "; ".join(words(name) for name in outcome.errors)
-    if outcome.local_errors:
-        local = "; ".join(words(name) for name in outcome.local_errors)
+    why = "; ".join(words(name) for name in report.errors)
+    if report.local_errors:
+        local = "; ".join(words(name) for name in report.local_errors)
         why += "; " * bool(why) + f"this machine is at fault: {local}"
     return f"{done}: {why}"
 
 
-def _comment(outcome: Outcome) -> None:
+def _comment(report: LoadReport) -> None:
     """Tell on stderr what is no figure but must be known."""
-    from ..load.plan import milliseconds, words
+    from ..load.report import milliseconds, words
 
-    figures = outcome.figures
+    figures = report.figures
     if figures["alive"] == 0:
         message(f"the load ended early, after {figures['elapsed']:.1f} s: no connection is left")
-    for name, count in outcome.local_errors.items():
-        message(f"this machine is at fault, not the server: {words(name)} ({count:,} times)")
-    if not outcome.kept_rate:
+    for name, often in report.local_errors.items():
+        message(f"this machine is at fault, not the server: {words(name)} ({often:,} times)")
+    if not report.kept_rate:
         message(
             f"the rate was not kept: {figures['unsent']:,} messages were due and never sent, because every connection "
-            f"had its {outcome.options['depth']:,} in flight or was lost"
+            f"had its {report.options['depth']:,} in flight or was lost"
             + "; the load itself used its core to the full, and may be the limit"
-            * (outcome.busy >= _BUSY)
+            * (report.busy >= _BUSY)
         )
     lag = figures["lag"]
     # As late as a tenth of what is measured is too late to be overlooked.
@@ -319,32 +323,3 @@ def _comment(outcome: Outcome) -> None:
             f"the load itself was behind its schedule, by {milliseconds(lag['p99'])} ms at p99 and "
             f"{milliseconds(lag['max'])} ms at most: the latencies have that in them"
         )
-
-
-# --- reading arguments ---------------------------------------------------------------------------------------------
-
-
-def _up_to(most: int) -> Any:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 to {most:,}")
-        return int(text)
-
-    return number
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0.001 <= rate <= _MOST_RATE:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected messages a second, from 0.001 to {_MOST_RATE:,}")
-    return rate
-
-
-def _duration(text: str) -> float:
-    seconds = positive_duration(text)
-    if seconds > _DAY:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than a day")
-    return seconds

@@ -8,14 +8,14 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from ..load.plan import milliseconds, words
+from ..load.report import milliseconds, words
 from .output import aligned, have_rich, is_terminal, paint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._native import LoadRun
-    from ..load.plan import Figures, Outcome
+    from ..load.report import Figures, LoadReport
 
 _EVERY = 0.2  # seconds between two looks at the figures
 _LIVE = ("p50", "p90", "p99", "p99.9", "max")
@@ -119,39 +119,39 @@ def _rich(name: str, duration: float) -> Iterator[Callable[[Figures, float], Non
 # --- the report ----------------------------------------------------------------------------------------------------
 
 
-def report(outcome: Outcome, stream: IO[str]) -> str:
+def shown(report: LoadReport, stream: IO[str]) -> str:
     """Give the report for a stream: for people on a terminal, else a line for each figure, name and value by a tab."""
     if not is_terminal(stream):
-        return "".join(f"{name}\t{value}\n" for name, value in outcome.lines())
-    figures, options = outcome.figures, outcome.options
+        return "".join(f"{name}\t{value}\n" for name, value in report.lines())
+    figures, options = report.figures, report.options
     return "".join(
         (
-            paint(_title(outcome), "bold", stream) + "\n\n",
-            aligned(_counts(outcome), right=(1,)),
+            paint(_title(report), "bold", stream) + "\n\n",
+            aligned(_counts(report), right=(1,)),
             "\n",
             _latencies(figures["latency"], stream),
             "".join(f"{line}\n" for line in _schedule(figures, options)),
-            f"The load itself used {outcome.busy:.0%} of a core.\n",
+            f"The load itself used {report.busy:.0%} of a core.\n",
         )
     )
 
 
-def _title(outcome: Outcome) -> str:
-    options, udp = outcome.options, outcome.target["protocol"] == "udp"
+def _title(report: LoadReport) -> str:
+    options, udp = report.options, report.target["protocol"] == "udp"
     kind = "socket" if udp else "connection"
-    ways = f"{outcome.figures['opened']:,} {kind}{'' if outcome.figures['opened'] == 1 else 's'}"
-    if outcome.figures["opened"] < options["connections"]:
+    ways = f"{report.figures['opened']:,} {kind}{'' if report.figures['opened'] == 1 else 's'}"
+    if report.figures["opened"] < options["connections"]:
         ways += f" of {options['connections']:,}"
     pace = f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
-    return f"{outcome.target['name']}: {ways}, {pace}, {options['size']:,} bytes each"
+    return f"{report.target['name']}: {ways}, {pace}, {options['size']:,} bytes each"
 
 
-def _counts(outcome: Outcome) -> list[tuple[str, str, str]]:
-    figures = outcome.figures
+def _counts(report: LoadReport) -> list[tuple[str, str, str]]:
+    figures = report.figures
     megabytes = figures["bytes_received"] / figures["elapsed"] / 1e6 if figures["elapsed"] else 0.0
     rows = [
         ("sent", f"{figures['sent']:,}", f"in {figures['elapsed']:.2f} s"),
-        ("answered", f"{figures['answered']:,}", f"{outcome.rate:,.0f}/s, {megabytes:,.1f} MB/s"),
+        ("answered", f"{figures['answered']:,}", f"{report.rate:,.0f}/s, {megabytes:,.1f} MB/s"),
         ("lost", f"{figures['lost']:,}", ""),
         ("wrong", f"{figures['wrong']:,}", ""),
     ]
@@ -160,8 +160,8 @@ def _counts(outcome: Outcome) -> list[tuple[str, str, str]]:
     rows += [(label, f"{counts[label]:,}", note) for label, note in notes.items() if counts[label]]
     if figures["unsent"]:
         rows.append(("unsent", f"{figures['unsent']:,}", "were due and could not be sent in time"))
-    rows += [(name, f"{count:,}", words(name)) for name, count in outcome.errors.items()]
-    rows += [(name, f"{count:,}", f"this machine: {words(name)}") for name, count in outcome.local_errors.items()]
+    rows += [(name, f"{count:,}", words(name)) for name, count in report.errors.items()]
+    rows += [(name, f"{count:,}", f"this machine: {words(name)}") for name, count in report.local_errors.items()]
     return rows
 
 

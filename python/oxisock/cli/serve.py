@@ -7,8 +7,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .. import arguments
 from . import EXIT_OK, raise_descriptor_limit, serve_chat
-from .arguments import add_impl, duration, examples, face, positive_duration
+from .arguments import add_impl, checked, count, duration, examples, face, positive_duration, whole
 from .output import message
 
 if TYPE_CHECKING:
@@ -46,12 +47,22 @@ def _add_echo(kinds: Any) -> None:
     )
     _add_common(parser)
     _add_limits(parser)
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="threads (default: 1)")
-    parser.add_argument("--cut", type=_count, metavar="BYTES", help="write at most so many bytes at once")
+    parser.add_argument(
+        "--workers", type=checked(whole, arguments.threads), default=1, metavar="N", help="threads (default: 1)"
+    )
+    parser.add_argument("--cut", type=count(), metavar="BYTES", help="write at most so many bytes at once")
     parser.add_argument("--delay", type=duration, default=0.0, metavar="TIME", help="wait before every write")
-    parser.add_argument("--reset-after", type=_count, metavar="BYTES", help="reset a connection after so many bytes")
-    parser.add_argument("--drop", type=_chance, default=0.0, metavar="CHANCE", help="swallow what came in, 0 to 1")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="where the chances start (default: 0)")
+    parser.add_argument("--reset-after", type=count(), metavar="BYTES", help="reset a connection after so many bytes")
+    parser.add_argument(
+        "--drop",
+        type=checked(float, arguments.chance),
+        default=0.0,
+        metavar="CHANCE",
+        help="swallow what came in, 0 to 1",
+    )
+    parser.add_argument(
+        "--seed", type=count(0, 2**64 - 1), default=0, metavar="N", help="where the chances start (default: 0)"
+    )
     parser.set_defaults(run=_run_echo)
 
 
@@ -80,7 +91,9 @@ def _add_udp(kinds: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_port, default=0, help="port to listen on (default: any free one)")
+    parser.add_argument(
+        "--port", type=checked(whole, arguments.port, 0), default=0, help="port to listen on (default: any free one)"
+    )
     parser.add_argument("--reuse-port", action="store_true", help="share the port with others that say so too")
     parser.add_argument(
         "--drain",
@@ -94,7 +107,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-connections", type=_count, default=10_000, metavar="N", help="default: 10000")
+    parser.add_argument("--max-connections", type=count(), default=10_000, metavar="N", help="default: 10000")
     parser.add_argument(
         "--idle-timeout",
         type=positive_duration,
@@ -188,25 +201,3 @@ def _watch(server: Server, over: threading.Event) -> None:
         before = now
         if last:
             return
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of at least 1")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
-    return int(text)
-
-
-def _chance(text: str) -> float:
-    try:
-        chance = float(text)
-    except ValueError:
-        chance = -1.0
-    if not 0 <= chance <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no chance: 0 to 1")
-    return chance

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from . import UsageError, raise_descriptor_limit
-from .arguments import examples, face, positive_duration
+from .arguments import count, examples, face, positive_duration
 from .output import message
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def add(
     )
     add_common(parser)
     parser.add_argument("--name", default="oxisock", help="said in the welcome (default: oxisock)")
-    parser.add_argument("--max-clients", type=_number, default=1000, metavar="N", help="default: 1000")
-    parser.add_argument("--max-line", type=_number, default=4096, metavar="BYTES", help="default: 4096")
+    parser.add_argument("--max-clients", type=count(0), default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--max-line", type=count(0), default=4096, metavar="BYTES", help="default: 4096")
     parser.add_argument(
-        "--history", type=_number, default=0, metavar="N", help="lines that newcomers are told (default: 0)"
+        "--history", type=count(0), default=0, metavar="N", help="lines that newcomers are told (default: 0)"
     )
     parser.add_argument(
         "--queue-limit",
-        type=_number,
+        type=count(0),
         default=256 << 10,
         metavar="BYTES",
         help="what may wait for a client that does not read (default: 262144)",
@@ -55,7 +55,7 @@ def add(
     parser.add_argument(
         "--rate", type=_rate, default=10.0, metavar="N", help="lines a second of one client, or none (default: 10)"
     )
-    parser.add_argument("--burst", type=_number, default=20, metavar="N", help="lines at once (default: 20)")
+    parser.add_argument("--burst", type=count(0), default=20, metavar="N", help="lines at once (default: 20)")
     parser.add_argument("--idle-timeout", type=_timeout, default=600.0, metavar="TIME", help="or none (default: 600s)")
     parser.add_argument("--no-echo", action="store_true", help="what one says does not come back")
     parser.set_defaults(run=lambda args: _run(args, serve))
@@ -89,12 +89,6 @@ def _log(event: ChatEvent) -> None:
     kind, nick, text = event
     # What is said in private stays private.
     message(f"{kind} {nick}" + (f": {text}" if text and kind != "private" else ""))
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number")
-    return int(text)
 
 
 def _rate(text: str) -> float | None:

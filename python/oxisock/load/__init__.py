@@ -1,1 +1,1 @@
-"""A load on a server: ``plan`` says what a load is, and what came of it."""
+"""A load on a server: ``plan`` says what a load is, ``report`` what came of it."""

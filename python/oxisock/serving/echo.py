@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 from .. import arguments
 from ..arguments import spelled_out
 from ..engines.serving import NEVER, FaultPlan
-from .lifecycle import EngineThreads
+from .lifecycle import EngineRunning
 from .limits import LimitKeywords, Limits, StreamServer
 
 if TYPE_CHECKING:
-    from ..engines.serving import EchoReactors
     from ..types import Peer
 
 
@@ -74,34 +73,10 @@ class EchoServer(StreamServer):
         self._workers = arguments.threads(workers, "workers")
         self._faults = None if faults is None else _fault_plan(faults)
 
-    def _launch(self) -> tuple[_EchoRunning, Peer]:
+    def _launch(self) -> tuple[EngineRunning, Peer]:
         listener, address = self._listen()
         reactors = self._engine.serving.start_echo(listener.detach(), self._limits.plan(), self._workers, self._faults)
-        return _EchoRunning(reactors), address
-
-
-class _EchoRunning:
-    """An engine's echo server, as the lifecycle wants it."""
-
-    def __init__(self, reactors: EchoReactors) -> None:
-        self._reactors = reactors
-        threads = EngineThreads(reactors.wait)
-        self.wait, self.failure = threads.wait, threads.failure
-        self.stats = reactors.counters
-        self.forked = reactors.forked
-        self.abandon = reactors.abandon
-
-    def begin_stop(self, drain: float | None) -> None:
-        """Stop listening, and end within ``drain`` seconds."""
-        self._reactors.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
-
-    def outcome(self) -> tuple[int, int, int]:
-        """Give the connections drained and aborted by the stop; there are no handlers."""
-        return (*self._reactors.outcome(), 0)
-
-    def inside(self) -> bool:
-        """No Python runs in an echo server."""
-        return False
+        return EngineRunning(reactors), address
 
 
 def _fault_plan(faults: Faults) -> FaultPlan:

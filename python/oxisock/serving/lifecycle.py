@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
+    from ..engines.chat import ChatReactor
+    from ..engines.serving import EchoReactors
+
 _Self = TypeVar("_Self", bound="Server")
 
 # `stop` promises to be back a tenth of a second after its drain; what a wait oversleeps must fit in it too.
@@ -270,6 +273,35 @@ class EngineThreads:
     def failure(self) -> BaseException | None:
         """Give what ended them, where that was no stop."""
         return self._failure
+
+
+class EngineRunning(EngineThreads):
+    """Reactors that turn on threads of the engine's own, where no Python runs, as the lifecycle wants them."""
+
+    def __init__(self, reactors: EchoReactors | ChatReactor) -> None:
+        super().__init__(reactors.wait)
+        self._reactors = reactors
+        self.forked = reactors.forked
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening, and end within ``drain`` seconds."""
+        self._reactors.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Give the connections drained and aborted by the stop, and the handlers that still run."""
+        return (*self._reactors.outcome(), 0)
+
+    def stats(self) -> ServerStats:
+        """Give the counters."""
+        return self._reactors.counters()
+
+    def inside(self) -> bool:
+        """Say whether the calling thread is in a handler."""
+        return False
+
+    def abandon(self) -> None:
+        """This is the child of a fork."""
+        self._reactors.abandon()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from .subject import Outcome, Subject, Wrong, shown
+from .subject import Decoded, Subject, Wrong, shown
 
 _SMALL: Final = 4 << 10
 SLACK: Final = 1 << 10  # room for a header, a terminator and the decoder's own state
@@ -24,7 +24,7 @@ _EDGES: Final = (10, 100, 128, 256, 1000, 4096, 10_000, 1 << 14, 1 << 15, 1 << 1
 _FILLINGS: Final = (b"x", b"\0", b"\xff", b"7")
 
 
-def same(whole: Outcome, cut: Outcome, chunks: list[bytes]) -> None:
+def same(whole: Decoded, cut: Decoded, chunks: list[bytes]) -> None:
     """Hold that a stream comes to the same in pieces as in one piece."""
     if cut != whole:
         raise Wrong(
@@ -131,7 +131,7 @@ class Checks:
             return None
         stream = wire + wire if size <= 1 << 16 else wire
         expected = (
-            Outcome([subject.expected(payload)] * (len(stream) // len(wire)), None) if wire else Outcome([], None)
+            Decoded([subject.expected(payload)] * (len(stream) // len(wire)), None) if wire else Decoded([], None)
         )
         began = time.perf_counter()
         whole = subject.decode([stream])
@@ -166,7 +166,7 @@ class Checks:
         frames, stream = self._subject.decode([wire]).frames, wire * count
         for chunks in ([stream], pieces(stream, 1000) if count < 10_000 else [stream]):
             found = self._subject.decode(chunks)
-            if found != Outcome(frames * count, None):
+            if found != Decoded(frames * count, None):
                 how = "in one piece" if len(chunks) == 1 else "in pieces of 1,000 bytes"
                 return f"many frames do not come back: {shown(wire)} {count} times, {how}, gives {found}"
         return None
@@ -242,7 +242,7 @@ class Checks:
             if len(wire) < 2 or not whole.frames or not whole.frames[-1]:
                 continue
             cut = self._subject.decode([wire[:-1]])
-            if cut == Outcome(whole.frames[:-1], None):
+            if cut == Decoded(whole.frames[:-1], None):
                 raise Wrong(
                     f"the end of the stream within a frame is told to nobody: {shown(wire[:-1])} gives {cut}, "
                     "and no error"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import arguments
 from ..framing.codecs import Delimiter, Fixed, LengthPrefix
 from .checks import SLACK, Checks, pieces, same
-from .subject import Outcome, Subject, Wrong, shown
+from .subject import Decoded, Subject, Wrong, shown
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -138,7 +138,7 @@ def check_codec(
         def round_trip(messages: list[bytes], data: Any) -> None:
             stream = _encoded(subject, messages)
             whole = subject.decode([stream])
-            if whole != Outcome([subject.expected(message) for message in messages], None):
+            if whole != Decoded([subject.expected(message) for message in messages], None):
                 raise Wrong(f"a payload does not come back: {shown(messages)} became {shown(stream)}, and that {whole}")
             chunks = data.draw(chunkings(stream))
             same(whole, subject.decode(chunks), chunks)
@@ -219,7 +219,7 @@ def _wires(subject: Subject, samples: Sequence[bytes], streams: SearchStrategy[b
 
     def makes_frames(stream: bytes) -> bool:
         once = subject.decode([stream])
-        return bool(once.frames) and subject.decode([stream * 2]) == Outcome(once.frames * 2, None)
+        return bool(once.frames) and subject.decode([stream * 2]) == Decoded(once.frames * 2, None)
 
     found = [stream for stream in _STREAMS if makes_frames(stream)]
     if not found and streams is not None:

@@ -18,7 +18,7 @@ class Wrong(AssertionError):
     """What is wrong with the subject, in one sentence with its example."""
 
 
-class Outcome(NamedTuple):
+class Decoded(NamedTuple):
     """All that a stream came to: frames, and the error (type, and its fields where it has them)."""
 
     frames: list[bytes]
@@ -70,7 +70,7 @@ class Subject:
 
     def decode(
         self, chunks: Iterable[bytes], lend: Callable[[bytearray], Any] | None = None, spoil: bool = False
-    ) -> Outcome:
+    ) -> Decoded:
         """Put a stream through a new decoder, chunk by chunk.
 
         With ``lend`` each chunk is lent in a buffer that can be written to; with ``spoil`` it is overwritten when the
@@ -97,7 +97,7 @@ class Subject:
             error = (type(raised), *(getattr(raised, name, None) for name in ("offset", "declared", "limit")))
         if any(len(given) != len(copy) or any(map(_differ, given, copy)) for given, copy in lists):
             raise Wrong("a list of frames changes after feed has given it, when more is fed")
-        return Outcome(list(map(_as_bytes, frames)), error)
+        return Decoded(list(map(_as_bytes, frames)), error)
 
 
 def _differ(one: object, other: object) -> bool:

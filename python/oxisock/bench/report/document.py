@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..running import Outcome, Timing
+    from ..running import Measured, Timing
     from .environment import Environment
 
 SCHEMA: Literal[1] = 1
@@ -71,9 +71,9 @@ class Document(TypedDict):
     scenarios: list[ScenarioResult]
 
 
-def document(outcomes: Sequence[Outcome], environment: Environment) -> Document:
-    """Put the outcomes of a run and what is known of the machine together."""
-    return {"schema": SCHEMA, "environment": environment, "scenarios": [_result(outcome) for outcome in outcomes]}
+def document(measured: Sequence[Measured], environment: Environment) -> Document:
+    """Put what was measured and what is known of the machine together."""
+    return {"schema": SCHEMA, "environment": environment, "scenarios": [_result(each) for each in measured]}
 
 
 def write(document: Document) -> str:
@@ -106,8 +106,8 @@ def compared(others: Sequence[Timing], pure: Sequence[Timing]) -> Compared:
     return {"ratio": _short(median(found)), "ratio_range": (_short(min(found)), _short(max(found)))}
 
 
-def _result(outcome: Outcome) -> ScenarioResult:
-    scenario, timings = outcome.scenario, outcome.timings
+def _result(measured: Measured) -> ScenarioResult:
+    scenario, timings = measured.scenario, measured.timings
     pure = timings.get("pure", [])
     native = compared(timings.get("native", ()), pure)
 
@@ -124,7 +124,7 @@ def _result(outcome: Outcome) -> ScenarioResult:
         "name": scenario.name,
         "unit": scenario.unit,
         "operations": scenario.amount,
-        "rounds": outcome.rounds,
+        "rounds": measured.rounds,
         "pure": rate("pure"),
         "native": rate("native"),
         "ratio": native["ratio"],

@@ -1,0 +1,165 @@
+"""What came of a load: the figures that are counted, and what they come to."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEPT: Final = 0.99
+"""A rate was kept where at least this share of what was due was sent."""
+
+TIMES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
+"""What is told of a histogram, in seconds."""
+
+
+class Figures(TypedDict):
+    """What came of a load so far.
+
+    ``errors`` counts what ended connections, by errno or by EOF, UNASKED, BADFRAME; ``local_errors`` what this machine
+    lacked. The keys of times are TIMES: ``latency`` counts from when a message was meant to be sent, and ``lag`` is how
+    late the load itself was.
+    """
+
+    begun: bool
+    opened: int
+    alive: int
+    sent: int
+    answered: int
+    lost: int
+    wrong: int
+    late: int
+    duplicates: int
+    pending: int
+    unsent: int
+    bytes_sent: int
+    bytes_received: int
+    sending: float
+    elapsed: float
+    errors: dict[int | str, int]
+    local_errors: dict[int, int]
+    latency: dict[str, float] | None
+    lag: dict[str, float] | None
+
+
+class LoadReport:
+    """What a load came to, as a verdict, as a document, and as lines."""
+
+    def __init__(
+        self, target: dict[str, Any], options: dict[str, Any], figures: Figures, complete: bool, cpu: float
+    ) -> None:
+        """``cpu`` is the CPU seconds that the load itself took."""
+        self.cpu = cpu
+        self.target = target
+        self.options = options
+        self.figures = figures
+        self.complete = complete
+
+    @property
+    def good(self) -> bool:
+        """Whether every message was answered rightly and once, no connection was lost, and the rate was kept."""
+        figures = self.figures
+        bad = figures["lost"] + figures["wrong"] + figures["duplicates"] + len(figures["errors"])
+        return bool(figures["answered"]) and not bad and not figures["local_errors"] and self.kept_rate
+
+    @property
+    def kept_rate(self) -> bool:
+        """Whether what was due was sent; always true of a closed loop."""
+        due = self.figures["sent"] + self.figures["unsent"]
+        return self.figures["sent"] >= KEPT * due
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second."""
+        return self.figures["answered"] / self.figures["elapsed"] if self.figures["elapsed"] else 0.0
+
+    @property
+    def busy(self) -> float:
+        """The share of a core that the load itself used: near 1 it is the limit, and not the server."""
+        return min(1.0, self.cpu / self.figures["elapsed"]) if self.figures["elapsed"] else 0.0
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """What ended connections, by name."""
+        return {_name(error): count for error, count in self.figures["errors"].items()}
+
+    @property
+    def local_errors(self) -> dict[str, int]:
+        """What this machine lacked, by name."""
+        return {_name(error): count for error, count in self.figures["local_errors"].items()}
+
+    def document(self) -> dict[str, Any]:
+        """Give what ``--json`` prints; times are seconds."""
+        figures = self.figures
+        return {
+            "schema": 1,
+            "target": self.target,
+            "options": self.options,
+            "complete": self.complete,
+            "elapsed": figures["elapsed"],
+            "cpu": self.cpu,
+            "sent": figures["sent"],
+            "answered": figures["answered"],
+            "lost": figures["lost"],
+            "wrong": figures["wrong"],
+            "late": figures["late"],
+            "duplicates": figures["duplicates"],
+            "pending": figures["pending"],
+            "unsent": figures["unsent"],
+            "connections": {
+                "asked": self.options["connections"],
+                "opened": figures["opened"],
+                "alive": figures["alive"],
+            },
+            "errors": self.errors,
+            "local_errors": self.local_errors,
+            "rate": {"asked": self.options["rate"], "achieved": self.rate},
+            "bytes": {"sent": figures["bytes_sent"], "received": figures["bytes_received"]},
+            "latency": figures["latency"],
+            "lag": figures["lag"],
+        }
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Give name and value for each line that is printed into pipes: always the same, and errors where there are."""
+        figures = self.figures
+        yield "target", str(self.target["name"])
+        yield "complete", "yes" if self.complete else "no"
+        yield "elapsed_s", f"{figures['elapsed']:.3f}"
+        yield "cpu_s", f"{self.cpu:.3f}"
+        for name in ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent"):
+            yield name, str(figures[name])
+        yield "rate_asked", "-" if self.options["rate"] is None else f"{self.options['rate']:.12g}"
+        yield "rate_achieved", f"{self.rate:.1f}"
+        yield "bytes_sent", str(figures["bytes_sent"])
+        yield "bytes_received", str(figures["bytes_received"])
+        for label, times in (("latency", figures["latency"]), ("lag", figures["lag"])):
+            for name in TIMES:
+                yield f"{label}_{name}_ms", "-" if times is None else milliseconds(times[name])
+        for name, count in self.errors.items():
+            yield f"error_{name}", str(count)
+        for name, count in self.local_errors.items():
+            yield f"local_error_{name}", str(count)
+
+
+def milliseconds(seconds: float) -> str:
+    """Write seconds in milliseconds, to the microsecond."""
+    return f"{seconds * 1000:.3f}"
+
+
+_WORDS: Final = {
+    "EOF": "the server closed the connection",
+    "UNASKED": "something came that was not asked for",
+    "BADFRAME": "what came is no frame of the codec",
+}
+
+
+def _name(error: int | str) -> str:
+    return error if isinstance(error, str) else errno.errorcode.get(error, f"E{error}")
+
+
+def words(name: str) -> str:
+    """Say what the name of an error means."""
+    return _WORDS.get(name) or os.strerror(getattr(errno, name, 0))
