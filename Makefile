@@ -39,6 +39,10 @@ bench-docs: $(VENV)/.built
 scale:
 	cargo bench --quiet --locked --no-default-features --bench scale
 
+# What a scan over an executor costs, and what a /8 would take on many workers; docs/scale.md says what comes out.
+spread: $(VENV)/.built
+	$(ALONE) $(BIN)/python benches/spread.py
+
 # Builds the wheel and the source distribution, and tries both in clean environments on every Python of this machine;
 # the suite runs on what is installed on the first (`--suite all`: on each).
 wheel: $(VENV)/.built

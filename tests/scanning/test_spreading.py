@@ -273,6 +273,16 @@ def test_the_report_is_that_of_one_process(
     assert ScanReport.from_json(report.to_json()) == report
 
 
+def test_the_rate_is_that_of_all_tasks_together(impl: ModuleType, small_shards: None) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        began = time.monotonic()
+        report = impl.scan("127.0.0.7", "1-900", rate=600, executor=pool)
+        took = time.monotonic() - began
+    assert report.stats.probes >= 900
+    assert took >= 0.95 * 900 / 600
+    assert len(report.sources) == 18
+
+
 def test_results_stream_as_tasks_end(impl: ModuleType, listeners: list[int]) -> None:
     with ThreadPoolExecutor(2) as pool, impl.scan_iter("127.0.0.7", listeners, executor=pool) as scan:
         assert sorted(result.port for result in scan) == listeners

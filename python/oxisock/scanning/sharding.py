@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..engines.scanning import ScanPlan
 
 _SECONDS = 10  # of work in a shard, about
-_MOST_PROBES = 1 << 17  # in a shard of a scan without a rate: about ten seconds of a network with few hosts
+_MOST_PROBES = 1 << 15  # in a shard of a scan without a rate: sixteen seconds of an empty network, one of a full one
 _WORTH_A_TASK = 4096  # probes: fewer of them cost less than to give them out
 _LEAST_PROBES = 16  # however low the rate is
 _WHOLE_HOSTS = 1024  # an engine takes so many hosts at once: more in a shard share nothing
