@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from typing import Any
 
 from .chat import painted
@@ -23,8 +21,7 @@ def conversation(face: Any) -> None:
                 cleo.send("I can stay for a min")
                 _show_until(ann, "[cleo] I can stay for a min")
                 # Gone without a word, as where somebody pulls the plug: a reset.
-                cleo.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                cleo.close()
+                cleo.abort()
                 _show_until(ann, "* cleo left (lost)")
                 bob.send("/who")
                 bob.send("/quit dinner")
