@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale fuzz docs wheel clean
+.PHONY: demo test lint bench bench-docs scale fuzz soak docs wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -58,6 +58,11 @@ fuzz:
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/grown/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=600 -timeout=20 || exit 1; \
 	done
+
+# All servers of both engines among peers that misbehave, for ten minutes; prints what they hold, and fails where it grows.
+SOAK_SECONDS ?= 600
+soak: $(VENV)/.built
+	$(BIN)/python tests/support/soak.py --seconds $(SOAK_SECONDS)
 
 # The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
 # What the docstrings' reader says is only a message to the generator, so it is looked for.
