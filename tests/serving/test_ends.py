@@ -123,7 +123,7 @@ def test_a_stop_without_debts_ends_orderly(run: Run, impl: ModuleType, kind: str
         sock = await asyncio.to_thread(connect, server)
         with sock:
             assert await asyncio.to_thread(ask, sock) == b"hello\n"
-            stopping = server.stop()
+            stopping = server.stop(20)
             report = await stopping if kind == "aio" else stopping
             assert (report.drained, report.aborted) == (1, 0)
             assert await asyncio.to_thread(sock.recv, 10) == b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import repeat
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 
 from .. import arguments
@@ -19,6 +19,8 @@ from .threads import Dispatcher
 
 if TYPE_CHECKING:
     import socket
+    from collections import deque
+    from collections.abc import Sized
 
     from ..engines.serving import Item, MessageReactor, Reply
 
@@ -29,6 +31,10 @@ BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
 """``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception."""
 
 _ONLY_BYTES = frozenset([bytes])
+_TURN = 32  # messages of one connection that are handled while others wait for their turn
+_MOST = 512  # messages that are cut from what was read, before those are handled
+_BATCH = 4096  # messages with which a batch is full
+_PIECE = 2048  # bytes that are cut at once
 
 
 class MessageServer(StreamServer):
@@ -117,14 +123,18 @@ class Conversations:
         self._encode = codec.encode_many
         self._handler = handler
         self._inboxes: dict[int, Inbox] = {}  # where the engine frames, only with messages that there was no room for
+        self._unread: dict[int, bytes] = {}  # what was read and not cut yet
         self._abandoned = False  # this is a forked child's copy
 
     def abandon(self) -> None:
         """This is the child of a fork."""
         self._abandoned = True
 
-    def answer(self, item: Item) -> Reply:
-        """Call the handler for each message of an Item, as long as there is room for answers."""
+    def answer(self, item: Item, others: Sized) -> Reply:
+        """Call the handler for each message of an Item, as long as there is room for answers.
+
+        Where ``others`` wait, a few at a time: the rest takes its turn after them.
+        """
         token, peer, given, room, error = item
         fault: BaseException | None = error
         if self._framed and isinstance(given, list) and token not in self._inboxes:
@@ -139,35 +149,47 @@ class Conversations:
         rest = iter(messages)
         left: list[bytes] = []
         failure: BaseException | None = None
+        waiting = len(messages)
         try:
-            for message in rest:
-                payload = handler(message, peer)
-                if self._abandoned:
-                    break
-                if type(payload) is not bytes:
-                    if payload is None:
-                        continue
-                    if not isinstance(payload, bytes):
-                        raise TypeError(f"a handler gives bytes or None, not {type(payload).__name__}")
-                payloads.append(payload)
-                if len(payload) > share:
-                    room -= sum(map(len, payloads[counted:]))
-                    if room <= 0:
-                        left = list(rest)
+            while waiting > 0:
+                for message in islice(rest, _TURN):
+                    payload = handler(message, peer)
+                    if self._abandoned:
                         break
-                    counted = len(payloads)
-                    share = room // len(messages)
+                    if type(payload) is not bytes:
+                        if payload is None:
+                            continue
+                        if not isinstance(payload, bytes):
+                            raise TypeError(f"a handler gives bytes or None, not {type(payload).__name__}")
+                    payloads.append(payload)
+                    if len(payload) > share:
+                        room -= sum(map(len, payloads[counted:]))
+                        if room <= 0:
+                            break
+                        counted = len(payloads)
+                        share = room // len(messages)
+                waiting -= _TURN
+                if room <= 0 or others or self._abandoned:
+                    left = list(rest)
+                    break
         except BaseException as raised:
             failure, left = raised, list(rest)
         if self._abandoned:
             end_child(server_log.child_returned)
         return self._reply(token, peer, payloads, len(messages) - len(left), left, fault, failure)
 
-    def answer_batch(self, items: list[Item]) -> list[Reply]:
-        """Call the handler once for the messages of all Items."""
-        unpacked = [(item[0], item[1], *self._messages(item)) for item in items]
+    def answer_batch(self, work: deque[Item]) -> list[Reply]:
+        """Call the handler once for the messages of all Items, or of the first where there are very many."""
+        unpacked: list[tuple[int, Peer, list[bytes], BaseException | None]] = []
         pairs: list[tuple[bytes, Peer]] = []
-        for _, peer, messages, _ in unpacked:
+        while len(pairs) < _BATCH:
+            try:
+                item = work.popleft()
+            except IndexError:  # that were all, or other threads took the rest
+                break
+            token, peer = item[0], item[1]
+            messages, fault = self._messages(item)
+            unpacked.append((token, peer, messages, fault))
             pairs.extend(zip(messages, repeat(peer)))
         answers: list[Any] = []
         failure: BaseException | None = None
@@ -207,6 +229,7 @@ class Conversations:
         """Connections are closed."""
         for token in tokens:
             self._inboxes.pop(token, None)
+            self._unread.pop(token, None)
 
     def _messages(self, item: Item) -> tuple[list[bytes], BaseException | None]:
         """Give the messages of an Item, and the fault that comes after them."""
@@ -221,12 +244,30 @@ class Conversations:
         inbox = self._inboxes.get(token)
         if inbox is None:
             inbox = self._inboxes[token] = Inbox(self._codec)
+        if given == b"":
+            given = self._unread.pop(token, b"")
+            if inbox.frames:  # first those that there was no room for, or no time
+                if given:
+                    self._unread[token] = given
+                return inbox.taken(), inbox.fault
         try:
-            messages = inbox.decode(given) if given != b"" else []
+            return self._cut(token, inbox, given), inbox.fault
         except BaseException as stranger:  # a user's decoder may not end the server, whatever it raises
             inbox.fail(stranger)
-            messages = []
-        return inbox.taken() + messages if inbox.frames else messages, inbox.fault
+            return [], inbox.fault
+
+    def _cut(self, token: int, inbox: Inbox, given: bytes | None) -> list[bytes]:
+        """Give the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""
+        if given is None or self._codec.framer is None:  # a user's decoder may be slow with small pieces
+            return inbox.decode(given) if given != b"" else []
+        messages: list[bytes] = []
+        at = 0
+        while at < len(given) and len(messages) < _MOST and not inbox.over:
+            messages += inbox.decode(given[at : at + _PIECE])
+            at += _PIECE
+        if at < len(given) and not inbox.over:
+            self._unread[token] = given[at:]
+        return messages
 
     def _reply(
         self,
@@ -251,7 +292,7 @@ class Conversations:
             action = FINISH
             self._reactor.count_errors(1, 0)
             server_log.handler_failed(peer, failure)
-        elif left:
+        elif left or token in self._unread:
             action = HELD
             inbox = self._inboxes.get(token)
             if inbox is None:  # the engine frames, or the connection is closed

@@ -20,6 +20,8 @@ from ..sockets.latch import Latch
 from . import log as server_log
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
+
     from ..engines.serving import Item, MessageReactor, Reply
 
 _PATIENCE = 0.01  # of a follower with a leader in handlers
@@ -32,12 +34,12 @@ _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it i
 class Answering(Protocol):
     """Who calls the handler: by any thread, for one connection never by two at once."""
 
-    def answer(self, item: Item) -> Reply:
-        """Call the handler for what came in on one connection."""
+    def answer(self, item: Item, others: Sized) -> Reply:
+        """Call the handler for what came in on one connection; for a part of it where there are ``others``."""
         ...
 
-    def answer_batch(self, items: list[Item]) -> list[Reply]:
-        """Call the handler once for all that came in."""
+    def answer_batch(self, work: deque[Item]) -> list[Reply]:
+        """Take as much of the work as is handled at once, and call the handler for it."""
         ...
 
     def forget(self, tokens: list[int]) -> None:
@@ -192,19 +194,17 @@ class Dispatcher:
         work, answering = self._work, self._answering
         flush_at = time.monotonic() + _FLUSH_AFTER if len(work) > 1 else _LATER
         while True:
-            items: list[Item] = []
-            try:
-                items.append(work.popleft())
-                while self._batch and work:
-                    items.append(work.popleft())
-            except IndexError:  # other threads took the rest
-                pass
             if self._over:
                 work.clear()
-            elif items and self._batch:
-                self._outbox.extend(answering.answer_batch(items))
-            elif items:
-                self._outbox.append(answering.answer(items[0]))
+            elif self._batch:
+                self._outbox.extend(answering.answer_batch(work))
+            else:
+                try:
+                    item = work.popleft()
+                except IndexError:  # other threads took the rest
+                    pass
+                else:
+                    self._outbox.append(answering.answer(item, work))
             # With nothing left to do the next turn sends the answers anyway.
             if self._leader != me or (work and time.monotonic() > flush_at):
                 with self._lock:

@@ -56,9 +56,15 @@ impl<H: Header> Machine for Counted<H> {
         self.0.limit()
     }
 
-    fn scan(&self, data: &[u8], mut at: usize, spans: &mut Vec<Span>) -> Result<(usize, Option<Fault>), NoMemory> {
+    fn scan(
+        &self,
+        data: &[u8],
+        mut at: usize,
+        spans: &mut Vec<Span>,
+        most: usize,
+    ) -> Result<(usize, Option<Fault>), NoMemory> {
         let trailer = self.0.trailer();
-        while at < data.len() {
+        while at < data.len() && spans.len() < most {
             let rest = &data[at..];
             match self.0.read(rest) {
                 Head::Whole { start, body, end } => {

@@ -134,8 +134,13 @@ impl Decoder {
 
     /// Take the next bytes of the stream. The frames found are in `frames` (empty before) even where this fails.
     pub fn feed(&mut self, data: &[u8], frames: &mut Frames) -> Result<(), FeedError> {
+        self.feed_some(data, frames, usize::MAX).map(drop)
+    }
+
+    /// The same for as many bytes as `most` frames need (and one that had begun earlier); give how many were taken.
+    pub fn feed_some(&mut self, data: &[u8], frames: &mut Frames, most: usize) -> Result<usize, FeedError> {
         self.check_open()?;
-        let result = self.advance(data, frames);
+        let result = self.advance(data, frames, most);
         if result == Err(FeedError::Memory) {
             self.lose();
         }
@@ -150,7 +155,7 @@ impl Decoder {
         self.failure = Some(FeedError::Memory);
     }
 
-    fn advance(&mut self, data: &[u8], frames: &mut Frames) -> Result<(), FeedError> {
+    fn advance(&mut self, data: &[u8], frames: &mut Frames, most: usize) -> Result<usize, FeedError> {
         let base = self.received;
         self.received += data.len() as u64;
         let mut at = 0;
@@ -159,11 +164,15 @@ impl Decoder {
             if self.bad.is_some() {
                 at += self.pass_over(&data[at..], here)?;
             } else if self.held.is_empty() {
-                let (end, fault) = self.codec.scan(data, at, &mut frames.spans)?;
+                let (end, fault) = self.codec.scan(data, at, &mut frames.spans, most)?;
                 at = end;
                 let Some(fault) = fault else {
+                    if frames.spans.len() >= most {
+                        self.received = base + at as u64;
+                        return Ok(at);
+                    }
                     append(&mut self.held, &data[at..])?;
-                    return Ok(());
+                    return Ok(data.len());
                 };
                 self.meet(fault, base + at as u64)?;
             } else {
@@ -181,7 +190,7 @@ impl Decoder {
                 }
             }
         }
-        Ok(())
+        Ok(data.len())
     }
 
     /// Take the end of the stream and give the frame that it completes, if any.
@@ -322,6 +331,31 @@ mod tests {
                         assert_eq!(outcome(&codec, &chunks), whole, "{stream:?} cut at {first} and {second}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_few_at_a_time_come_to_the_same() {
+        let streams: [&[u8]; 4] =
+            [b"\0\x02hi\0\0\0\x01x\0", b"2:hi,0:,1:x,2:", b"one\r\n\n\nlast\nx", b"xabcyabc--abcz"];
+        for (codec, stream) in codecs().into_iter().zip(streams) {
+            let whole = outcome(&codec, &[stream]);
+            for most in 1..5 {
+                let mut decoder = Decoder::new(Arc::clone(&codec), true);
+                let (mut all, mut rest) = (Vec::new(), stream);
+                while !rest.is_empty() {
+                    let mut frames = Frames::default();
+                    let Ok(taken) = decoder.feed_some(rest, &mut frames, most) else {
+                        panic!("{rest:?}");
+                    };
+                    assert!(frames.spans.len() <= most && taken > 0);
+                    all.extend(frames.first.iter().map(|(held, span)| held[span.start..span.end].to_vec()));
+                    all.extend(frames.spans.iter().map(|span| rest[span.start..span.end].to_vec()));
+                    rest = &rest[taken..];
+                }
+                let result = decoder.eof().map(|last| all.extend(last));
+                assert_eq!((all, result, decoder.take_skipped().into()), whole, "{stream:?} by {most}");
             }
         }
     }

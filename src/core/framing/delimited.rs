@@ -113,6 +113,7 @@ impl Delimited {
         data: &[u8],
         mut at: usize,
         spans: &mut Vec<Span>,
+        most: usize,
     ) -> Result<(usize, Option<Fault>), NoMemory> {
         let base = at;
         for found in memchr::memchr_iter(byte, &data[base..]) {
@@ -123,6 +124,9 @@ impl Delimited {
             };
             push(spans, span)?;
             at = end;
+            if spans.len() >= most {
+                return Ok((at, None));
+            }
         }
         Ok((at, self.hopeless(&data[at..]).then(|| self.too_long())))
     }
@@ -140,10 +144,16 @@ impl Machine for Delimited {
         self.limit
     }
 
-    fn scan(&self, data: &[u8], mut at: usize, spans: &mut Vec<Span>) -> Result<(usize, Option<Fault>), NoMemory> {
+    fn scan(
+        &self,
+        data: &[u8],
+        mut at: usize,
+        spans: &mut Vec<Span>,
+        most: usize,
+    ) -> Result<(usize, Option<Fault>), NoMemory> {
         match self.search {
-            Search::Byte(byte) => return self.scan_byte(byte, false, data, at, spans),
-            Search::Lines => return self.scan_byte(b'\n', true, data, at, spans),
+            Search::Byte(byte) => return self.scan_byte(byte, false, data, at, spans, most),
+            Search::Lines => return self.scan_byte(b'\n', true, data, at, spans, most),
             Search::Pattern(_) | Search::Set(_) => {}
         }
         while let Some((start, end)) = self.find(data, at) {
@@ -152,6 +162,9 @@ impl Machine for Delimited {
             };
             push(spans, span)?;
             at = end;
+            if spans.len() >= most {
+                return Ok((at, None));
+            }
         }
         Ok((at, self.hopeless(&data[at..]).then(|| self.too_long())))
     }

@@ -170,7 +170,13 @@ pub trait Machine: Send + Sync {
     /// The longest body, in bytes.
     fn limit(&self) -> u64;
     /// Find the whole frames in `data` from `at` on; give where that ended, and what is wrong there.
-    fn scan(&self, data: &[u8], at: usize, spans: &mut Vec<Span>) -> Result<(usize, Option<Fault>), NoMemory>;
+    fn scan(
+        &self,
+        data: &[u8],
+        at: usize,
+        spans: &mut Vec<Span>,
+        most: usize,
+    ) -> Result<(usize, Option<Fault>), NoMemory>;
     /// Move as much of `more` to the `held` beginning of a frame as belongs to it; give how much that was.
     fn resume(&self, held: &mut Vec<u8>, more: &[u8]) -> Result<(usize, Step), NoMemory>;
     /// Discard what of a bad frame stands in `data`.

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use mio::{Events, Poll};
 
@@ -96,8 +97,20 @@ pub enum Action {
     Finish,
 }
 
-/// What is kept for a connection: where its stream is, once something came in.
-type State = Option<Box<Decoder>>;
+/// So many messages are cut from what was read, before those are handled.
+const MOST: usize = 1024;
+
+/// What is kept for a connection.
+#[derive(Default)]
+struct State {
+    // Where its stream is, once something came in.
+    decoder: Option<Box<Decoder>>,
+    // What was read and not cut yet, from `at` on.
+    rest: Vec<u8>,
+    at: usize,
+    // Whoever calls handlers holds messages back.
+    holds: bool,
+}
 
 /// The service: collects what came in, one delivery of each connection at a time.
 struct Messages {
@@ -119,24 +132,25 @@ impl Messages {
         }
     }
 
-    /// Cut a chunk into messages.
-    fn cut(&mut self, links: &mut Links<State>, key: usize, data: &[u8], codec: &Codec, now: u64) {
+    /// Cut a chunk into messages, as many as are delivered at once; give how much of it that takes.
+    fn cut(&mut self, links: &mut Links<State>, key: usize, data: &[u8], codec: &Codec, now: u64) -> usize {
         let Some(link) = links.get_mut(key) else {
-            return;
+            return data.len();
         };
-        let decoder = link.state.get_or_insert_with(|| Box::new(Decoder::new(Arc::clone(codec), false)));
-        let mut error = match decoder.feed(data, &mut self.frames) {
+        let decoder = link.state.decoder.get_or_insert_with(|| Box::new(Decoder::new(Arc::clone(codec), false)));
+        let (taken, mut error) = match decoder.feed_some(data, &mut self.frames, MOST) {
             // Nothing is read after the end.
-            Err(FeedError::Ended) => return,
-            other => other.err(),
+            Err(FeedError::Ended) => return data.len(),
+            Ok(taken) => (taken, None),
+            Err(error) => (data.len(), Some(error)),
         };
         let first = self.frames.first.take();
         if first.is_none() && self.frames.spans.is_empty() && error.is_none() {
-            return;
+            return taken;
         }
         link.machine.active(now);
         let batch = &mut self.batch;
-        batch.weight += data.len() + first.as_ref().map_or(0, |(held, _)| held.len());
+        batch.weight += taken + first.as_ref().map_or(0, |(held, _)| held.len());
         let begin = batch.spans.len();
         if batch.keep(data, &self.frames.spans).is_err() {
             decoder.lose();
@@ -145,10 +159,31 @@ impl Messages {
         self.frames.spans.clear();
         let spans = begin..self.batch.spans.len();
         self.deliver(links, key, Input::Messages { first, spans, error }, now);
+        taken
+    }
+
+    /// Cut more of what was read earlier; where that completes no message, the connection is read again.
+    fn cut_rest(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        let (Some(codec), Some(link)) = (self.codec.clone(), links.get_mut(key)) else {
+            return;
+        };
+        let (rest, at) = (mem::take(&mut link.state.rest), link.state.at);
+        let before = self.batch.deliveries.len();
+        let taken = self.cut(links, key, &rest[at..], &codec, now);
+        let Some(link) = links.get_mut(key) else {
+            return;
+        };
+        if at + taken < rest.len() {
+            (link.state.rest, link.state.at) = (rest, at + taken);
+        }
+        if self.batch.deliveries.len() == before {
+            link.machine.answered(0, now);
+            links.touch(key);
+        }
     }
 
     fn finish(&mut self, links: &mut Links<State>, key: usize, now: u64) {
-        let last = links.get_mut(key).and_then(|link| link.state.as_mut()).map(|decoder| decoder.eof());
+        let last = links.get_mut(key).and_then(|link| link.state.decoder.as_mut()).map(|decoder| decoder.eof());
         let (first, error) = match last {
             Some(Ok(Some(frame))) => {
                 let end = frame.len();
@@ -167,7 +202,15 @@ impl Service for Messages {
 
     fn received(&mut self, links: &mut Links<State>, key: usize, data: &[u8], now: u64) {
         if let Some(codec) = self.codec.clone() {
-            self.cut(links, key, data, &codec, now);
+            let taken = self.cut(links, key, data, &codec, now);
+            if let Some(link) = links.get_mut(key)
+                && taken < data.len()
+            {
+                link.state.at = 0;
+                if append(&mut link.state.rest, &data[taken..]).is_err() {
+                    links.exhausted(key, now);
+                }
+            }
         } else {
             let start = self.batch.arena.len();
             self.batch.weight += data.len();
@@ -190,13 +233,20 @@ impl Service for Messages {
     }
 
     fn relieved(&mut self, links: &mut Links<State>, key: usize, now: u64) {
-        self.deliver(links, key, Input::Relief, now);
+        match links.get_mut(key) {
+            Some(link) if !link.state.holds && self.codec.is_some() => self.cut_rest(links, key, now),
+            Some(link) => {
+                link.state.holds = false;
+                self.deliver(links, key, Input::Relief, now);
+            }
+            None => {}
+        }
     }
 
     fn closed(&mut self, link: Closing<State>) {
         if self.codec.is_none() {
             self.gone.push(link.token);
-        } else if link.held {
+        } else if link.state.holds {
             self.forget(link.token, link.peer);
         }
     }
@@ -244,12 +294,15 @@ impl MessageReactor {
         loop {
             let timeout = {
                 let mut core = self.core();
-                let timeout = core.prepare();
-                if !core.service.batch.deliveries.is_empty() {
-                    core.sleeping_until = 0;
-                    return Ok(Some(mem::take(&mut core.service.batch)));
+                match core.prepare() {
+                    timeout if core.service.batch.deliveries.is_empty() => timeout,
+                    // Others have their turn with what is left of earlier input.
+                    Some(_) => Some(Some(Duration::ZERO)),
+                    None => {
+                        core.sleeping_until = 0;
+                        return Ok(Some(mem::take(&mut core.service.batch)));
+                    }
                 }
-                timeout
             };
             let Some(timeout) = timeout else {
                 *waiting = None;
@@ -301,9 +354,11 @@ impl MessageReactor {
             };
             links.queue(key, output, now);
             if let Some(link) = links.get_mut(key) {
-                if action == Action::Held {
+                let holds = action == Action::Held;
+                if holds || (action == Action::Answered && !link.state.rest.is_empty()) {
                     link.machine.active(now);
                     link.held = true;
+                    link.state.holds = holds;
                 } else {
                     if action == Action::Finish {
                         link.machine.finish(now);

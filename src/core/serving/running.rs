@@ -22,10 +22,15 @@ impl Running {
     where
         S: Service<State: Send> + Send + 'static,
     {
-        // Where a thread cannot be had, dropping it ends those that could.
         let running = Self { control: Arc::clone(control), latch: Arc::default() };
-        for (number, (poll, reactor)) in loops.into_iter().enumerate() {
-            running.latch.spawn(name(number), move || Ok(reactor.run(poll)?))?;
+        let spawned = loops.into_iter().enumerate().try_for_each(|(number, (poll, reactor))| {
+            running.latch.spawn(name(number), move || Ok(reactor.run(poll)?))
+        });
+        if let Err(error) = spawned {
+            // Where a thread cannot be had, those that could end first: nothing is left of them.
+            running.control.begin_stop(0);
+            running.latch.join();
+            return Err(error.into());
         }
         Ok(running)
     }

@@ -67,9 +67,12 @@ class MessageReactor(Reactors):
         service, reactor = self._service, self._reactor
         if replies:
             self._send(replies)
-        while not service.ready:
-            if not reactor.turn():
-                return None
+        # Also where there is something already, so that others have their turn with what is left of earlier input.
+        on = reactor.turn(wait=not service.ready)
+        while on and not service.ready:
+            on = reactor.turn()
+        if not service.ready:
+            return None
         with reactor.lock:
             ready, service.ready = service.ready, []
             service.weight = 0

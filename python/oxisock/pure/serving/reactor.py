@@ -202,13 +202,13 @@ class Reactor:
         while self.turn():
             pass
 
-    def turn(self) -> bool:
-        """Wait for something to happen and deal with it; False when the reactor has ended.
+    def turn(self, wait: bool = True) -> bool:
+        """Wait for something to happen, if so, and deal with it; False when the reactor has ended.
 
         What it raises has ended it, and the others of its group with it.
         """
         try:
-            return self._turn()
+            return self._turn(wait)
         except BaseException:
             self.break_off()
             raise
@@ -229,11 +229,11 @@ class Reactor:
         for reactor in self.group:
             reactor.begin_stop(0)
 
-    def _turn(self) -> bool:
+    def _turn(self, wait: bool) -> bool:
         timeout = self._prepare()
         if timeout is None:
             return False
-        ready = self._selector.select(timeout)
+        ready = self._selector.select(timeout if wait else 0)
         with self.lock:
             now = time.monotonic_ns()
             self._sleeping_until = 0
