@@ -14,6 +14,9 @@ from .specs import format_ports, port_array
 from .targets import RangeSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engines.scanning import OutcomeTuple
     from .targets import Targets
 
 _PORTS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
@@ -105,30 +108,33 @@ class Failures:
     def __init__(self, ports: Iterable[int], whole: bool) -> None:
         self._all = format_ports(ports)
         self._size = len(list(ports)) if whole else 0  # of a shard nobody knows beforehand
-        self._maps: dict[tuple[str, int], tuple[bytearray, list[int]]] = {}
-        self._full: dict[str, list[int]] = {}
+        self._maps: dict[tuple[int, int], bytearray] = {}
+        self._left: dict[tuple[int, int], int] = {}
+        self._full: dict[int, list[int]] = {}
 
-    def note(self, host: int, port: int, reason: str) -> None:
-        """Note a port of a host by number."""
+    def note(self, outcome: OutcomeTuple) -> None:
+        """Note what an engine says of a port that could not be asked; there may be millions."""
+        host, port, _, reason, *_ = outcome
         key = (reason, host)
-        if key not in self._maps:
+        held = self._maps.get(key)
+        if held is None:
             if len(self._maps) >= _MOST_MAPS:
                 return  # the counts still tell that there were more
-            self._maps[key] = (bytearray(1 << 16 >> 3), [0])
-        held, count = self._maps[key]
+            held = self._maps[key] = bytearray(1 << 16 >> 3)
+            self._left[key] = self._size
         held[port >> 3] |= 1 << (port & 7)
-        count[0] += 1
-        if count[0] == self._size:
-            del self._maps[key]
+        left = self._left[key] = self._left[key] - 1
+        if not left:
+            del self._maps[key], self._left[key]
             self._full.setdefault(reason, []).append(host)
 
-    def told(self, targets: Targets) -> list[NotAsked]:
+    def told(self, targets: Targets, words: Callable[[int], str]) -> list[NotAsked]:
         """Give what was noted, neighbours together; may be called while another thread notes."""
         full, maps = list(self._full.items()), list(self._maps.items())
-        found: dict[tuple[str, str], list[int]] = {(self._all, reason): list(held) for reason, held in full}
-        for (reason, host), (held, _) in maps:
+        found: dict[tuple[str, str], list[int]] = {(self._all, words(reason)): list(held) for reason, held in full}
+        for (reason, host), held in maps:
             ports = format_ports(port for port in range(1, 1 << 16) if held[port >> 3] >> (port & 7) & 1)
-            found.setdefault((ports, reason), []).append(host)
+            found.setdefault((ports, words(reason)), []).append(host)
         return [
             NotAsked(format_range(first, last), ports, reason)
             for (ports, reason), hosts in sorted(found.items())

@@ -164,7 +164,7 @@ class Scan:
             ports=format_ports(self._job.plan.ports),
             exclude=self._job.targets.excluded(),
             names=self._job.targets.spellings(),
-            not_asked=self._failures.told(self._job.targets),
+            not_asked=self._failures.told(self._job.targets, self._reason),
             sources=() if self._spread is None else self._spread.sources,
             trace=map(self._event, self._run.trace()) if self._job.plan.trace else None,
         )
@@ -202,12 +202,11 @@ class Scan:
     def _take(self, outcomes: Sequence[OutcomeTuple]) -> list[PortResult]:
         results = []
         for outcome in outcomes:
-            result = self._result(outcome)
             if outcome[2] == ERROR:
-                self._failures.note(outcome[0], result.port, result.reason)
+                self._failures.note(outcome)
                 if not self._job.keep_errors:
                     continue
-            results.append(result)
+            results.append(self._result(outcome))
         self._results += results
         self._fresh += results
         return results
@@ -218,10 +217,15 @@ class Scan:
             self._cached = (number, self._job.targets.host(number), self._job.targets.address(number))
         return self._cached
 
+    def _reason(self, reason: int) -> str:
+        if self._spread is not None and (cause := self._spread.causes.get(reason)):
+            return f"worker-lost: {cause}"
+        return reason_text(reason)
+
     def _result(self, outcome: OutcomeTuple) -> PortResult:
         _, host, address = self._names(outcome[0])
-        if self._spread is not None and (cause := self._spread.causes.get(outcome[3])):
-            return result_of((*outcome[:3], 0, *outcome[4:]), host, address)._replace(reason=f"worker-lost: {cause}")
+        if self._spread is not None and outcome[3] in self._spread.causes:
+            return result_of((*outcome[:3], 0, *outcome[4:]), host, address)._replace(reason=self._reason(outcome[3]))
         return result_of(outcome, host, address)
 
     def _event(self, event: EventTuple) -> ProbeEvent:
