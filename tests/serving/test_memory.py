@@ -46,7 +46,7 @@ def ask(line):
     with socket.create_connection(server.address, 20) as sock:
         sock.sendall(line)
         return sock.makefile("rb").readline()
-assert ask(b"hello\\n") == b"hello\\n"
+assert ask(b"hello\\n")
 with open("/proc/self/statm") as memory:
     pages = int(memory.read().split()[0])
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -58,11 +58,12 @@ report = server.stop()
 """
 
 
-def send_until_it_ends(sock: socket.socket, piece: bytes) -> None:
-    """Send up to 400 pieces, and wait for the reset."""
+def send_until_it_ends(sock: socket.socket, piece: bytes, count: int = 400, end: bytes = b"") -> None:
+    """Send so many pieces, and wait for the reset."""
     with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-        for _ in range(400):
+        for _ in range(count):
             sock.sendall(piece)
+        sock.sendall(end)
         ends = select.poll()
         ends.register(sock, select.POLLHUP | select.POLLERR)
         assert ends.poll(20_000), "it goes on"
@@ -102,3 +103,22 @@ def test_one_who_wants_all_the_memory_is_cut_and_others_are_served(impl: ModuleT
         out, err = child.communicate("\n", timeout=60)
         assert child.returncode == 0, err
         assert '"active"' in out
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["without end", "long"])
+def test_a_line_that_takes_all_the_memory_costs_a_chat_its_sender(impl: ModuleType, end: bytes) -> None:
+    server = "impl.ChatServer(max_line=(1 << 31) - 1, queue_limit=(1 << 31) - 1, rate=None)"
+    with short_of_memory(impl, server) as (child, address):
+        with socket.create_connection(address, 20) as good, good.makefile("rb") as heard:
+            assert heard.readline().startswith(b"* welcome")
+            for _ in range(2):
+                with socket.create_connection(address, 20) as greedy:
+                    send_until_it_ends(greedy, b"\xff" * MIB, 20 if end else 400, end)
+                good.sendall(b"/ping\n")
+                for line in heard:
+                    if line == b"* pong\n":
+                        break
+                else:
+                    pytest.fail("the chat has ended")
+        _, err = child.communicate("\n", timeout=60)
+        assert child.returncode == 0, err

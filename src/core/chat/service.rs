@@ -15,6 +15,7 @@ use super::rules::Rules;
 use super::shared::{Command, Shared};
 use crate::core::errors::Result;
 use crate::core::framing::{Codec, Decoder, Frames};
+use crate::core::memory;
 use crate::core::serving::connection::Closed;
 use crate::core::serving::control::Control;
 use crate::core::serving::links::{Closing, Links};
@@ -23,6 +24,9 @@ use crate::core::serving::running::Running;
 use crate::core::serving::service::{Plan, Service};
 use crate::core::time::NEVER;
 
+/// A line of more bytes is looked at only where there are so many times as many for what becomes of it.
+const LONG: usize = 64 << 10;
+const TIMES: usize = 12;
 /// Who is to go and does not read gets this long.
 const PATIENCE: u64 = 5_000_000_000;
 
@@ -197,7 +201,13 @@ impl Service for Chat {
                 break;
             }
             if let Some((held, span)) = self.frames.first.take() {
-                self.hub.line(token, &held[span.start..span.end], now);
+                let line = &held[span.start..span.end];
+                // What becomes of a line takes some times its size, and nobody asks whether that can be had.
+                if line.len() > LONG && memory::with_capacity::<u8>(line.len().saturating_mul(TIMES)).is_err() {
+                    links.exhausted(key, now);
+                    break;
+                }
+                self.hub.line(token, line, now);
             } else if let Some(span) = self.frames.spans.pop() {
                 self.hub.line(token, &piece[span.start..span.end], now);
             } else if decoder.skipped_count() > skipped {
