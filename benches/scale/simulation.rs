@@ -109,6 +109,9 @@ fn plan(case: &Case, shard: u64) -> Plan {
         banner: 0,
         keep: 1 << State::Open as u8 | 1 << State::Closed as u8,
         trace: false,
+        descriptors: case.concurrency * 4,
+        skip_silent: false,
+        links: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use oxisock::core::scanning::engine::{ProbeOrder, ScanEngine};
-use oxisock::core::scanning::{Answer, Plan};
+use oxisock::core::scanning::{Answer, Link, Plan};
 
 use super::script::Script;
 
@@ -12,8 +12,10 @@ const MS: i64 = 1_000_000;
 /// So many steps of a sane driver end every scan of this size.
 const STEPS: usize = 2_000_000;
 
-fn plan(script: &mut Script<'_>, ports: usize) -> Plan {
+fn plan(script: &mut Script<'_>, hosts: u64, ports: usize) -> Plan {
     let shards = 1 + script.one_of(3) as u64;
+    let concurrency = if script.yes() { 1 + script.one_of(9) } else { 1 + script.one_of(5000) };
+    let link = Link { first: 0, last: hosts / 2, capacity: script.number(1) };
     Plan {
         ranges: Vec::new(),
         ports: (1..=ports as u16).collect(),
@@ -21,7 +23,7 @@ fn plan(script: &mut Script<'_>, ports: usize) -> Plan {
         timeout: if script.yes() { script.between(1, 1 << 55) as i64 } else { MS * (1 + script.number(1) as i64) },
         retries: script.one_of(12) as u32,
         adaptive: script.yes(),
-        concurrency: if script.yes() { 1 + script.one_of(9) } else { 1 + script.one_of(5000) },
+        concurrency,
         interval: if script.yes() { 0 } else { script.between(0, 1_000_000_000) as i64 },
         threads: 1 + script.one_of(3),
         random: script.yes(),
@@ -31,6 +33,9 @@ fn plan(script: &mut Script<'_>, ports: usize) -> Plan {
         banner: 0,
         keep: 15,
         trace: script.yes(),
+        descriptors: concurrency + if script.yes() { 0 } else { script.one_of(10_000) },
+        skip_silent: script.yes(),
+        links: if script.yes() { vec![link] } else { Vec::new() },
     }
 }
 
@@ -75,8 +80,10 @@ impl Worker {
         let mut expired = Vec::new();
         self.engine.expire(now, &mut expired);
         for token in expired {
-            let place = self.flying.iter().position(|order| order.token == token);
-            self.flying.swap_remove(place.expect("only what is under way is given up"));
+            // Else it was answered after it had been given up, and before that was told.
+            if let Some(place) = self.flying.iter().position(|order| order.token == token) {
+                self.flying.swap_remove(place);
+            }
         }
     }
 }
@@ -85,18 +92,20 @@ pub fn run(data: &[u8]) {
     let script = &mut Script::new(data);
     let hosts = if script.byte().is_multiple_of(16) { script.between(1, 1500) } else { 1 + script.number(1) % 5 };
     let ports = 1 + if hosts > 100 { script.one_of(2) } else { script.one_of(30) };
-    let plan = plan(script, ports);
+    let plan = plan(script, hosts, ports);
     let threads = plan.threads;
     let mut workers: Vec<Worker> = (0..threads)
         .map(|thread| Worker { engine: ScanEngine::new(plan.clone(), hosts, thread), flying: Vec::new() })
         .collect();
-    let total: u64 = workers.iter().map(|worker| worker.engine.total()).sum();
+    // The threads share the ports of a single host, and of many hosts each knows how much there is in all.
+    let totals = workers.iter().map(|worker| worker.engine.total());
+    let total: u64 = if hosts == 1 { totals.sum() } else { totals.max().unwrap_or(0) };
     let mut seen = HashSet::new();
-    let mut now = 0;
+    let (mut now, mut idle) = (0, 0);
     for _ in 0..STEPS {
         let mad = !script.over();
         for at in 0..threads {
-            let most = plan.concurrency.div_ceil(threads).max(1);
+            let most = plan.descriptors.div_ceil(threads).max(1);
             let worker = &mut workers[at];
             worker.engine.reserved = if mad && script.byte().is_multiple_of(16) { script.one_of(4) } else { 0 };
             worker.send(&plan, hosts, most, now);
@@ -117,6 +126,11 @@ pub fn run(data: &[u8]) {
                 }
             }
             worker.expire(now);
+            for number in worker.engine.take_doubtful() {
+                assert!(number <= hosts / 2);
+                let there = [None, Some(true), Some(false)][script.one_of(3)];
+                worker.engine.neighbour(number, there, now);
+            }
             for outcome in worker.engine.take_outcomes() {
                 assert!(seen.insert((outcome.host, outcome.port)), "decided twice: {outcome:?}");
                 assert!(outcome.rtt >= -1);
@@ -151,15 +165,14 @@ pub fn run(data: &[u8]) {
                 let before: usize = seen.len();
                 let begun: u64 = workers.iter().map(|worker| worker.engine.tally().probes).sum();
                 for worker in &mut workers {
-                    worker.send(&plan, hosts, plan.concurrency.max(1), now);
+                    worker.send(&plan, hosts, plan.descriptors.max(1), now);
                     worker.expire(now);
                 }
                 let after: u64 = workers.iter().map(|worker| worker.engine.tally().probes).sum();
                 let decided: u64 = workers.iter().map(|worker| worker.engine.tally().decided()).sum();
-                assert!(
-                    after > begun || decided > before as u64,
-                    "nothing under way, nothing to wait for: {decided} of {total}"
-                );
+                // What was given up has to be taken, and a look into the neighbour table, before there is something.
+                idle = if after > begun || decided > before as u64 { 0 } else { idle + 1 };
+                assert!(idle < 8, "nothing under way, nothing to wait for: {decided} of {total}");
             } else {
                 now = wake;
             }

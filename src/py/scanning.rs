@@ -3,21 +3,19 @@
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::signals::wait_in_slices;
 use crate::core::errors::Error;
 use crate::core::latch::lock;
 use crate::core::scanning::driver::ScanRun as CoreRun;
 use crate::core::scanning::engine::ScanEngine as CoreEngine;
-use crate::core::scanning::{AddressRange, Answer, Outcome, Plan, Tally, TraceEvent};
+use crate::core::scanning::{AddressRange, Answer, Link, Outcome, Plan, Tally, TraceEvent};
 
 type OutcomeTuple<'py> = (u64, u16, u8, i32, i64, Option<Bound<'py, PyBytes>>);
 type EventTuple = (i64, u64, u16, u32, i32);
 /// Outcomes are turned into Python's so many at a time.
 const AT_ONCE: usize = 1024;
-
-type TallyTuple = (u64, u64, u64, u64, u64, u64, u64, u64);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for AddressRange {
     type Error = PyErr;
@@ -25,6 +23,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for AddressRange {
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let (version, first, last, scope_id): (u8, u128, u128, u32) = object.extract()?;
         Ok(Self { v4: version == 4, first, last, scope_id })
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Link {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let (first, last, capacity) = object.extract()?;
+        Ok(Self { first, last, capacity })
     }
 }
 
@@ -47,6 +54,9 @@ fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
         banner: plan.getattr("banner")?.extract()?,
         keep: plan.getattr("keep")?.extract()?,
         trace: plan.getattr("trace")?.extract()?,
+        descriptors: plan.getattr("descriptors")?.extract()?,
+        skip_silent: plan.getattr("skip_silent")?.extract()?,
+        links: plan.getattr("links")?.extract()?,
     })
 }
 
@@ -68,9 +78,11 @@ fn events_of(events: Vec<TraceEvent>) -> Vec<EventTuple> {
     events.into_iter().map(|each| (each.time, each.host, each.port, each.repeat, each.what)).collect()
 }
 
-fn tally_of(tally: &Tally) -> TallyTuple {
+fn tally_of<'py>(py: Python<'py>, tally: &Tally) -> PyResult<Bound<'py, PyTuple>> {
     let [open, closed, filtered, error] = tally.states;
-    (open, closed, filtered, error, tally.probes, tally.retries, tally.drops, tally.local_errors)
+    let probes = [tally.probes, tally.retries, tally.drops, tally.local_errors];
+    let hosts = [tally.hosts, tally.up, tally.unreachable, tally.silent, tally.unasked];
+    PyTuple::new(py, [open, closed, filtered, error].into_iter().chain(probes).chain(hosts).collect::<Vec<_>>())
 }
 
 /// Begin to scan.
@@ -96,8 +108,8 @@ impl ScanRun {
     }
 
     /// Give the totals so far.
-    fn tally(&self, py: Python<'_>) -> TallyTuple {
-        tally_of(&py.detach(|| self.run.tally()))
+    fn tally<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        tally_of(py, &py.detach(|| self.run.tally()))
     }
 
     /// Say whether everything is decided (or cancelled) and every outcome given.
@@ -182,7 +194,15 @@ impl ScanEngine {
         events_of(self.lock().take_events())
     }
 
-    fn tally(&self) -> TallyTuple {
-        tally_of(&self.lock().tally())
+    fn take_doubtful(&self) -> Vec<u64> {
+        self.lock().take_doubtful()
+    }
+
+    fn neighbour(&self, index: u64, there: Option<bool>, now: i64) {
+        self.lock().neighbour(index, there, now);
+    }
+
+    fn tally<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        tally_of(py, &self.lock().tally())
     }
 }

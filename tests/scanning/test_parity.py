@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oxisock._native import ScanEngine as NativeEngine
+from oxisock.engines.scanning import BROADCAST, CLOSED, LASTING, MULTICAST, OPEN, AddressRange, Link, Tally
 from oxisock.pure.scanning.driver import ScanEngine as PureEngine
 from support.simulator import MS, SimHost, plan, simulate
 
@@ -30,11 +32,20 @@ def sim_hosts(draw: st.DrawFn) -> SimHost:
         rst_rate=draw(st.sampled_from([0, 0, 20])),
         accept_rate=draw(st.sampled_from([0, 0, 5])),
         dies_at=draw(st.sampled_from([0, 0, 3 * MS, 400 * MS])),
+        back_at=draw(st.sampled_from([0, 500 * MS, 3000 * MS])),
+        appears_at=draw(st.sampled_from([0, 0, 0, 100 * MS, 2500 * MS])),
+        slow=frozenset(ports[:: draw(st.integers(3, 60))]),
+        slowness=draw(st.sampled_from([0, 300 * MS, 2000 * MS])),
+        fault=draw(st.sampled_from([0] * 12 + [BROADCAST, MULTICAST, -errno.EACCES, -(LASTING + errno.EADDRNOTAVAIL)])),
+        on_link=draw(st.booleans()),
+        nobody=draw(st.booleans()),
+        given_up_after=draw(st.sampled_from([0, 0, MS, 600 * MS, 3060 * MS])),
+        unreachable_rate=draw(st.sampled_from([0, 0, 1])),
     )
 
 
 @given(
-    hosts=st.lists(sim_hosts(), min_size=1, max_size=4),
+    hosts=st.lists(sim_hosts(), min_size=1, max_size=6),
     ports=PORTS,
     first=st.integers(0, 20),
     seed=st.integers(0, 2**64 - 1),
@@ -47,9 +58,31 @@ def sim_hosts(draw: st.DrawFn) -> SimHost:
     shards=st.integers(1, 3),
     keep=st.integers(0, 15),
     descriptors=st.sampled_from([0, 0, 1, 5]),
+    spare=st.sampled_from([0, 0, 3, 40, 1000]),
+    skip=st.booleans(),
+    table=st.sampled_from([0, 1, 3]),
+    capacity=st.integers(0, 3),
+    far=st.booleans(),
 )
 def test_both_machines_leave_the_same_trace(
-    hosts, ports, first, seed, timeout, retries, adaptive, random, concurrency, interval, shards, keep, descriptors
+    hosts,
+    ports,
+    first,
+    seed,
+    timeout,
+    retries,
+    adaptive,
+    random,
+    concurrency,
+    interval,
+    shards,
+    keep,
+    descriptors,
+    spare,
+    skip,
+    table,
+    capacity,
+    far,
 ) -> None:
     chosen = plan(
         ports,
@@ -64,13 +97,39 @@ def test_both_machines_leave_the_same_trace(
         shard=shards - 1,
         shards=shards,
         keep=keep,
+        descriptors=concurrency + spare,
+        skip_silent=skip,
+        links=[Link(0, len(hosts) // 2, capacity)] if capacity else [],
+        # Two networks, or one.
+        ranges=[AddressRange(4, 1000, 1001), AddressRange(6, 1, 20)] if far else [],
     )
     results = [
-        simulate(machine(chosen, len(hosts)), copy.deepcopy(hosts), seed=7, descriptors=descriptors, limit=100_000)
+        simulate(
+            machine(chosen, len(hosts)),
+            copy.deepcopy(hosts),
+            seed=7,
+            descriptors=descriptors,
+            limit=100_000,
+            table=table,
+        )
         for machine in (PureEngine, NativeEngine)
     ]
     pure, native = results
     assert pure.events == native.events
     assert pure.outcomes == native.outcomes
     assert (pure.tally, pure.sent, pure.elapsed) == (native.tally, native.sent, native.elapsed)
-    assert sum(pure.tally[:4]) == sum(1 for n in range(shards - 1, len(hosts) * ports, shards))
+    positions = range(shards - 1, len(hosts) * ports, shards)
+    tally = Tally(*pure.tally)
+    assert sum(tally[:4]) == len(positions)
+    asked = {position // ports for position in positions}
+    assert tally.hosts == len(asked)
+    assert tally.hosts_up + tally.hosts_unreachable + tally.hosts_silent <= tally.hosts
+    told = [(outcome.host, outcome.port) for outcome in pure.outcomes]
+    assert len(told) == len(set(told)), "each port is decided once"
+    for outcome in pure.outcomes:
+        if outcome.state == OPEN:
+            assert outcome.port in hosts[outcome.host].open
+        if outcome.state == CLOSED:
+            assert outcome.port in hosts[outcome.host].closed
+    if keep == 0b1111:
+        assert len(told) == len(positions)

@@ -39,12 +39,14 @@ def plan(ports: int | list[int] = 100, **changes: Any) -> ScanPlan:
         "keep": 0b1111,
         "trace": True,
     }
+    # As in `oxisock.scan`: who says how many probes there may be at once bounds those that only listen, too.
+    values["descriptors"] = changes.get("concurrency", 20_000)
     return ScanPlan(**(values | changes))
 
 
 @dataclass
 class SimHost:
-    """How a simulated host behaves; the ports in neither set are silent."""
+    """How a simulated host behaves; the ports in no set are silent."""
 
     open: frozenset[int] = frozenset()
     closed: frozenset[int] = frozenset()
@@ -56,6 +58,15 @@ class SimHost:
     rst_rate: int = 0  # RSTs per second, 0 for all
     accept_rate: int = 0  # connections that each open port accepts per second, beyond five; 0 for all
     dies_at: int = 0  # 0 for never
+    back_at: int = 0  # when it lives again, 0 for never
+    appears_at: int = 0  # it is not there before
+    slow: frozenset[int] = frozenset()  # ports that answer later than others...
+    slowness: int = 0  # ...by up to so much
+    fault: int = 0  # what this machine says of every connect to it, 0 for nothing
+    on_link: bool = False  # it is found by the neighbour table
+    nobody: bool = False  # nobody has this address
+    given_up_after: int = 0  # somebody says so, so long after the first probe; 0 for never
+    unreachable_rate: int = 0  # that is said so often per second for all hosts together, 0 for always
     _budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
     _burst_left: int = 0
 
@@ -79,7 +90,7 @@ class SimHost:
 
     def answer(self, port: int, now: int, dice: random.Random) -> tuple[int, int] | None:
         """Give (what, delay) for a SYN that leaves now, or None for silence."""
-        if self._lost(dice) or (self.dies_at and now >= self.dies_at):
+        if self._lost(dice) or not self.there(now):
             return None
         if port in self.open and self._allowed(f"accept {port}", self.accept_rate, now):
             what = SYN_ACK
@@ -91,7 +102,68 @@ class SimHost:
             return None
         if self._lost(dice):
             return None
-        return what, self.rtt + dice.randrange(self.jitter + 1)
+        slowness = dice.randrange(self.slowness + 1) if port in self.slow else 0
+        return what, self.rtt + dice.randrange(self.jitter + 1) + slowness
+
+    def there(self, now: int) -> bool:
+        """Say whether somebody has this address at time ``now``."""
+        dead = self.dies_at and now >= self.dies_at and not (self.back_at and now >= self.back_at)
+        return not (self.nobody or dead or now < self.appears_at)
+
+
+class Table:
+    """The neighbour table: it holds so many addresses that are being asked for, and drops what is for others."""
+
+    KERNEL = 3060 * MS  # three requests, a second apart
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.asking: dict[int, int] = {}  # since when, by host number
+        self.dropped = 0
+
+    def passes(self, number: int, host: SimHost, now: int) -> bool:
+        """Say whether a packet for this host leaves; if there is nobody, it is kept for as long as is asked."""
+        if not host.on_link or not self.size:
+            return True
+        while self.asking and (oldest := next(iter(self.asking.items())))[1] + self.KERNEL <= now:
+            del self.asking[oldest[0]]
+        if number in self.asking:
+            return True
+        if len(self.asking) >= self.size:
+            self.dropped += 1
+            return False
+        if not host.there(now):
+            self.asking[number] = now
+        return True
+
+    def knows(self, number: int, host: SimHost, now: int) -> bool | None:
+        if not host.on_link:
+            return None
+        return True if host.there(now) else False if number in self.asking else None
+
+
+class Gone:
+    """Whoever says that nobody is there, a limited number of times."""
+
+    def __init__(self) -> None:
+        self.since: dict[int, int] = {}
+        self.budget = (0, 50.0)
+
+    def says(self, number: int, host: SimHost, now: int) -> int | None:
+        """Give how long after now it is said of a probe that leaves now, if it is."""
+        if not host.given_up_after or host.there(now):
+            return None
+        start = self.since.setdefault(number, now)
+        if now > start + host.given_up_after:
+            start = self.since[number] = now
+        at = start + host.given_up_after
+        if host.unreachable_rate:
+            then, tokens = self.budget
+            tokens = min(50.0, tokens + max(0, at - then) * host.unreachable_rate / SECOND)
+            self.budget = (max(at, then), tokens - 1 if tokens >= 1 else tokens)
+            if tokens < 1:
+                return None
+        return at - now
 
 
 @dataclass
@@ -110,12 +182,22 @@ class Result:
 
 
 def simulate(
-    engine: Any, hosts: list[SimHost], *, seed: int = 0, descriptors: int = 0, step: int = 100_000, limit: int = 3600
+    engine: Any,
+    hosts: list[SimHost],
+    *,
+    seed: int = 0,
+    descriptors: int = 0,
+    step: int = 100_000,
+    limit: int = 3600,
+    table: int = 0,
+    cost: int = 0,
 ) -> Result:
     """Drive an engine through the network until it is finished, and check what must always hold.
 
-    ``descriptors``: more probes at once than this meet EMFILE. ``step``: how long the driver takes for a round.
+    ``descriptors``: more probes at once than this meet EMFILE. ``step``: how long the driver takes for a round, and
+    ``cost``: for a probe. ``table``: how many addresses the neighbour table can be asked for at once.
     """
+    neighbours, gone = Table(table), Gone()
     dice = random.Random(seed)
     now, in_flight, most = 0, {}, 0
     arrivals: list[tuple[int, int, int, int]] = []
@@ -125,28 +207,42 @@ def simulate(
     serial = 0
     while not engine.finished():
         assert now < limit * SECOND, "the scan does not end"
-        while (probe := engine.next(now)) is not None:
+        batch = 0
+        while (not cost or batch < 64) and (probe := engine.next(now)) is not None:
             token, host, port, _ = probe
+            batch += 1
+            now += cost
+            if hosts[host].fault:
+                engine.answer(token, hosts[host].fault, now)
+                continue
             if descriptors and len(in_flight) >= descriptors:
                 engine.answer(token, -errno.EMFILE, now)
                 continue
             in_flight[token] = host
             most = max(most, len(in_flight))
             sent.append(now)
-            if (reply := hosts[host].answer(port, now, dice)) is not None:
+            reply = None
+            if neighbours.passes(host, hosts[host], now):
+                reply = hosts[host].answer(port, now, dice)
+                if reply is None and (after := gone.says(host, hosts[host], now)) is not None:
+                    reply = HOST_UNREACHABLE, after
+            if reply is not None:
                 serial += 1
                 heapq.heappush(arrivals, (now + reply[1], serial, token, reply[0]))
         wake = engine.wakeup(now)
         times = [t for t in (wake, arrivals[0][0] if arrivals else None) if t is not None]
         assert times or engine.finished(), "the scan waits for nothing"
-        now = max(now + step, min(times, default=now))
+        if not (cost and batch == 64):
+            now = max(now + step, min(times, default=now))
         while arrivals and arrivals[0][0] <= now:
             at, _, token, what = heapq.heappop(arrivals)
             if token in in_flight:
                 del in_flight[token]
                 engine.answer(token, what, max(at, now - step))
         for token in engine.expire(now):
-            del in_flight[token]
+            in_flight.pop(token, None)
+        for number in engine.take_doubtful():
+            engine.neighbour(number, neighbours.knows(number, hosts[number], now), now)
         outcomes += engine.take_outcomes()
         events += engine.take_events()
     outcomes += engine.take_outcomes()

@@ -17,6 +17,17 @@ class AddressRange(NamedTuple):
     scope_id: int = 0
 
 
+class Link(NamedTuple):
+    """Hosts by number, ``first`` to ``last``, that this machine reaches without a router.
+
+    ``capacity`` is how many of them its neighbour table can be asked for at once.
+    """
+
+    first: int
+    last: int
+    capacity: int
+
+
 class ScanPlan(NamedTuple):
     """Everything a scan engine needs to know; durations are integer nanoseconds.
 
@@ -39,6 +50,9 @@ class ScanPlan(NamedTuple):
     banner: int  # how long to wait for a banner, 0 for none
     keep: int  # bit 1 << state for each state whose outcomes are reported
     trace: bool
+    descriptors: int = 0  # the most sockets at once, those that only listen included; at least `concurrency`
+    skip_silent: bool = False
+    links: Sequence[Link] = ()
 
 
 OPEN, CLOSED, FILTERED, ERROR = range(4)
@@ -97,7 +111,8 @@ class Tally(NamedTuple):
 class TraceEvent(NamedTuple):
     """One probe or answer: nanoseconds since the start, host and port number, repeat number, and what happened.
 
-    ``what`` is a reason of an Outcome, or SENT, or -errno for a local fault; NO_RESPONSE is a probe given up.
+    ``what`` is a reason of an Outcome, or SENT, or -errno for a local fault; NO_RESPONSE is a probe whose time is over,
+    though an answer may still come.
     """
 
     time: int

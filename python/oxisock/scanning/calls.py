@@ -113,6 +113,7 @@ class Scanner(Functions):
                 with ``rate`` as many as there are workers).
             checkpoint: the path of a file in which every finished part is written down. The same call goes on from
                 there and asks only what was under way. A file of another scan is a ValueError.
+            skip_silent: where there are several hosts, ask only the first ports of one from which nothing comes.
             on_result: called with each PortResult as it is found.
             on_progress: called with a Progress at most ten times a second, and once at the end.
 

@@ -37,6 +37,7 @@ class ScanKeywords(TypedDict, total=False):
     executor: Executor | None
     tasks: int | None
     checkpoint: str | PathLike[str] | None
+    skip_silent: bool
 
 
 class ScanOptions(NamedTuple):
@@ -62,6 +63,7 @@ class ScanOptions(NamedTuple):
     executor: Executor | None = None
     tasks: int | None = None
     checkpoint: str | PathLike[str] | None = None
+    skip_silent: bool = False
 
     @classmethod
     def of(cls, function: str, options: Mapping[str, Any]) -> ScanOptions:

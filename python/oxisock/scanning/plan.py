@@ -34,6 +34,9 @@ _BANNER_SECONDS = 1.0
 _MOST_PROBES = 1 << 62
 _WORTH_SHARING = 8192  # ports; below that a second thread costs more than it saves
 _FIRST_PORTS = 100
+_MOST_IN_FLIGHT = 4096
+_LOOPBACK = 127
+_MOST_SOCKETS = 32_768
 
 
 class Spread(NamedTuple):
@@ -71,19 +74,24 @@ def patience(value: float | None, name: str = "timeout") -> float:
 
 
 def default_concurrency() -> int:
-    """Give the most probes in flight: what the descriptors left allow less 64, between 8 and 4,096."""
+    """Give the most probes in flight: as many as there are sockets to be had, but 4,096 at most."""
+    return min(_MOST_IN_FLIGHT, free_descriptors())
+
+
+def free_descriptors() -> int:
+    """Give the most sockets that a scan has at once: what the descriptors left allow less 64, from 8 to 32,768."""
     if sys.platform == "win32":  # sockets are no descriptors there
         return 512
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
-        return 4096
+        return _MOST_SOCKETS
     try:
         used = len(os.listdir("/dev/fd"))
     except OSError:
         used = 16
-    return max(8, min(4096, limit - used - 64))
+    return max(8, min(_MOST_SOCKETS, limit - used - 64))
 
 
 def cores() -> int:
@@ -153,8 +161,18 @@ def _make_job(
     if options.threads is None and options.rate is None and total >= _WORTH_SHARING:
         plan = plan._replace(threads=min(cores(), 8, plan.concurrency))
     keep_errors = bool(plan.keep >> ERROR & 1)
-    plan = plan._replace(ranges=parsed.ranges, keep=plan.keep | 1 << ERROR)
+    plan = with_links(plan._replace(ranges=parsed.ranges, keep=plan.keep | 1 << ERROR))
     return ScanJob(plan, parsed, total, unresolved, plan.seed, deadline, keep_errors=keep_errors)
+
+
+def with_links(plan: ScanPlan) -> ScanPlan:
+    """Give a plan with what this machine knows of its addresses: which are on a link of its own."""
+    loopback = all(each.version == 4 and each.first >> 24 == each.last >> 24 == _LOOPBACK for each in plan.ranges)
+    if loopback or not plan.adaptive:
+        return plan._replace(links=())
+    from ..sockets.neighbours import links
+
+    return plan._replace(links=links(plan.ranges))
 
 
 def _open_checkpoint(path: str | os.PathLike[str] | None) -> Checkpoint | None:
@@ -191,8 +209,11 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
     if options.shard is not None and options.seed is None:
         # Parts of different orders overlap, and leave ports that nobody asks.
         raise ValueError(f"shard={options.shard!r} needs a seed: expected the same one for all parts")
-    concurrency = options.concurrency
-    concurrency = default_concurrency() if concurrency is None else arguments.count(concurrency, "concurrency")
+    if options.concurrency is None:
+        descriptors = free_descriptors()
+        concurrency = min(_MOST_IN_FLIGHT, descriptors)
+    else:
+        descriptors = concurrency = arguments.count(options.concurrency, "concurrency")
     threads = 1 if options.threads is None else arguments.threads(options.threads, "threads")
     return ScanPlan(
         ranges=(),
@@ -211,6 +232,8 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
         banner=_read_banner(options.banner),
         keep=_read_keep(options.keep),
         trace=arguments.flag(options.trace, "trace"),
+        descriptors=descriptors,
+        skip_silent=arguments.flag(options.skip_silent, "skip_silent"),
     )
 
 

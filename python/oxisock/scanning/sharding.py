@@ -115,6 +115,6 @@ def digest(plan: ScanPlan) -> str:
     facts = [
         [list(each) for each in plan.ranges],
         list(plan.ports),
-        [plan.random, plan.seed, plan.shard, plan.shards, plan.keep, bool(plan.banner)],
+        [plan.random, plan.seed, plan.shard, plan.shards, plan.keep, bool(plan.banner), plan.skip_silent],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -20,7 +20,7 @@ from ..types import ScanSource
 from ..version import VERSION
 from .checkpoint import Checkpoint, Done, Header
 from .coordinating import Coordinator, Task
-from .plan import Spread, default_concurrency
+from .plan import Spread, default_concurrency, free_descriptors, with_links
 from .sharding import Shard, Shards, digest, probes_of_a_shard, seconds_of_a_shard
 
 if TYPE_CHECKING:
@@ -56,9 +56,12 @@ def scan_shard(
         raise RuntimeError(f"this worker has oxisock {VERSION}, and the scan needs {version}")
     ranges, ports, *rest = plan
     whole = ScanPlan([AddressRange(*each) for each in ranges], ports, *rest)
-    most = default_concurrency() if concurrency is None else concurrency
+    if concurrency is None:
+        whole = whole._replace(concurrency=default_concurrency(), descriptors=free_descriptors())
+    else:
+        whole = whole._replace(concurrency=concurrency, descriptors=concurrency)
     began = time.monotonic()
-    run = engine(impl).scanning.start_scan(whole._replace(concurrency=most))
+    run = engine(impl).scanning.start_scan(with_links(whole))
     outcomes: list[OutcomeTuple] = []
     try:
         while not run.done():
@@ -256,7 +259,7 @@ class _LocalRun(SpreadRun):
             return
         self._number, self._shard = number, self._shards[number]
         self._since = time.monotonic_ns()
-        self._run = self._scanning.start_scan(self._shard.plan)
+        self._run = self._scanning.start_scan(with_links(self._shard.plan))
 
 
 class _ExecutorRun(SpreadRun):
@@ -330,7 +333,7 @@ class _ExecutorRun(SpreadRun):
         while not self._stopped and (task := self._machine.next()) is not None:
             shard = self._shards[task.shard]
             seconds = seconds_of_a_shard(shard)
-            plan = shard.plan._replace(interval=self._interval, threads=self._threads)
+            plan = shard.plan._replace(interval=self._interval, threads=self._threads, links=())
             plain = (tuple(map(tuple, plan.ranges)), tuple(plan.ports), *plan[2:])
             self._out[task.number] = task, shard, time.monotonic() + 2 * seconds
             try:

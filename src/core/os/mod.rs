@@ -5,5 +5,6 @@ pub mod bell;
 pub mod datagrams;
 pub mod errors;
 pub mod inherited;
+pub mod neighbours;
 pub mod streams;
 pub mod waiting;

@@ -13,6 +13,9 @@ use crate::core::errors::Result;
 use crate::core::latch::{caught, lock};
 use crate::core::time::Clock;
 
+/// Nanoseconds between two probes that one thread keeps easily.
+const SLOW: i64 = 20_000;
+
 /// One scan under way, on threads of its own that never meet Python.
 #[derive(Debug)]
 pub struct ScanRun {
@@ -24,7 +27,11 @@ impl ScanRun {
     /// Begin to scan.
     pub fn start(plan: &Plan) -> Result<Self> {
         let addresses = Addresses::new(plan.ranges.clone());
-        let count = plan.threads.max(1);
+        // A low rate needs no second thread, and one alone keeps it best; hosts are not cut where there are many.
+        let slow = plan.interval > SLOW;
+        let most = if addresses.count() == 1 { usize::MAX } else { addresses.count() as usize };
+        let count = if slow { 1 } else { plan.threads.clamp(1, most.max(1)) };
+        let plan = &Plan { threads: count, ..plan.clone() };
         let clock = Clock::start();
         let run = Self { shared: Arc::new(Shared::new(count)), wakers: Mutex::default() };
         let mut workers = Vec::new();

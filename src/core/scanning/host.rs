@@ -1,6 +1,8 @@
 //! What the scanner knows of one host: its round trip, its window, its loss, and what is still to be asked.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::permutation::{FIRST, PortOrder};
 
 /// A millisecond.
 pub const MS: i64 = 1_000_000;
@@ -10,8 +12,6 @@ pub const SECOND: i64 = 1000 * MS;
 pub const FLOOR: i64 = 50 * MS;
 /// The most repeats that loss can earn a port.
 pub const MAX_REPEATS: u32 = 10;
-/// How many different timeouts a host's probes can have at once.
-pub const LEVELS: usize = 6;
 /// At or below this window, loss is taken to be the network's own and not of our making.
 pub const SMALL_WINDOW: usize = 64;
 
@@ -22,7 +22,7 @@ const PRIOR_LOSS: i64 = 400;
 /// Between two probes to a host whose answers are limited.
 const SLOWEST: i64 = 5 * MS;
 const CANARY_PORTS: usize = 4;
-const CANARY_BURST: i64 = 16;
+const CANARY_BURST: i64 = 64;
 const CANARY_MAX: i64 = 64;
 const DEAD_AFTER: u32 = 6;
 
@@ -37,10 +37,26 @@ pub struct Ask {
     pub canary: bool,
 }
 
-/// How often the timeout is doubled for a repeat: the first repeat waits no longer than the first probe.
-#[must_use]
-pub fn level(repeat: u32) -> usize {
-    (repeat.saturating_sub(1) as usize).min(LEVELS - 1)
+/// What is known of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing has come from it yet, and its first ports are asked.
+    Unheard,
+    /// It answers.
+    Heard,
+    /// Its first ports were asked in vain.
+    Silent,
+}
+
+/// A port whose first probe went unanswered in its time.
+#[derive(Debug, Default)]
+pub struct Question {
+    /// Of its probes, in flight or listening, the latest last.
+    pub tokens: Vec<u64>,
+    /// Asked often enough for now.
+    pub benched: bool,
+    /// A port of a silent host, asked often enough.
+    pub exhausted: bool,
 }
 
 /// The repeats after which a port that answers is missed less than once in 100,000, at this rate of loss.
@@ -59,9 +75,42 @@ pub fn repeats_for_loss(drops: i64, sent: i64) -> u32 {
 
 /// The state of one host while its ports are asked.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // what is so of it, one by one
 pub struct Host {
     /// Its number.
     pub index: u64,
+    /// Its ports, in the order in which they are asked.
+    pub order: PortOrder,
+    /// What is known of it.
+    pub phase: Phase,
+    /// Something came from it.
+    pub up: bool,
+    /// This machine could not ask it.
+    pub faulty: bool,
+    /// Its first ports are counted among those that may be asked of unheard hosts.
+    pub pledged: bool,
+    /// What it has in common with the hosts of its /24 (IPv6: /64).
+    pub network: (bool, u128),
+    /// Which link of this machine it is on.
+    pub link: Option<usize>,
+    /// Until when the neighbour table may be asking for it, -1 for not at all.
+    pub held_until: i64,
+    /// When its first probe left, -1 for not yet.
+    pub first_sent: i64,
+    /// When the neighbour table is asked, -1 for never.
+    pub check_at: i64,
+    /// The neighbour table is being asked.
+    pub checking: bool,
+    /// How long a probe listens while the host is silent.
+    pub wait: i64,
+    /// How many ports are asked before anything is known of it.
+    pub first: u64,
+    /// The next position to be drawn.
+    pub cursor: u64,
+    /// Below this position, ports that are in `decided` are not asked again.
+    pub asked_before: u64,
+    /// Ports decided before it was up, or not to be asked again.
+    pub decided: HashSet<u16>,
     /// Smoothed round trip, -1 before the first sample; the estimator is nmap's.
     pub srtt: i64,
     /// Its variation.
@@ -100,37 +149,58 @@ pub struct Host {
     last_answer: i64,
     /// It answered once, and no longer does.
     pub dead: bool,
-    /// Probes under way.
+    /// Probes under way, not counting those that only listen.
     pub in_flight: usize,
+    /// Probes whose time is over, and whose answers would still be answers.
+    pub listening: usize,
     /// Probes that a fault of this machine kept from leaving.
     pub put_back: usize,
-    /// Tokens of probes under way, by level, oldest first; answered ones are skipped when met.
-    pub sent: [VecDeque<u64>; LEVELS],
+    /// Tokens of probes under way, oldest first; answered ones are skipped when met.
+    pub sent: VecDeque<u64>,
     /// What is to be asked when the window allows.
     pub waiting: VecDeque<Ask>,
+    /// By port.
+    pub questions: HashMap<u16, Question>,
     /// (port, repeats) asked often enough for now.
     pub bench: VecDeque<(u16, u32)>,
     /// When its timer is set, -1 for not at all.
     pub armed: i64,
-    /// Until when it may not be asked and a timer is set for that, -1 for not at all.
-    pub nap: i64,
+    /// It may not be asked before `next_send`, and its timer is set for that.
+    pub waiting_for_pace: bool,
     /// Whether it stands in the queue of hosts that have something to ask.
     pub queued: bool,
-    /// No further port of this host will be drawn.
+    /// No further port of this host is to be drawn.
     pub drawn: bool,
 }
 
 impl Host {
     /// A host of which nothing is known yet.
     #[must_use]
-    pub fn new(index: u64, timeout: i64, retries: u32, window: usize, threshold: usize) -> Self {
+    pub fn new(index: u64, order: PortOrder, timeout: i64, retries: u32, limit: usize) -> Self {
         Self {
             index,
+            phase: Phase::Unheard,
+            up: false,
+            faulty: false,
+            pledged: false,
+            network: (true, 0),
+            link: None,
+            held_until: -1,
+            first_sent: -1,
+            check_at: -1,
+            checking: false,
+            wait: timeout,
+            first: order.count().min(FIRST),
+            cursor: 0,
+            asked_before: 0,
+            decided: HashSet::new(),
+            drawn: order.count() == 0,
+            order,
             srtt: -1,
             rttvar: 0,
             timeout,
-            window,
-            threshold,
+            window: (limit / 2).max(1),
+            threshold: limit,
             growth: 0,
             next_review: 0,
             reviewed: 0,
@@ -155,15 +225,22 @@ impl Host {
             last_answer: 0,
             dead: false,
             in_flight: 0,
+            listening: 0,
             put_back: 0,
-            sent: Default::default(),
+            sent: VecDeque::new(),
             waiting: VecDeque::new(),
+            questions: HashMap::new(),
             bench: VecDeque::new(),
             armed: -1,
-            nap: -1,
+            waiting_for_pace: false,
             queued: false,
-            drawn: false,
         }
+    }
+
+    /// Whether there are ports that may be asked and were not yet.
+    #[must_use]
+    pub fn to_draw(&self) -> bool {
+        self.cursor < if self.phase == Phase::Unheard { self.first } else { self.order.count() }
     }
 
     /// Whether window and pace allow another probe.
@@ -234,11 +311,11 @@ impl Host {
         }
     }
 
-    /// Widen the window by an eighth where a canary came back and no loss was ever seen.
+    /// Widen the window by an eighth where a canary came back and no more than a quarter was lost.
     ///
     /// Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
     pub fn vouched(&mut self, limit: usize) {
-        if self.drops == 0 {
+        if 4 * self.drops <= self.answers + self.drops {
             self.window = limit.min(self.window + self.window / 8);
         }
     }
@@ -329,13 +406,13 @@ impl Host {
     }
 
     /// Count a canary without answer; many in a row, for long, and nothing else heard: the host has died.
-    pub fn canary_lost(&mut self, now: i64, limit: i64) {
+    pub fn canary_lost(&mut self, now: i64, timeout: i64, limit: usize) {
         self.canary_losses += 1;
-        if self.canary_losses >= DEAD_AFTER && now - self.last_answer >= 2 * limit {
+        if self.canary_losses >= DEAD_AFTER && now - self.last_answer >= 2 * timeout {
             self.dead = true;
             self.interval = 0; // there is nobody left to be gentle with
             self.next_send = 0;
-            self.window = self.window.max(SMALL_WINDOW);
+            self.window = self.window.max(limit / 2);
         }
     }
 

@@ -3,6 +3,7 @@
 //! The machine keeps a [`host::Host`] for each host being asked, in the order of [`permutation`]; a thread of the driver
 //! is a `worker`, and what threads and owner share is in `shared`. Here is what all of them speak of.
 
+mod crowd;
 pub mod driver;
 pub mod engine;
 pub mod host;
@@ -26,6 +27,17 @@ pub struct AddressRange {
     pub last: u128,
     /// The zone of link-local IPv6 addresses.
     pub scope_id: u32,
+}
+
+/// Hosts by number that this machine reaches without a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// How many of them the neighbour table can be asked for at once.
+    pub capacity: u64,
 }
 
 /// Everything a scan needs to know; durations are nanoseconds.
@@ -64,6 +76,12 @@ pub struct Plan {
     pub keep: u8,
     /// Whether every probe and answer is recorded.
     pub trace: bool,
+    /// The most sockets at once, those that only listen included.
+    pub descriptors: usize,
+    /// Whether hosts of which nothing has come are asked no further.
+    pub skip_silent: bool,
+    /// Which hosts are on links of this machine.
+    pub links: Vec<Link>,
 }
 
 /// The verdict on a port.
@@ -206,6 +224,16 @@ pub struct Tally {
     pub drops: u64,
     /// Probes put back because of a fault of this machine.
     pub local_errors: u64,
+    /// Hosts that are asked, or will be.
+    pub hosts: u64,
+    /// Those from which anything came.
+    pub up: u64,
+    /// Those for which nobody answers.
+    pub unreachable: u64,
+    /// Those from which nothing came, and of which nothing says that they are unreachable.
+    pub silent: u64,
+    /// Ports that were decided without a probe of their own.
+    pub unasked: u64,
 }
 
 impl Tally {
@@ -225,6 +253,12 @@ impl Tally {
         self.retries += other.retries;
         self.drops += other.drops;
         self.local_errors += other.local_errors;
+        // The parts of one scan know all of its hosts, and ask different ones, but for a single one.
+        self.hosts = self.hosts.max(other.hosts);
+        self.up = (self.up + other.up).min(self.hosts);
+        self.unreachable = (self.unreachable + other.unreachable).min(self.hosts - self.up);
+        self.silent = (self.silent + other.silent).min(self.hosts - self.up - self.unreachable);
+        self.unasked += other.unasked;
         self
     }
 }
@@ -271,12 +305,25 @@ impl Addresses {
         self.count
     }
 
+    fn place(&self, number: u64) -> Option<(&AddressRange, u128)> {
+        let index = self.starts.partition_point(|&start| start <= number).saturating_sub(1);
+        let range = self.ranges.get(index)?;
+        Some((range, range.first + u128::from(number - self.starts[index])))
+    }
+
+    /// What hosts of one /24 (IPv6: /64) have in common; without ranges, 256 numbers are a network.
+    #[must_use]
+    pub fn network(&self, number: u64) -> (bool, u128) {
+        match self.place(number) {
+            Some((range, value)) => (range.v4, value >> if range.v4 { 8 } else { 64 }),
+            None => (true, u128::from(number >> 8)),
+        }
+    }
+
     /// The socket address of a port of host `number`, which must be below `count`.
     #[must_use]
     pub fn get(&self, number: u64, port: u16) -> SocketAddr {
-        let index = self.starts.partition_point(|&start| start <= number).saturating_sub(1);
-        let range = &self.ranges[index];
-        let value = range.first + u128::from(number - self.starts[index]);
+        let Some((range, value)) = self.place(number) else { return SocketAddr::from(([0, 0, 0, 0], port)) };
         if range.v4 {
             SocketAddr::new(IpAddr::V4(Ipv4Addr::from(value as u32)), port)
         } else {

@@ -16,7 +16,7 @@ use super::{Addresses, Answer, Outcome, Plan, State};
 use crate::core::os::errors::{
     ENETUNREACH, errno, is_address_missing, is_connected, is_route_missing, is_still_under_way, is_under_way,
 };
-use crate::core::os::{streams, waiting};
+use crate::core::os::{neighbours, streams, waiting};
 use crate::core::time::Clock;
 
 /// The poll token of the cancelling call.
@@ -124,6 +124,7 @@ impl Worker {
             // Every answer came at once: there is nothing to wait for, and only the timers of the answered to clear away.
             expired.clear();
             self.engine.expire(self.time, expired);
+            self.look_up();
             return Ok(());
         }
         let now = self.now();
@@ -153,6 +154,7 @@ impl Worker {
         for &token in expired.iter() {
             self.take_attempt(token);
         }
+        self.look_up();
         let over: Vec<usize> =
             self.reading.iter().filter(|(_, reading)| reading.deadline <= now).map(|(key, _)| key).collect();
         for key in over {
@@ -160,6 +162,20 @@ impl Worker {
             self.finish_banner(reading);
         }
         Ok(())
+    }
+
+    /// Tell the machine whether somebody answers for the hosts of which it is in doubt.
+    fn look_up(&mut self) {
+        let doubtful = self.engine.take_doubtful();
+        if doubtful.is_empty() {
+            return;
+        }
+        let table = neighbours::known();
+        for number in doubtful {
+            let address = self.addresses.get(number, 0).ip();
+            let now = self.now();
+            self.engine.neighbour(number, table.get(&address).copied(), now);
+        }
     }
 
     fn take_attempt(&mut self, token: u64) -> Option<(ProbeOrder, TcpStream)> {

@@ -8,8 +8,6 @@ import selectors
 import socket
 import threading
 import time
-from bisect import bisect_right
-from collections.abc import Sequence
 
 from ...engines.scanning import (
     BROADCAST,
@@ -23,13 +21,13 @@ from ...engines.scanning import (
     PROTO_UNREACHABLE,
     SELF_CONNECT,
     SYN_ACK,
-    AddressRange,
     Outcome,
     ScanPlan,
     Tally,
     TraceEvent,
 )
 from ...interrupts import held_back
+from .addresses import Addresses, SocketAddress
 from .engine import ProbeOrder, ScanEngine
 
 _BATCH = 64  # probes between two looks at what has come in, so that round trips are not measured late
@@ -52,29 +50,6 @@ _ANSWERS = {
 """What the error of a connection attempt under way says; one that connect() itself returns is this machine's own."""
 if hasattr(errno, "ENONET"):
     _ANSWERS[errno.ENONET] = HOST_UNREACHABLE
-
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
-
-
-class Addresses:
-    """Maps a host number to its address: the ranges one after the other."""
-
-    def __init__(self, ranges: Sequence[AddressRange]) -> None:
-        self._ranges = ranges
-        self._starts: list[int] = []
-        self.count = 0
-        for each in ranges:
-            self._starts.append(self.count)
-            self.count += each.last - each.first + 1
-
-    def __call__(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
-        """Give family and socket address of a port of host ``number``."""
-        index = bisect_right(self._starts, number) - 1
-        version, first, _, scope_id = self._ranges[index]
-        value = first + number - self._starts[index]
-        if version == 4:
-            return socket.AF_INET, (socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big")), port)
-        return socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big")), port, 0, scope_id)
 
 
 class _Attempt:
@@ -170,10 +145,21 @@ class PureScanRun:
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
         for token in self._engine.expire(now):
-            self._drop(self._attempts.pop(token))
+            if attempt := self._attempts.pop(token, None):
+                self._drop(attempt)
+        self._look_up()
         for attempt in [a for a in self._reading.values() if a.deadline <= now]:
             self._banner_done(attempt)
         self._collect()
+
+    def _look_up(self) -> None:
+        """Tell the machine whether somebody answers for the hosts of which it is in doubt."""
+        if doubtful := self._engine.take_doubtful():
+            from ...sockets.neighbours import known
+
+            table = known()
+            for number in doubtful:
+                self._engine.neighbour(number, table.get(self._addresses.key(number)), self._now())
 
     def _send(self, order: ProbeOrder) -> None:
         family, address = self._addresses(order.host, order.port)

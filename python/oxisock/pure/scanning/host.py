@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
+from .permutation import FIRST, PortOrder
+
 MS = 1_000_000
 FLOOR = 50 * MS
 """No probe is given up sooner than this, unless the user's timeout is shorter."""
 
 SECOND = 1_000_000_000
 MAX_REPEATS = 10
-LEVELS = 6
 SMALL_WINDOW = 64
 """At or below this window, loss is taken to be the network's own and not of our making."""
 
@@ -19,15 +20,19 @@ _REVIEW_SAMPLES = 16
 _PRIOR_LOSS = 400  # per mille: random loss that is believed without having been measured at a small window
 _SLOWEST = 5 * MS  # between two probes to a host whose answers are limited
 _CANARY_PORTS = 4
-_CANARY_BURST = 16
+_CANARY_BURST = 64
 _CANARY_MAX = 64
 _DEAD_AFTER = 6
+
+
+UNHEARD, HEARD, SILENT = range(3)
+"""Phases of a host: nothing has come from it yet; it answers; its first ports were asked in vain."""
 
 
 class Probe:
     """One question: a port of a host, the how-manieth time, and whether it is a canary (a port known to answer)."""
 
-    __slots__ = ("canary", "host", "port", "repeat", "sent_at", "small")
+    __slots__ = ("canary", "host", "listening", "port", "repeat", "sent_at", "small", "windowed")
 
     def __init__(self, host: Host, port: int, repeat: int, canary: bool) -> None:
         self.host = host
@@ -36,11 +41,19 @@ class Probe:
         self.canary = canary
         self.sent_at = 0
         self.small = False
+        self.windowed = False  # it has a place in the scan's window
+        self.listening = False  # its time is over, and an answer is still an answer
 
 
-def level(repeat: int) -> int:
-    """Give how often the timeout is doubled for a repeat: the first repeat waits no longer than the first probe."""
-    return min(max(repeat - 1, 0), LEVELS - 1)
+class Question:
+    """A port whose first probe went unanswered in its time."""
+
+    __slots__ = ("benched", "exhausted", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []  # of its probes, in flight or listening, the latest last
+        self.benched = False
+        self.exhausted = False  # a port of a silent host, asked often enough
 
 
 def repeats_for_loss(drops: int, sent: int) -> int:
@@ -57,56 +70,35 @@ def repeats_for_loss(drops: int, sent: int) -> int:
 class Host:
     """The state of one host while its ports are asked."""
 
-    __slots__ = (
-        "allowed",
-        "answers",
-        "armed",
-        "asked_since",
-        "bench",
-        "canaries_sent",
-        "canary_losses",
-        "closed_ports",
-        "dead",
-        "drawn",
-        "drops",
-        "growth",
-        "highest",
-        "in_flight",
-        "index",
-        "interval",
-        "large_answers",
-        "large_drops",
-        "last_answer",
-        "nap",
-        "next_canary",
-        "next_review",
-        "next_send",
-        "open_ports",
-        "put_back",
-        "queued",
-        "reviewed",
-        "rttvar",
-        "sent",
-        "silences",
-        "small_answers",
-        "small_drops",
-        "srtt",
-        "threshold",
-        "timeout",
-        "turn",
-        "waiting",
-        "window",
-    )
-
-    def __init__(self, index: int, timeout: int, retries: int, window: int, threshold: int) -> None:
+    def __init__(self, index: int, order: PortOrder, timeout: int, retries: int, limit: int) -> None:
         self.index = index
+        self.order = order
+        # Who it is.
+        self.phase = UNHEARD
+        self.up = False  # something came from it
+        self.gone = False  # everything about it is decided
+        self.faulty = False  # this machine could not ask it
+        self.pledged = False  # its first ports are counted among those that may be asked of unheard hosts
+        self.network = (0, 0)
+        self.link = -1  # which link of this machine it is on, -1 for none
+        self.held_until = -1  # until when the neighbour table may be asking for it
+        self.first_sent = -1
+        self.check_at = -1  # when the neighbour table is asked, -1 for never
+        self.checking = False  # the neighbour table is being asked
+        self.wait = timeout  # how long a probe listens while the host is silent
+        # What is still to be drawn.
+        self.first = min(FIRST, order.count)
+        self.cursor = 0
+        self.asked_before = 0  # below this position, ports that are in `decided` are not asked again
+        self.decided: set[int] = set()  # ports decided before it was up, or not to be asked again
+        self.drawn = order.count == 0
         # Round trip, after nmap's estimator; `timeout` is what a first probe gets.
         self.srtt = -1
         self.rttvar = 0
         self.timeout = timeout
         # Window.
-        self.window = window
-        self.threshold = threshold
+        self.window = max(1, limit // 2)
+        self.threshold = limit
         self.growth = 0
         self.next_review = 0
         self.reviewed = 0
@@ -130,15 +122,20 @@ class Host:
         self.last_answer = 0
         self.dead = False
         # Work.
-        self.in_flight = 0
+        self.in_flight = 0  # not counting those that only listen
+        self.listening = 0
         self.put_back = 0  # probes that a fault of this machine kept from leaving
-        self.sent: dict[int, deque[int]] = {}  # tokens of probes under way, by level, oldest first
+        self.sent: deque[int] = deque()  # tokens of probes under way, oldest first
         self.waiting: deque[Probe] = deque()
+        self.questions: dict[int, Question] = {}  # by port
         self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
         self.armed = -1  # when its timer is set, -1 for not at all
-        self.nap = -1  # until when it may not be asked and a timer is set for that, -1 for not at all
         self.queued = False
-        self.drawn = False  # no further port of this host will be drawn
+        self.waiting_for_pace = False
+
+    def to_draw(self) -> bool:
+        """Say whether there are ports that may be asked and were not yet."""
+        return self.cursor < (self.first if self.phase == UNHEARD else self.order.count)
 
     def may_be_asked(self, now: int) -> bool:
         """Say whether window and pace allow another probe."""
@@ -186,11 +183,11 @@ class Host:
                 self.window += 1
 
     def vouched(self, limit: int) -> None:
-        """Widen the window by an eighth where a canary came back and no loss was ever seen.
+        """Widen the window by an eighth where a canary came back and no more than a quarter was lost.
 
         Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
         """
-        if self.drops == 0:
+        if 4 * self.drops <= self.answers + self.drops:
             self.window = min(limit, self.window + self.window // 8)
 
     def lost(self, small: bool) -> None:
@@ -260,13 +257,13 @@ class Host:
         """Give how many canaries must still be sent before silence is called filtered."""
         return min(max(1, self.silences // 2), _CANARY_BURST) - self.canaries_sent
 
-    def canary_lost(self, now: int, limit: int) -> None:
+    def canary_lost(self, now: int, timeout: int, limit: int) -> None:
         """Count a canary without answer; many in a row, for long, and nothing else heard: the host has died."""
         self.canary_losses += 1
-        if self.canary_losses >= _DEAD_AFTER and now - self.last_answer >= 2 * limit:
+        if self.canary_losses >= _DEAD_AFTER and now - self.last_answer >= 2 * timeout:
             self.dead = True
             self.interval = self.next_send = 0  # there is nobody left to be gentle with
-            self.window = max(self.window, SMALL_WINDOW)
+            self.window = max(self.window, limit // 2)
 
     def heard(self, now: int) -> None:
         """Note a sign of life."""

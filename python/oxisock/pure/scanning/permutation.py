@@ -1,11 +1,12 @@
-"""The order of a scan: a seeded permutation that is computed position by position, with no list in memory."""
+"""The order of a scan: seeded permutations of hosts and ports, computed place by place, with no list in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 GROUP = 1024
 """Hosts go through in groups of at most this many, whose state is freed when they are done."""
+
+FIRST = 16
+"""So many ports of a host are asked before anything is known of it."""
 
 _MASK = (1 << 64) - 1
 _ROUNDS = 4
@@ -45,38 +46,82 @@ class Permutation:
                 return position
 
 
+class PortOrder:
+    """The ports of one host that fall to this share: each by its index, at positions 0..count-1.
+
+    In random order the first `FIRST` of the ports that are likeliest to answer come first, then the others of those,
+    then the rest.
+    """
+
+    __slots__ = ("_key", "_offset", "_permutation", "_start", "_step", "_stop", "_tiers", "count")
+
+    def __init__(self, tiers: tuple[int, ...], offset: int, step: int, key: int | None) -> None:
+        self._tiers, self._offset, self._step, self._key = tiers, offset, step, key
+        self.count = max(0, -(-(tiers[-1] - offset) // step))
+        self._start = self._stop = 0  # of the tier that the permutation is for
+        self._permutation: Permutation | None = None
+
+    def __getitem__(self, position: int) -> int:
+        place = self._offset + position * self._step
+        if self._key is None:
+            return place
+        if not self._start <= place < self._stop:
+            start, key = 0, self._key
+            for stop in self._tiers:
+                if place < stop:
+                    break
+                start, key = stop, mix(key)
+            self._start, self._stop, self._permutation = start, stop, Permutation(stop - start, key)
+        assert self._permutation is not None
+        return self._start + self._permutation[place - self._start]
+
+
 class Order:
     """Every (host number, port number) of one share of a scan, each once.
 
-    The positions of the whole scan are counted group by group; this share takes ``start``, ``start + step``, ... In
-    random order the first ``first_ports`` ports of all hosts of a group come before its other ports.
+    Position ``host * ports + port`` of the whole scan belongs to the share if it is ``start`` modulo ``step``. In
+    random order the hosts of a group are shuffled, and the ports of a host by a key of its own.
     """
 
     def __init__(self, hosts: int, ports: int, first_ports: int, *, random: bool, seed: int, start: int, step: int):
-        self._hosts, self._ports, self._first_ports = hosts, ports, first_ports
+        self._hosts, self._ports = hosts, ports
+        self._tiers = tuple(sorted({min(FIRST, first_ports), first_ports, ports} - {0}))
         self._random, self._seed = random, seed
-        self._position, self._step = start, step
+        self._start, self._step = start, step
         self.total = max(0, -(-(hosts * ports - start) // step))
+        self.hosts = hosts if ports >= step else self.total
+        """How many hosts have ports in this share."""
+        self._position = 0
+        self._group = -1
+        self._shuffled: Permutation | None = None
+        self.upcoming: int | None = None
+        """The host that comes next, or None at the end."""
+        self._advance()
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Give the pairs in order; a pair's host tells its group (``host // GROUP``), which never decreases."""
-        group, early, late = -1, Permutation(1, 0), Permutation(1, 0)
-        per_group = GROUP * self._ports
-        while self._position < self._hosts * self._ports:
-            number, offset = divmod(self._position, per_group)
-            hosts = min(GROUP, self._hosts - number * GROUP)
-            self._position += self._step
-            if not self._random:
-                host, port = divmod(offset, self._ports)
-            else:
-                split = hosts * self._first_ports
-                if number != group:
-                    group, key = number, mix(self._seed ^ mix(number))
-                    early = Permutation(max(1, split), key)
-                    late = Permutation(max(1, hosts * self._ports - split), mix(key))
-                if offset < split:
-                    port, host = divmod(early[offset], hosts)
-                else:
-                    port, host = divmod(late[offset - split], hosts)
-                    port += self._first_ports
-            yield number * GROUP + host, port
+    def take(self) -> tuple[int, PortOrder]:
+        """Give the host that comes next, and its ports; there must be one."""
+        host = self.upcoming
+        assert host is not None
+        self._advance()
+        return host, self._ports_of(host)
+
+    def _ports_of(self, host: int) -> PortOrder:
+        offset = (self._start - host * self._ports) % self._step
+        return PortOrder(self._tiers, offset, self._step, mix(mix(self._seed) ^ host) if self._random else None)
+
+    def _advance(self) -> None:
+        while self._position < self._hosts:
+            group, offset = divmod(self._position, GROUP)
+            self._position += 1
+            if self._random:
+                if group != self._group:
+                    self._group = group
+                    size = min(GROUP, self._hosts - group * GROUP)
+                    self._shuffled = Permutation(size, mix(self._seed ^ mix(group)))
+                assert self._shuffled is not None
+                offset = self._shuffled[offset]
+            host = group * GROUP + offset
+            if (self._start - host * self._ports) % self._step < self._ports:
+                self.upcoming = host
+                return
+        self.upcoming = None

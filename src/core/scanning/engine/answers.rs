@@ -1,63 +1,84 @@
-//! What came of a probe: verdicts, repeats, canaries, and faults of this machine.
+//! What came of a probe: verdicts, repeats, canaries.
 
 use std::cmp::Reverse;
 
-use super::super::host::{Ask, Host, MAX_REPEATS, MS};
+use super::super::host::{Ask, MAX_REPEATS, Phase};
 use super::super::{Answer, Outcome, State};
-use super::{Flight, NO_SLOT, News, ScanEngine, flight};
-use crate::core::os::errors::is_transient;
+use super::{Flight, LATE, LATEST, ScanEngine};
 
-const FAULT_PAUSE: i64 = 5 * MS;
 const BENCH_LIMIT: usize = 131_072;
 
 impl ScanEngine {
-    /// Take a probe out of flight.
-    pub(super) fn land(&mut self, token: u64) -> Option<(u32, Ask, i64, bool)> {
-        let &Flight { slot, ask, sent_at, small, .. } = flight(&self.flights, token)?;
-        self.flights[token as u32 as usize].slot = NO_SLOT;
-        self.free_flights.push(token as u32);
-        self.in_flight -= 1;
-        if let Some(host) = self.hosts[slot as usize].as_mut() {
-            host.in_flight -= 1;
-        }
-        Some((slot, ask, sent_at, small))
-    }
-
-    pub(super) fn heard(&mut self, slot: u32, ask: Ask, what: Answer, now: i64, rtt: i64, small: bool) {
+    pub(super) fn answered(&mut self, flight: &Flight, what: Answer, now: i64) {
+        let (slot, ask, rtt) = (flight.slot, flight.ask, now - flight.sent_at);
         let closed = what == Answer::Refused;
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         let first = host.srtt < 0;
         let shorter = host.sample(rtt, self.plan.timeout);
+        if !host.up {
+            self.came_up(slot, ask.port);
+        } else if shorter {
+            self.arm(slot);
+        }
+        self.note_timeout(slot);
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         let lost = if ask.canary { 0 } else { ask.repeat }; // a canary's losses were counted as they came
         self.tally.drops += u64::from(lost);
         host.heard(now);
-        host.answered(small, lost, self.limit);
+        host.answered(flight.small, lost, self.limit);
         host.review(now);
         let higher = ask.repeat > host.highest;
         host.highest = host.highest.max(ask.repeat);
-        if self.plan.threads > 1 && host.srtt >= 0 && (first || higher) {
-            let (srtt, rttvar, highest) = (host.srtt, host.rttvar, host.highest);
-            self.news.push(News { host: host.index, srtt, rttvar, highest, port: ask.port, closed });
-        }
         if ask.canary {
             host.vouched(self.limit);
         } else {
             host.known_to_answer(ask.port, closed);
         }
-        if shorter {
-            self.arm(slot);
+        if first || higher {
+            self.tell(slot, ask.port, closed);
         }
         if !ask.canary {
             let state = if closed { State::Closed } else { State::Open };
             self.decide(slot, ask.port, state, what, rtt);
         }
         if ask.repeat > 0 {
-            self.grant(slot, self.plan.retries);
+            self.grant(slot);
         }
     }
 
-    pub(super) fn unanswered(&mut self, token: u64, now: i64) {
-        let Some((slot, ask, _, small)) = self.land(token) else { return };
+    /// Take what was said of a host by somebody else; say whether it is the last word on all its ports.
+    pub(super) fn seems_unreachable(&mut self, flight: &Flight, what: Answer, now: i64) -> bool {
+        let (slot, after) = (flight.slot, now - flight.sent_at);
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return false };
+        if host.up || what == Answer::NoResponse {
+            return false;
+        }
+        if after >= LATE && what != Answer::SelfConnect {
+            if what != Answer::HostUnreachable {
+                return false;
+            }
+            self.tally.unreachable += 1;
+            self.close(slot, Answer::HostUnreachable, Answer::HostUnreachable);
+            return true;
+        }
+        host.sample(after, self.plan.timeout); // a firewall is no farther than what is behind it
+        self.came_up(slot, flight.ask.port);
+        self.note_timeout(slot);
+        false
+    }
+
+    fn note_timeout(&mut self, slot: u32) {
+        if !self.alone
+            && let Some(host) = &self.hosts[slot as usize]
+        {
+            self.crowd.heard(host.network, host.index, host.timeout);
+        }
+    }
+
+    /// The time of a probe is over: ask again, and listen on for a late answer.
+    pub(super) fn overdue(&mut self, token: u64, now: i64) {
+        let Some(&Flight { slot, ask, small, .. }) = self.flight(token) else { return };
+        self.land(token);
         self.trace(now, slot, ask, Answer::NoResponse.code());
         self.sent_well();
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
@@ -65,24 +86,13 @@ impl ScanEngine {
             self.tally.drops += 1;
             host.lost(small);
             host.review(now);
-            host.canary_lost(now, self.plan.timeout);
-            if host.dead {
-                host.allowed = self.plan.retries;
-            } else {
-                self.grant(slot, self.plan.retries);
-                if ask.repeat < MAX_REPEATS
-                    && let Some(host) = self.hosts[slot as usize].as_mut()
-                {
-                    host.waiting.push_back(Ask { repeat: ask.repeat + 1, ..ask });
-                }
-            }
+            host.canary_lost(now, self.plan.timeout, self.limit);
+            self.forget(token);
+            self.canary_unanswered(slot, ask);
         } else {
             host.silences += 1;
-            if ask.repeat < host.allowed {
-                host.waiting.push_back(Ask { repeat: ask.repeat + 1, ..ask });
-            } else {
-                self.bench(slot, ask.port, ask.repeat);
-            }
+            host.questions.entry(ask.port).or_default();
+            self.port_unanswered(token, slot, ask, now);
             if self.plan.adaptive
                 && let Some(host) = self.hosts[slot as usize].as_mut()
                 && host.canary_due(now)
@@ -90,18 +100,105 @@ impl ScanEngine {
                 self.add_canary(slot);
             }
         }
-        self.touch(slot);
+        self.touch(slot, false);
+    }
+
+    fn canary_unanswered(&mut self, slot: u32, ask: Ask) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if host.dead {
+            host.allowed = self.plan.retries;
+            return;
+        }
+        self.grant(slot);
+        if ask.repeat < MAX_REPEATS
+            && let Some(host) = self.hosts[slot as usize].as_mut()
+        {
+            host.waiting.push_front(Ask { repeat: ask.repeat + 1, ..ask });
+        }
+    }
+
+    fn port_unanswered(&mut self, token: u64, slot: u32, ask: Ask, now: i64) {
+        let Some(host) = self.hosts[slot as usize].as_ref() else { return };
+        let (last, silent) = (ask.repeat >= host.allowed, host.phase == Phase::Silent);
+        let until = self.listens_until(token, last);
+        if let Some(host) = self.hosts[slot as usize].as_mut()
+            && let Some(question) = host.questions.get_mut(&ask.port)
+        {
+            if question.tokens.is_empty() {
+                question.tokens.push(token);
+            }
+            question.exhausted |= last && silent;
+            if until > now {
+                self.flights[token as u32 as usize].listening = true;
+                host.listening += 1;
+                self.listeners += 1;
+                self.serial += 1;
+                self.listening.push(Reverse((until, self.serial, token)));
+            } else if last && silent {
+                host.questions.remove(&ask.port);
+            }
+            if !last {
+                host.waiting.push_back(Ask { repeat: ask.repeat + 1, ..ask });
+            }
+        }
+        if until <= now {
+            self.forget(token);
+        }
+        if last && !silent {
+            self.bench(slot, ask.port, ask.repeat);
+        }
+    }
+
+    /// How long a probe whose time is over stays to listen; where descriptors are short, only the last does.
+    fn listens_until(&self, token: u64, last: bool) -> i64 {
+        let Some(&Flight { slot, sent_at, .. }) = self.flight(token) else { return -1 };
+        let Some(host) = self.hosts[slot as usize].as_ref() else { return -1 };
+        let spare = 2 * self.listeners < self.room_limit - self.limit;
+        if !last && !spare {
+            return -1;
+        }
+        match host.phase {
+            Phase::Unheard => {
+                // Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
+                let more = host.order.count() > host.first && !self.plan.skip_silent;
+                if last && more && spare { host.first_sent + LATEST } else { -1 }
+            }
+            _ if !self.plan.adaptive => -1,
+            Phase::Silent => sent_at + host.wait,
+            Phase::Heard => sent_at + self.plan.timeout,
+        }
+    }
+
+    /// A probe has listened long enough.
+    pub(super) fn heard_nothing(&mut self, token: u64) {
+        let Some(&Flight { slot, ask, .. }) = self.flight(token) else { return };
+        self.land(token);
+        self.forget(token);
+        self.stopped_listening(slot, ask.port, token);
+    }
+
+    pub(super) fn stopped_listening(&mut self, slot: u32, port: u16, token: u64) {
+        if let Some(host) = self.hosts[slot as usize].as_mut()
+            && let Some(question) = host.questions.get(&port)
+            && question.exhausted
+            && question.tokens.last() == Some(&token)
+        {
+            host.questions.remove(&port);
+        }
+        self.touch(slot, false);
     }
 
     /// Let a host where loss was seen have its silent ports asked more often, those on the bench at once.
-    pub(super) fn grant(&mut self, slot: u32, retries: u32) {
+    pub(super) fn grant(&mut self, slot: u32) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !self.plan.adaptive || !host.grant(retries) {
+        if !self.plan.adaptive || !host.grant(self.plan.retries) {
             return;
         }
         for _ in 0..host.bench.len() {
             let Some((port, repeat)) = host.bench.pop_front() else { break };
+            let Some(question) = host.questions.get_mut(&port) else { continue };
             if repeat < host.allowed {
+                question.benched = false;
                 self.benched -= 1;
                 host.waiting.push_back(Ask { port, repeat: repeat + 1, canary: false });
             } else {
@@ -116,7 +213,10 @@ impl ScanEngine {
             self.decide(slot, port, State::Filtered, Answer::NoResponse, -1);
             return;
         }
-        if let Some(host) = self.hosts[slot as usize].as_mut() {
+        if let Some(host) = self.hosts[slot as usize].as_mut()
+            && let Some(question) = host.questions.get_mut(&port)
+        {
+            question.benched = true;
             host.bench.push_back((port, repeat));
             self.benched += 1;
         }
@@ -126,107 +226,41 @@ impl ScanEngine {
     }
 
     pub(super) fn unbench(&mut self, slot: u32) -> bool {
-        let benched = self.hosts[slot as usize].as_mut().and_then(|host| host.bench.pop_front());
-        let Some((port, _)) = benched else { return false };
-        self.benched -= 1;
-        self.decide(slot, port, State::Filtered, Answer::NoResponse, -1);
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return false };
+        let Some((port, _)) = host.bench.pop_front() else { return false };
+        if host.questions.contains_key(&port) {
+            self.decide(slot, port, State::Filtered, Answer::NoResponse, -1);
+        }
         true
     }
 
     pub(super) fn add_canary(&mut self, slot: u32) -> bool {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return false };
         let Some(port) = host.canary() else { return false };
-        host.waiting.push_back(Ask { port, repeat: 0, canary: true });
+        // Before all others: it is to judge what happens to them.
+        host.waiting.push_front(Ask { port, repeat: 0, canary: true });
         true
-    }
-
-    /// Queue a host that has something to ask and room in its window; finish and free one that has nothing left.
-    pub(super) fn touch(&mut self, slot: u32) {
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !host.waiting.is_empty() {
-            if host.queued || host.in_flight >= host.window {
-                return;
-            }
-            if self.now >= host.next_send {
-                host.queued = true;
-                self.ready.push_back(slot);
-            } else if host.nap < 0 {
-                host.nap = host.next_send;
-                self.timer_serial += 1;
-                self.timers.push(Reverse((host.nap, host.index, self.timer_serial, slot)));
-            }
-        } else if host.drawn && host.in_flight == 0 && host.put_back == 0 {
-            if host.bench.is_empty() {
-                self.hosts[slot as usize] = None;
-                self.free_hosts.push(slot);
-            } else {
-                self.finish(slot);
-            }
-        }
-    }
-
-    /// Call what stayed silent filtered, but not before enough canaries have told silence from loss.
-    pub(super) fn finish(&mut self, slot: u32) {
-        let mut missing = self.hosts[slot as usize].as_ref().map_or(0, Host::canaries_missing);
-        while missing > 0 && self.add_canary(slot) {
-            missing -= 1;
-        }
-        let waits = self.hosts[slot as usize].as_ref().is_some_and(|host| !host.waiting.is_empty());
-        if !waits {
-            while self.unbench(slot) {}
-        }
-        self.touch(slot);
     }
 
     pub(super) fn decide(&mut self, slot: u32, port: u16, state: State, reason: Answer, rtt: i64) {
         self.tally.states[state as usize] += 1;
-        if self.plan.keep >> (state as u8) & 1 == 1
-            && let Some(host) = &self.hosts[slot as usize]
-        {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if !host.up || host.asked_before > 0 {
+            host.decided.insert(port);
+        }
+        if self.plan.keep >> (state as u8) & 1 == 1 {
             self.outcomes.push(Outcome { host: host.index, port, state, reason, rtt, banner: None });
         }
+        self.close_question(slot, port);
     }
 
-    // --- faults of this machine
-
-    /// Put the probe back and narrow the window; only a fault that lasts at a window of one is a verdict.
-    pub(super) fn local_fault(&mut self, slot: u32, ask: Ask, what: Answer, now: i64) {
-        self.tally.local_errors += 1;
-        if let Answer::Local(code) = what
-            && is_transient(code)
+    pub(super) fn close_question(&mut self, slot: u32, port: u16) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if !host.questions.is_empty()
+            && let Some(question) = host.questions.remove(&port)
         {
-            self.window = self.in_flight.max(1);
-            let mut lasting = false;
-            if self.in_flight == 0 {
-                self.not_before = now + FAULT_PAUSE;
-                if self.fault_since < 0 {
-                    self.fault_since = now;
-                }
-                lasting = now - self.fault_since >= self.plan.timeout;
-            }
-            if !lasting {
-                if let Some(host) = self.hosts[slot as usize].as_mut() {
-                    host.put_back += 1;
-                }
-                self.put_back.push_front((slot, ask));
-                return;
-            }
-        }
-        if !ask.canary {
-            self.decide(slot, ask.port, State::Error, what, -1);
-        }
-        self.touch(slot);
-    }
-
-    /// A probe left this machine: the fault, if there was one, is over, and the window recovers slowly.
-    pub(super) fn sent_well(&mut self) {
-        self.fault_since = -1;
-        if self.window < self.limit {
-            self.window_growth += 1;
-            if self.window_growth >= self.window {
-                self.window_growth = 0;
-                self.window += 1;
-            }
+            self.benched -= usize::from(question.benched);
+            self.drop_all(&question.tokens);
         }
     }
 }

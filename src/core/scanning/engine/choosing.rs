@@ -1,134 +1,188 @@
 //! Which port of which host is asked next.
 
 use super::super::SENT;
-use super::super::host::{Ask, Host, SMALL_WINDOW, level};
+use super::super::host::{Ask, Host, Phase, SMALL_WINDOW};
 use super::super::permutation::GROUP;
-use super::{Flight, NO_SLOT, ProbeOrder, RATE_SLACK, ScanEngine, flight, timeout_of};
+use super::{CHECK, CHECK_STEP, Flight, NO_SLOT, ProbeOrder, RATE_SLACK, ScanEngine, find, patience};
 
 impl ScanEngine {
     pub(super) fn next_ask(&mut self) -> Option<(u32, Ask)> {
-        if let Some((slot, ask)) = self.put_back.pop_front() {
-            if let Some(host) = self.hosts[slot as usize].as_mut() {
-                host.put_back -= 1;
+        let in_window = self.in_flight + self.reserved < self.window;
+        while !self.put_back.is_empty() {
+            if !in_window {
+                return None;
             }
-            return Some((slot, ask));
-        }
-        while let Some(slot) = self.ready.pop_front() {
-            let asked = self.next_waiting(slot);
-            let more = self.hosts[slot as usize].as_ref().is_some_and(|host| !host.waiting.is_empty());
-            if asked.is_none() || more {
-                self.touch(slot);
-            }
-            if let Some(ask) = asked {
-                return Some((slot, ask));
-            }
-        }
-        while self.parked < self.limit && !self.drawn_all {
-            let Some((slot, port)) = self.draw() else { break };
-            let ask = Ask { port, repeat: 0, canary: false };
+            let (slot, ask) = self.put_back.pop_front()?;
             let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
-            if host.may_be_asked(self.now) {
+            host.put_back -= 1;
+            if ask.canary || ask.repeat == 0 || host.questions.contains_key(&ask.port) {
                 return Some((slot, ask));
             }
-            self.parked += 1;
-            host.waiting.push_back(ask);
-            self.touch(slot);
+            self.touch(slot, false); // it was answered meanwhile
+        }
+        // In random order who is not heard yet comes first; by address, what was begun is ended first.
+        let phases = if self.plan.random { [Phase::Unheard, Phase::Heard] } else { [Phase::Heard, Phase::Unheard] };
+        loop {
+            if self.plan.random {
+                self.admit();
+            }
+            let mut chosen = None;
+            for phase in phases {
+                if chosen.is_none() && (phase == Phase::Unheard || in_window) {
+                    chosen = self.pop(phase);
+                }
+            }
+            if chosen.is_none() {
+                if !self.plan.random && self.admit() {
+                    continue;
+                }
+                chosen = if in_window { self.pop(Phase::Silent) } else { None };
+            }
+            let slot = chosen?;
+            if let Some(ask) = self.take(slot) {
+                return Some((slot, ask));
+            }
+        }
+    }
+
+    fn pop(&mut self, phase: Phase) -> Option<u32> {
+        while let Some((slot, index)) = self.ready[phase as usize].pop_front() {
+            let Some(host) = self.hosts[slot as usize].as_mut().filter(|host| host.index == index) else { continue };
+            host.queued = false;
+            if host.phase == phase {
+                return Some(slot);
+            }
+            self.touch(slot, false);
         }
         None
     }
 
-    pub(super) fn next_waiting(&mut self, slot: u32) -> Option<Ask> {
-        self.hosts[slot as usize].as_mut()?.queued = false;
-        loop {
-            let host = self.hosts[slot as usize].as_mut()?;
-            if !host.may_be_asked(self.now) {
-                return None;
-            }
-            let ask = host.waiting.pop_front()?;
-            if ask.repeat == 0 && !ask.canary {
-                self.parked -= 1;
-            }
-            if !host.dead || (ask.repeat <= self.plan.retries && !ask.canary) {
-                return Some(ask);
-            }
-            if !ask.canary {
-                // The host died since: this port has been asked often enough.
-                self.bench(slot, ask.port, ask.repeat - 1);
-            }
+    /// Begin with one more host, if there is one and the hosts that are not heard yet leave room for it.
+    pub(super) fn admit(&mut self) -> bool {
+        let Some(index) = self.order.upcoming() else { return false };
+        let full = !self.alone && self.pledged >= self.most_pledged;
+        if self.undrawn >= GROUP || full || !self.crowd.has_room(index, self.now) {
+            return false;
         }
-    }
-
-    pub(super) fn draw(&mut self) -> Option<(u32, u16)> {
-        let Some((index, port_index)) = self.order.next() else {
-            self.drawn_all = true;
-            self.leave_group();
-            return None;
-        };
-        if self.group != Some(index / GROUP) {
-            self.leave_group();
-            self.group = Some(index / GROUP);
-            self.group_slots.resize(GROUP as usize, NO_SLOT);
+        let Some((index, order)) = self.order.take() else { return false };
+        let mut host = Host::new(index, order, self.plan.timeout, self.plan.retries, self.limit);
+        self.live += 1;
+        self.undrawn += 1;
+        self.crowd.enter(&mut host, self.now);
+        if self.alone {
+            host.phase = Phase::Heard; // it holds nobody up
+        } else {
+            host.pledged = true;
+            self.pledged += host.first;
         }
-        let place = (index % GROUP) as usize;
-        if self.group_slots[place] == NO_SLOT {
-            self.group_slots[place] = self.new_host(index);
-            if let Some(news) = self.learned.remove(&index) {
-                self.apply(self.group_slots[place], news);
-            }
-        }
-        Some((self.group_slots[place], self.plan.ports[port_index as usize]))
-    }
-
-    pub(super) fn new_host(&mut self, index: u64) -> u32 {
-        let host = Host::new(index, self.plan.timeout, self.plan.retries, (self.limit / 2).max(1), self.limit);
-        if let Some(slot) = self.free_hosts.pop() {
+        let on_link = host.link.is_some();
+        let slot = if let Some(slot) = self.free_hosts.pop() {
             self.hosts[slot as usize] = Some(host);
             slot
         } else {
             self.hosts.push(Some(host));
             self.hosts.len() as u32 - 1
+        };
+        if on_link {
+            self.on_link.insert(index, slot);
+        }
+        self.touch(slot, false);
+        true
+    }
+
+    /// The next thing to ask of a host, if there is any by now; it is queued again if there are more.
+    fn take(&mut self, slot: u32) -> Option<Ask> {
+        let found = self.take_one(slot);
+        // Else it is not done: its last probe is about to leave.
+        let more = |host: &Host| !host.waiting.is_empty() || host.to_draw();
+        if found.is_none() || self.hosts[slot as usize].as_ref().is_some_and(more) {
+            self.touch(slot, found.is_some());
+        }
+        found
+    }
+
+    fn take_one(&mut self, slot: u32) -> Option<Ask> {
+        loop {
+            let host = self.hosts[slot as usize].as_mut()?;
+            if !host.may_be_asked(self.now) {
+                return None;
+            }
+            let Some(ask) = host.waiting.pop_front() else {
+                return self.draw(slot).map(|port| Ask { port, repeat: 0, canary: false });
+            };
+            if ask.canary {
+                if !host.dead {
+                    return Some(ask);
+                }
+            } else if host.questions.contains_key(&ask.port) {
+                // Else it was answered meanwhile.
+                if !host.dead || ask.repeat <= self.plan.retries {
+                    return Some(ask);
+                }
+                self.bench(slot, ask.port, ask.repeat - 1);
+            }
         }
     }
 
-    pub(super) fn leave_group(&mut self) {
-        self.learned.clear();
-        let slots = std::mem::take(&mut self.group_slots);
-        for &slot in &slots {
-            if slot != NO_SLOT {
-                if let Some(host) = self.hosts[slot as usize].as_mut() {
-                    host.drawn = true;
-                }
-                self.touch(slot);
+    fn draw(&mut self, slot: u32) -> Option<u16> {
+        let host = self.hosts[slot as usize].as_mut()?;
+        while host.to_draw() {
+            let port = self.plan.ports[host.order.at(host.cursor) as usize];
+            host.cursor += 1;
+            if host.cursor == host.order.count() {
+                host.drawn = true;
+                self.undrawn -= 1;
+            }
+            if host.cursor > host.asked_before {
+                return Some(port);
+            }
+            if !host.decided.contains(&port) {
+                self.close_question(slot, port); // it begins anew
+                return Some(port);
             }
         }
-        if self.drawn_all {
-            self.group_slots = slots; // no slot is given away any more: news of these hosts still finds them
-        }
+        None
     }
 
     pub(super) fn send(&mut self, slot: u32, ask: Ask, now: i64) -> Option<ProbeOrder> {
         let host = self.hosts[slot as usize].as_mut()?;
         let small = host.window <= SMALL_WINDOW;
+        let windowed = host.phase != Phase::Unheard;
+        let mut entry = Flight { generation: 0, slot: NO_SLOT, ask, sent_at: now, small, windowed, listening: false };
         let place = self.free_flights.pop().unwrap_or_else(|| {
-            self.flights.push(Flight { generation: 0, slot: NO_SLOT, ask, sent_at: 0, small });
+            self.flights.push(entry);
             self.flights.len() as u32 - 1
         });
-        let entry = &mut self.flights[place as usize];
-        *entry = Flight { generation: entry.generation.wrapping_add(1), slot, ask, sent_at: now, small };
+        entry.generation = self.flights[place as usize].generation.wrapping_add(1);
+        entry.slot = slot;
+        self.flights[place as usize] = entry;
         let token = u64::from(entry.generation) << 32 | u64::from(place);
         host.asked(now, RATE_SLACK);
-        self.in_flight += 1;
+        self.open += 1;
+        self.in_flight += usize::from(windowed);
         self.tally.probes += 1;
         self.tally.retries += u64::from(ask.repeat > 0);
-        let number = level(ask.repeat);
-        while let Some(&oldest) = host.sent[number].front()
-            && flight(&self.flights, oldest).is_none()
-        {
-            host.sent[number].pop_front();
+        if host.first_sent < 0 {
+            host.first_sent = now;
+            if host.link.is_some() {
+                host.check_at = (now + CHECK + CHECK_STEP - 1) / CHECK_STEP * CHECK_STEP;
+            }
         }
-        host.sent[number].push_back(token);
+        if !ask.canary
+            && !host.questions.is_empty()
+            && let Some(question) = host.questions.get_mut(&ask.port)
+        {
+            question.tokens.push(token);
+            question.exhausted = false;
+        }
+        while let Some(&oldest) = host.sent.front()
+            && find(&self.flights, oldest).is_none()
+        {
+            host.sent.pop_front();
+        }
+        host.sent.push_back(token);
         let index = host.index;
-        if host.armed < 0 || now + timeout_of(&self.plan, host, number) < host.armed {
+        if host.armed < 0 || now + patience(&self.plan, host) < host.armed {
             self.arm(slot);
         }
         self.trace(now, slot, ask, SENT);

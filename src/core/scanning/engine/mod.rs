@@ -3,27 +3,41 @@
 //! A machine: it opens no socket and reads no clock. A driver asks it for probes (`next`), tells it what came of them
 //! (`answer`), and lets time pass (`expire`); durations and times are integer nanoseconds. The pure engine takes the
 //! same decisions in the same order.
+//!
+//! `choosing` is what is asked next, `answers` what came of it, `phases` what becomes of a host, `faults` those of this
+//! machine, `news` what threads tell each other.
 
 mod answers;
 mod choosing;
+mod faults;
 mod news;
+mod phases;
 
 pub use news::News;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use super::host::{Ask, Host, LEVELS, MS, SECOND};
+use super::crowd::Crowd;
+use super::host::{Ask, Host, MS, Phase, SECOND};
 use super::permutation::Order;
 use super::{Answer, Outcome, Plan, State, Tally, TraceEvent};
 
 const RATE_SLACK: i64 = 2 * MS;
 const NO_SLOT: u32 = u32::MAX;
+/// An unreachable that takes so long is no firewall's: somebody looked for the host, and gave up.
+const LATE: i64 = SECOND / 2;
+/// After the first probe to a host: nobody looks for it longer.
+const LATEST: i64 = 3500 * MS;
+/// After the first probe to a host: the link was asked three times whose address it is.
+const CHECK: i64 = 2200 * MS;
+/// So that many hosts are looked up at once.
+const CHECK_STEP: i64 = 50 * MS;
 
 /// What the driver is to send: connect to `port` of host number `host`; `token` names the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeOrder {
-    /// Names the probe; the lower 32 bits are unique among the probes in flight.
+    /// Names the probe; the lower 32 bits are unique among the probes that the driver has.
     pub token: u64,
     /// The host's number.
     pub host: u64,
@@ -33,14 +47,18 @@ pub struct ProbeOrder {
     pub repeat: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Flight {
     generation: u32,
-    /// The slot of the host, `NO_SLOT` where this entry is free.
+    /// The slot of the host, `NO_SLOT` where this entry is free or given up.
     slot: u32,
     ask: Ask,
     sent_at: i64,
     small: bool,
+    /// It has a place in the scan's window.
+    windowed: bool,
+    /// Its time is over, and an answer is still an answer.
+    listening: bool,
 }
 
 /// The machine of one scan, or of one thread's share of it.
@@ -48,26 +66,42 @@ struct Flight {
 pub struct ScanEngine {
     plan: Plan,
     order: Order,
-    total: u64,
-    drawn_all: bool,
-    group: Option<u64>,
-    group_slots: Vec<u32>,
+    alone: bool,
+    crowd: Crowd,
+    /// Those about which something is undecided.
     hosts: Vec<Option<Host>>,
     free_hosts: Vec<u32>,
+    live: usize,
+    /// Of those, how many have ports that were not drawn.
+    undrawn: u64,
+    /// The slots of those that are on a link, by number.
+    on_link: HashMap<u64, u32>,
+    pledged: u64,
+    most_pledged: u64,
+    /// Probes in flight have a place in the window; all that have a descriptor have one in the room.
     window: usize,
     limit: usize,
-    window_growth: usize,
+    room: usize,
+    room_limit: usize,
+    growth: usize,
     in_flight: usize,
-    /// Descriptors that the driver uses for other things, to be counted into the window.
+    open: usize,
+    listeners: usize,
+    /// Descriptors that the driver uses for other things, to be counted into window and room.
     pub reserved: usize,
-    parked: usize,
     benched: usize,
     flights: Vec<Flight>,
     free_flights: Vec<u32>,
     put_back: VecDeque<(u32, Ask)>,
-    ready: VecDeque<u32>,
+    /// (slot, number) by phase.
+    ready: [VecDeque<(u32, u64)>; 3],
     timers: BinaryHeap<Reverse<(i64, u64, u64, u32)>>,
-    timer_serial: u64,
+    /// (time, serial, token)
+    listening: BinaryHeap<Reverse<(i64, u64, u64)>>,
+    serial: u64,
+    /// Tokens of probes that are of no use any more.
+    dropped: Vec<u64>,
+    doubtful: Vec<u64>,
     /// The time of the present call.
     now: i64,
     not_before: i64,
@@ -78,45 +112,60 @@ pub struct ScanEngine {
     events: Vec<TraceEvent>,
     tally: Tally,
     news: Vec<News>,
-    learned: HashMap<u64, News>,
 }
 
 impl ScanEngine {
-    /// The machine of thread `thread` of a scan of `hosts` hosts.
+    /// The machine of thread `thread` of a scan of `hosts` hosts: the threads share the ports of a single host, and the
+    /// hosts where there are more.
     #[must_use]
     pub fn new(plan: Plan, hosts: u64, thread: usize) -> Self {
         let threads = plan.threads.max(1);
-        let order = Order::new(
-            hosts,
-            plan.ports.len() as u64,
-            plan.first_ports,
-            plan.random.then_some(plan.seed),
-            plan.shard + plan.shards * thread as u64,
-            plan.shards * threads as u64,
-        );
+        let (number, count) = (thread as u64, threads as u64);
+        let alone = hosts == 1;
+        let (share, part) = if alone {
+            ((plan.shard + plan.shards * number, plan.shards * count), (0, 1))
+        } else {
+            ((plan.shard, plan.shards), (number, count))
+        };
+        let sizes = (hosts, plan.ports.len() as u64, plan.first_ports);
+        let order = Order::new(sizes, plan.random.then_some(plan.seed), share, part);
         let limit = ((plan.concurrency + threads - 1 - thread) / threads).max(1);
-        let interval = plan.interval * threads as i64;
+        let room = ((plan.descriptors + threads - 1 - thread) / threads).max(limit);
+        // So that threads that know nothing of each other keep within any second together.
+        let interval = plan.interval * count as i64;
+        let square = i128::from(interval) * i128::from(interval) / i128::from(SECOND);
+        let interval = interval + if threads > 1 { square as i64 + 1 } else { 0 };
+        let tally = Tally { hosts: order.hosts(), ..Tally::default() };
         Self {
-            total: order.remaining(),
             order,
-            drawn_all: false,
-            group: None,
-            group_slots: Vec::new(),
+            alone,
+            crowd: Crowd::new(&plan),
             hosts: Vec::new(),
             free_hosts: Vec::new(),
+            live: 0,
+            undrawn: 0,
+            on_link: HashMap::new(),
+            pledged: 0,
+            most_pledged: limit.min((room / 2).max(1)) as u64,
             window: limit,
             limit,
-            window_growth: 0,
+            room,
+            room_limit: room,
+            growth: 0,
             in_flight: 0,
+            open: 0,
+            listeners: 0,
             reserved: 0,
-            parked: 0,
             benched: 0,
             flights: Vec::new(),
             free_flights: Vec::new(),
             put_back: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: Default::default(),
             timers: BinaryHeap::new(),
-            timer_serial: 0,
+            listening: BinaryHeap::new(),
+            serial: 0,
+            dropped: Vec::new(),
+            doubtful: Vec::new(),
             now: 0,
             not_before: 0,
             fault_since: -1,
@@ -124,23 +173,22 @@ impl ScanEngine {
             next_send: plan.interval * thread as i64,
             outcomes: Vec::new(),
             events: Vec::new(),
-            tally: Tally::default(),
+            tally,
             news: Vec::new(),
-            learned: HashMap::new(),
             plan,
         }
     }
 
-    /// How many ports are to be decided.
+    /// How many ports are to be decided, by all threads together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.total
+        self.order.total()
     }
 
-    /// The next probe to send at time `now`, or none where the window, the rate or the work allows none.
+    /// The next probe to send at time `now`, or none where room, window, rate or the work allow none.
     pub fn next(&mut self, now: i64) -> Option<ProbeOrder> {
         self.now = now;
-        if self.in_flight + self.reserved >= self.window || now < self.not_before.max(self.next_send) {
+        if self.open + self.reserved >= self.room || now < self.not_before.max(self.next_send) {
             return None;
         }
         let (slot, ask) = self.next_ask()?;
@@ -150,73 +198,108 @@ impl ScanEngine {
         self.send(slot, ask, now)
     }
 
-    /// Take what came of a probe. A token that is not in flight is ignored.
+    /// Take what came of a probe. A token that was given up is ignored.
     pub fn answer(&mut self, token: u64, what: Answer, now: i64) {
         self.now = now;
-        let Some((slot, ask, sent_at, small)) = self.land(token) else { return };
+        let Some(flight) = self.flight(token).copied() else { return };
+        let (slot, ask) = (flight.slot, flight.ask);
+        self.land(token);
+        self.release(token);
+        self.open -= 1;
         self.trace(now, slot, ask, what.code());
         if let Answer::Local(_) | Answer::Lasting(_) | Answer::Broadcast | Answer::Multicast = what {
-            self.local_fault(slot, ask, what, now);
+            if flight.listening {
+                // Its port was asked again since: it hears nothing more, and that is all.
+                self.tally.local_errors += 1;
+                self.stopped_listening(slot, ask.port, token);
+            } else {
+                self.local_fault(slot, ask, what, now);
+            }
             return;
         }
         self.sent_well();
         match what {
-            Answer::SynAck | Answer::Refused => self.heard(slot, ask, what, now, now - sent_at, small),
-            // Refused by itself or by a router on the way: no round trip of the host, and no word on loss.
-            _ if !ask.canary => {
-                let state = if what == Answer::SelfConnect { State::Closed } else { State::Filtered };
-                self.decide(slot, ask.port, state, what, -1);
+            Answer::SynAck | Answer::Refused => self.answered(&flight, what, now),
+            _ => {
+                if !self.seems_unreachable(&flight, what, now) && !ask.canary {
+                    let state = if what == Answer::SelfConnect { State::Closed } else { State::Filtered };
+                    self.decide(slot, ask.port, state, what, -1);
+                }
             }
-            _ => {}
         }
-        self.touch(slot);
+        self.touch(slot, false);
     }
 
-    /// Give up the probes whose time is over by `now`; their tokens go to `expired`, so that the driver closes them.
+    /// Let time pass; the probes that are of no use any more go to `expired`, so that the driver closes them.
     pub fn expire(&mut self, now: i64, expired: &mut Vec<u64>) {
         self.now = now;
+        let mut overdue = Vec::new();
         while let Some(&Reverse((deadline, index, _, slot))) = self.timers.peek() {
             if deadline > now {
                 break;
             }
             self.timers.pop();
             let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
-            if host.index != index {
-                continue;
-            }
-            if host.armed != deadline {
-                if host.nap == deadline {
-                    host.nap = -1;
-                    self.touch(slot);
-                }
+            if host.index != index || host.armed != deadline {
                 continue;
             }
             host.armed = -1;
-            for number in 0..LEVELS {
-                let limit = timeout_of(&self.plan, host, number);
-                while let Some(&token) = host.sent[number].front() {
-                    if let Some(flight) = flight(&self.flights, token) {
-                        if flight.sent_at + limit > now {
-                            break;
-                        }
-                        expired.push(token);
+            let patience = patience(&self.plan, host);
+            while let Some(&token) = host.sent.front() {
+                if let Some(flight) = find(&self.flights, token) {
+                    if flight.sent_at + patience > now {
+                        break;
                     }
-                    host.sent[number].pop_front();
+                    overdue.push(token);
+                }
+                host.sent.pop_front();
+            }
+            if host.next_send <= now {
+                host.waiting_for_pace = false;
+            }
+            if (0..=now).contains(&host.check_at) {
+                host.check_at = -1;
+                if !host.up {
+                    host.checking = true;
+                    self.doubtful.push(index);
                 }
             }
             self.arm(slot);
+            self.touch(slot, false);
         }
-        for &token in expired.iter() {
-            self.unanswered(token, now);
+        for token in overdue {
+            self.overdue(token, now);
         }
+        while let Some(&Reverse((until, _, token))) = self.listening.peek()
+            && until <= now
+        {
+            self.listening.pop();
+            self.heard_nothing(token);
+        }
+        self.open -= self.dropped.len();
+        for &token in &self.dropped {
+            self.free_flights.push(token as u32);
+        }
+        expired.append(&mut self.dropped);
+    }
+
+    /// The hosts for which the driver is to look into the neighbour table, and say `neighbour` of each.
+    pub fn take_doubtful(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.doubtful)
     }
 
     /// The time at which `expire` or `next` may have something to do if no answer comes.
     #[must_use]
     pub fn wakeup(&self, now: i64) -> Option<i64> {
-        let mut wake = self.timers.peek().map(|&Reverse((deadline, ..))| deadline);
-        if self.in_flight + self.reserved < self.window {
-            for time in [self.not_before, self.next_send] {
+        if !self.dropped.is_empty() {
+            return Some(now);
+        }
+        let timer = self.timers.peek().map(|&Reverse((deadline, ..))| deadline);
+        let listener = self.listening.peek().map(|&Reverse((until, ..))| until);
+        let mut wake = timer.into_iter().chain(listener).min();
+        if self.open + self.reserved < self.room {
+            let room = self.order.upcoming().and_then(|index| self.crowd.room_at(index));
+            for time in [self.not_before, self.next_send].into_iter().chain(room) {
                 if time > now {
                     wake = Some(wake.map_or(time, |wake| wake.min(time)));
                 }
@@ -228,7 +311,7 @@ impl ScanEngine {
     /// Whether every port is decided.
     #[must_use]
     pub fn finished(&self) -> bool {
-        self.tally.decided() == self.total
+        self.order.upcoming().is_none() && self.live == 0
     }
 
     /// The outcomes since the last call, of the states that the plan keeps.
@@ -249,26 +332,68 @@ impl ScanEngine {
 
     // --- time
 
-    /// Set the host's timer to the earliest deadline among its probes in flight, if that is earlier.
+    /// Set the host's timer to the earliest time at which there is something to do, if that is earlier.
     fn arm(&mut self, slot: u32) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        let mut earliest = -1;
-        for number in 0..LEVELS {
-            while let Some(&token) = host.sent[number].front() {
-                if let Some(flight) = flight(&self.flights, token) {
-                    let deadline = flight.sent_at + timeout_of(&self.plan, host, number);
-                    if earliest < 0 || deadline < earliest {
-                        earliest = deadline;
-                    }
-                    break;
+        let mut earliest = host.check_at;
+        if host.waiting_for_pace && (earliest < 0 || host.next_send < earliest) {
+            earliest = host.next_send;
+        }
+        while let Some(&token) = host.sent.front() {
+            if let Some(flight) = find(&self.flights, token) {
+                let deadline = flight.sent_at + patience(&self.plan, host);
+                if earliest < 0 || deadline < earliest {
+                    earliest = deadline;
                 }
-                host.sent[number].pop_front();
+                break;
             }
+            host.sent.pop_front();
         }
         if earliest >= 0 && (host.armed < 0 || earliest < host.armed) {
             host.armed = earliest;
-            self.timer_serial += 1;
-            self.timers.push(Reverse((earliest, host.index, self.timer_serial, slot)));
+            self.serial += 1;
+            self.timers.push(Reverse((earliest, host.index, self.serial, slot)));
+        }
+    }
+
+    // --- flights
+
+    fn flight(&self, token: u64) -> Option<&Flight> {
+        find(&self.flights, token)
+    }
+
+    /// Take a probe out of flight, or from those that listen.
+    fn land(&mut self, token: u64) {
+        let Some(&Flight { slot, windowed, listening, .. }) = find(&self.flights, token) else { return };
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if listening {
+            host.listening -= 1;
+            self.listeners -= 1;
+        } else {
+            host.in_flight -= 1;
+            self.in_flight -= usize::from(windowed);
+        }
+    }
+
+    /// The driver has closed this one.
+    fn release(&mut self, token: u64) {
+        self.flights[token as u32 as usize].slot = NO_SLOT;
+        self.free_flights.push(token as u32);
+    }
+
+    /// The driver is to close this one; until it has, nobody else gets its place.
+    fn forget(&mut self, token: u64) {
+        self.flights[token as u32 as usize].slot = NO_SLOT;
+        self.dropped.push(token);
+    }
+
+    /// Give up what is still under way of these.
+    fn drop_all(&mut self, tokens: &[u64]) {
+        for &token in tokens {
+            if self.flight(token).is_some() {
+                self.land(token);
+                self.forget(token);
+            }
         }
     }
 
@@ -281,13 +406,19 @@ impl ScanEngine {
     }
 }
 
-fn flight(flights: &[Flight], token: u64) -> Option<&Flight> {
+fn find(flights: &[Flight], token: u64) -> Option<&Flight> {
     let entry = flights.get(token as u32 as usize)?;
     (entry.slot != NO_SLOT && entry.generation == (token >> 32) as u32).then_some(entry)
 }
 
-fn timeout_of(plan: &Plan, host: &Host, doublings: usize) -> i64 {
-    if plan.adaptive { plan.timeout.min(host.timeout << doublings) } else { plan.timeout }
+/// How long a probe of this host has a place in the window, before its port is asked again.
+fn patience(plan: &Plan, host: &Host) -> i64 {
+    match host.phase {
+        _ if !plan.adaptive => plan.timeout,
+        Phase::Unheard => plan.timeout,
+        Phase::Silent => host.wait / 2,
+        Phase::Heard => plan.timeout.min(host.timeout),
+    }
 }
 
 #[cfg(test)]
@@ -319,6 +450,9 @@ mod tests {
             banner: 0,
             keep: 1,
             trace: false,
+            descriptors: 1 << 16,
+            skip_silent: false,
+            links: Vec::new(),
         }
     }
 

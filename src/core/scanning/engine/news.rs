@@ -1,17 +1,30 @@
-//! What the threads of one scan tell each other of the hosts that they share.
+//! What the threads of one scan tell each other: of the host that they share, or of networks that they share.
 
-use super::super::permutation::GROUP;
-use super::{NO_SLOT, ScanEngine};
+use super::ScanEngine;
 
-/// What one thread learned of a host that others can use.
+/// What one thread learned that others can use.
 #[derive(Debug, Clone, Copy)]
-pub struct News {
-    pub(super) host: u64,
-    pub(super) srtt: i64,
-    pub(super) rttvar: i64,
-    pub(super) highest: u32,
-    pub(super) port: u16,
-    pub(super) closed: bool,
+pub enum News {
+    /// Of the only host.
+    Host {
+        /// Its round trip.
+        srtt: i64,
+        /// The variation of that.
+        rttvar: i64,
+        /// The highest repeat that was answered.
+        highest: u32,
+        /// A port that answers.
+        port: u16,
+        /// Whether that refuses.
+        closed: bool,
+    },
+    /// Of one of many.
+    Timeout {
+        /// Its number.
+        host: u64,
+        /// What a probe to it gets.
+        timeout: i64,
+    },
 }
 
 impl ScanEngine {
@@ -20,29 +33,43 @@ impl ScanEngine {
         std::mem::take(&mut self.news)
     }
 
-    /// Take over what another thread learned of a host.
-    pub fn learn(&mut self, news: News) {
-        let known = self.group == Some(news.host / GROUP);
-        let slot = known.then(|| self.group_slots[(news.host % GROUP) as usize]).filter(|&slot| slot != NO_SLOT);
-        match slot {
-            Some(slot) => self.apply(slot, news),
-            None if self.learned.len() < GROUP as usize * 2 => {
-                self.learned.insert(news.host, news);
-            }
-            None => {}
+    /// Note what others can use of what was learned of a host.
+    pub(super) fn tell(&mut self, slot: u32, port: u16, closed: bool) {
+        if self.plan.threads > 1
+            && let Some(host) = &self.hosts[slot as usize]
+            && host.srtt >= 0
+        {
+            self.news.push(if self.alone {
+                News::Host { srtt: host.srtt, rttvar: host.rttvar, highest: host.highest, port, closed }
+            } else {
+                News::Timeout { host: host.index, timeout: host.timeout }
+            });
         }
     }
 
-    pub(super) fn apply(&mut self, slot: u32, news: News) {
-        let (timeout, retries) = (self.plan.timeout, self.plan.retries);
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        host.known_to_answer(news.port, news.closed);
-        let shorter = host.srtt < 0 && host.adopt(news.srtt, news.rttvar, timeout);
-        host.highest = host.highest.max(news.highest);
-        if shorter {
-            self.arm(slot);
+    /// Take over what another thread learned.
+    pub fn learn(&mut self, news: News) {
+        match news {
+            News::Timeout { host, timeout } => {
+                let network = self.crowd.network(host);
+                self.crowd.heard(network, host, timeout);
+            }
+            News::Host { srtt, rttvar, highest, port, closed } => {
+                self.admit();
+                let timeout = self.plan.timeout;
+                // The only host has the first slot for as long as it is there.
+                let Some(host) = self.hosts.first_mut().and_then(Option::as_mut) else { return };
+                host.known_to_answer(port, closed);
+                let shorter = host.srtt < 0 && host.adopt(srtt, rttvar, timeout);
+                host.highest = host.highest.max(highest);
+                if !host.up {
+                    self.came_up(0, port);
+                } else if shorter {
+                    self.arm(0);
+                }
+                self.grant(0);
+                self.touch(0, false);
+            }
         }
-        self.grant(slot, retries);
-        self.touch(slot);
     }
 }

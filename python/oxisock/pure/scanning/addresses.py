@@ -1,0 +1,46 @@
+"""Which address a host number stands for, and to which network it belongs."""
+
+from __future__ import annotations
+
+import socket
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from ...engines.scanning import AddressRange
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Addresses:
+    """Maps a host number to its address: the ranges one after the other."""
+
+    def __init__(self, ranges: Sequence[AddressRange]) -> None:
+        self._ranges = ranges
+        self._starts: list[int] = []
+        self.count = 0
+        for each in ranges:
+            self._starts.append(self.count)
+            self.count += each.last - each.first + 1
+
+    def _value(self, number: int) -> tuple[AddressRange, int]:
+        index = bisect_right(self._starts, number) - 1
+        return self._ranges[index], self._ranges[index].first + number - self._starts[index]
+
+    def __call__(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
+        """Give family and socket address of a port of host ``number``."""
+        (version, _, _, scope_id), value = self._value(number)
+        if version == 4:
+            return socket.AF_INET, (socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big")), port)
+        return socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big")), port, 0, scope_id)
+
+    def key(self, number: int) -> tuple[int, int]:
+        """Give (IP version, address as a number)."""
+        each, value = self._value(number)
+        return each.version, value
+
+    def network(self, number: int) -> tuple[int, int]:
+        """Give what hosts of one /24 (IPv6: /64) have in common; without ranges, 256 numbers are a network."""
+        if not self._ranges:
+            return 0, number >> 8
+        each, value = self._value(number)
+        return each.version, value >> (8 if each.version == 4 else 64)

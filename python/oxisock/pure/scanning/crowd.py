@@ -1,0 +1,101 @@
+"""What hosts have in common: the links of this machine that they are on, the networks whose round trips they share."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ...engines.scanning import ScanPlan
+from .addresses import Addresses
+from .host import MS, Host
+
+_HELD = 3200 * MS
+"""For so long the kernel keeps asking the link for an address of which nobody answers."""
+
+_SHORTEST_WAIT = 100 * MS
+_NETWORKS = 64
+
+
+class _OnLink:
+    """How many addresses of one link the neighbour table is being asked for."""
+
+    def __init__(self, first: int, last: int, capacity: int) -> None:
+        self.first, self.last, self.capacity = first, last, max(1, capacity)
+        self.held = 0
+        self.until: deque[tuple[int, int]] = deque()  # (time, host number)
+        self.early: set[int] = set()  # those of `until` that are held no longer
+
+    def clear(self, now: int) -> None:
+        while self.until and (self.until[0][0] <= now or self.until[0][1] in self.early):
+            _, index = self.until.popleft()
+            if index in self.early:
+                self.early.remove(index)
+            else:
+                self.held -= 1
+
+
+class Crowd:
+    """The hosts of a scan, seen together."""
+
+    def __init__(self, plan: ScanPlan) -> None:
+        self._timeout = plan.timeout
+        self._addresses = Addresses(plan.ranges)
+        self._links = [_OnLink(*link) for link in plan.links]
+        self._networks: dict[tuple[int, int], dict[int, int]] = {}  # the timeouts of heard hosts, by number
+
+    # --- links
+
+    def has_room(self, index: int, now: int) -> bool:
+        """Say whether the neighbour table bears this host now."""
+        number = self._link(index)
+        if number < 0:
+            return True
+        link = self._links[number]
+        link.clear(now)
+        return link.held < link.capacity
+
+    def room_at(self, index: int) -> int:
+        """Give when there will be room for this host, -1 where nothing is in its way."""
+        number = self._link(index)
+        if number < 0 or self._links[number].held < self._links[number].capacity:
+            return -1
+        return self._links[number].until[0][0]
+
+    def enter(self, host: Host, now: int) -> None:
+        """Note that a host is about to be asked."""
+        host.network = self._addresses.network(host.index)
+        host.link = self._link(host.index)
+        if host.link >= 0:
+            link = self._links[host.link]
+            link.held += 1
+            host.held_until = now + _HELD
+            link.until.append((host.held_until, host.index))
+
+    def settled(self, host: Host, now: int) -> None:
+        """Note that the neighbour table knows this host."""
+        if now < host.held_until:
+            host.held_until = -1
+            link = self._links[host.link]
+            link.early.add(host.index)
+            link.held -= 1
+
+    def _link(self, index: int) -> int:
+        for number, link in enumerate(self._links):
+            if link.first <= index <= link.last:
+                return number
+        return -1
+
+    # --- networks
+
+    def heard(self, network: tuple[int, int], index: int, timeout: int) -> None:
+        """Note the timeout of a host that answers."""
+        members = self._networks.get(network)
+        if members is None:
+            members = self._networks[network] = {}
+            if len(self._networks) > _NETWORKS:
+                del self._networks[next(iter(self._networks))]
+        members[index] = timeout
+
+    def wait(self, network: tuple[int, int]) -> int:
+        """Give how long a silent host of a network is listened to: twice what its slowest neighbour is given."""
+        members = self._networks.get(network)
+        return min(self._timeout, max(_SHORTEST_WAIT, 2 * max(members.values()))) if members else self._timeout

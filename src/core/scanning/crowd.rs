@@ -1,0 +1,137 @@
+//! What hosts have in common: the links of this machine that they are on, and the networks whose round trips they share.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::host::{Host, MS};
+use super::{Addresses, Link, Plan};
+
+/// For so long the kernel keeps asking the link for an address of which nobody answers.
+const HELD: i64 = 3200 * MS;
+const SHORTEST_WAIT: i64 = 100 * MS;
+const NETWORKS: usize = 64;
+
+/// How many addresses of one link the neighbour table is being asked for.
+#[derive(Debug)]
+struct OnLink {
+    link: Link,
+    held: u64,
+    /// (time, host number)
+    until: VecDeque<(i64, u64)>,
+    /// Those of `until` that are held no longer.
+    early: HashSet<u64>,
+}
+
+impl OnLink {
+    fn clear(&mut self, now: i64) {
+        while let Some(&(time, index)) = self.until.front() {
+            if self.early.remove(&index) {
+                self.until.pop_front();
+            } else if time <= now {
+                self.until.pop_front();
+                self.held -= 1;
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.held >= self.link.capacity.max(1)
+    }
+}
+
+/// The hosts of a scan, seen together.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    timeout: i64,
+    addresses: Addresses,
+    links: Vec<OnLink>,
+    /// The timeouts of heard hosts, by number.
+    networks: HashMap<(bool, u128), HashMap<u64, i64>>,
+    /// The networks, as they came.
+    came: VecDeque<(bool, u128)>,
+}
+
+impl Crowd {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let on_link = |&link: &Link| OnLink { link, held: 0, until: VecDeque::new(), early: HashSet::new() };
+        Self {
+            timeout: plan.timeout,
+            addresses: Addresses::new(plan.ranges.clone()),
+            links: plan.links.iter().map(on_link).collect(),
+            networks: HashMap::new(),
+            came: VecDeque::new(),
+        }
+    }
+
+    // --- links
+
+    fn link_of(&self, index: u64) -> Option<usize> {
+        self.links.iter().position(|each| (each.link.first..=each.link.last).contains(&index))
+    }
+
+    /// Whether the neighbour table bears this host now.
+    pub(super) fn has_room(&mut self, index: u64, now: i64) -> bool {
+        let Some(number) = self.link_of(index) else { return true };
+        let link = &mut self.links[number];
+        link.clear(now);
+        !link.full()
+    }
+
+    /// When there will be room for this host; none where nothing is in its way.
+    pub(super) fn room_at(&self, index: u64) -> Option<i64> {
+        let link = &self.links[self.link_of(index)?];
+        if link.full() { link.until.front().map(|first| first.0) } else { None }
+    }
+
+    /// Note that a host is about to be asked.
+    pub(super) fn enter(&mut self, host: &mut Host, now: i64) {
+        host.network = self.addresses.network(host.index);
+        host.link = self.link_of(host.index);
+        if let Some(number) = host.link {
+            let link = &mut self.links[number];
+            link.held += 1;
+            host.held_until = now + HELD;
+            link.until.push_back((host.held_until, host.index));
+        }
+    }
+
+    /// Note that the neighbour table knows this host.
+    pub(super) fn settled(&mut self, host: &mut Host, now: i64) {
+        if let Some(number) = host.link
+            && now < host.held_until
+        {
+            host.held_until = -1;
+            let link = &mut self.links[number];
+            link.early.insert(host.index);
+            link.held -= 1;
+        }
+    }
+
+    // --- networks
+
+    /// The network of a host.
+    pub(super) fn network(&self, index: u64) -> (bool, u128) {
+        self.addresses.network(index)
+    }
+
+    /// Note the timeout of a host that answers.
+    pub(super) fn heard(&mut self, network: (bool, u128), index: u64, timeout: i64) {
+        let members = self.networks.entry(network).or_insert_with(|| {
+            self.came.push_back(network);
+            HashMap::new()
+        });
+        members.insert(index, timeout);
+        if self.networks.len() > NETWORKS
+            && let Some(oldest) = self.came.pop_front()
+        {
+            self.networks.remove(&oldest);
+        }
+    }
+
+    /// How long a silent host of a network is listened to: twice what its slowest neighbour is given.
+    pub(super) fn wait(&self, network: (bool, u128)) -> i64 {
+        let slowest = self.networks.get(&network).and_then(|members| members.values().max());
+        slowest.map_or(self.timeout, |&slowest| self.timeout.min(SHORTEST_WAIT.max(2 * slowest)))
+    }
+}

@@ -1,0 +1,181 @@
+//! What becomes of a host: heard, silent, unreachable, done.
+
+use super::super::host::Phase;
+use super::super::{Answer, Outcome, State};
+use super::{Host, ScanEngine, find};
+
+impl ScanEngine {
+    /// Something came from a host for the first time.
+    pub(super) fn came_up(&mut self, slot: u32, port: u16) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        host.up = true;
+        self.tally.up += 1;
+        self.crowd.settled(host, self.now);
+        unpledge(host, &mut self.pledged);
+        if host.phase == Phase::Silent {
+            // What was silent while it was listened to for a moment only is asked again, but for what is under way and
+            // for the port that answers.
+            let waiting = host.waiting.iter().map(|ask| ask.port).filter(|port| host.questions.contains_key(port));
+            let flying = host.sent.iter().filter_map(|&token| find(&self.flights, token)).map(|each| each.ask.port);
+            let held = self.put_back.iter().filter(|&&(other, _)| other == slot).map(|(_, ask)| ask.port);
+            host.decided.extend(waiting.chain(flying).chain(held).chain([port]));
+            host.asked_before = host.cursor;
+            host.cursor = host.first;
+            if host.drawn {
+                host.drawn = false;
+                self.undrawn += 1;
+            }
+        }
+        host.phase = Phase::Heard;
+        self.arm(slot);
+    }
+
+    /// Take what the neighbour table says of a host: whether it answers there; none where it stands nowhere.
+    pub fn neighbour(&mut self, index: u64, there: Option<bool>, now: i64) {
+        self.now = now;
+        let Some(&slot) = self.on_link.get(&index) else { return };
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if host.up {
+            return;
+        }
+        if there == Some(false) {
+            self.tally.unreachable += 1;
+            self.close(slot, Answer::HostUnreachable, Answer::HostUnreachable);
+            return;
+        }
+        if there == Some(true) {
+            self.crowd.settled(host, now);
+        }
+        host.checking = false;
+        self.touch(slot, false);
+    }
+
+    /// Queue a host that has something to ask and room in its window; see whether one is done that has nothing.
+    ///
+    /// `again`: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end before
+    /// the next.
+    pub(super) fn touch(&mut self, slot: u32, again: bool) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if !host.waiting.is_empty() || host.to_draw() {
+            if host.queued || host.in_flight >= host.window {
+                return;
+            }
+            if self.now >= host.next_send {
+                host.queued = true;
+                host.waiting_for_pace = false;
+                let queue = &mut self.ready[host.phase as usize];
+                if again && (host.phase == Phase::Silent || !self.plan.random) {
+                    queue.push_front((slot, host.index));
+                } else {
+                    queue.push_back((slot, host.index));
+                }
+            } else if !host.waiting_for_pace {
+                host.waiting_for_pace = true;
+                self.arm(slot);
+            }
+        } else if host.in_flight == 0 && host.put_back == 0 {
+            if host.phase == Phase::Heard && host.up { self.finish(slot) } else { self.nothing_came(slot) }
+        }
+    }
+
+    /// There is nothing left to ask of a host that answers. Call what stayed silent filtered, but not before enough
+    /// canaries have told silence from loss.
+    fn finish(&mut self, slot: u32) {
+        let Some(host) = &self.hosts[slot as usize] else { return };
+        let mut missing = if host.bench.is_empty() { 0 } else { host.canaries_missing() };
+        let quiet = host.listening == 0;
+        let mut asked = false;
+        while missing > 0 && self.add_canary(slot) {
+            missing -= 1;
+            asked = true;
+        }
+        if asked {
+            self.touch(slot, false);
+        } else if quiet {
+            while self.unbench(slot) {}
+            self.remove(slot);
+        }
+    }
+
+    /// There is nothing left to ask, in its phase, of a host from which nothing has come.
+    fn nothing_came(&mut self, slot: u32) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        // The neighbour table will soon tell a silent host from nobody.
+        let near = self.plan.adaptive && (0..=self.plan.timeout / 2).contains(&(host.check_at - self.now));
+        if host.checking || near {
+            return;
+        }
+        let skip = self.plan.skip_silent && !host.faulty; // what could not be asked is not silent
+        match host.phase {
+            Phase::Unheard if host.first < host.order.count() && !skip => {
+                unpledge(host, &mut self.pledged);
+                host.phase = Phase::Silent;
+                host.wait = self.crowd.wait(host.network);
+                self.touch(slot, false);
+            }
+            Phase::Silent => {
+                let benched = host.bench.iter().filter(|(port, _)| host.questions.contains_key(port)).count();
+                if host.questions.len() == benched {
+                    self.end_silently(slot);
+                }
+            }
+            Phase::Unheard => self.end_silently(slot),
+            Phase::Heard => {
+                if host.listening == 0 {
+                    self.end_silently(slot);
+                }
+            }
+        }
+    }
+
+    fn end_silently(&mut self, slot: u32) {
+        let faulty = self.hosts[slot as usize].as_ref().is_some_and(|host| host.faulty);
+        self.tally.silent += u64::from(!faulty);
+        self.close(slot, Answer::NoResponse, Answer::HostSilent);
+    }
+
+    /// Decide what is undecided of a host that is not up, by whether it was asked, and forget the host.
+    pub(super) fn close(&mut self, slot: u32, asked: Answer, unasked: Answer) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        let mut tokens = Vec::from(std::mem::take(&mut host.sent));
+        for question in host.questions.values() {
+            self.benched -= usize::from(question.benched);
+            tokens.extend(&question.tokens);
+        }
+        if host.put_back > 0 {
+            self.put_back.retain(|&(other, _)| other != slot);
+        }
+        let count = host.order.count();
+        self.tally.unasked += count - host.cursor;
+        self.tally.states[State::Filtered as usize] += count - host.decided.len() as u64;
+        if self.plan.keep >> (State::Filtered as u8) & 1 == 1 {
+            for position in 0..count {
+                let port = self.plan.ports[host.order.at(position) as usize];
+                if !host.decided.contains(&port) {
+                    let reason = if position < host.cursor { asked } else { unasked };
+                    let state = State::Filtered;
+                    self.outcomes.push(Outcome { host: host.index, port, state, reason, rtt: -1, banner: None });
+                }
+            }
+        }
+        unpledge(host, &mut self.pledged);
+        self.drop_all(&tokens);
+        self.remove(slot);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if let Some(host) = self.hosts[slot as usize].take() {
+            self.undrawn -= u64::from(!host.drawn);
+            self.live -= 1;
+            self.on_link.remove(&host.index);
+            self.free_hosts.push(slot);
+        }
+    }
+}
+
+fn unpledge(host: &mut Host, pledged: &mut u64) {
+    if host.pledged {
+        host.pledged = false;
+        *pledged -= host.first;
+    }
+}
