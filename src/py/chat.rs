@@ -10,6 +10,7 @@ use super::serving::{Reactors, ServerPlan};
 use super::signals::{wait_for_end, wait_in_slices};
 use crate::core::chat::hub;
 use crate::core::chat::porter;
+use crate::core::chat::replica;
 use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
 use crate::core::framing::Codec;
@@ -18,6 +19,7 @@ use crate::core::os::addresses;
 
 /// Python's `HubPlan`.
 #[derive(FromPyObject)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct HubPlan {
     name: String,
     max_clients: usize,
@@ -30,6 +32,7 @@ pub struct HubPlan {
     idle_timeout: u64,
     echo: bool,
     events: bool,
+    shared: bool,
 }
 
 impl HubPlan {
@@ -45,11 +48,24 @@ impl HubPlan {
             idle_timeout: self.idle_timeout,
             echo: self.echo,
             events: self.events,
+            shared: self.shared,
         }
     }
 }
 
 type Event = (&'static str, String, String);
+/// Python's `HubEntry`: kind, node, client, nick, text, when.
+type Entry = (String, String, u64, String, String, u64);
+/// Python's `HubResident`: nick, where from, when, bytes waiting, lines missed, node.
+type Resident = (String, String, u64, usize, u64, String);
+
+fn entry((kind, node, client, nick, text, when): Entry) -> replica::Entry {
+    replica::Entry { kind, node, client, nick, text, when }
+}
+
+fn residents(found: Vec<replica::Resident>) -> Vec<Resident> {
+    found.into_iter().map(|one| (one.nick, one.place, one.when, one.queued, one.skipped, one.node)).collect()
+}
 
 /// The reactor of a chat server, on a thread of its own.
 #[pyclass(frozen, extends = Reactors, module = "oxisock._native")]
@@ -135,8 +151,22 @@ impl Hub {
         self.hub.timeouts()
     }
 
-    fn joined(&mut self, client: u64, now: u64) -> bool {
-        self.hub.joined(client, now)
+    #[pyo3(signature = (client, now, r#where = ""))]
+    fn joined(&mut self, client: u64, now: u64, r#where: &str) -> bool {
+        self.hub.joined(client, now, r#where)
+    }
+
+    #[pyo3(name = "entry")]
+    fn apply(&mut self, entry: Entry) {
+        self.hub.entry(&self::entry(entry));
+    }
+
+    fn take_appends(&mut self) -> Vec<replica::Append> {
+        self.hub.take_appends()
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        residents(self.hub.residents())
     }
 
     fn line(&mut self, client: u64, line: &[u8], now: u64) {

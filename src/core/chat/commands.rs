@@ -12,12 +12,8 @@ impl Hub {
         match word {
             "nick" => self.rename(id, rest),
             "who" => {
-                let mut line = format!("* {} online: ", self.clients.len());
-                for (place, client) in self.clients.values().enumerate() {
-                    line.push_str(if place == 0 { "" } else { ", " });
-                    line.push_str(&client.nick);
-                }
-                line.push('\n');
+                let names = self.names();
+                let line = format!("* {} online: {}\n", names.len(), names.join(", "));
                 self.tell(id, line.as_bytes());
             }
             "msg" => self.whisper(id, rest),
@@ -31,6 +27,9 @@ impl Hub {
     }
 
     fn rename(&mut self, id: u64, nick: &str) {
+        if self.room.is_some() {
+            return self.propose_nick(id, nick);
+        }
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -59,6 +58,9 @@ impl Hub {
             self.tell(id, b"! usage: /msg NICK TEXT\n");
             return;
         }
+        if self.room.is_some() {
+            return self.propose_whisper(id, nick, text);
+        }
         let Some(other) = self.find(nick) else {
             self.tell(id, format!("! nobody is called {nick}\n").as_bytes());
             return;
@@ -73,6 +75,9 @@ impl Hub {
     }
 
     pub(super) fn say(&mut self, id: u64, text: &str) {
+        if self.room.is_some() {
+            return self.propose("say", id, "", text);
+        }
         let nick = self.nick_of(id);
         self.event("message", &nick, text);
         let but = (!self.rules.echo).then_some(id);

@@ -12,6 +12,7 @@ use crate::core::memory;
 use crate::core::time::NEVER;
 
 use super::queues::{Client, Lists};
+use super::replica::Room;
 use super::rules::Rules;
 use super::text::{blank, clean, clean_bytes};
 
@@ -59,14 +60,16 @@ pub struct Hub {
     pub(super) nicks: HashMap<String, u64>,
     guests: u64,
     history: VecDeque<Box<[u8]>>,
-    timers: BinaryHeap<Reverse<(u64, u64)>>,
-    lists: Lists,
-    closes: Vec<Close>,
+    pub(super) timers: BinaryHeap<Reverse<(u64, u64)>>,
+    pub(super) lists: Lists,
+    pub(super) closes: Vec<Close>,
     events: Vec<Event>,
     closing: bool,
     timeouts: u64,
     // Scratch space for the line that is being delivered.
     line: String,
+    // What is known of the other nodes, if there are any.
+    pub(super) room: Option<Room>,
 }
 
 impl Hub {
@@ -74,6 +77,7 @@ impl Hub {
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self {
+            room: rules.shared.then(Room::default),
             rules,
             clients: BTreeMap::new(),
             nicks: HashMap::new(),
@@ -92,35 +96,32 @@ impl Hub {
     /// Whether nobody else can join.
     #[must_use]
     pub fn full(&self) -> bool {
-        self.closing || self.clients.len() >= self.rules.max_clients
+        let arriving = self.room.as_ref().map_or(0, Room::arriving);
+        self.closing || self.clients.len() + arriving >= self.rules.max_clients
     }
 
-    /// Somebody has come; false if there is no room.
-    pub fn joined(&mut self, id: u64, now: u64) -> bool {
+    /// Somebody has come, from `place` if it matters; false if there is no room.
+    pub fn joined(&mut self, id: u64, now: u64, place: &str) -> bool {
         if self.full() {
             return false;
         }
+        if let Some(room) = &mut self.room {
+            room.joined(id, now, place);
+            return true;
+        }
         self.guests += 1;
         let nick = format!("guest-{}", self.guests);
-        let client = Client {
-            out: Vec::new(),
-            backlog: 0,
-            missed: 0,
-            skipped: 0,
-            dirty: false,
-            pressed: false,
-            doomed: false,
-            nick: nick.clone(),
-            joined: now,
-            last: now,
-            tat: now,
-            warned: None,
-        };
-        self.clients.insert(id, client);
+        self.clients.insert(id, Client::new(nick.clone(), now));
         self.nicks.insert(nick.clone(), id);
         if self.rules.idle_timeout != NEVER {
             self.timers.push(Reverse((now + self.rules.idle_timeout, id)));
         }
+        self.greet(id, &nick);
+        true
+    }
+
+    /// Tell a newcomer what he is called and what was said, and the others that he has come.
+    pub(super) fn greet(&mut self, id: u64, nick: &str) {
         let welcome = format!("* welcome to {}, you are {nick}\n", self.rules.name);
         self.tell(id, welcome.as_bytes());
         for at in self.remembered()..self.history.len() {
@@ -128,13 +129,17 @@ impl Hub {
                 self.lists.deliver(id, client, &self.history[at], &self.rules);
             }
         }
-        self.event("join", &nick, "");
+        self.event("join", nick, "");
         self.everybody(format_args!("* {nick} joined\n"), Some(id));
-        true
     }
 
     /// A line came in, without its end.
     pub fn line(&mut self, id: u64, line: &[u8], now: u64) {
+        if let Some(room) = &mut self.room
+            && room.defers(id, Some(line), now, self.rules.queue_limit)
+        {
+            return;
+        }
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -154,6 +159,11 @@ impl Hub {
 
     /// A line came that was over the limit, and is lost.
     pub fn too_long(&mut self, id: u64, now: u64) {
+        if let Some(room) = &mut self.room
+            && room.defers(id, None, now, self.rules.queue_limit)
+        {
+            return;
+        }
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -165,6 +175,11 @@ impl Hub {
 
     /// A client has closed its end, or the connection is lost.
     pub fn left(&mut self, id: u64, lost: bool) {
+        if let Some(room) = &mut self.room
+            && room.turned_back(id, lost)
+        {
+            return;
+        }
         if self.clients.contains_key(&id) {
             self.remove(id, if lost { "lost" } else { "quit" }, "");
         }
@@ -208,12 +223,18 @@ impl Hub {
     /// Say something to everybody on behalf of the server.
     pub fn broadcast(&mut self, text: &str) {
         let text = clean(Cow::Borrowed(text));
+        if self.room.is_some() {
+            return self.propose("cast", 0, "", &text);
+        }
         self.everybody(format_args!("* {text}\n"), None);
         self.remember();
     }
 
     /// Part with a client; false if nobody is called so.
     pub fn kick(&mut self, nick: &str, reason: &str) -> bool {
+        if self.room.is_some() {
+            return self.propose_kick(nick, reason);
+        }
         let Some(id) = self.find(nick) else {
             return false;
         };
@@ -227,6 +248,10 @@ impl Hub {
     /// The server is closing: say so to everybody, and part with them. Nobody can join any more.
     pub fn close(&mut self) {
         self.closing = true;
+        if self.room.is_some() {
+            self.part_with_all();
+            return self.propose("close", 0, "", "");
+        }
         let ids: Vec<u64> = self.clients.keys().copied().collect();
         for id in ids {
             if let Some(client) = self.clients.get_mut(&id) {
@@ -356,6 +381,16 @@ impl Hub {
         }
     }
 
+    /// Take this as the line that was just delivered.
+    pub(super) fn write(&mut self, line: String) {
+        self.line = line;
+    }
+
+    /// Forget what was said.
+    pub(super) fn forget_history(&mut self) {
+        self.history.clear();
+    }
+
     /// Keep the line that was just delivered for those who come later.
     pub(super) fn remember(&mut self) {
         if self.rules.history > 0 {
@@ -388,6 +423,9 @@ impl Hub {
     }
 
     pub(super) fn remove(&mut self, id: u64, reason: &str, text: &str) {
+        if self.room.is_some() {
+            return self.propose_leaving(id, reason, text);
+        }
         let nick = self.forget(id, reason, text);
         self.everybody(format_args!("* {nick} left ({})\n", because(reason, text)), None);
     }
@@ -396,15 +434,19 @@ impl Hub {
         let Some(client) = self.clients.remove(&id) else {
             return String::new();
         };
-        if self.timers.len() > 2 * self.clients.len() + KEPT_TIMERS {
-            // Most are of members who have left.
-            let clients = &self.clients;
-            self.timers.retain(|Reverse((_, id))| clients.contains_key(id));
-        }
+        self.forget_timers();
         self.nicks.remove(&client.nick.to_ascii_lowercase());
         self.closes.push(Close { client: id, last: client.out, cut: reason == "too slow" });
         self.event("leave", &client.nick, &because(reason, text));
         client.nick
+    }
+
+    /// Forget the timers of members who have left, once they are most.
+    pub(super) fn forget_timers(&mut self) {
+        if self.timers.len() > 2 * self.clients.len() + KEPT_TIMERS {
+            let clients = &self.clients;
+            self.timers.retain(|Reverse((_, id))| clients.contains_key(id));
+        }
     }
 
     pub(super) fn find(&self, nick: &str) -> Option<u64> {
@@ -422,6 +464,6 @@ impl Hub {
     }
 }
 
-fn because<'a>(reason: &'a str, text: &str) -> Cow<'a, str> {
+pub(super) fn because<'a>(reason: &'a str, text: &str) -> Cow<'a, str> {
     if text.is_empty() { Cow::Borrowed(reason) } else { Cow::Owned(format!("{reason}: {text}")) }
 }

@@ -5,6 +5,7 @@ mod commands;
 pub mod hub;
 pub mod porter;
 mod queues;
+pub mod replica;
 pub mod rules;
 pub mod service;
 pub mod shared;

@@ -27,6 +27,26 @@ pub(super) struct Client {
     pub(super) warned: Option<u64>,
 }
 
+impl Client {
+    /// One who has just joined.
+    pub(super) fn new(nick: String, now: u64) -> Self {
+        Self {
+            out: Vec::new(),
+            backlog: 0,
+            missed: 0,
+            skipped: 0,
+            dirty: false,
+            pressed: false,
+            doomed: false,
+            nick,
+            joined: now,
+            last: now,
+            tat: now,
+            warned: None,
+        }
+    }
+}
+
 /// Lists of clients that the driver is to see to.
 #[derive(Default)]
 pub(super) struct Lists {

@@ -2,6 +2,7 @@
 
 /// The rules of a chat; durations in nanoseconds, `NEVER` for no limit.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Rules {
     /// The name of the server.
     pub name: String,
@@ -23,4 +24,6 @@ pub struct Rules {
     pub echo: bool,
     /// Somebody wants to know what happens.
     pub events: bool,
+    /// The room is on other nodes too.
+    pub shared: bool,
 }

@@ -167,7 +167,7 @@ impl Service for Chat {
         if let Some(link) = links.get_mut(key) {
             let token = link.token;
             link.state.joined = now;
-            if !self.hub.joined(token, now) {
+            if !self.hub.joined(token, now, "") {
                 link.machine.finish(now);
             }
         }

@@ -21,7 +21,7 @@ from ...text import clean
 from .nicks import is_guest, is_nick
 
 if TYPE_CHECKING:
-    from ...engines.chat import HubClose, HubEvent, HubMember, HubPlan
+    from ...engines.chat import HubAppend, HubClose, HubEntry, HubEvent, HubMember, HubPlan, HubResident
 
 _SECOND = 1_000_000_000
 _KEPT_TIMERS = 64  # that nobody waits for any more, beside as many as there are members
@@ -87,8 +87,8 @@ class Hub:
         """Whether nobody else can join."""
         return self._closing or len(self._clients) >= self._plan.max_clients
 
-    def joined(self, client: int, now: int) -> bool:
-        """Somebody has come; False if there is no room."""
+    def joined(self, client: int, now: int, where: str = "") -> bool:
+        """Somebody has come, from ``where`` if it matters; False if there is no room."""
         if self.full:
             return False
         self._guests += 1
@@ -189,6 +189,9 @@ class Hub:
             self._forget(client, "closing", "")
         self._doomed.clear()
 
+    def entry(self, entry: HubEntry) -> None:
+        """An entry of the log of a shared room; this one is not shared, so it is nothing to it."""
+
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def take_pressed(self) -> list[int]:
@@ -246,6 +249,14 @@ class Hub:
             for client, member in self._clients.items()
         ]
 
+    def take_appends(self) -> list[HubAppend]:
+        """Give what is to be appended to the log of a shared room; this one has none."""
+        return []
+
+    def residents(self) -> list[HubResident]:
+        """Give those who are in the shared room, on all its nodes; this one is not shared."""
+        return []
+
     # --- commands ------------------------------------------------------------------------------------------------
 
     def _obey(self, client: int, member: _Client, word: str, rest: str) -> None:
@@ -253,8 +264,8 @@ class Hub:
             case "nick":
                 self._rename(client, member, rest)
             case "who":
-                names = ", ".join(other.nick for other in self._clients.values())
-                self._deliver(client, member, f"* {len(self._clients)} online: {names}\n".encode())
+                names = self._names()
+                self._deliver(client, member, f"* {len(names)} online: {', '.join(names)}\n".encode())
             case "msg":
                 self._whisper(client, member, rest)
             case "me":
@@ -270,6 +281,9 @@ class Hub:
                 self._deliver(client, member, HELP)
             case _:
                 self._deliver(client, member, b"! unknown command\n")
+
+    def _names(self) -> list[str]:
+        return [member.nick for member in self._clients.values()]
 
     def _rename(self, client: int, member: _Client, nick: str) -> None:
         old, key = member.nick, nick.lower()
@@ -392,13 +406,17 @@ class Hub:
 
     def _forget(self, client: int, reason: str, text: str) -> str:
         member = self._clients.pop(client)
-        if len(self._timers) > 2 * len(self._clients) + _KEPT_TIMERS:  # most are of members who have left
-            self._timers = [timer for timer in self._timers if timer[1] in self._clients]
-            heapq.heapify(self._timers)
+        self._forget_timers()
         del self._nicks[member.nick.lower()]
         self._closes.append((client, bytes(member.out), reason == "too slow"))
         self._event("leave", member.nick, _because(reason, text))
         return member.nick
+
+    def _forget_timers(self) -> None:
+        """Forget the timers of members who have left, once they are most."""
+        if len(self._timers) > 2 * len(self._clients) + _KEPT_TIMERS:
+            self._timers = [timer for timer in self._timers if timer[1] in self._clients]
+            heapq.heapify(self._timers)
 
     def _remembered(self) -> list[bytes]:
         """Give the last lines, as many as leave room for what comes."""
