@@ -243,10 +243,30 @@ def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.max
 
 
 def function(value: _Value, name: str) -> _Value:
-    """Give what can be called."""
+    """Give what can be called and does its work when it is: no coroutine function, and no generator function."""
     if not callable(value):
         refuse(TypeError, name, value, "something to call")
+    if _is(inspect.iscoroutinefunction, value):
+        refuse(TypeError, name, value, "a plain function, not a coroutine function, which nobody awaits here")
+    return _no_generator(value, name, "a plain function")
+
+
+def coroutine_function(value: _Value, name: str) -> _Value:
+    """Give what can be called and may give something to await: no generator function."""
+    if not callable(value):
+        refuse(TypeError, name, value, "something to call")
+    return _no_generator(value, name, "a coroutine function")
+
+
+def _no_generator(value: _Value, name: str, expected: str) -> _Value:
+    if _is(inspect.isgeneratorfunction, value) or _is(inspect.isasyncgenfunction, value):
+        refuse(TypeError, name, value, f"{expected}, not a generator function, which nobody goes through here")
     return value
+
+
+def _is(test: Callable[[Any], bool], value: Any) -> bool:
+    """Ask something of a function, or of the one that calling an object calls."""
+    return test(value) or test(type(value).__call__)
 
 
 def iterable(value: Iterable[_Value], name: str, expected: str) -> Iterable[_Value]:

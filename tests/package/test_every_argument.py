@@ -210,6 +210,10 @@ async def _handler(stream: Any, peer: Any) -> None:
     return None
 
 
+def _plain_handler(*given: Any) -> None:
+    return None
+
+
 @contextmanager
 def _afterwards(call: Callable[[], object]) -> Iterator[None]:
     yield
@@ -255,9 +259,8 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
         ("FramedSocket.send", "FramedSocket.send_many", "FramedSocket.settimeout", "FramedSocket.close"),
         (World.framed, lambda w: {}),
     ),
-    **dict.fromkeys(
-        ("MessageServer", "ThreadedServer", "UdpServer", "start_server"), (None, lambda w: {"handler": _handler})
-    ),
+    **dict.fromkeys(("MessageServer", "ThreadedServer", "UdpServer"), (None, lambda w: {"handler": _plain_handler})),
+    "start_server": (None, lambda w: {"handler": _handler}),
     "EchoServer.serve_forever": (World.server, lambda w: {"drain": 0.0}),
     "EchoServer.stop": (lambda w: w.enter(w.impl.EchoServer()), lambda w: {}),
     "FramedServer.serve_forever": (World.framed_server, lambda w: {}),

@@ -8,6 +8,8 @@ import socket
 from typing import TYPE_CHECKING, Protocol
 
 from ..framing.bound import BoundCodec
+from ..serving import log as server_log
+from ..sockets import forks
 from ..sockets.closing import reset_on_close, shut_down
 from .stream import FramedStream
 
@@ -26,6 +28,7 @@ class Tally(Protocol):
     bytes_out: int
     timeouts: int
     shut_first: bool
+    child: bool
 
 
 class ServedStream(FramedStream):
@@ -75,8 +78,10 @@ class ServedStream(FramedStream):
         return len(self._inbox.frames)
 
     def at_rest(self) -> bool:
-        """Say whether nothing is owed: the handler waits for a message, and everything is sent."""
-        return self._receiver is not None and not self._inbox.frames and not self._pending and not self.unsent()
+        """Say whether nothing is owed: everything is sent, and the handler waits for a message or has ended."""
+        if self._pending or self.unsent():
+            return False
+        return self._discarding or (self._receiver is not None and not self._inbox.frames)
 
     def end_input(self) -> None:
         """Let the handler read the end of the stream after what is in by now."""
@@ -90,7 +95,7 @@ class ServedStream(FramedStream):
 
     def abort(self) -> None:
         """Close at once; what is under way is lost, and the peer is told so by a reset."""
-        self._before_abort(owed=not (self.at_rest() or (self._discarding and not self.unsent())))
+        self._before_abort(owed=not self.at_rest())
         self._abort(owed=False)
 
     def _before_abort(self, owed: bool) -> None:
@@ -109,6 +114,16 @@ class ServedStream(FramedStream):
     def _received(self, data: memoryview) -> None:
         self._tally.bytes_in += len(data)
         super()._received(data)
+        self._end_child()
+
+    def _flush(self) -> None:
+        self._end_child()
+        super()._flush()
+
+    def _end_child(self) -> None:
+        """In the child of a handler or decoder that has forked, take nothing and send nothing."""
+        if self._tally.child:
+            forks.end_child(server_log.child_returned)
 
     def _completed(self, frames: int) -> None:
         self._tally.messages += frames

@@ -10,11 +10,13 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
+from weakref import ref
 
-from .. import arguments
+from .. import arguments, hooks
 from ..engines.selection import Impl
 from ..framing.bound import BoundCodec
 from ..serving import log as server_log
@@ -38,6 +40,9 @@ _LAST_WORDS = 0.02
 _GRACE = 0.05
 
 
+_serving: ContextVar[_Core | None] = ContextVar("_serving", default=None)  # whose connection a task is of
+
+
 class FramedServer:
     """A TCP server on the event loop it was started in; made by ``aio.start_server``.
 
@@ -55,7 +60,7 @@ class FramedServer:
         limits: Mapping[str, Any],
     ) -> None:
         self.impl = impl
-        self._handler = arguments.function(handler, "handler")
+        self._handler = hooks.Lent(arguments.coroutine_function(handler, "handler"))
         self._bound = bound
         self._host = arguments.host(host, empty=True)
         self._port = arguments.port(port, lowest=0)
@@ -84,9 +89,9 @@ class FramedServer:
             raise
         self._pid = os.getpid()
         self._address = binding.address_of(listener)
-        binding.warn_unless_loopback("an asyncio server", self._address)
+        server_log.listens("an asyncio server", self._address)
         try:
-            self._core = _Core(listener, self._handler, self._bound, self._limits)
+            self._core = _Core(listener, ref(self._handler), self._bound, self._limits)
         except BaseException:
             listener.close()
             self._starting = False
@@ -192,7 +197,9 @@ class FramedServer:
 class _Core:
     """A server under way: what its tasks hold, rather than the user's handle."""
 
-    def __init__(self, listener: socket.socket, handler: Handler, bound: BoundCodec, limits: Limits) -> None:
+    def __init__(
+        self, listener: socket.socket, lent: ref[hooks.Lent[Handler]], bound: BoundCodec, limits: Limits
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
@@ -201,8 +208,8 @@ class _Core:
         self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
         self._accepted = self._closed = self._handler_errors = self._frame_errors = 0
         self._door = Door(listener)
-        self._abandoned = False  # this is a forked child's copy
-        self._handler = handler
+        self.child = False  # this is the copy of a child that a handler or a codec has forked
+        self._lent = lent
         self._bound = bound
         self._limits = limits
         self._plan = limits.plan()
@@ -255,13 +262,17 @@ class _Core:
 
     def abandon(self) -> None:
         """Close the listening descriptor in a forked child."""
-        self._abandoned = True
         self._door.abandon()
+        if _serving.get() is self:
+            # Should the handler wait for something in the child, the loop would serve there, too.
+            self.child = True
+            self.loop.call_soon(forks.end_child, server_log.child_returned)
 
     # --- accepting -------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         """Accept until this is cancelled, by a stop or by the end of the loop."""
+        _serving.set(self)
         # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
         door = self._door
         try:
@@ -297,6 +308,8 @@ class _Core:
     def _take(self, sock: socket.socket, peer: Peer) -> None:
         binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
         stream = ServedStream(self._bound, self._limits, self)
+        if self.child:  # the codec has forked
+            forks.end_child(server_log.child_returned)
         self._accepted += 1
         task = self.loop.create_task(self._serve(sock, stream, peer))
         self._streams[task] = stream
@@ -312,6 +325,7 @@ class _Core:
     # --- one connection --------------------------------------------------------------------------------------------
 
     async def _serve(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        _serving.set(self)
         try:
             await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
         except BaseException:
@@ -330,19 +344,29 @@ class _Core:
                 await stream.wait_closed()
 
     async def _call(self, stream: ServedStream, peer: Peer) -> None:
+        lent = self._lent()
+        if lent is None:  # the server has been dropped, and stops
+            return
+        task = asyncio.current_task()
         try:
-            conversation = self._handler(stream, peer)
+            conversation = lent.function(stream, peer)
             if not inspect.isawaitable(conversation):
-                raise TypeError(f"a handler is a coroutine function; this one gave {type(conversation).__name__}")
-            try:
-                await conversation
-            finally:
-                if self._abandoned:
-                    forks.end_child(server_log.child_returned)
-        except Exception as error:
+                raise hooks.wrong("a handler gives something to await", conversation)
+            hooks.check_ran("a handler", await conversation)
+        except BaseException as error:
+            assert task is not None
+            if isinstance(error, asyncio.CancelledError) and task.cancelling():
+                raise  # the handler did not come to it by itself
+            if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not task:
+                raise  # what is left of a loop that has ended
             self._failed(stream, peer, error)
+            if hooks.is_ctrl_c(error):
+                raise
+        finally:
+            if self.child:
+                forks.end_child(server_log.child_returned)
 
-    def _failed(self, stream: ServedStream, peer: Peer, error: Exception) -> None:
+    def _failed(self, stream: ServedStream, peer: Peer, error: BaseException) -> None:
         if not stream.raised(error):
             self._handler_errors += 1
             server_log.handler_failed(peer, error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from weakref import ref
 
-from .. import arguments
+from .. import arguments, hooks
 from ..engines.chat import HubPlan
 from ..serving import log as server_log
 from ..serving.lifecycle import EngineThreads
@@ -130,7 +131,7 @@ class ChatServer(StreamServer):
         super().__init__(host, port, sock, limits)
         if not arguments.text(name, "name", "printable text").strip() or not name.isprintable():
             arguments.refuse(ValueError, "name", name, "printable text")
-        self._on_event = None if on_event is None else arguments.function(on_event, "on_event")
+        self._on_event = None if on_event is None else hooks.Lent(arguments.function(on_event, "on_event"))
         self._plan = HubPlan(
             name=name,
             max_clients=max_clients,
@@ -174,7 +175,7 @@ class ChatServer(StreamServer):
     def _launch(self) -> tuple[_ChatRunning, Peer]:
         listener, address = self._listen()
         reactor = self._engine.chat.start_chat(listener.detach(), self._limits.plan(), self._plan)
-        return _ChatRunning(reactor, self._on_event), address
+        return _ChatRunning(reactor, None if self._on_event is None else ref(self._on_event)), address
 
     def _chat_running(self) -> _ChatRunning | None:
         self._check_process()
@@ -186,10 +187,10 @@ class ChatServer(StreamServer):
 class _ChatRunning:
     """An engine's chat server and the thread that calls ``on_event``, as the lifecycle wants them."""
 
-    def __init__(self, reactor: ChatReactor, on_event: EventHandler | None) -> None:
+    def __init__(self, reactor: ChatReactor, lent: ref[hooks.Lent[EventHandler]] | None) -> None:
         self.reactor = reactor
         self._epoch = time.time_ns() - reactor.now()
-        self._on_event = on_event
+        self._lent = lent
         self._handling = False
         self._handler_errors = 0
         self.forked = reactor.forked
@@ -197,7 +198,7 @@ class _ChatRunning:
         self._threads = EngineThreads(reactor.wait)
         self.failure = self._threads.failure
         self._teller = Latch(server_log.thread_failed)
-        if on_event is not None:
+        if lent is not None:
             try:
                 self._teller.spawn("oxisock-chat-events", self._tell)
             except BaseException:
@@ -239,17 +240,20 @@ class _ChatRunning:
         ]
 
     def _tell(self) -> None:
-        on_event = self._on_event
-        assert on_event is not None
+        assert self._lent is not None
         while (taken := self.reactor.events(_LOOK)) is not None:
             events, lost = taken
+            lent = self._lent()
+            if lent is None:  # the server has been dropped, and stops
+                continue
             if lost:
                 server_log.events_lost(lost)
             for fields in events:
                 self._handling = True
                 event = ChatEvent(*fields)
                 try:
-                    on_event(event)
+                    result: object = lent.function(event)
+                    hooks.check_ran("on_event", result)
                 except BaseException as error:
                     if not self._abandoned:
                         self._handler_errors += 1
@@ -257,6 +261,7 @@ class _ChatRunning:
                 if self._abandoned:
                     end_child(server_log.child_returned)
                 self._handling = False
+            del lent
 
 
 def _text(name: str, text: str) -> str:

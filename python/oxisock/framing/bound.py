@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from .. import arguments
+from .. import arguments, hooks
 from .codecs import StreamCodec
 
 if TYPE_CHECKING:
@@ -46,8 +46,14 @@ class BoundCodec:
             self.encode: Callable[..., bytes] = self.framer.encode
             self.encode_many: Callable[[Iterable[Buffer]], bytes] = self.framer.encode_many
         else:
-            encode = self.encode = codec.encode
-            self.encode_many = lambda payloads: b"".join([encode(payload) for payload in payloads])  # type: ignore[arg-type]
+            self.encode = self._encode_by_user
+            self.encode_many = lambda payloads: b"".join([self._encode_by_user(payload) for payload in payloads])
+
+    def _encode_by_user(self, payload: Buffer) -> bytes:
+        wire: object = self.codec.encode(payload)  # type: ignore[arg-type]
+        if not isinstance(wire, (bytes, bytearray, memoryview)):
+            raise hooks.wrong("a codec's encode gives bytes", wire)
+        return hooks.plain_bytes(wire)
 
     def decoder(self) -> StreamDecoder:
         """Begin a stream; raises what a user's codec does, and TypeError where it gives no decoder."""
@@ -55,7 +61,7 @@ class BoundCodec:
             return self.framer.decoder(False)
         decoder = self.codec.decoder()
         if not (callable(getattr(decoder, "feed", None)) and callable(getattr(decoder, "eof", None))):
-            raise TypeError(f"a codec's decoder() gives what has feed and eof, not {arguments.shown(decoder)}")
+            raise hooks.wrong("a codec's decoder() gives what has feed and eof", decoder, arguments.shown(decoder))
         return decoder
 
 
@@ -84,7 +90,9 @@ class Inbox:
         try:
             if bound is not None:
                 self._decoder = bound.decoder()
-        except Exception as error:
+        except BaseException as error:
+            if hooks.is_ctrl_c(error):
+                raise
             self._fault_of_user(error)
 
     @property
@@ -110,9 +118,11 @@ class Inbox:
             found: object = decoder.eof() if data is None else decoder.feed(bytes(data))
             if not isinstance(found, list) or not _are_frames(found):
                 what = "eof" if data is None else "feed"
-                raise TypeError(f"a decoder's {what} gives a list of bytes, not {arguments.shown(found)}")
+                raise hooks.wrong(f"a decoder's {what} gives a list of bytes", found, arguments.shown(found))
             return found
-        except Exception as error:
+        except BaseException as error:
+            if hooks.is_ctrl_c(error):
+                raise
             frames = _frames_of(error)
             if self._plain:
                 self._fault_of_user(error)
@@ -145,7 +155,7 @@ class Inbox:
         original, self._original = self._original, None
         raise original or equal_fault(self.fault)
 
-    def _fault_of_user(self, error: Exception) -> None:
+    def _fault_of_user(self, error: BaseException) -> None:
         if isinstance(error, (StopIteration, StopAsyncIteration)):
             # To a loop over frames it would look like the end.
             stopped, error = error, RuntimeError(f"a decoder raised {type(error).__name__}")
@@ -248,7 +258,7 @@ def equal_fault(fault: BaseException) -> BaseException:
     """Give an equal of a fault, to be raised; to raise one object again and again makes its traceback grow."""
     try:
         again = copy.copy(fault)
-    except Exception:  # of a user's exception that cannot be made from its args
+    except BaseException:  # of a user's exception that cannot be made from its args
         again = fault
     if type(again) is not type(fault):
         again = fault
@@ -257,10 +267,10 @@ def equal_fault(fault: BaseException) -> BaseException:
     return again.with_traceback(None)
 
 
-def _frames_of(error: Exception) -> list[bytes]:
+def _frames_of(error: BaseException) -> list[bytes]:
     """Take the frames from an error that has some."""
     frames: list[bytes] = []
-    with suppress(Exception):  # of a user's exception, which may have no such attribute, or one that cannot be set
+    with suppress(BaseException):  # of a user's exception, which may have no such attribute, or one that cannot be set
         found = error.frames  # type: ignore[attr-defined]
         if _are_frames(found):
             frames = list(found)

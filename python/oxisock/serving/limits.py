@@ -10,6 +10,7 @@ from .. import arguments
 from ..engines.serving import ServerPlan
 from ..sockets import listening as binding
 from ..types import Peer
+from . import log as server_log
 from .lifecycle import Server
 
 
@@ -108,5 +109,5 @@ class StreamServer(Server):
     def _listen(self) -> tuple[socket.socket, Peer]:
         listener = self._limits.listen(self._host, self._port, self._sock)
         address = binding.address_of(listener)
-        binding.warn_unless_loopback(self._kind, address)
+        server_log.listens(self._kind, address)
         return listener, address

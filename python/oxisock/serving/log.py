@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .. import hooks
+from ..sockets.listening import is_loopback
+
 if TYPE_CHECKING:
     import logging
 
@@ -25,7 +28,13 @@ def handler_failed(peer: Peer, error: BaseException) -> None:
 
 def framing_broken(peer: Peer, error: BaseException) -> None:
     """What came in is no message of the server's codec."""
-    _tell("warning", "%s broke the framing: %s", peer, str(error))
+    _tell("warning", "%s broke the framing: %s", peer, error)
+
+
+def listens(kind: str, address: Peer) -> None:
+    """A server listens; that is worth a warning where others than this machine can reach it."""
+    if not is_loopback(address.host):
+        _tell("warning", "%s listens on %s, which other machines may reach", kind, address)
 
 
 def timed_out(peer: Peer) -> None:
@@ -35,7 +44,7 @@ def timed_out(peer: Peer) -> None:
 
 def lost(peer: Peer, error: BaseException) -> None:
     """The network broke the connection, or a stop."""
-    _tell("info", "lost %s: %s", peer, str(error))
+    _tell("info", "lost %s: %s", peer, error)
 
 
 def reply_too_long(peer: Peer, size: int) -> None:
@@ -66,9 +75,22 @@ def child_returned(process: int) -> None:
 def _tell(level: str, text: str, *details: object, exc_info: BaseException | None = None) -> None:
     """Log something; where whoever handles the log raises, that costs nobody else."""
     try:
-        getattr(log(), level)(text, *details, exc_info=exc_info)
-    except Exception:
+        # As text, and at once: a record that is kept keeps nothing else alive.
+        words = [_words(each) if isinstance(each, BaseException) else each for each in details]
+        getattr(log(), level)(text, *words, exc_info=exc_info)
+    except BaseException as error:
+        if hooks.is_ctrl_c(error):
+            raise
         import traceback
 
-        with suppress(Exception):
+        with suppress(BaseException):
             traceback.print_exc()
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as failure:  # of users' own exceptions
+        if hooks.is_ctrl_c(failure):
+            raise
+        return f"<{type(error).__name__}, which has no words>"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
+from weakref import ref
 
-from .. import arguments
+from .. import arguments, hooks
 from ..arguments import spelled_out
 from ..engines.serving import ANSWERED, FINISH, HELD
 from ..framing.bound import BoundCodec, Inbox
@@ -100,7 +101,7 @@ class MessageServer(StreamServer):
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, limits)
-        self._handler = arguments.function(handler, "handler")
+        self._handler = hooks.Lent(arguments.function(handler, "handler"))
         lines = self._engine.names.Lines(eof_frame=True) if codec is None else codec
         self._codec = BoundCodec(lines, self._engine.framing)
         self._batch = arguments.flag(batch, "batch")
@@ -109,19 +110,19 @@ class MessageServer(StreamServer):
     def _launch(self) -> tuple[Dispatcher, Peer]:
         listener, address = self._listen()
         reactor = self._engine.serving.message_reactor(listener.detach(), self._limits.plan(), self._codec.framer)
-        conversations = Conversations(reactor, self._codec, self._handler)
+        conversations = Conversations(reactor, self._codec, ref(self._handler))
         return Dispatcher(reactor, conversations, self._batch, self._dispatchers), address
 
 
 class Conversations:
     """What is remembered of the connections of a message server, and who calls the handler for their messages."""
 
-    def __init__(self, reactor: MessageReactor, codec: BoundCodec, handler: Callable[..., Any]) -> None:
+    def __init__(self, reactor: MessageReactor, codec: BoundCodec, lent: ref[hooks.Lent[Callable[..., Any]]]) -> None:
         self._reactor = reactor
         self._framed = reactor.framed
         self._codec = codec
         self._encode = codec.encode_many
-        self._handler = handler
+        self._lent = lent
         self._inboxes: dict[int, Inbox] = {}  # where the engine frames, only with messages that there was no room for
         self._unread: dict[int, bytes] = {}  # what was read and not cut yet
         self._abandoned = False  # this is a forked child's copy
@@ -136,12 +137,15 @@ class Conversations:
         Where ``others`` wait, a few at a time: the rest takes its turn after them.
         """
         token, peer, given, room, error = item
+        lent = self._lent()
+        if lent is None:  # the server has been dropped, and stops
+            return token, b"", 0, FINISH
+        handler = lent.function
         fault: BaseException | None = error
         if self._framed and isinstance(given, list) and token not in self._inboxes:
             messages = given
         else:
             messages, fault = self._messages(item)
-        handler = self._handler
         payloads: list[bytes] = []
         counted = 0
         # Answers of at most an equal share each do not fill the room: only larger ones make it worth counting.
@@ -160,7 +164,8 @@ class Conversations:
                         if payload is None:
                             continue
                         if not isinstance(payload, bytes):
-                            raise TypeError(f"a handler gives bytes or None, not {type(payload).__name__}")
+                            raise hooks.wrong("a handler gives bytes or None", payload)
+                        payload = hooks.plain_bytes(payload)
                     payloads.append(payload)
                     if len(payload) > share:
                         room -= sum(map(len, payloads[counted:]))
@@ -178,7 +183,7 @@ class Conversations:
             end_child(server_log.child_returned)
         return self._reply(token, peer, payloads, len(messages) - len(left), left, fault, failure)
 
-    def answer_batch(self, work: deque[Item]) -> list[Reply]:
+    def answer_batch(self, work: deque[Item], taken: list[Item]) -> list[Reply]:
         """Call the handler once for the messages of all Items, or of the first where there are very many."""
         unpacked: list[tuple[int, Peer, list[bytes], BaseException | None]] = []
         pairs: list[tuple[bytes, Peer]] = []
@@ -187,18 +192,20 @@ class Conversations:
                 item = work.popleft()
             except IndexError:  # that were all, or other threads took the rest
                 break
+            taken.append(item)
             token, peer = item[0], item[1]
             messages, fault = self._messages(item)
             unpacked.append((token, peer, messages, fault))
             pairs.extend(zip(messages, repeat(peer)))
+        count = len(pairs)  # the list is the handler's to change
         answers: list[Any] = []
         failure: BaseException | None = None
-        if pairs:
+        if count:
+            lent = self._lent()
+            if lent is None:  # the server has been dropped, and stops
+                return [(token, b"", 0, FINISH) for token, *_ in unpacked]
             try:
-                answers = self._handler(pairs)
-                if not isinstance(answers, list) or len(answers) != len(pairs):
-                    size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
-                    raise TypeError(f"a batch handler gives a list of {len(pairs)} items, not {size}")
+                answers = hooks.batch_answers(lent.function(pairs), count)
             except BaseException as raised:
                 failure, answers = raised, []
             if self._abandoned:
@@ -215,15 +222,19 @@ class Conversations:
             else:
                 for answer in part:
                     if isinstance(answer, bytes):
-                        payloads.append(answer)
+                        payloads.append(hooks.plain_bytes(answer))
                     elif isinstance(answer, Exception):
                         wrong = answer
                         break
                     elif answer is not None:
-                        wrong = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                        wrong = hooks.wrong("a handler gives bytes, None or an Exception", answer)
                         break
             replies.append(self._reply(token, peer, payloads, len(messages), [], error, wrong))
         return replies
+
+    def failed(self, item: Item, error: BaseException) -> Reply:
+        """Give up a connection: user code has raised where nobody expects it."""
+        return self._reply(item[0], item[1], [], 0, [], None, error)
 
     def forget(self, tokens: list[int]) -> None:
         """Connections are closed."""
@@ -251,10 +262,13 @@ class Conversations:
                     self._unread[token] = given
                 return inbox.taken(), inbox.fault
         try:
-            return self._cut(token, inbox, given), inbox.fault
-        except BaseException as stranger:  # a user's decoder may not end the server, whatever it raises
+            messages = self._cut(token, inbox, given)
+        except BaseException as stranger:  # there is no memory
             inbox.fail(stranger)
-            return [], inbox.fault
+            messages = []
+        if self._abandoned:
+            end_child(server_log.child_returned)
+        return messages, inbox.fault
 
     def _cut(self, token: int, inbox: Inbox, given: bytes | None) -> list[bytes]:
         """Give the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias, Unpack
+from weakref import ref
 
-from .. import arguments
+from .. import arguments, hooks
 from ..arguments import spelled_out
 from ..sockets.accepting import WatchedDoor
 from ..sockets.closing import reset_on_close, shut_down
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from ..engines.framing import FramingModule
 
 ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
-"""``handler(conn, peer)``: one conversation, by a plain function; its result is ignored."""
+"""``handler(conn, peer)``: one conversation, by a plain function; its result is ignored, unless it is a coroutine or a
+generator, of which nothing has run: that is an error."""
 
 _LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
 _ACCEPTS = 64  # in one turn
@@ -61,18 +63,20 @@ class ThreadedServer(StreamServer):
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, limits)
-        self._handler = arguments.function(handler, "handler")
+        self._handler = hooks.Lent(arguments.function(handler, "handler"))
 
     def _launch(self) -> tuple[_Threads, Peer]:
         listener, address = self._listen()
-        return _Threads(listener, self._handler, self._limits, self._engine.framing), address
+        return _Threads(listener, ref(self._handler), self._limits, self._engine.framing), address
 
 
 class _Threads:
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
-    def __init__(self, listener: socket.socket, handler: ThreadHandler, limits: Limits, engine: FramingModule) -> None:
-        self._handler = handler
+    def __init__(
+        self, listener: socket.socket, lent: ref[hooks.Lent[ThreadHandler]], limits: Limits, engine: FramingModule
+    ) -> None:
+        self._lent = lent
         self._limits = limits
         self._plan = limits.plan()
         self._engine = engine
@@ -232,9 +236,13 @@ class _Threads:
             self._bell.ring()
 
     def _call(self, conn: ThreadConnection) -> None:
+        lent = self._lent()
+        if lent is None:  # the server has been dropped, and stops
+            return
         try:
             try:
-                self._handler(conn, conn.peer)
+                result: object = lent.function(conn, conn.peer)
+                hooks.check_ran("a handler", result)
             finally:
                 if self._abandoned:
                     end_child(server_log.child_returned)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .. import arguments
+from ..sockets.forks import end_child
 from ..sockets.latch import Latch
 from . import log as server_log
 
@@ -38,15 +39,19 @@ class Answering(Protocol):
         """Call the handler for what came in on one connection; for a part of it where there are ``others``."""
         ...
 
-    def answer_batch(self, work: deque[Item]) -> list[Reply]:
-        """Take as much of the work as is handled at once, and call the handler for it."""
+    def answer_batch(self, work: deque[Item], taken: list[Item]) -> list[Reply]:
+        """Take as much of the work as is handled at once, noting it in ``taken``, and call the handler for it."""
+        ...
+
+    def failed(self, item: Item, error: BaseException) -> Reply:
+        """Give up a connection, because one of the above raised."""
         ...
 
     def forget(self, tokens: list[int]) -> None:
         """Connections are closed."""
 
     def abandon(self) -> None:
-        """This is the child of a fork: whichever handler returns in it has forked, and ends it."""
+        """This is the child of a fork: whichever handler returns in it has forked, and is the last."""
 
 
 class Dispatcher:
@@ -70,6 +75,7 @@ class Dispatcher:
         self._alarm = threading.Event()
         self._dozing = False
         self._over = False
+        self._abandoned = False  # this is a forked child's copy
         self._latch = Latch(server_log.thread_failed)
         try:
             for number in range(dispatchers + 1):
@@ -105,6 +111,7 @@ class Dispatcher:
 
     def abandon(self) -> None:
         """This is the child of a fork."""
+        self._abandoned = True
         self._answering.abandon()
         self._reactor.abandon()
 
@@ -196,15 +203,23 @@ class Dispatcher:
         while True:
             if self._over:
                 work.clear()
-            elif self._batch:
-                self._outbox.extend(answering.answer_batch(work))
             else:
+                taken: list[Item] = []
+                # Whatever user code does there, in a hook or in what it gave, costs these connections and no other.
                 try:
-                    item = work.popleft()
-                except IndexError:  # other threads took the rest
-                    pass
-                else:
-                    self._outbox.append(answering.answer(item, work))
+                    if self._batch:
+                        self._outbox.extend(answering.answer_batch(work, taken))
+                    else:
+                        try:
+                            taken.append(work.popleft())
+                        except IndexError:  # other threads took the rest
+                            pass
+                        else:
+                            self._outbox.append(answering.answer(taken[0], work))
+                except BaseException as error:
+                    self._outbox.extend([answering.failed(item, error) for item in taken])
+                if self._abandoned:
+                    end_child(server_log.child_returned)
             # With nothing left to do the next turn sends the answers anyway.
             if self._leader != me or (work and time.monotonic() > flush_at):
                 with self._lock:

@@ -107,11 +107,3 @@ def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
 def is_loopback(host: str) -> bool:
     """Say whether an address in text form can be reached from this machine only."""
     return host.startswith(("127.", "::ffff:127.")) or host == "::1"
-
-
-def warn_unless_loopback(kind: str, address: Peer) -> None:
-    """Log a warning that names the address when others than this machine can reach it."""
-    if not is_loopback(address.host):
-        import logging
-
-        logging.getLogger("oxisock").warning("%s listens on %s, which other machines may reach", kind, address)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+from .. import hooks
 from ..serving import log as server_log
 from ..serving.lifecycle import EngineThreads
 from ..sockets.forks import end_child
@@ -50,9 +52,9 @@ class Echoing:
 class Handling:
     """A daemon thread that turns an engine's loop and calls the handler between the turns."""
 
-    def __init__(self, loop: UdpReactor, handler: Callable[..., Any], batch: bool) -> None:
+    def __init__(self, loop: UdpReactor, lent: ref[hooks.Lent[Callable[..., Any]]], batch: bool) -> None:
         self._loop = loop
-        self._handler = handler
+        self._lent = lent
         self._batch = batch
         self._errors = 0
         self._handling = False
@@ -126,9 +128,19 @@ class Handling:
                     server_log.reply_too_long(peer, size)  # counted by the engine
                 if batch is None:
                     return
-                self._handling = True
-                replies = answer(batch) if batch else []
-                self._handling = False
+                replies = []
+                lent = self._lent()
+                if batch and lent is not None:  # the server has not been dropped
+                    self._handling = True
+                    sender = batch[0].peer
+                    try:
+                        replies = answer(lent.function, batch)
+                    except BaseException as error:  # of what a handler gave
+                        self._failed(sender, error)
+                    if self._forked:
+                        end_child(server_log.child_returned)
+                    self._handling = False
+                del lent
         except Exception:
             # A socket closed over the head of a stuck handler is no news.
             if not self._over:
@@ -137,8 +149,7 @@ class Handling:
             if not self._forked:
                 loop.close()
 
-    def _answer(self, batch: list[Datagram]) -> list[bytes | None]:
-        handler = self._handler
+    def _answer(self, handler: Callable[..., Any], batch: list[Datagram]) -> list[bytes | None]:
         replies: list[bytes | None] = []
         self._unanswered = len(batch)
         for datagram in batch:
@@ -147,8 +158,10 @@ class Handling:
             self._unanswered -= 1
             try:
                 reply = handler(datagram)
-                if reply is not None and not isinstance(reply, bytes):
-                    raise TypeError(f"a handler gives bytes or None, not {type(reply).__name__}")
+                if reply is not None:
+                    if not isinstance(reply, bytes):
+                        raise hooks.wrong("a handler gives bytes or None", reply)
+                    reply = hooks.plain_bytes(reply)
             except BaseException as error:
                 if not self._forked:
                     self._failed(datagram.peer, error)
@@ -158,16 +171,13 @@ class Handling:
             replies.append(reply)
         return replies
 
-    def _answer_batch(self, batch: list[Datagram]) -> list[bytes | None]:
+    def _answer_batch(self, handler: Callable[..., Any], batch: list[Datagram]) -> list[bytes | None]:
         if self._ending and self._expired():
             self._unanswered = len(batch)
             return []
         asked = batch[:]  # the list is the handler's to change
         try:
-            answers = self._handler(batch)
-            if not isinstance(answers, list) or len(answers) != len(asked):
-                size = f"{len(answers)} items" if isinstance(answers, list) else type(answers).__name__
-                raise TypeError(f"a batch handler gives a list of {len(asked)} items, not {size}")
+            answers = hooks.batch_answers(handler(batch), len(asked))
         except BaseException as error:
             if not self._forked:
                 self._failed(asked[0].peer, error)
@@ -179,9 +189,11 @@ class Handling:
             return answers
         replies: list[bytes | None] = []
         for (_, peer, _), answer in zip(asked, answers, strict=True):
-            if answer is not None and not isinstance(answer, bytes):
+            if isinstance(answer, bytes):
+                answer = hooks.plain_bytes(answer)
+            elif answer is not None:
                 if not isinstance(answer, Exception):
-                    answer = TypeError(f"a handler gives bytes, None or an Exception, not {type(answer).__name__}")
+                    answer = hooks.wrong("a handler gives bytes, None or an Exception", answer)
                 self._failed(peer, answer)
                 answer = None
             replies.append(answer)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from typing import Literal, TypeAlias, overload
+from weakref import ref
 
-from .. import arguments
+from .. import arguments, hooks
 from ..engines.udp import UdpPlan
+from ..serving import log as server_log
 from ..serving.lifecycle import Server
 from ..sockets import listening as binding
 from ..types import Answer, Datagram, Peer
@@ -50,7 +52,7 @@ class _UdpBase(Server):
             sock = binding.bind(self._host, self._port, socket.SOCK_DGRAM, reuse_port=self._reuse_port)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # the system takes what it allows
         address = binding.address_of(sock)
-        binding.warn_unless_loopback(self._kind, address)
+        server_log.listens(self._kind, address)
         plan = UdpPlan(self._max_datagram, self._answer_low_ports, address.host in _ANY)
         return sock.detach(), plan, address
 
@@ -121,12 +123,12 @@ class UdpServer(_UdpBase):
         Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
         """
         super().__init__(host, port, sock, max_datagram, reuse_port, answer_low_ports)
-        self._handler = arguments.function(handler, "handler")
+        self._handler = hooks.Lent(arguments.function(handler, "handler"))
         self._batch = arguments.flag(batch, "batch")
 
     def _launch(self) -> tuple[Handling, Peer]:
         fd, plan, address = self._bind()
-        return Handling(self._engine.udp.udp_reactor(fd, plan), self._handler, self._batch), address
+        return Handling(self._engine.udp.udp_reactor(fd, plan), ref(self._handler), self._batch), address
 
 
 class UdpEchoServer(_UdpBase):
