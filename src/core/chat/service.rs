@@ -201,13 +201,13 @@ impl Service for Chat {
                 break;
             }
             if let Some((held, span)) = self.frames.first.take() {
-                let line = &held[span.start..span.end];
+                let words = &held[span.start..span.end];
                 // What becomes of a line takes some times its size, and nobody asks whether that can be had.
-                if line.len() > LONG && memory::with_capacity::<u8>(line.len().saturating_mul(TIMES)).is_err() {
+                if words.len() > LONG && memory::with_capacity::<u8>(words.len().saturating_mul(TIMES)).is_err() {
                     links.exhausted(key, now);
                     break;
                 }
-                self.hub.line(token, line, now);
+                self.hub.line(token, words, now);
             } else if let Some(span) = self.frames.spans.pop() {
                 self.hub.line(token, &piece[span.start..span.end], now);
             } else if decoder.skipped_count() > skipped {
