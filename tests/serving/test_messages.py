@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import socket
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from contextlib import ExitStack
 from types import ModuleType
@@ -458,3 +460,29 @@ def test_more_connections_are_ready_than_one_turn_takes(impl: ModuleType) -> Non
             assert [lines.readline() for _ in wanted] == [line.upper() + b"\n" for line in wanted]
         # A server counts a turn's messages before it sends the answers.
         assert server.stats().messages == 1 + 19 * len(wanted)
+
+
+def test_nothing_is_kept_for_those_who_have_gone(impl: ModuleType) -> None:
+    class Own:
+        """A codec of the user's, so that Python frames in both engines."""
+
+        def encode(self, payload: bytes) -> bytes:
+            return impl.Lines().encode(payload)
+
+        def decoder(self) -> Any:
+            decoder = Decoder(impl.Lines().decoder())
+            decoders.add(decoder)
+            return decoder
+
+    class Decoder:
+        def __init__(self, inner: Any) -> None:
+            self.feed, self.eof = inner.feed, inner.eof
+
+    decoders: weakref.WeakSet[Decoder] = weakref.WeakSet()
+    with impl.MessageServer(lambda message, peer: message, codec=Own()) as server:
+        for _ in range(20):
+            with connect(server) as sock:
+                assert ask(sock) == b"hello\n"
+                sock.sendall(b"half a mess")
+        # Nobody says anything any more, and yet it is forgotten.
+        assert wait_until(lambda: not gc.collect() and not decoders)

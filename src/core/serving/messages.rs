@@ -257,6 +257,11 @@ impl Service for Messages {
 }
 
 impl Messages {
+    /// Whether there is something for who turns: those who have gone too, for whom it keeps something.
+    fn has_news(&self) -> bool {
+        !(self.batch.deliveries.is_empty() && self.gone.is_empty())
+    }
+
     fn forget(&mut self, token: u64, peer: SocketAddr) {
         self.batch.deliveries.push(Delivery { token, peer, room: 0, input: Input::Gone });
     }
@@ -295,7 +300,8 @@ impl MessageReactor {
             let timeout = {
                 let mut core = self.core();
                 match core.prepare() {
-                    timeout if core.service.batch.deliveries.is_empty() => timeout,
+                    None if core.service.batch.deliveries.is_empty() => None,
+                    timeout if !core.service.has_news() => timeout,
                     // Others have their turn with what is left of earlier input.
                     Some(_) => Some(Some(Duration::ZERO)),
                     None => {
@@ -313,7 +319,7 @@ impl MessageReactor {
             }
             let mut core = self.core();
             core.process(events);
-            if !core.service.batch.deliveries.is_empty() {
+            if core.service.has_news() {
                 return Ok(Some(mem::take(&mut core.service.batch)));
             }
         }

@@ -68,10 +68,11 @@ class MessageReactor(Reactors):
         if replies:
             self._send(replies)
         # Also where there is something already, so that others have their turn with what is left of earlier input.
-        on = reactor.turn(wait=not service.ready)
-        while on and not service.ready:
+        on = reactor.turn(wait=not (service.ready or service.gone))
+        # Those who have gone are news too: what is kept for them is to be forgotten.
+        while on and not (service.ready or service.gone):
             on = reactor.turn()
-        if not service.ready:
+        if not (on or service.ready):
             return None
         with reactor.lock:
             ready, service.ready = service.ready, []
