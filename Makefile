@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale fuzz soak docs wheel clean
+.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
