@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from oxisock import PortState
-from support.far_host import FarHost, run, why_not
+from support.far_host import DistantHost, FarHost, run, why_not
 
 pytestmark = [pytest.mark.namespace, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
 
@@ -145,3 +145,35 @@ def test_banners_across_the_network(impl: ModuleType, far: FarHost) -> None:
     far.listen(22, 80, banners={22: b"SSH-2.0-test\r\n"})
     report = impl.scan(far.address, "1-100", banner=0.5)
     assert {r.port: r.banner for r in report} == {22: b"SSH-2.0-test\r\n", 80: None}
+
+
+@pytest.mark.skipif(bool(DistantHost.why_not()), reason=DistantHost.why_not() or "-")
+@pytest.mark.parametrize("options", ["-d 25 -j 5 -l 1 -s 1", "-d 40 -j 20 -r 20 -q 200"])
+def test_a_distant_host_behind_a_firewall(impl: ModuleType, options: str) -> None:
+    with DistantHost(options) as distant:
+        distant.listen(*OPEN)
+        ports = f"{{ {', '.join(map(str, OPEN))} }}"
+        distant.rule(f"tcp dport {ports} accept")
+        distant.rule("tcp dport 1-65535 drop")
+        report = impl.scan(distant.address, sorted({*range(1, 4000), *OPEN}))
+        assert ports_open(report) == sorted(OPEN)
+        assert all(r.rtt is not None and r.rtt >= 0.05 for r in report)
+
+
+def test_a_network_on_the_wire(impl: ModuleType, far: FarHost) -> None:
+    far.listen(22, 6379)
+    network = far.address.rpartition(".")[0]
+    for number in 40, 60:
+        far.inside(f"ip addr add {network}.{number}/24 dev {far.far_device}")
+    far.rule(f"ip daddr {network}.60 tcp dport != 6379 drop")
+    report = impl.scan(f"{network}.0/25", "1-40,6379", exclude=[far.near_address, f"{network}.0"])
+    assert [(r.address, r.port) for r in report] == [
+        (far.address, 22),
+        (far.address, 6379),
+        (f"{network}.40", 22),
+        (f"{network}.40", 6379),
+        (f"{network}.60", 6379),
+    ]
+    stats = report.stats
+    assert (stats.hosts, stats.hosts_up, stats.hosts_unreachable, stats.hosts_silent) == (126, 3, 123, 0)
+    assert stats.unasked == 123 * 25

@@ -1,4 +1,4 @@
-"""A second host on this machine: a network namespace whose packets can be dropped, lost, refused or limited."""
+"""A second host on this machine: a network namespace whose packets can be dropped, lost, refused, limited or late."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -63,7 +64,7 @@ class FarHost:
         try:
             far = self.far_device
             run(f"ip netns add {self.name}")
-            run(f"ip link add {self._near} type veth peer name {far}")
+            self._make_link(self._near, far)
             run(f"ip link set {far} netns {self.name}")
             run(f"ip addr add {self.near_address}/24 dev {self._near}")
             run(f"ip link set {self._near} up")
@@ -78,6 +79,9 @@ class FarHost:
             self.__exit__()
             raise
         return self
+
+    def _make_link(self, near: str, far: str) -> None:
+        run(f"ip link add {near} type veth peer name {far}")
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
@@ -110,6 +114,35 @@ class FarHost:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.stdout.close()
+
+
+class DistantHost(FarHost):
+    """A far host behind a link with delay and more: ``link.c`` says what its options are."""
+
+    def __init__(self, options: str) -> None:
+        super().__init__()
+        self._options = options.split()
+        self._folder = tempfile.TemporaryDirectory()
+
+    @staticmethod
+    def why_not() -> str:
+        """Say why there can be none here, or nothing."""
+        if not shutil.which("cc"):
+            return "a link with delay needs a C compiler"
+        return "" if os.path.exists("/dev/net/tun") else "a link with delay needs /dev/net/tun"
+
+    def _make_link(self, near: str, far: str) -> None:
+        built = f"{self._folder.name}/link"
+        run("cc -O2 -o", built, str(Path(__file__).with_name("link.c")))
+        link = subprocess.Popen([built, *self._options, near, far], stdout=subprocess.PIPE, text=True)
+        self._processes.append(link)
+        assert link.stdout is not None
+        assert link.stdout.readline() == "ready\n"
+        link.stdout.close()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._folder.cleanup()
 
 
 def run(command: str, *more: str) -> None:

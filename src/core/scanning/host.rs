@@ -23,7 +23,8 @@ const PRIOR_LOSS: i64 = 400;
 const SLOWEST: i64 = 5 * MS;
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 64;
-const CANARY_MAX: i64 = 64;
+const CANARY_MAX: i64 = 128;
+const CANARIES_AT_ONCE: i64 = 4;
 const DEAD_AFTER: u32 = 6;
 
 /// One question: a port, the how-manieth time, and whether it is a canary (a port known to answer).
@@ -390,13 +391,16 @@ impl Host {
         Some(ports[self.turn % ports.len()])
     }
 
-    /// Whether silence is to be told from congestion by a canary now: at most one per timeout, and few.
-    pub fn canary_due(&mut self, now: i64) -> bool {
-        if now < self.next_canary || self.canaries_sent >= (self.silences / 4).min(CANARY_MAX) {
-            return false;
+    /// How many canaries are to tell silence from loss now: once per timeout, and a few while none was lost.
+    ///
+    /// The sooner loss is seen, the fewer ports are asked in vain and listened to for long.
+    pub fn canaries_due(&mut self, now: i64) -> i64 {
+        let left = (self.silences / 4).min(CANARY_MAX) - self.canaries_sent;
+        if now < self.next_canary || left <= 0 {
+            return 0;
         }
         self.next_canary = now + self.timeout;
-        true
+        if self.drops > 0 { 1 } else { left.min(CANARIES_AT_ONCE) }
     }
 
     /// How many canaries must still be sent before silence is called filtered.

@@ -89,7 +89,6 @@ class ScanEngine:
         self._growth = 0
         self._in_flight = 0
         self._open = 0
-        self._listeners = 0
         self.reserved = 0
         """Descriptors that the driver uses for other things, to be counted into window and room."""
         self._benched = 0
@@ -388,11 +387,11 @@ class ScanEngine:
     def _listens_until(self, probe: Probe, last: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
         host = probe.host
-        if not last and 2 * self._listeners >= self._room_limit - self._limit:
+        spare = self._room_limit > self._limit and 2 * self._open < self._room_limit
+        if not last and not spare:
             return -1
         if host.phase == UNHEARD:
             # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
-            spare = 2 * self._listeners < self._room_limit - self._limit
             more = host.order.count > host.first and not self._plan.skip_silent
             return host.first_sent + _LATEST if last and more and spare else -1
         if not self._plan.adaptive:
@@ -422,7 +421,6 @@ class ScanEngine:
         host = probe.host
         if probe.listening:
             host.listening -= 1
-            self._listeners -= 1
             return
         host.in_flight -= 1
         if probe.windowed:
@@ -518,7 +516,6 @@ class ScanEngine:
             if until > now:
                 probe.listening = True
                 host.listening += 1
-                self._listeners += 1
                 self._serial += 1
                 heapq.heappush(self._listening, (until, self._serial, token))
             else:
@@ -531,8 +528,9 @@ class ScanEngine:
                     del host.questions[probe.port]
             else:
                 self._bench(host, probe.port, probe.repeat)
-            if self._plan.adaptive and host.canary_due(now):
-                self._add_canary(host)
+            if self._plan.adaptive:
+                for _ in range(host.canaries_due(now)):
+                    self._add_canary(host)
         self._touch(host)
 
     def _heard_nothing(self, token: int) -> None:

@@ -21,7 +21,8 @@ _PRIOR_LOSS = 400  # per mille: random loss that is believed without having been
 _SLOWEST = 5 * MS  # between two probes to a host whose answers are limited
 _CANARY_PORTS = 4
 _CANARY_BURST = 64
-_CANARY_MAX = 64
+_CANARY_MAX = 128
+_CANARIES_AT_ONCE = 4
 _DEAD_AFTER = 6
 
 
@@ -246,12 +247,16 @@ class Host:
         self.canaries_sent += 1
         return ports[self.turn % len(ports)]
 
-    def canary_due(self, now: int) -> bool:
-        """Say whether silence is to be told from congestion by a canary now: at most one per timeout, and few."""
-        if now < self.next_canary or self.canaries_sent >= min(self.silences // 4, _CANARY_MAX):
-            return False
+    def canaries_due(self, now: int) -> int:
+        """Say how many canaries are to tell silence from loss now: once per timeout, and a few while none was lost.
+
+        The sooner loss is seen, the fewer ports are asked in vain and listened to for long.
+        """
+        left = min(self.silences // 4, _CANARY_MAX) - self.canaries_sent
+        if now < self.next_canary or left <= 0:
+            return 0
         self.next_canary = now + self.timeout
-        return True
+        return 1 if self.drops else min(left, _CANARIES_AT_ONCE)
 
     def canaries_missing(self) -> int:
         """Give how many canaries must still be sent before silence is called filtered."""

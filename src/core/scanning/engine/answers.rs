@@ -95,9 +95,10 @@ impl ScanEngine {
             self.port_unanswered(token, slot, ask, now);
             if self.plan.adaptive
                 && let Some(host) = self.hosts[slot as usize].as_mut()
-                && host.canary_due(now)
             {
-                self.add_canary(slot);
+                for _ in 0..host.canaries_due(now) {
+                    self.add_canary(slot);
+                }
             }
         }
         self.touch(slot, false);
@@ -131,7 +132,6 @@ impl ScanEngine {
             if until > now {
                 self.flights[token as u32 as usize].listening = true;
                 host.listening += 1;
-                self.listeners += 1;
                 self.serial += 1;
                 self.listening.push(Reverse((until, self.serial, token)));
             } else if last && silent {
@@ -153,7 +153,7 @@ impl ScanEngine {
     fn listens_until(&self, token: u64, last: bool) -> i64 {
         let Some(&Flight { slot, sent_at, .. }) = self.flight(token) else { return -1 };
         let Some(host) = self.hosts[slot as usize].as_ref() else { return -1 };
-        let spare = 2 * self.listeners < self.room_limit - self.limit;
+        let spare = self.room_limit > self.limit && 2 * self.open < self.room_limit;
         if !last && !spare {
             return -1;
         }

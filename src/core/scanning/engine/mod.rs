@@ -86,7 +86,6 @@ pub struct ScanEngine {
     growth: usize,
     in_flight: usize,
     open: usize,
-    listeners: usize,
     /// Descriptors that the driver uses for other things, to be counted into window and room.
     pub reserved: usize,
     benched: usize,
@@ -154,7 +153,6 @@ impl ScanEngine {
             growth: 0,
             in_flight: 0,
             open: 0,
-            listeners: 0,
             reserved: 0,
             benched: 0,
             flights: Vec::new(),
@@ -368,7 +366,6 @@ impl ScanEngine {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if listening {
             host.listening -= 1;
-            self.listeners -= 1;
         } else {
             host.in_flight -= 1;
             self.in_flight -= usize::from(windowed);
