@@ -7,8 +7,10 @@ import logging
 import os
 import selectors
 import socket
+import sys
 import threading
 import time
+import types
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import oxisock
 from oxisock import aio
 from oxisock.engines.serving import NEVER
+from oxisock.serving.lifecycle import EngineThreads
 from oxisock.sockets import closing
 from oxisock.sockets.closing import Lingering
 from oxisock.sockets.latch import Latch
@@ -362,3 +365,68 @@ def test_a_log_that_cannot_be_written_costs_nobody(impl: ModuleType, capsys: pyt
             with connect(server) as sock:
                 assert sock.recv(10) == b""
     assert "disk full" in capsys.readouterr().err
+
+
+# --- where the process is not as usual -------------------------------------------------------------------------------
+
+
+def test_how_an_engines_threads_failed_is_logged_once_and_kept(caplog: pytest.LogCaptureFixture) -> None:
+    failures = [RuntimeError("a native thread panicked: on purpose")]
+
+    def wait(timeout: float) -> bool:
+        if failures:
+            raise failures.pop()
+        return True
+
+    threads = EngineThreads(wait)
+    assert threads.failure() is None
+    assert threads.wait(1.0)
+    assert threads.wait(1.0)
+    assert "on purpose" in str(threads.failure())
+    assert len([record for record in caplog.records if record.levelno == logging.CRITICAL]) == 1
+
+
+@pytest.mark.parametrize("kind", ["MessageServer", "EchoServer", "ThreadedServer"])
+def test_a_peer_that_has_gone_ends_nobody(impl: ModuleType, kind: str) -> None:
+    code = f"""
+import signal, socket, struct, time
+import oxisock.{impl.impl} as o
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+def by_hand(conn, peer):
+    while data := conn.recv(1000):
+        for _ in range(20):
+            conn.sendall(data)
+            time.sleep(0.002)
+def slowly(message, peer):
+    time.sleep(0.002)
+    return message
+make = {{
+    "MessageServer": lambda: o.MessageServer(slowly),
+    "EchoServer": lambda: o.EchoServer(faults=o.Faults(cut=1, delay=0.001)),
+    "ThreadedServer": lambda: o.ThreadedServer(by_hand),
+}}
+with make[{kind!r}]() as server:
+    for _ in range(10):
+        with socket.create_connection(server.address) as sock:
+            sock.sendall(b"hello\\n" * 20)
+            sock.recv(1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with socket.create_connection(server.address) as sock:
+        sock.sendall(b"hello\\n")
+        print(sock.recv(1))
+"""
+    done = run_code(code)
+    assert (done.returncode, done.stdout) == (0, "b'h'\n"), done.stderr
+
+
+def test_servers_do_not_start_where_threads_are_greenlets(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("gevent.monkey")
+    patched = {"threading"}
+    module.is_module_patched = patched.__contains__  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gevent.monkey", module)
+    server = impl.EchoServer()
+    with pytest.raises(RuntimeError, match="does not run under gevent"):
+        server.start()
+    patched.clear()
+    with server:
+        assert server.address.port

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -95,9 +96,10 @@ class Server(Bound):
         """Bind, begin to serve in the background, and return the server itself.
 
         Raises OSError where the address cannot be had (with host and port in its words, errno kept), and RuntimeError
-        for a second start.
+        for a second start, and where gevent has replaced threads.
         """
         self._check_process()
+        _check_threads(self._kind)
         with self._lock:
             if self._running is not None:
                 raise RuntimeError(f"{self._kind} was started before; make a new one to serve again")
@@ -252,6 +254,16 @@ class Server(Bound):
                 self._ended = True
         forks.live.discard(running)
         return self._report
+
+
+def _check_threads(kind: str) -> None:
+    """Raise RuntimeError where threads are none: a server's would never let anybody else run."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        raise RuntimeError(
+            f"{kind} does not run under gevent, which has made greenlets of threads: start it in a process of its own, "
+            "or leave threads alone by patch_all(thread=False)"
+        )
 
 
 class EngineThreads:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import arguments
 from ..errors import IncompleteFrame
 from ..framing.bound import BoundCodec, RewindableInbox, equal_fault
-from ..sockets.closing import LINGER, part, reset_on_close, shut_down, still_sending
+from ..sockets.closing import LINGER, NO_SIGNAL, part, reset_on_close, shut_down, still_sending
 from ..types import Peer, ServerStats
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class ThreadConnection:
             while sent < len(rest):
                 self._sock.settimeout(self._write_timeout)
                 try:
-                    count = self._sock.send(rest[sent : sent + _CHUNK])
+                    count = self._sock.send(rest[sent : sent + _CHUNK], NO_SIGNAL)
                 except OSError as error:
                     if sent or error.errno != errno.EPIPE:
                         # Whoever closes it, and when: the peer must not take a part for the whole.

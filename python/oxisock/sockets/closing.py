@@ -15,6 +15,9 @@ from contextlib import suppress
 
 from ..engines.serving import NEVER
 
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+"""A flag for ``send``: that the peer has gone is an error, also in a program where SIGPIPE would end the process."""
+
 LINGER = 2_000_000_000
 """Nanoseconds at most, for the last bytes of a connection to arrive."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...engines.serving import NEVER, FaultPlan, ServerPlan
 from ...sockets.accepting import WatchedDoor
-from ...sockets.closing import Lingering, reset_on_close, shut_down, still_sending
+from ...sockets.closing import NO_SIGNAL, Lingering, reset_on_close, shut_down, still_sending
 from ...sockets.listening import prepare
 from ...sockets.waking import Bell
 from ...types import ServerStats
@@ -287,7 +287,7 @@ class Reactor:
         while size := machine.allowance():
             try:
                 with memoryview(link.out) as out, out[:size] as part:
-                    sent = link.sock.send(part)
+                    sent = link.sock.send(part, NO_SIGNAL)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -413,7 +413,7 @@ class Reactor:
         """Say something to a newcomer who is not taken in."""
         self.rejected += 1
         with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
-            sock.send(words)
+            sock.send(words, NO_SIGNAL)
         self._lingering.add(sock, now)
 
     def _serve(self, link: Link, events: int, now: int) -> None:
