@@ -55,6 +55,7 @@ def test_the_examples_of_servers_can_be_read(line: str) -> None:
 def test_the_examples_work(line: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(OLD.to_json())
     (tmp_path / "new.json").write_text(NEW.to_json())
+    (tmp_path / "services.txt").write_text("localhost:80\n")
     (tmp_path / "capture.bin").write_bytes(b"\0\0\0\5hello")
     (tmp_path / "oxisock").write_text(f'#!/bin/sh\nexec {sys.executable} -m oxisock "$@"\n')
     (tmp_path / "oxisock").chmod(0o755)
