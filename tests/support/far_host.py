@@ -52,22 +52,23 @@ class FarHost:
 
     def __init__(self) -> None:
         FarHost._count += 1
-        number = (os.getpid() * 7 + FarHost._count) % 250 + 1
+        number = (os.getpid() + FarHost._count * 997) % 4000  # other processes have far hosts, too
         self.name = f"oxi{os.getpid()}x{FarHost._count}"
-        self._near = f"ox{os.getpid() % 100000}n{FarHost._count}"[:15]
-        self.far_device = self._near.replace("n", "f")
-        self.address = f"10.99.{number}.2"
-        self.near_address = f"10.99.{number}.1"
+        self.near_device = f"ox{os.getpid() % 100000}n{FarHost._count}"[:15]
+        self.far_device = self.near_device.replace("n", "f")
+        network = f"10.{100 + number // 250}.{number % 250 + 1}"
+        self.address = f"{network}.2"
+        self.near_address = f"{network}.1"
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
         try:
             far = self.far_device
             run(f"ip netns add {self.name}")
-            self._make_link(self._near, far)
+            self._make_link(self.near_device, far)
             run(f"ip link set {far} netns {self.name}")
-            run(f"ip addr add {self.near_address}/24 dev {self._near}")
-            run(f"ip link set {self._near} up")
+            run(f"ip addr add {self.near_address}/24 dev {self.near_device}")
+            run(f"ip link set {self.near_device} up")
             run(f"ip -n {self.name} addr add {self.address}/24 dev {far}")
             run(f"ip -n {self.name} link set {far} up")
             run(f"ip -n {self.name} link set lo up")
@@ -87,7 +88,7 @@ class FarHost:
         for process in self._processes:
             process.kill()
             process.wait()
-        subprocess.run(["ip", "link", "del", self._near], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", self.near_device], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
 
     def inside(self, command: str, *more: str) -> None:
