@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 import oxisock.native
 import oxisock.pure
+from oxisock import ChatServer, EchoServer, MessageServer, ThreadedServer, UdpEchoServer, UdpServer
+from oxisock.aio.faces import Aio
+from support.addresses import HOST
 from support.coroutines import Run
 from support.resources import descriptors, native_threads
 from support.waiting import wait_until
@@ -45,6 +48,19 @@ ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
 def impl(request: pytest.FixtureRequest) -> ModuleType:
     """The face bound to one engine: every test of behaviour runs on both."""
     return ENGINES[request.param]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_address() -> Iterator[None]:
+    """Let servers that are not told where listen on an address of this run's own: whoever scans 127.0.0.1 meanwhile
+    would be counted among their clients."""
+    faces = (ChatServer, EchoServer, MessageServer, ThreadedServer, UdpEchoServer, UdpServer)
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (*(face.__init__ for face in faces), Aio.start_server):
+            defaults = tuple(HOST if value == "127.0.0.1" else value for value in function.__defaults__ or ())
+            assert HOST in defaults
+            patch.setattr(function, "__defaults__", defaults)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

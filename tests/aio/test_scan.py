@@ -20,6 +20,7 @@ import pytest
 
 import oxisock
 from oxisock import FrameTooLong, IncompleteFrame, PortResult, PortState, Progress
+from support.addresses import HOST
 from support.commands import listening, refusing, silent
 from support.coroutines import Run, until
 from support.resources import descriptors
@@ -82,7 +83,7 @@ def test_wait_for_port_sees_a_server_come(impl: ModuleType, run: Run, free_port:
         waiting = asyncio.create_task(impl.aio.wait_for_port("127.0.0.1", free_port, interval=0.01))
         await asyncio.sleep(0.1)
         assert not waiting.done()
-        async with impl.EchoServer(port=free_port):
+        async with impl.EchoServer("127.0.0.1", free_port):
             assert 0.05 <= await waiting < 30
 
     run(main())
@@ -177,7 +178,7 @@ def test_callbacks_are_called_on_the_loop(impl: ModuleType, run: Run) -> None:
 
 def test_a_scan_has_a_report_at_any_time(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
-        scan = impl.aio.scan_iter("127.0.0.1", "-", keep="closed", rate=200, seed=3)
+        scan = impl.aio.scan_iter(HOST, "-", keep="closed", rate=200, seed=3)
         assert scan.progress() == Progress(0, 0, 0, 0.0, 0.0)
         with pytest.raises(RuntimeError, match="not begun"):
             scan.report()
@@ -198,12 +199,12 @@ def test_a_scan_has_a_report_at_any_time(impl: ModuleType, run: Run) -> None:
 
 def test_closing_ends_the_iteration(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
-        scan = impl.aio.scan_iter("127.0.0.1", "-", keep="closed", rate=500)
+        scan = impl.aio.scan_iter(HOST, "-", keep="closed", rate=500)
         await anext(scan)
         scan.close()
         assert [result async for result in scan] == []
         await scan.wait_closed()
-        never = impl.aio.scan_iter("127.0.0.1", "-")
+        never = impl.aio.scan_iter(HOST, "-")
         never.close()
         assert [result async for result in never] == []
 
@@ -215,7 +216,7 @@ def test_closing_ends_the_iteration(impl: ModuleType, run: Run) -> None:
 
 def test_tcp_requests(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
-        async with impl.EchoServer() as server:
+        async with impl.EchoServer("127.0.0.1") as server:
             for codec in (None, impl.Lines(), oxisock.pure.Netstring(), oxisock.native.Varint()):
                 assert await impl.aio.tcp_request(*server.address, b"hello", codec=codec) == b"hello"
             assert await impl.aio.tcp_request("localhost", server.address.port, b"x" * 1_000_000) == b"x" * 1_000_000
@@ -284,17 +285,17 @@ def test_udp_requests(impl: ModuleType, run: Run, free_port: int) -> None:
 
 def slow_calls(impl: ModuleType, deaf: Any, mute: int) -> dict[str, Callable[[], Any]]:
     async def iterate() -> None:
-        async for _ in impl.aio.scan_iter("127.0.0.1", "-", rate=50):
+        async for _ in impl.aio.scan_iter(HOST, "-", rate=50):
             pass
 
     async def iterate_with() -> None:
-        async with impl.aio.scan_iter("127.0.0.1", "-", rate=50) as scan:
+        async with impl.aio.scan_iter(HOST, "-", rate=50) as scan:
             async for _ in scan:
                 pass
 
     return {
-        "scan": lambda: impl.aio.scan("127.0.0.1", "-", rate=50),
-        "scan with a callback": lambda: impl.aio.scan("127.0.0.1", "-", rate=50, on_progress=lambda progress: None),
+        "scan": lambda: impl.aio.scan(HOST, "-", rate=50),
+        "scan with a callback": lambda: impl.aio.scan(HOST, "-", rate=50, on_progress=lambda progress: None),
         "scan_iter": iterate,
         "scan_iter with": iterate_with,
         "scan_host": lambda: impl.aio.scan_host("127.0.0.1", mute, mute, timeout=None),
@@ -373,7 +374,7 @@ def test_cancelling_does_not_wait_for_a_resolver(impl: ModuleType, run: Run, mon
 def test_a_dropped_scan_ends(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
         before = descriptors()
-        scan = impl.aio.scan_iter("127.0.0.1", "-", keep="closed", rate=100)
+        scan = impl.aio.scan_iter(HOST, "-", keep="closed", rate=100)
         await anext(scan)
         del scan
         gc.collect()
@@ -384,7 +385,7 @@ def test_a_dropped_scan_ends(impl: ModuleType, run: Run) -> None:
 
 def test_the_end_of_the_loop_is_the_end_of_the_scan(impl: ModuleType, run: Run) -> None:
     async def main() -> Any:
-        scan = impl.aio.scan_iter("127.0.0.1", "-", keep="closed", rate=100)
+        scan = impl.aio.scan_iter(HOST, "-", keep="closed", rate=100)
         await anext(scan)
         return scan
 
@@ -420,7 +421,7 @@ def test_a_large_scan_leaves_the_loop_free(impl: ModuleType, run: Run) -> None:
 
     async def main() -> None:
         watching = asyncio.create_task(watch())
-        report = await impl.aio.scan("127.0.0.1", "-")
+        report = await impl.aio.scan(HOST, "-")
         watching.cancel()
         assert sum(report.counts.values()) == 65535
 
@@ -438,8 +439,8 @@ def test_hundreds_of_questions_at_once_leave_the_loop_free(impl: ModuleType, run
     async def main() -> None:
         with impl.EchoServer() as server, refusing() as shut:
             threads = threading.active_count()
-            port = server.address.port
-            asked = [impl.aio.check_host("127.0.0.1", number) for number in (port, shut) * 150]
+            endpoints = [server.address, ("127.0.0.1", shut)] * 150
+            asked = [impl.aio.check_host(*endpoint) for endpoint in endpoints]
             answers = await asyncio.gather(*asked)
             assert answers == [True, False] * 150
             assert threading.active_count() == threads

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from oxisock import Peer, ServerStats, StopReport
+from support.addresses import HOST
 from support.coroutines import Run, until, upper
 from support.ipv6 import needs_ipv6
 
@@ -27,15 +28,15 @@ from support.ipv6 import needs_ipv6
 
 def test_errors_of_binding_come_from_the_start(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server((HOST, 0)) as taken:
             port = taken.getsockname()[1]
             server = impl.aio.start_server(upper, port=port)
             for _ in range(2):
-                with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
+                with pytest.raises(OSError, match=f"cannot listen on {HOST}:{port}") as caught:
                     await server
                 assert caught.value.errno == errno.EADDRINUSE
         await server
-        assert server.address == ("127.0.0.1", port)
+        assert server.address == (HOST, port)
         with pytest.raises(RuntimeError, match="started before"):
             await server.start()
         await server.stop()
@@ -352,7 +353,7 @@ def test_every_server_under_async_with(impl: ModuleType, run: Run) -> None:
             assert await impl.aio.udp_request(*twice.address, b"a") == b"aa"
             servers = (echo, messages, threads, udp, twice)
         assert all("stopped" in repr(server) for server in servers)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server((HOST, 0)) as taken:
             with pytest.raises(OSError, match="cannot listen"):
                 async with impl.EchoServer(port=taken.getsockname()[1]):
                     pass

@@ -13,6 +13,7 @@ import pytest
 
 import oxisock
 from oxisock import IncompleteFrame, Peer
+from support.addresses import HOST
 from support.coroutines import Run, until, upper
 from support.resources import descriptors
 
@@ -26,7 +27,7 @@ def test_a_conversation(impl: ModuleType, run: Run) -> None:
             await upper(stream, peer)
 
         async with impl.aio.start_server(handler, codec=impl.Netstring()) as server:
-            assert server.address.host == "127.0.0.1" and server.impl == impl.impl
+            assert server.address.host == HOST and server.impl == impl.impl
             async with impl.aio.open_framed(*server.address, impl.Netstring()) as stream:
                 await stream.send(b"one")
                 assert await stream.recv() == b"ONE"

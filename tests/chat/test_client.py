@@ -20,7 +20,8 @@ import pytest
 import oxisock
 from oxisock import ChatError
 from oxisock.cli.chat import painted
-from support.chatting import HOST, Guest
+from support.addresses import HOST
+from support.chatting import Guest
 from support.commands import environment
 from support.processes import OXISOCK, ended, process, serve
 from support.waiting import wait_until

@@ -15,7 +15,8 @@ from types import ModuleType
 import pytest
 
 import oxisock.pure
-from support.chatting import HOST, Guest, hear
+from support.addresses import HOST
+from support.chatting import Guest, hear
 from support.talking import reset
 from support.waiting import wait_until
 

@@ -16,7 +16,8 @@ import pytest
 
 import oxisock
 from oxisock import ChatEvent, ChatMember, Peer
-from support.chatting import HOST, Guest
+from support.addresses import HOST
+from support.chatting import Guest
 from support.talking import drop_all, reset
 from support.waiting import wait_until
 

@@ -19,7 +19,8 @@ import pytest
 
 import oxisock as package
 from oxisock.cli import COMMANDS, build_parser
-from support.chatting import HOST, Guest
+from support.addresses import HOST
+from support.chatting import Guest
 from support.commands import environment, oxisock
 from support.pages import DOCS, ROOT, Block, blocks, check_output, pages
 

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from support.chatting import HOST, Guest
+from support.addresses import HOST
+from support.chatting import Guest
 from support.commands import environment, listening, refusing
 from support.pages import EXAMPLES
 from support.processes import ended, process

@@ -19,6 +19,7 @@ import pytest
 
 import oxisock
 from oxisock import PortResult, PortState, ScanInterrupted
+from support.addresses import HOST
 from support.commands import listening, silent
 from support.ipv6 import needs_ipv6
 from support.resources import descriptors
@@ -31,8 +32,8 @@ SLOW = {"rate": 50.0}  # a scan that would take twenty minutes
 
 
 def test_a_full_scan_finds_what_is_open(impl: ModuleType) -> None:
-    with listening(10) as ports:
-        report = impl.scan("127.0.0.1", "-")
+    with listening(10, host=HOST) as ports:
+        report = impl.scan(HOST, "-")
     assert set(ports) <= {result.port for result in report}
     assert sum(report.counts.values()) == 65535
     assert not report.partial
@@ -215,7 +216,7 @@ def assert_partial(report: oxisock.ScanReport) -> None:
 
 def test_cancel_from_another_thread_ends_a_scan(impl: ModuleType) -> None:
     before = descriptors()
-    with impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW) as scan:
+    with impl.scan_iter(HOST, "-", keep=["closed"], **SLOW) as scan:
         next(scan)
         canceller = threading.Timer(0.2, scan.cancel)
         canceller.start()
@@ -232,7 +233,7 @@ def test_cancel_from_another_thread_ends_a_scan(impl: ModuleType) -> None:
 
 def test_leaving_with_and_dropping_end_a_scan(impl: ModuleType) -> None:
     before = descriptors()
-    with impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW) as scan:
+    with impl.scan_iter(HOST, "-", keep=["closed"], **SLOW) as scan:
         first = next(scan)
     assert descriptors() <= before
     assert first in scan.report().results
@@ -240,7 +241,7 @@ def test_leaving_with_and_dropping_end_a_scan(impl: ModuleType) -> None:
     assert list(scan) == []
     scan.close()
     scan.cancel()
-    dropped = impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW)
+    dropped = impl.scan_iter(HOST, "-", keep=["closed"], **SLOW)
     next(dropped)
     del dropped
     assert wait_until(lambda: descriptors() <= before)
@@ -252,7 +253,7 @@ def test_an_exception_in_a_callback_ends_the_scan_and_carries_the_report(impl: M
 
     start = time.monotonic()
     with pytest.raises(LookupError, match="enough") as caught:
-        impl.scan("127.0.0.1", "-", keep=["closed"], on_result=fail, **SLOW)
+        impl.scan(HOST, "-", keep=["closed"], on_result=fail, **SLOW)
     assert time.monotonic() - start < 10
     assert_partial(caught.value.report)  # type: ignore[attr-defined]
 
@@ -262,7 +263,7 @@ def test_an_exception_in_progress_ends_the_scan_too(impl: ModuleType) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as caught:
-        impl.scan("127.0.0.1", "-", on_progress=fail, **SLOW)
+        impl.scan(HOST, "-", on_progress=fail, **SLOW)
     assert_partial(caught.value.report)  # type: ignore[attr-defined]
 
 
@@ -271,9 +272,9 @@ def test_an_exception_in_progress_ends_the_scan_too(impl: ModuleType) -> None:
 def test_ctrl_c_ends_a_scan_with_a_partial_report(impl: ModuleType, how: str) -> None:
     def go() -> None:
         if how == "scan":
-            impl.scan("127.0.0.1", "-", on_progress=lambda _: started.set(), **SLOW)
+            impl.scan(HOST, "-", on_progress=lambda _: started.set(), **SLOW)
         else:
-            for _ in impl.scan_iter("127.0.0.1", "-", keep=["closed"], **SLOW):
+            for _ in impl.scan_iter(HOST, "-", keep=["closed"], **SLOW):
                 started.set()
 
     def interrupt() -> None:

@@ -15,6 +15,7 @@ import pytest
 from oxisock import ScanInterrupted, ScanReport
 from oxisock.engines.scanning import OutcomeTuple
 from oxisock.scanning.calls import Scanner
+from support.addresses import HOST
 from support.commands import listening
 from support.coroutines import Run
 
@@ -29,12 +30,12 @@ def assert_early(report: ScanReport) -> None:
 
 def test_max_time_ends_a_scan_with_what_is_known(impl: ModuleType, run: Run) -> None:
     keep = ("open", "closed")
-    assert_early(impl.scan("127.0.0.1", "-", keep=keep, max_time=0.5, **SLOW))
-    with impl.scan_iter("127.0.0.1", "-", keep=keep, max_time=0.5, **SLOW) as scan:
+    assert_early(impl.scan(HOST, "-", keep=keep, max_time=0.5, **SLOW))
+    with impl.scan_iter(HOST, "-", keep=keep, max_time=0.5, **SLOW) as scan:
         found = list(scan)
     assert_early(scan.report())
     assert len(found) == len(scan.report())
-    assert_early(run(impl.aio.scan("127.0.0.1", "-", keep=keep, max_time=0.5, **SLOW)))
+    assert_early(run(impl.aio.scan(HOST, "-", keep=keep, max_time=0.5, **SLOW)))
     whole = impl.scan("127.0.0.1", "1-100", max_time=100.0)
     assert not whole.partial
 

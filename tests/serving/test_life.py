@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import pickle
+import re
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ import pytest
 
 import oxisock
 from oxisock import Peer, ServerStats, StopReport
+from support.addresses import HOST
 from support.ipv6 import needs_ipv6
 from support.talking import adds_up, ask, connect, drop_all, exactly, reset, stuff_until_it_stops
 from support.waiting import wait_until
@@ -49,7 +51,7 @@ def make(request: pytest.FixtureRequest, impl: ModuleType) -> Callable[..., Any]
 
 def test_a_server_answers_and_counts(make: Callable[..., Any]) -> None:
     with make() as server:
-        assert server.address.host == "127.0.0.1"
+        assert server.address.host == HOST
         assert isinstance(server.address, Peer)
         with connect(server) as sock:
             assert ask(sock) == b"hello\n"
@@ -94,7 +96,7 @@ def test_a_server_is_named_after_its_engine(impl: ModuleType) -> None:
 def test_an_address_in_use_says_which(make: Callable[..., Any]) -> None:
     with make() as server:
         other = make(port=server.address.port)
-        with pytest.raises(OSError, match=rf"127\.0\.0\.1:{server.address.port}.*in use") as caught:
+        with pytest.raises(OSError, match=rf"{re.escape(str(server.address))}.*in use") as caught:
             other.start()
         assert caught.value.errno == errno.EADDRINUSE
         assert other.stop() == StopReport()
@@ -327,7 +329,7 @@ def test_a_forked_child_gets_clear_errors_and_does_not_hold_the_port(make: Calla
             server.stop()
             assert sock.recv(1) == b""  # although the child holds a duplicate
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port), timeout=20)
+                socket.create_connection((HOST, port), timeout=20)
             with make(port=port) as again, connect(again) as other:
                 assert ask(other) == b"hello\n"
         finally:

@@ -116,7 +116,7 @@ def test_stop_from_a_threads_handler(impl: ModuleType) -> None:
 
 
 def test_a_request_without_a_codec_reads_to_the_end(impl: ModuleType) -> None:
-    with impl.EchoServer() as server:
+    with impl.EchoServer("127.0.0.1") as server:
         assert impl.tcp_request(*server.address, b"x" * 100_000) == b"x" * 100_000
         assert impl.tcp_request("localhost", server.address.port, b"") == b""
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Iterable
 from typing import Any
-
-HOST = "127.6.6.6" if sys.platform == "linux" else "127.0.0.1"
-"""Where to listen: a port scanner that is tried on 127.0.0.1 meanwhile would join the conversation."""
 
 
 class Guest:

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from addresses import HOST  # the folder of this program is where Python looks
+
 import oxisock.native
 import oxisock.pure
 
@@ -146,7 +148,7 @@ def nobody_answers(kind: str, port: int) -> bool:
     with socket.socket(type=socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0 if kind.startswith("udp") else 1)
         try:
-            sock.bind(("127.0.0.1", port))
+            sock.bind((HOST, port))
             if not kind.startswith("udp"):
                 sock.listen()
         except OSError:
@@ -156,7 +158,7 @@ def nobody_answers(kind: str, port: int) -> bool:
 
 def free_port(kind: str) -> int:
     with socket.socket(type=socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((HOST, 0))
         port: int = sock.getsockname()[1]
         return port
 
