@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from support.addresses import HOST as HOST
+
 
 class Guest:
     """A connection that reads lines, with deadlines; the welcome is read and its nick known."""
