@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
@@ -32,7 +33,8 @@ BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
 """``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception."""
 
 _ONLY_BYTES = frozenset([bytes])
-_TURN = 32  # messages of one connection that are handled while others wait for their turn
+_TURN = 32  # messages of one connection that are handled at least, before others that wait have their turn
+_SHARE = 0.002  # seconds that they may take together, before that is asked
 _MOST = 512  # messages that are cut from what was read, before those are handled
 _BATCH = 4096  # messages with which a batch is full
 _PIECE = 2048  # bytes that are cut at once
@@ -154,6 +156,7 @@ class Conversations:
         left: list[bytes] = []
         failure: BaseException | None = None
         waiting = len(messages)
+        until = time.monotonic() + _SHARE if waiting > _TURN else 0.0
         try:
             while waiting > 0:
                 for message in islice(rest, _TURN):
@@ -174,7 +177,7 @@ class Conversations:
                         counted = len(payloads)
                         share = room // len(messages)
                 waiting -= _TURN
-                if room <= 0 or others or self._abandoned:
+                if room <= 0 or (others and time.monotonic() > until) or self._abandoned:
                     left = list(rest)
                     break
         except BaseException as raised:
