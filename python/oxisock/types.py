@@ -229,7 +229,8 @@ class ServerStats(NamedTuple):
         active: connections there are.
         closed: connections there were.
         shed: newcomers closed at once, for want of descriptors; not among the accepted.
-        rejected: newcomers turned away by a chat, full or too busy with those who come and go; not among the accepted.
+        rejected: newcomers turned away: of an address that has ``max_per_address`` connections, or by a chat, full or
+            too busy with those who come and go; not among the accepted.
         messages: frames or datagrams handled; 0 for a TCP echo.
         bytes_in: payload as it came through the socket.
         bytes_out: payload as it left through the socket.

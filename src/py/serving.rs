@@ -22,6 +22,7 @@ use crate::core::serving::echo;
 use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
 use crate::core::serving::running::Running;
 use crate::core::serving::service::Plan;
+use crate::core::serving::shares;
 
 /// The reactors of a TCP server: their end, their counters, and what a fork is to them.
 #[pyclass(frozen, subclass, module = "oxisock._native")]
@@ -86,6 +87,7 @@ fn named(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyAny>> {
 #[derive(FromPyObject)]
 pub struct ServerPlan {
     max_connections: u64,
+    max_per_address: u64,
     idle_timeout: u64,
     write_timeout: u64,
     max_buffered: usize,
@@ -97,6 +99,7 @@ impl ServerPlan {
     pub fn plan(&self) -> Plan {
         Plan {
             max_connections: self.max_connections,
+            max_per_address: self.max_per_address,
             limits: Limits {
                 idle_timeout: self.idle_timeout,
                 write_timeout: self.write_timeout,
@@ -282,6 +285,32 @@ pub fn message_reactor(
         messages::MessageReactor::new(owned(listener.into())?.into(), plan.plan(), codec).map_err(Error::Io)?;
     let base = Reactors::of(&reactor.control);
     Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
+}
+
+/// How many connections each address has.
+#[pyclass(module = "oxisock._native")]
+pub struct Shares {
+    shares: shares::Shares,
+}
+
+#[pymethods]
+impl Shares {
+    #[new]
+    fn new(most: u64) -> Self {
+        Self { shares: shares::Shares::new(most) }
+    }
+
+    fn take(&mut self, network: u128) -> bool {
+        self.shares.take(network)
+    }
+
+    fn give_back(&mut self, network: u128) {
+        self.shares.give_back(network);
+    }
+
+    fn __len__(&self) -> usize {
+        self.shares.len()
+    }
 }
 
 /// The life of one TCP connection as a machine: events and time in, what to do next out.

@@ -207,12 +207,12 @@ class _Core:
         self.shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
         self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
         self._accepted = self._closed = self._handler_errors = self._frame_errors = 0
-        self._door = Door(listener)
         self.child = False  # this is the copy of a child that a handler or a codec has forked
         self._lent = lent
         self._bound = bound
         self._limits = limits
         self._plan = limits.plan()
+        self._door = Door(listener, self._plan)
         self._streams: dict[asyncio.Task[None], ServedStream] = {}
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
@@ -248,6 +248,7 @@ class _Core:
             active=self._accepted - self._closed,
             closed=self._closed,
             shed=self._door.shed,
+            rejected=self._door.rejected,
             messages=self.messages - sum(stream.unhandled() for stream in streams),
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out - sum(stream.unsent() for stream in streams),
@@ -313,9 +314,10 @@ class _Core:
         self._accepted += 1
         task = self.loop.create_task(self._serve(sock, stream, peer))
         self._streams[task] = stream
-        task.add_done_callback(self._forget)
+        task.add_done_callback(partial(self._forget, peer))
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, peer: Peer, task: asyncio.Task[None]) -> None:
+        self._door.left(peer)
         self.messages -= self._streams.pop(task).unhandled()
         self._closed += 1
         self._changed.set()

@@ -86,6 +86,7 @@ class ChatServer(StreamServer):
         echo: bool = True,
         on_event: EventHandler | None = None,
         backlog: int = 1024,
+        max_per_address: int | None = None,
         reuse_port: bool = False,
         keepalive: bool = False,
         dual_stack: bool = False,
@@ -111,6 +112,7 @@ class ChatServer(StreamServer):
             on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. More
                 than 65,536 events that it has no time for are lost, which is logged too.
             backlog: as for EchoServer.
+            max_per_address: as for EchoServer.
             reuse_port: as for EchoServer.
             keepalive: as for EchoServer.
             dual_stack: as for EchoServer.
@@ -121,6 +123,7 @@ class ChatServer(StreamServer):
         limits: LimitKeywords = {
             "backlog": backlog,
             "max_connections": min(arguments.count(max_clients, "max_clients") + _PARTING, arguments.MOST),
+            "max_per_address": max_per_address,
             "idle_timeout": None,
             "write_timeout": None,
             "max_buffered": arguments.MOST,

@@ -15,6 +15,7 @@ class ServerPlan(NamedTuple):
     """The limits of a TCP server; durations are integer nanoseconds, NEVER for no limit."""
 
     max_connections: int
+    max_per_address: int
     idle_timeout: int
     write_timeout: int
     max_buffered: int

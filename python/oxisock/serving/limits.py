@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from .. import arguments
-from ..engines.serving import ServerPlan
+from ..engines.serving import NEVER, ServerPlan
 from ..sockets import listening as binding
 from ..types import Peer
 from . import log as server_log
@@ -19,6 +19,7 @@ class LimitKeywords(TypedDict, total=False):
 
     backlog: int
     max_connections: int
+    max_per_address: int | None
     idle_timeout: float | None
     write_timeout: float | None
     max_buffered: int
@@ -34,6 +35,8 @@ class Limits(NamedTuple):
     Attributes:
         backlog: the most newcomers that wait to be accepted; the system may allow fewer.
         max_connections: the most connections at once; more wait in the backlog.
+        max_per_address: the most connections at once from one address (IPv6: from one /64); more are closed as they
+            come, and counted in ``rejected``. None: no limit.
         idle_timeout: seconds since the last complete message (EchoServer: byte) after which a connection is closed;
             None: never.
         write_timeout: seconds without progress of a peer that does not read, after which it is reset; None: never.
@@ -46,6 +49,7 @@ class Limits(NamedTuple):
 
     backlog: int = 1024
     max_connections: int = 10_000
+    max_per_address: int | None = None
     idle_timeout: float | None = 300.0
     write_timeout: float | None = 30.0
     max_buffered: int = 1 << 20
@@ -65,6 +69,9 @@ class Limits(NamedTuple):
         return cls(
             backlog=arguments.count(limits.backlog, "backlog"),
             max_connections=arguments.count(limits.max_connections, "max_connections"),
+            max_per_address=(
+                None if limits.max_per_address is None else arguments.count(limits.max_per_address, "max_per_address")
+            ),
             idle_timeout=arguments.timeout(limits.idle_timeout, "idle_timeout"),
             write_timeout=arguments.timeout(limits.write_timeout, "write_timeout"),
             max_buffered=arguments.size(limits.max_buffered, "max_buffered", highest=arguments.MOST),
@@ -78,6 +85,7 @@ class Limits(NamedTuple):
         """Give them as the engines take them, seconds in integer nanoseconds."""
         return ServerPlan(
             max_connections=self.max_connections,
+            max_per_address=NEVER if self.max_per_address is None else self.max_per_address,
             idle_timeout=arguments.nanoseconds(self.idle_timeout, "idle_timeout"),
             write_timeout=arguments.nanoseconds(self.write_timeout, "write_timeout"),
             max_buffered=self.max_buffered,

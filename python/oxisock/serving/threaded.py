@@ -95,7 +95,7 @@ class _Threads:
             self._bell = Bell()
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, selectors.EVENT_READ)
-            self._door = WatchedDoor(listener, self._selector)
+            self._door = WatchedDoor(listener, self._plan, self._selector)
             undo.callback(self._door.close)
             self._latch.spawn("oxisock-threaded", self._accept)
             undo.pop_all()
@@ -129,7 +129,7 @@ class _Threads:
 
     def stats(self) -> ServerStats:
         """Give the counters."""
-        return self._counters.stats()._replace(shed=self._door.shed)
+        return self._counters.stats()._replace(shed=self._door.shed, rejected=self._door.rejected)
 
     def inside(self) -> bool:
         """Say whether the calling thread is a handler's."""
@@ -190,6 +190,7 @@ class _Threads:
                 with self._lock:
                     del self._connections[thread]
                 sock.close()
+                self._door.left(peer)
                 self._counters.add(accepted=-1, active=-1)
                 self._door.shed += 1
                 self._door.back_off(time.monotonic_ns())
@@ -228,6 +229,7 @@ class _Threads:
             finally:
                 conn._end(self._shut_first)
         finally:
+            self._door.left(conn.peer)
             self._counters.add(active=-1, closed=1)
             with self._lock:
                 del self._connections[threading.current_thread()]

@@ -11,12 +11,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..engines.serving import NEVER
-from .addresses import peer_of
+from .addresses import network_of, peer_of
 from .closing import shut_down
+from .shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..engines.serving import ServerPlan
     from ..types import Peer
 
 _BACK_OFF = 50_000_000  # nanoseconds, before accepting again for want of something
@@ -26,10 +28,12 @@ _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 class Door:
     """A listener that does not block, and a descriptor in reserve; times in nanoseconds of one clock."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, plan: ServerPlan) -> None:
         self.listener = listener
         self.again = 0  # nobody is accepted before this time
-        self.shed = 0  # newcomers turned away
+        self.shed = 0  # newcomers turned away for want of descriptors
+        self.rejected = 0  # and those of whose address there are too many
+        self._shares = None if plan.max_per_address == NEVER else Shares(plan.max_per_address)
         self._spare = _Spare()
 
     def newcomers(self, most: int, now: int, until: int = NEVER) -> Iterator[tuple[socket.socket, Peer]]:
@@ -52,8 +56,24 @@ class Door:
                     continue
                 self.back_off(now)
                 return
+            peer = peer_of(address)
+            if not self.admit(peer):
+                sock.close()
+                continue
             sock.setblocking(False)
-            yield sock, peer_of(address)
+            yield sock, peer
+
+    def admit(self, peer: Peer) -> bool:
+        """Count a connection, unless its address has as many as it may: then count that, and say False."""
+        if self._shares is None or self._shares.take(network_of(peer.host)):
+            return True
+        self.rejected += 1
+        return False
+
+    def left(self, peer: Peer) -> None:
+        """A connection that was let in is gone."""
+        if self._shares is not None:
+            self._shares.give_back(network_of(peer.host))
 
     def back_off(self, now: int) -> None:
         """Accept nobody for a while: something is missing that may come back."""
@@ -74,8 +94,8 @@ class Door:
 class WatchedDoor(Door):
     """A door that a selector watches only while newcomers can be let in: otherwise they wait in the backlog."""
 
-    def __init__(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
-        super().__init__(listener)
+    def __init__(self, listener: socket.socket, plan: ServerPlan, selector: selectors.BaseSelector) -> None:
+        super().__init__(listener, plan)
         self.listening = False
         self._selector = selector
 

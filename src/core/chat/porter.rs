@@ -3,7 +3,6 @@
 //! It is the twin of `oxisock.pure.chat.porter`, which says why and how, and decides alike.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use crate::core::time::NEVER;
 
@@ -53,14 +52,5 @@ impl Porter {
         }
         let due = self.full_at.entry(network).or_default();
         *due = (*due).max(now).saturating_add(self.interval).min(NEVER);
-    }
-}
-
-/// The network that an address is counted with: an IPv4 address alone, of IPv6 a /64.
-#[must_use]
-pub fn network_of(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }

@@ -10,12 +10,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use memchr::memchr;
 
 use super::hub::{Close, Hub, Member};
-use super::porter::{Porter, network_of};
+use super::porter::Porter;
 use super::rules::Rules;
 use super::shared::{Command, Shared};
 use crate::core::errors::Result;
 use crate::core::framing::{Codec, Decoder, Frames};
 use crate::core::memory;
+use crate::core::os::addresses::network_of;
 use crate::core::serving::connection::Closed;
 use crate::core::serving::control::Control;
 use crate::core::serving::links::{Closing, Links};

@@ -1,7 +1,7 @@
 //! Addresses as text, in the words that users get.
 
 use std::ffi::CStr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The host of a socket's address, with its zone where it has one: `fe80::1%eth0`.
 #[must_use]
@@ -9,6 +9,15 @@ pub fn host(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(six) if six.scope_id() != 0 => format!("{}%{}", six.ip(), zone(six.scope_id())),
         _ => address.ip().to_string(),
+    }
+}
+
+/// The network that an address is counted with: an IPv4 address alone, of IPv6 a /64.
+#[must_use]
+pub fn network_of(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }
 

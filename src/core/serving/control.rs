@@ -10,7 +10,10 @@ use mio::net::TcpStream;
 use mio::{Registry, Waker};
 
 use super::reactor::WAKE;
+use super::service::Plan;
+use super::shares::Shares;
 use crate::core::latch::lock;
+use crate::core::os::addresses::network_of;
 use crate::core::os::inherited::Inherited;
 use crate::core::time::{Clock, NEVER};
 
@@ -23,7 +26,7 @@ pub struct Counters {
     pub closed: AtomicU64,
     /// Newcomers turned away for want of descriptors.
     pub shed: AtomicU64,
-    /// Newcomers turned away by the service.
+    /// Newcomers turned away by a rule.
     pub rejected: AtomicU64,
     /// Messages handled.
     pub messages: AtomicU64,
@@ -56,7 +59,7 @@ pub struct Stats {
     pub closed: u64,
     /// Newcomers turned away for want of descriptors.
     pub shed: u64,
-    /// Newcomers turned away by the service.
+    /// Newcomers turned away by a rule.
     pub rejected: u64,
     /// Messages handled.
     pub messages: u64,
@@ -135,12 +138,14 @@ pub struct Control {
     /// A forked child holds duplicates of the sockets: shut them down before closing.
     pub shut_first: AtomicBool,
     listener: Inherited,
+    // None where there is no limit for an address.
+    shares: Option<Mutex<Shares>>,
 }
 
 impl Control {
     /// The shared part of reactors with these mailboxes, of which the first owns `listener`.
     #[must_use]
-    pub fn new(mailboxes: Vec<Mailbox>, listener: Inherited) -> Self {
+    pub fn new(mailboxes: Vec<Mailbox>, listener: Inherited, plan: &Plan) -> Self {
         Self {
             counters: Counters::default(),
             mailboxes,
@@ -150,6 +155,7 @@ impl Control {
             full: AtomicBool::new(false),
             shut_first: AtomicBool::new(false),
             listener,
+            shares: (plan.max_per_address != NEVER).then(|| Mutex::new(Shares::new(plan.max_per_address))),
         }
     }
 
@@ -165,6 +171,23 @@ impl Control {
         self.stop_at.fetch_min(at, SeqCst);
         for mailbox in &self.mailboxes {
             mailbox.wake();
+        }
+    }
+
+    /// Count a connection, unless its address has as many as it may: then count that, and say no.
+    #[must_use]
+    pub fn admit(&self, peer: SocketAddr) -> bool {
+        let admitted = self.shares.as_ref().is_none_or(|shares| lock(shares).take(network_of(peer.ip())));
+        if !admitted {
+            self.counters.rejected.fetch_add(1, Relaxed);
+        }
+        admitted
+    }
+
+    /// A connection that was let in is gone.
+    pub fn left(&self, peer: SocketAddr) {
+        if let Some(shares) = &self.shares {
+            lock(shares).give_back(network_of(peer.ip()));
         }
     }
 

@@ -1,6 +1,6 @@
 //! TCP servers: a reactor that accepts, reads and writes, connection machines that decide, and services on top.
 //!
-//! [`connection`] is the machine, [`reactor`] the loop, with [`links`] (its sockets), `door` (its listener) and
+//! [`connection`] is the machine of a connection, [`shares`] counts them by address, [`reactor`] the loop, with [`links`] (its sockets), `door` (its listener) and
 //! `lingering` (sockets whose last bytes are on their way); [`control`] is what the loops of a server share, [`running`]
 //! their threads; [`service`] says what a service has to know, [`echo`] and [`messages`] are two.
 
@@ -14,3 +14,4 @@ pub mod messages;
 pub mod reactor;
 pub mod running;
 pub mod service;
+pub mod shares;

@@ -67,7 +67,7 @@ impl<S: Service> Reactor<S> {
         let polls: Vec<Poll> = (0..count).map(|_| Poll::new()).collect::<io::Result<_>>()?;
         let mailboxes = polls.iter().map(|poll| Mailbox::new(poll.registry())).collect::<io::Result<_>>()?;
         let (claim, inherited) = claim(&listener);
-        let control = Arc::new(Control::new(mailboxes, inherited));
+        let control = Arc::new(Control::new(mailboxes, inherited, &plan));
         let mut entrance = Some((listener, claim));
         let mut loops = Vec::with_capacity(count);
         for (index, poll) in polls.into_iter().enumerate() {
@@ -321,6 +321,7 @@ impl<S: Service> Reactor<S> {
         counters.closed.fetch_add(1, SeqCst);
         let shut_first = self.control.shut_first.load(Relaxed);
         if let Some(link) = self.links.remove(key, shut_first, now) {
+            self.control.left(link.peer);
             self.service.closed(link);
         }
         self.made_room();
@@ -370,7 +371,11 @@ impl<S: Service> Reactor<S> {
 
     /// Give a newcomer to the reactor whose turn it is, unless the service refuses.
     fn take_in(&mut self, stream: TcpStream, peer: SocketAddr, now: u64) {
+        if !self.control.admit(peer) {
+            return;
+        }
         if let Some(words) = self.service.refusal(peer, now) {
+            self.control.left(peer);
             self.control.counters.rejected.fetch_add(1, Relaxed);
             self.links.refuse(stream, words, now);
             return;
@@ -391,21 +396,20 @@ impl<S: Service> Reactor<S> {
 
     fn welcome(&mut self, newcomers: impl IntoIterator<Item = Newcomer>, now: u64) {
         for newcomer in newcomers {
-            match self.links.open(newcomer, now) {
-                Ok(key) => {
-                    self.service.opened(&mut self.links, key, now);
-                    if self.draining
-                        && let Some(link) = self.links.get_mut(key)
-                    {
-                        link.machine.finish(now);
-                    }
-                    self.settle(key, now);
-                }
-                // The system has no memory to watch it; its socket is closed already.
-                Err(_) => {
-                    self.control.counters.closed.fetch_add(1, SeqCst);
-                }
+            let peer = newcomer.peer;
+            // Where the system has no memory to watch it, its socket is closed already.
+            let Ok(key) = self.links.open(newcomer, now) else {
+                self.control.left(peer);
+                self.control.counters.closed.fetch_add(1, SeqCst);
+                continue;
+            };
+            self.service.opened(&mut self.links, key, now);
+            if self.draining
+                && let Some(link) = self.links.get_mut(key)
+            {
+                link.machine.finish(now);
             }
+            self.settle(key, now);
         }
     }
 }

@@ -10,6 +10,8 @@ use super::links::{Closing, Links};
 pub struct Plan {
     /// At most so many at once; more wait in the backlog.
     pub max_connections: u64,
+    /// At most so many at once from one address, `NEVER` for no limit; more are closed.
+    pub max_per_address: u64,
     /// The limits of each.
     pub limits: Limits,
     /// Send small writes at once.

@@ -132,7 +132,7 @@ class Reactor:
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, _READ)
             # The door stays, for its counter, when nobody can come in by it any more.
-            self._door = None if listener is None else WatchedDoor(listener, self._selector)
+            self._door = None if listener is None else WatchedDoor(listener, plan, self._selector)
             undo.pop_all()
         self._shut_first = False
 
@@ -164,12 +164,13 @@ class Reactor:
         """Give the counters of the whole group."""
         closed = sum(r.closed for r in self.group)  # before accepted, so that active is never negative
         accepted = self.group[0].accepted
+        door = self.group[0]._door
         return ServerStats(
             accepted=accepted,
             active=accepted - closed,
             closed=closed,
-            shed=0 if self.group[0]._door is None else self.group[0]._door.shed,
-            rejected=self.group[0].rejected,
+            shed=0 if door is None else door.shed,
+            rejected=self.group[0].rejected + (0 if door is None else door.rejected),
             messages=sum(r.messages for r in self.group),
             bytes_in=sum(r.bytes_in for r in self.group),
             bytes_out=sum(r.bytes_out for r in self.group),
@@ -383,6 +384,7 @@ class Reactor:
         until = time.monotonic_ns() + self._service.patience
         for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now, until):
             if (words := self._service.refusal(peer, now)) is not None:
+                self._door.left(peer)
                 self._refuse(sock, words, now)
                 continue
             token = self.accepted
@@ -483,6 +485,8 @@ class Reactor:
             self._lingering.add(link.sock, now)
         else:
             link.sock.close()
+        if (door := self.group[0]._door) is not None:
+            door.left(link.peer)
         self._service.closed(self, link, now)
         self._made_room()
 

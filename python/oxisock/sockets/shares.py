@@ -1,0 +1,36 @@
+"""How many connections each address has, as a machine: one address may not have them all."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Shares:
+    """Counts connections by network, a number as ``addresses.network_of`` gives it; for any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._counts: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def take(self, network: int) -> bool:
+        """Count a connection from there; False, and not counted, where there are as many as may be."""
+        with self._lock:
+            count = self._counts.get(network, 0)
+            if count >= self._most:
+                return False
+            self._counts[network] = count + 1
+            return True
+
+    def give_back(self, network: int) -> None:
+        """A connection that was counted is gone."""
+        with self._lock:
+            count = self._counts.get(network, 0)
+            if count > 1:
+                self._counts[network] = count - 1
+            else:
+                self._counts.pop(network, None)
+
+    def __len__(self) -> int:
+        """Give how many networks have connections."""
+        return len(self._counts)
