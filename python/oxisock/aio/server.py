@@ -242,7 +242,7 @@ class _Core:
 
     def stats(self) -> ServerStats:
         """Give the counters."""
-        streams = self._streams.values()
+        streams = list(self._streams.values())  # as they are now: another thread may ask
         return ServerStats(
             accepted=self._accepted,
             active=self._accepted - self._closed,

@@ -339,8 +339,9 @@ class FramedStream:
         """End our side of the conversation, wait until all has arrived, and close."""
         transport = self._transport
         try:
-            self._resume()
-            transport.set_write_buffer_limits(0)
+            if not self._gone.done() and not transport.is_closing():
+                self._resume()
+                transport.set_write_buffer_limits(0)
             while self._room is not None:
                 await asyncio.wait([self._room])
             if not self._gone.done() and not transport.is_closing():
