@@ -120,12 +120,22 @@ class ServedStream(FramedStream):
         self._end_child()
         super()._flush()
 
+    def _pause(self) -> None:
+        self._end_child()
+        super()._pause()
+
+    def _resume(self) -> None:
+        self._end_child()
+        super()._resume()
+
     def _end_child(self) -> None:
-        """In the child of a handler or decoder that has forked, take nothing and send nothing."""
+        """In the child of a handler or decoder that has forked, take nothing, send nothing and leave the loop alone:
+        what it watches, it watches for the parent."""
         if self._tally.child:
             forks.end_child(server_log.child_returned)
 
     def _completed(self, frames: int) -> None:
+        self._end_child()
         self._tally.messages += frames
         self._last = self._loop.time()
 
