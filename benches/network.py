@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from socket import socket
 
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from oxisock import native, pure
 from oxisock.bench.report import environment, figures
-from support.far_host import FarHost, why_not
+from support.far_host import DistantHost, FarHost, why_not
 
 FEW = (22, 80, 443)
 FIVE = (22, 80, 443, 8080, 50001)
@@ -37,9 +38,10 @@ PAGE = """\
 
 <!-- Written by `benches/network.py --markdown`: do not change it by hand. -->
 
-The far host is a network namespace of the same machine, whose packets are dropped, lost or limited on purpose; there is
-no delay but that of the machine. "Right" is exactly the open ports. `--peers` adds nmap (`-sT -T4`) and 200 blocking
-threads with a timeout of a second; all else is `oxisock.scan` with its defaults, but for what the line says.
+The far host is a network namespace of the same machine, whose packets are dropped, lost or limited on purpose, and
+where the line says so late; else there is no delay but that of the machine. "Right" is exactly the open ports.
+`--peers` adds nmap (`-sT -T4`) and 200 blocking threads with a timeout of a second; all else is `oxisock.scan` with its
+defaults, but for what the line says.
 
 **Where.** {machine}. {versions}. {date}; load average {load} at the start.
 {noise}
@@ -49,16 +51,16 @@ As root, with iproute2 and nftables: `{command}`. What else is measured: [benchm
 """
 
 
-def measure(name: str, runs: int, scan: Callable[[], Iterable[int]], wanted: tuple[int, ...]) -> str:
+def measure(name: str, runs: int, scan: Callable[[], Iterable[object]], wanted: Iterable[object]) -> str:
     """Run a scan some times and give its line."""
-    times, right, missed = [], 0, set()
+    times, right, missed = [], 0, set[object]()
     for _ in range(runs):
         start = time.perf_counter()
         found = set(scan())
         times.append(time.perf_counter() - start)
         right += found == set(wanted)
         missed |= set(wanted) ^ found
-    verdict = f"{right} of {runs} right" + (f", at fault: {sorted(missed)}" if missed else "")
+    verdict = f"{right} of {runs} right" + (f", at fault: {sorted(missed, key=str)}" if missed else "")
     return f"| {name} | {statistics.median(times):.2f} s | {min(times):.2f}-{max(times):.2f} s | {verdict} |"
 
 
@@ -119,8 +121,43 @@ def cases(far: FarHost, runs: int, peers: tuple[str, ...]) -> Iterator[str]:
         loss = peers if percent == 5 else ()
         yield from case(far, f"65,535 ports, 7 open, {percent} % loss", "1-65535", SEVEN, times, loss)
     far.flush()
+    yield from network(far, runs)
+    far.flush()
     far.rule("tcp flags & rst == rst limit rate over 200/second drop", "output")
     yield from case(far, "1,000 ports, 3 open, refusals limited to 200 a second", "1-1000", FEW, 1, peers)
+
+
+def network(far: FarHost, runs: int) -> Iterator[str]:
+    """Measure a /24 on the wire: four hosts, of which one drops everything but an odd port."""
+    prefix = far.address.rpartition(".")[0]
+    for number in 40, 60, 80:
+        far.inside(f"ip addr add {prefix}.{number}/24 dev {far.far_device}")
+    far.rule(f"ip daddr {prefix}.80 tcp dport != 31337 drop")
+    wanted = {(f"{prefix}.{number}", port) for number in (2, 40, 60) for port in (22, 80, 443, 31337)}
+    wanted.add((f"{prefix}.80", 31337))
+    for face in native, pure:
+        yield measure(
+            f"a /24 on the wire, 1,025 ports, 4 hosts up: {face.impl}",
+            min(2, runs),
+            lambda face=face: [
+                (r.address, r.port) for r in face.scan(f"{prefix}.0/24", "1-1024,31337", exclude=far.near_address).open
+            ],
+            wanted,
+        )
+
+
+def distant(runs: int) -> Iterator[str]:
+    """Measure a host 50 to 60 ms away that drops everything but seven ports, where packets are lost."""
+    if why := DistantHost.why_not():
+        print(f"distant hosts are skipped: {why}")
+        return
+    for percent in 1, 5:
+        with DistantHost(f"-d 25 -j 5 -l {percent}") as far:
+            far.listen(*SEVEN)
+            far.rule(f"tcp dport {{ {', '.join(map(str, SEVEN))} }} accept")
+            far.rule("tcp dport 1-65535 drop")
+            title = f"65,535 ports 50-60 ms away, 7 open, the rest silent, {percent} % loss each way"
+            yield from case(far, title, "1-65535", SEVEN, runs, ())
 
 
 def main() -> None:
@@ -137,7 +174,7 @@ def main() -> None:
     print(*lines, sep="\n")
     with FarHost() as far:
         far.listen(*SEVEN)
-        for line in cases(far, args.runs, ("nmap", "threads") if args.peers else ()):
+        for line in chain(cases(far, args.runs, ("nmap", "threads") if args.peers else ()), distant(args.runs)):
             lines.append(line)
             print(line, flush=True)
     if args.markdown:

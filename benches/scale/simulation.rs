@@ -19,9 +19,6 @@ const PROBE_COST: i64 = 10_000;
 /// Nanoseconds that a look at what has come in takes at least.
 const LOOK: i64 = 100_000;
 
-/// The fraction of answers that may come too late twice, where a host's timeout follows its round trips.
-const LATE: f64 = 1e-4;
-
 /// How many ports there are of one kind, and a number in which a missing, doubled or foreign one shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Account {
@@ -68,10 +65,7 @@ pub fn run(case: &Case) -> Result<Report, String> {
     if tally.decided() != case.hosts * u64::from(case.ports) {
         return Err(format!("{} of {} ports decided", tally.decided(), case.hosts * u64::from(case.ports)));
     }
-    // Where a host has answered, its probes wait only as long as its round trips suggest: two answers in a row that
-    // are later than that are taken for silence. Where it has one port, nothing excuses a miss.
-    let excused = if case.ports == 1 { 0.0 } else { LATE };
-    if case.loss == 0.0 && (share(&found, &there) < 1.0 - excused || (excused == 0.0 && found != there)) {
+    if case.loss == 0.0 && found != there {
         return Err(format!("without loss everything is to be found: {found:?} of {there:?}"));
     }
     let answers = network.answers;
