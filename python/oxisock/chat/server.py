@@ -10,7 +10,7 @@ from weakref import ref
 from .. import arguments, hooks
 from ..engines.chat import HubPlan
 from ..serving import log as server_log
-from ..serving.lifecycle import EngineThreads
+from ..serving.lifecycle import EngineRunning
 from ..serving.limits import LimitKeywords, StreamServer
 from ..sockets.forks import end_child
 from ..sockets.latch import Latch
@@ -187,19 +187,17 @@ class ChatServer(StreamServer):
         return running
 
 
-class _ChatRunning:
-    """An engine's chat server and the thread that calls ``on_event``, as the lifecycle wants them."""
+class _ChatRunning(EngineRunning):
+    """An engine's chat reactor and the thread that calls ``on_event``, as the lifecycle wants them."""
 
     def __init__(self, reactor: ChatReactor, lent: ref[hooks.Lent[EventHandler]] | None) -> None:
+        super().__init__(reactor)
         self.reactor = reactor
         self._epoch = time.time_ns() - reactor.now()
         self._lent = lent
         self._handling = False
         self._handler_errors = 0
-        self.forked = reactor.forked
         self._abandoned = False  # this is a forked child's copy
-        self._threads = EngineThreads(reactor.wait)
-        self.failure = self._threads.failure
         self._teller = Latch(server_log.thread_failed)
         if lent is not None:
             try:
@@ -209,22 +207,19 @@ class _ChatRunning:
                 self.wait(_PATIENCE)
                 raise
 
-    def begin_stop(self, drain: float | None) -> None:
-        """Stop listening, and end within ``drain`` seconds."""
-        self.reactor.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
-
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
         deadline = time.monotonic() + timeout
-        return self._threads.wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))
+        return super().wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
-        return (*self.reactor.outcome(), int(self._handling))
+        drained, aborted, _ = super().outcome()
+        return drained, aborted, int(self._handling)
 
     def stats(self) -> ServerStats:
         """Give the counters."""
-        return self.reactor.counters()._replace(handler_errors=self._handler_errors)
+        return super().stats()._replace(handler_errors=self._handler_errors)
 
     def inside(self) -> bool:
         """Say whether the calling thread is in ``on_event``."""
@@ -233,7 +228,7 @@ class _ChatRunning:
     def abandon(self) -> None:
         """This is the child of a fork."""
         self._abandoned = True
-        self.reactor.abandon()
+        super().abandon()
 
     def members(self) -> list[ChatMember]:
         """Give those who are there."""

@@ -17,7 +17,7 @@ from ..sockets.forks import end_child
 from ..types import Answer, Peer
 from . import log as server_log
 from .limits import LimitKeywords, Limits, StreamServer
-from .threads import Dispatcher
+from .threads import MessagesRunning
 
 if TYPE_CHECKING:
     import socket
@@ -109,15 +109,18 @@ class MessageServer(StreamServer):
         self._batch = arguments.flag(batch, "batch")
         self._dispatchers = arguments.threads(dispatchers, "dispatchers")
 
-    def _launch(self) -> tuple[Dispatcher, Peer]:
+    def _launch(self) -> tuple[MessagesRunning, Peer]:
         listener, address = self._listen()
         reactor = self._engine.serving.message_reactor(listener.detach(), self._limits.plan(), self._codec.framer)
         conversations = Conversations(reactor, self._codec, ref(self._handler))
-        return Dispatcher(reactor, conversations, self._batch, self._dispatchers), address
+        return MessagesRunning(reactor, conversations, self._batch, self._dispatchers), address
 
 
 class Conversations:
-    """What is remembered of the connections of a message server, and who calls the handler for their messages."""
+    """What is remembered of the connections of a message server, and who calls the handler for their messages.
+
+    Any thread may call it, for one connection never two at once.
+    """
 
     def __init__(self, reactor: MessageReactor, codec: BoundCodec, lent: ref[hooks.Lent[Callable[..., Any]]]) -> None:
         self._reactor = reactor

@@ -65,12 +65,12 @@ class ThreadedServer(StreamServer):
         super().__init__(host, port, sock, limits)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))
 
-    def _launch(self) -> tuple[_Threads, Peer]:
+    def _launch(self) -> tuple[_ThreadedRunning, Peer]:
         listener, address = self._listen()
-        return _Threads(listener, ref(self._handler), self._limits, self._engine.framing), address
+        return _ThreadedRunning(listener, ref(self._handler), self._limits, self._engine.framing), address
 
 
-class _Threads:
+class _ThreadedRunning:
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
     def __init__(

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .. import arguments
 from ..sockets.forks import end_child
@@ -21,9 +21,8 @@ from ..sockets.latch import Latch
 from . import log as server_log
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
-
     from ..engines.serving import Item, MessageReactor, Reply
+    from .messages import Conversations
 
 _PATIENCE = 0.01  # of a follower with a leader in handlers
 _FLUSH_AFTER = 0.001  # answers wait at most about this long for those that are made after them
@@ -32,35 +31,13 @@ _LAST_WAIT = 5.0  # seconds, for threads that have been told to end
 _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
 
 
-class Answering(Protocol):
-    """Who calls the handler: by any thread, for one connection never by two at once."""
-
-    def answer(self, item: Item, others: Sized) -> Reply:
-        """Call the handler for what came in on one connection; for a part of it where there are ``others``."""
-        ...
-
-    def answer_batch(self, work: deque[Item], taken: list[Item]) -> list[Reply]:
-        """Take as much of the work as is handled at once, noting it in ``taken``, and call the handler for it."""
-        ...
-
-    def failed(self, item: Item, error: BaseException) -> Reply:
-        """Give up a connection, because one of the above raised."""
-        ...
-
-    def forget(self, tokens: list[int]) -> None:
-        """Connections are closed."""
-
-    def abandon(self) -> None:
-        """This is the child of a fork: whichever handler returns in it has forked, and is the last."""
-
-
-class Dispatcher:
+class MessagesRunning:
     """A message server under way: the reactor, who calls the handler, and the threads between them."""
 
-    def __init__(self, reactor: MessageReactor, answering: Answering, batch: bool, dispatchers: int) -> None:
+    def __init__(self, reactor: MessageReactor, conversations: Conversations, batch: bool, dispatchers: int) -> None:
         self._reactor = reactor
         self._framed = reactor.framed
-        self._answering = answering
+        self._conversations = conversations
         self._batch = batch
         self._dispatchers = dispatchers
         self.stats = reactor.counters
@@ -112,7 +89,7 @@ class Dispatcher:
     def abandon(self) -> None:
         """This is the child of a fork."""
         self._abandoned = True
-        self._answering.abandon()
+        self._conversations.abandon()
         self._reactor.abandon()
 
     # --- leading and following -----------------------------------------------------------------------------------
@@ -161,7 +138,7 @@ class Dispatcher:
                 return False
             work.extend(items)
             if not framed:
-                self._answering.forget(reactor.take_closed())
+                self._conversations.forget(reactor.take_closed())
 
     def _follow(self, me: int) -> bool:
         """Wait until this thread leads; False at the end."""
@@ -198,7 +175,7 @@ class Dispatcher:
 
         In that case what came in meanwhile is handled too, and the answers are sent.
         """
-        work, answering = self._work, self._answering
+        work, conversations = self._work, self._conversations
         flush_at = time.monotonic() + _FLUSH_AFTER if len(work) > 1 else _LATER
         while True:
             if self._over:
@@ -208,16 +185,16 @@ class Dispatcher:
                 # Whatever user code does there, in a hook or in what it gave, costs these connections and no other.
                 try:
                     if self._batch:
-                        self._outbox.extend(answering.answer_batch(work, taken))
+                        self._outbox.extend(conversations.answer_batch(work, taken))
                     else:
                         try:
                             taken.append(work.popleft())
                         except IndexError:  # other threads took the rest
                             pass
                         else:
-                            self._outbox.append(answering.answer(taken[0], work))
+                            self._outbox.append(conversations.answer(taken[0], work))
                 except BaseException as error:
-                    self._outbox.extend([answering.failed(item, error) for item in taken])
+                    self._outbox.extend([conversations.failed(item, error) for item in taken])
                 if self._abandoned:
                     end_child(server_log.child_returned)
             # With nothing left to do the next turn sends the answers anyway.

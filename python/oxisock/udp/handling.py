@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 _PLAIN = frozenset((bytes, type(None)))
 
 
-class Echoing:
+class UdpEchoRunning(EngineThreads):
     """An engine's echo server, as the lifecycle wants it."""
 
     def __init__(self, echo: UdpEchoReactor) -> None:
+        super().__init__(echo.wait)
         self._echo = echo
         self.begin_stop = echo.end
-        threads = EngineThreads(echo.wait)
-        self.wait, self.failure = threads.wait, threads.failure
         self.abandon = echo.abandon
 
     def outcome(self) -> tuple[int, int, int]:
@@ -49,7 +48,7 @@ class Echoing:
         """Closing frees a UDP port in one process whatever the others do."""
 
 
-class Handling:
+class UdpRunning:
     """A daemon thread that turns an engine's loop and calls the handler between the turns."""
 
     def __init__(self, loop: UdpReactor, lent: ref[hooks.Lent[Callable[..., Any]]], batch: bool) -> None:

@@ -13,7 +13,7 @@ from ..serving import log as server_log
 from ..serving.lifecycle import Server
 from ..sockets import listening as binding
 from ..types import Answer, Datagram, Peer
-from .handling import Echoing, Handling
+from .handling import UdpEchoRunning, UdpRunning
 from .requests import LONGEST
 
 DatagramHandler: TypeAlias = Callable[[Datagram], "bytes | None"]
@@ -126,9 +126,9 @@ class UdpServer(_UdpBase):
         self._handler = hooks.Lent(arguments.function(handler, "handler"))
         self._batch = arguments.flag(batch, "batch")
 
-    def _launch(self) -> tuple[Handling, Peer]:
+    def _launch(self) -> tuple[UdpRunning, Peer]:
         fd, plan, address = self._bind()
-        return Handling(self._engine.udp.udp_reactor(fd, plan), ref(self._handler), self._batch), address
+        return UdpRunning(self._engine.udp.udp_reactor(fd, plan), ref(self._handler), self._batch), address
 
 
 class UdpEchoServer(_UdpBase):
@@ -160,6 +160,6 @@ class UdpEchoServer(_UdpBase):
         super().__init__(host, port, sock, 65535, reuse_port, answer_low_ports)
         self._prefix = arguments.bytes_like(prefix, "prefix", 0, LONGEST)
 
-    def _launch(self) -> tuple[Echoing, Peer]:
+    def _launch(self) -> tuple[UdpEchoRunning, Peer]:
         fd, plan, address = self._bind()
-        return Echoing(self._engine.udp.start_udp_echo(fd, plan, self._prefix)), address
+        return UdpEchoRunning(self._engine.udp.start_udp_echo(fd, plan, self._prefix)), address
