@@ -1,6 +1,9 @@
 """oxisock for asyncio, and for any event loop of its kind, such as uvloop's; bound to the selected engine.
 
 ``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
+
+- ``faces``: the functions; ``connect``: connecting and asking; ``questions``: those about one port; ``scanning``: scans.
+- ``stream``: a connection in frames; ``server``: a server of such, each of which is a ``connection``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 A command is a module of this package with ``add_parser(subparsers)``, which sets ``run`` as the parser's default, and
 ``run(args) -> int``, which gives the exit code. It stands in ``COMMANDS``. All of them are imported to build the
 parser, so what a command needs to do its work it imports in ``run``.
+
+What several share: ``arguments`` (read and checked), ``output`` and ``progress`` (shown). Parts of one command:
+``executors`` of scan, ``serve_chat`` of serve, ``load_view`` of load, ``demo_chat`` of demo.
 """
 
 from __future__ import annotations

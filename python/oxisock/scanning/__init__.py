@@ -6,4 +6,6 @@
   of ports.
 - ``report``: what came of it; ``asked``: what of that was asked; ``formats``, ``nmap_xml``: written; ``reading``: read
   back; ``sorting``: in order.
+- Part by part: ``sharding`` cuts a plan, ``coordinating`` decides who asks which part, ``spreading`` carries that out,
+  ``checkpoint`` writes down what is done.
 """

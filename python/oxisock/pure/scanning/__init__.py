@@ -1,7 +1,8 @@
 """The pure scanner.
 
 - ``engine``: the machine that decides what to ask and what an answer means; ``host``: what it knows of one host;
-  ``permutation``: the order in which ports are asked.
+  ``crowd``: what hosts have in common; ``addresses``: hosts by number; ``permutation``: the order in which ports are
+  asked.
 - ``driver``: carries out what the machine decides, with sockets and a selector.
 """
 
