@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -82,3 +84,13 @@ def test_a_signature_lists_every_option_of_a_scan(impl: ModuleType) -> None:
         assert not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in options.values())
         with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument 'timout'"):
             function("127.0.0.1", 1, timout=1.0)
+
+
+FOLDERS = [path.parent for path in Path(oxisock.__file__).parent.glob("*/**/__init__.py") if path.parent.name != "pure"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_says_what_is_in_which_file(folder: Path) -> None:
+    said = (folder / "__init__.py").read_text("utf-8")
+    inside = {path.stem for path in folder.glob("*.py") if path.stem[0] != "_"}
+    assert {name for name in inside if not re.search(rf"\b{name}\b", said)} == set()

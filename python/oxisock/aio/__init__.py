@@ -2,7 +2,7 @@
 
 ``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
 
-- ``faces``: the functions; ``connect``: connecting and asking; ``questions``: those about one port; ``scanning``: scans.
+- ``faces``: the functions; ``connect``: connecting and asking; ``questions``: about one port; ``scanning``: scans.
 - ``stream``: a connection in frames; ``server``: a server of such, each of which is a ``connection``.
 """
 
