@@ -7,7 +7,6 @@ import errno
 import gc
 import pickle
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from oxisock import FrameTooLong, IncompleteFrame, PortResult, PortState, Progre
 from support.addresses import HOST
 from support.commands import listening, refusing, silent
 from support.coroutines import Run, until
+from support.processes import python
 from support.resources import descriptors
 
 
@@ -465,13 +465,12 @@ def test_aio_is_bound_to_each_engine(impl: ModuleType) -> None:
 
 
 def test_asyncio_is_imported_only_when_asked_for() -> None:
-    import subprocess
 
     code = (
         "import sys, oxisock, oxisock.pure, oxisock.native; assert 'asyncio' not in sys.modules;"
         "import oxisock.aio; assert 'asyncio' in sys.modules; print(oxisock.aio.impl)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert (done.stdout.strip(), done.stderr) == (oxisock.impl, "")
 
 

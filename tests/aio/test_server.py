@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 from oxisock import Peer
 from support.coroutines import Run, until, upper
+from support.processes import python
 
 # --- handlers that fail --------------------------------------------------------------------------------------------
 
@@ -204,7 +203,7 @@ async def main():
         print("recovered")
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert (done.stdout, done.stderr) == ("recovered\n", "")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import oxisock
 from oxisock import ChatError
 from support.addresses import HOST
 from support.chatting import Guest
+from support.tools import tool
 from support.waiting import wait_until
 
 
@@ -100,11 +100,10 @@ def test_one_thread_listens_and_another_speaks(impl: ModuleType) -> None:
     assert heard == [f"[guest-1] {number}" for number in range(200)]
 
 
-@pytest.mark.parametrize("tool", ["nc -N", "socat -", "ncat"])
-def test_clients_of_others(impl: ModuleType, tool: str) -> None:
-    name, *options = tool.split()
-    if not shutil.which(name):
-        pytest.skip(f"{name} is not installed")
+@pytest.mark.parametrize("program", ["nc -N", "socat -", "ncat"])
+def test_clients_of_others(impl: ModuleType, program: str) -> None:
+    name, *options = program.split()
+    tool(name)
     with impl.ChatServer(HOST) as server, Guest(server, nick="ann") as ann:
         host, port = server.address
         target = [f"TCP:{host}:{port}"] if name == "socat" else [host, str(port)]

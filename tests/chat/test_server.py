@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import pickle
 import socket
-import subprocess
-import sys
 import threading
 import time
 from types import ModuleType
@@ -18,6 +16,7 @@ import oxisock
 from oxisock import ChatEvent, ChatMember, Peer
 from support.addresses import HOST
 from support.chatting import Guest
+from support.processes import python
 from support.talking import drop_all, reset
 from support.waiting import wait_until
 
@@ -299,6 +298,6 @@ client.send("hello")
 assert client.recv(20) == "[ann] hello"
 client.sock.detach()  # it stays open, and nobody complains
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ChatEvent(kind='leave', nick='ann', text='closing')" in done.stdout

@@ -15,6 +15,7 @@ import pytest
 
 from support.commands import environment, listening, oxisock, refusing, silent, terminal_text
 from support.ipv6 import needs_ipv6
+from support.processes import python
 from support.reports import NEW, OLD, OPEN, made
 
 HOST = "127.0.0.1"
@@ -126,7 +127,7 @@ from oxisock.cli import main
 code = main(["check", "db.example:5432", "--timeout", "500ms", "--impl", {impl.impl!r}])
 print(code, len(asked), flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60)
+    done = python(code, env=environment())
     assert done.stdout == "db.example:5432 unresolved\n1 1\n"
     assert "db.example:5432: the name was not resolved within 0.5 s" in done.stderr
 

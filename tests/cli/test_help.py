@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import oxisock as package
 from oxisock.cli import COMMANDS, build_parser
 from support.commands import environment, oxisock
 from support.reports import NEW, OLD
+from support.tools import tool
 
 
 def test_the_version() -> None:
@@ -79,9 +79,7 @@ def script(shell: str, tmp_path: Path) -> Path:
 
 
 def run_shell(shell: str, *words: str) -> str:
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
-    done = subprocess.run([shell, *words], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([tool(shell), *words], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from types import ModuleType
 
 import pytest
 
-from support.processes import run
+from support.processes import python
 
 if sys.platform != "linux":
     pytest.skip("only Linux bounds a process by its address space", allow_module_level=True)
@@ -38,7 +37,7 @@ MIB = 1 << 20
 
 def bounded(impl: ModuleType, code: str) -> None:
     """Run code in a process of its own, which may bound its memory."""
-    result = run(BOUND.format(impl=impl.impl) + code, env=os.environ | {"MALLOC_ARENA_MAX": "1"})
+    result = python(BOUND.format(impl=impl.impl) + code, env=os.environ | {"MALLOC_ARENA_MAX": "1"})
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
 
 
@@ -121,5 +120,5 @@ def test_sizes_that_no_memory_has_are_refused_when_the_codec_is_made(impl: Modul
 
 def test_the_tests_bound_is_one() -> None:
     code = BOUND.format(impl="pure") + "room(48 * MIB); fails(lambda: bytearray(64 * MIB)); print('done')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert done.stdout == "done\n", done.stderr

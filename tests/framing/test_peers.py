@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 import oxisock
 from support.dns import dns_answer
+from support.tools import needs
 
 MESSAGES = [b"hello", b"", b"\0\n\r\n\xff" * 7, b"x" * 70_000]
 
@@ -146,7 +146,7 @@ ERLANG = """
 """
 
 
-@pytest.mark.skipif(not shutil.which("erl"), reason="needs Erlang (erlang-base)")
+@needs("erl")
 def test_erlang(impl: ModuleType) -> None:
     with program("erl", "-noshell", "-eval", ERLANG) as (_, port):
         with impl.connect("127.0.0.1", port, impl.presets.erlang(4), timeout=60.0) as framed:
@@ -157,7 +157,7 @@ def test_erlang(impl: ModuleType) -> None:
 # --- dig -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not shutil.which("dig"), reason="needs dig (bind9-dnsutils)")
+@needs("dig")
 def test_dig(impl: ModuleType, listener: socket.socket) -> None:
     with serving(listener, impl.presets.dns_tcp(), dns_answer) as port:
         done = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import socket
 import ssl
@@ -21,6 +20,7 @@ import oxisock.native
 import oxisock.pure
 from oxisock import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
 from support.talking import reset
+from support.tools import tool
 from support.waiting import wait_until
 
 
@@ -263,8 +263,7 @@ def test_frames_of_several_writers_do_not_mix(impl: ModuleType, pair: tuple[sock
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl to make a certificate")
+    tool("openssl")
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
         f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path} -out {path}.crt"

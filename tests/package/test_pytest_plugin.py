@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from types import ModuleType
 
 import pytest
 
 from oxisock.testing import FaultyServer, assert_ports
 from support.commands import listening, refusing
+from support.processes import python
 
 USE = """
 import socket
@@ -92,7 +91,7 @@ def test_the_testing_module_imports_no_hypothesis() -> None:
         "import sys, oxisock.testing as t; t.assert_ports; assert 'hypothesis' not in sys.modules;"
         "assert 'pytest' not in sys.modules; print('lean')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert (done.stdout, done.stderr) == ("lean\n", "")
 
 

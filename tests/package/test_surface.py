@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import oxisock
+from support.processes import python
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env}, timeout=60
-    )
+    return python(code, env={**os.environ, **env})
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("", "native"), ("native", "native"), ("pure", "pure")])

@@ -22,6 +22,7 @@ from oxisock import PortResult, PortState, ScanInterrupted
 from support.addresses import HOST
 from support.commands import listening, silent
 from support.ipv6 import needs_ipv6
+from support.processes import python
 from support.resources import descriptors
 from support.waiting import wait_until
 
@@ -156,7 +157,7 @@ for report in few, many:
     assert sum(report.counts.values()) == len(spec)
 print("same")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = python(code)
     assert done.stdout == "same\n", done.stderr
 
 
@@ -178,7 +179,7 @@ try:
 except OSError as error:
     print(error.errno)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = python(code)
     assert done.stdout == f"error local-error: EMFILE None\n{errno.EMFILE}\n", done.stderr
 
 

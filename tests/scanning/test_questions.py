@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from oxisock.scanning.calls import Scanner
 from oxisock.scanning.questions import LookUp, Outcomes, Questions
 from support.commands import listening
 from support.coroutines import Run
+from support.processes import python
 
 
 class FarRun:
@@ -81,7 +81,7 @@ def test_a_slow_look_up_is_no_obstacle(impl: ModuleType, run: Run, monkeypatch: 
 
 
 def script(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = python(code)
     assert not done.returncode, done.stderr
     return done.stdout
 

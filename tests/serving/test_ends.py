@@ -24,7 +24,7 @@ from oxisock.sockets import closing
 from oxisock.sockets.closing import Lingering
 from oxisock.sockets.latch import Latch
 from support.coroutines import Run
-from support.processes import run as run_code
+from support.processes import python
 from support.talking import ask, connect
 from support.waiting import wait_until
 
@@ -243,7 +243,7 @@ with o.EchoServer(idle_timeout=86400.0) as server:
     come_and_go(30000)
     print(resident() - before)
 """
-    done = run_code(code, env=os.environ | {"PYTHONPATH": os.pathsep.join(["tests", os.environ["PYTHONPATH"]])})
+    done = python(code, env=os.environ | {"PYTHONPATH": os.pathsep.join(["tests", os.environ["PYTHONPATH"]])})
     assert done.returncode == 0, done.stderr
     # Timers of 24 bytes each would be 720,000.
     assert int(done.stdout) < 300_000
@@ -415,7 +415,7 @@ with make[{kind!r}]() as server:
         sock.sendall(b"hello\\n")
         print(sock.recv(1))
 """
-    done = run_code(code)
+    done = python(code)
     assert (done.returncode, done.stdout) == (0, "b'h'\n"), done.stderr
 
 

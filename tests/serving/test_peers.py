@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import subprocess
 from collections.abc import Callable
 from types import ModuleType
@@ -14,13 +13,7 @@ import pytest
 
 from support.dns import dns_answer
 from support.talking import ask, connect
-
-
-def needs(tool: str) -> str:
-    path = shutil.which(tool)
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    return path
+from support.tools import tool
 
 
 @pytest.mark.parametrize(
@@ -33,7 +26,7 @@ def needs(tool: str) -> str:
     ids=lambda command: command[0],
 )
 def test_lines_by_netcats(impl: ModuleType, command: list[str]) -> None:
-    needs(command[0])
+    tool(command[0])
     with impl.MessageServer(lambda message, peer: message.upper()) as server:
         host, port = server.address
         words = [word.replace("HOST", host).replace("PORT", str(port)) for word in command]
@@ -42,7 +35,7 @@ def test_lines_by_netcats(impl: ModuleType, command: list[str]) -> None:
 
 
 def test_redis_benchmark_pings(impl: ModuleType) -> None:
-    tool = needs("redis-benchmark")
+    program = tool("redis-benchmark")
 
     def handler(message: bytes, peer: Any) -> bytes | None:
         # Inline commands, and RESP arrays whose last element is the command's only word.
@@ -52,17 +45,17 @@ def test_redis_benchmark_pings(impl: ModuleType) -> None:
 
     with impl.MessageServer(handler, codec=impl.presets.redis_inline()) as server:
         host, port = server.address
-        words = [tool, "-h", host, "-p", str(port), "-t", "ping", "-n", "2000", "-c", "20", "-q"]
+        words = [program, "-h", host, "-p", str(port), "-t", "ping", "-n", "2000", "-c", "20", "-q"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert "requests per second" in done.stdout.replace("\r", "\n"), done.stderr
     assert server.stats().handler_errors == 0
 
 
 def test_dig_over_tcp(impl: ModuleType) -> None:
-    tool = needs("dig")
+    program = tool("dig")
     with impl.MessageServer(lambda query, peer: dns_answer(query), codec=impl.presets.dns_tcp()) as server:
         host, port = server.address
-        words = [tool, "+tcp", "+short", "+noedns", f"@{host}", "-p", str(port), "example.test"]
+        words = [program, "+tcp", "+short", "+noedns", f"@{host}", "-p", str(port), "example.test"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.stdout == "192.0.2.7\n", done.stdout + done.stderr
 

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -18,6 +17,7 @@ import pytest
 from oxisock import Peer
 from oxisock.sockets.connecting import Destination, LookUp, Try, connecting
 from support.commands import oxisock, refusing, silent
+from support.processes import python
 
 REFUSED = f"[Errno {errno.ECONNREFUSED}] {{}}: {os.strerror(errno.ECONNREFUSED)}"
 Way = Callable[..., Any]
@@ -276,4 +276,4 @@ def test_the_command_says_where_once(impl: ModuleType, words: list[str]) -> None
 
 def test_connecting_needs_no_asyncio() -> None:
     code = "import sys, oxisock, oxisock.sockets.connecting; sys.exit('asyncio' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert python(code).returncode == 0

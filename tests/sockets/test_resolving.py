@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 from oxisock.sockets.resolving import checked_host, host_addresses, resolve
+from support.processes import python
 
 Answers = list[tuple[Any, ...]]
 
@@ -199,7 +198,7 @@ def test_a_stuck_resolver_does_not_hold_up_the_interpreter_s_exit() -> None:
         "from oxisock.sockets.resolving import resolve\n"
         "print(resolve(['a', 'b'], timeout=0.05).unresolved)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert done.returncode == 0
     assert done.stdout.count("not resolved within 0.05 s") == 2
     assert done.stderr == ""

@@ -53,10 +53,10 @@ def serve(impl: ModuleType, *arguments: str) -> list[str]:
     return [*OXISOCK, "serve", *arguments, "--impl", impl.impl]
 
 
-def run(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, **more
-    )
+def python(code: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run some Python to its end, in which a warning is an error."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, *words]
+    return subprocess.run(command, **{"capture_output": True, "text": True, "timeout": 100, **more})
 
 
 def heeds_signals(pid: int) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from oxisock import Datagram, udp_request
 from support.datagrams import LOCAL, SECONDS, client
-from support.processes import heeds_signals, run
+from support.processes import heeds_signals, python
 from support.resources import native_threads
 from support.waiting import wait_until
 
@@ -150,7 +150,7 @@ def test_a_dropped_server_warns_and_stops(impl: ModuleType, make: str) -> None:
 
 @pytest.mark.parametrize("make", ["UdpEchoServer()", "UdpServer(lambda d: d.data)"])
 def test_an_exit_without_a_stop_is_clean(impl: ModuleType, make: str) -> None:
-    done = run(
+    done = python(
         f"import oxisock.{impl.impl} as o\n"
         f"server = o.{make}.start()\nassert o.udp_request(*server.address, b'x', timeout=20) == b'x'\nprint('out')"
     )
@@ -186,7 +186,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 os.write(ask[1], b"x")
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = run(code)
+    done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -208,7 +208,7 @@ with o.UdpServer(handle) as server:
     for pid in children:
         assert os.waitpid(pid, 0)[1] == 0
 """
-    done = run(code)
+    done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import struct
 import subprocess
@@ -15,11 +14,8 @@ from oxisock import Datagram
 from support.dns import dns_answer
 from support.pages import EXAMPLES
 from support.processes import heeds_signals
+from support.tools import needs
 from support.waiting import wait_until
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
 def run(*command: str) -> str:
