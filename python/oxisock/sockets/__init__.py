@@ -3,6 +3,7 @@
 - ``addresses``: IP addresses between text and numbers; ``resolving``: what is a host, and names to addresses.
 - ``neighbours``: what this machine reaches without a router, and who answers there.
 - ``connecting``: how a TCP connection comes about.
-- ``listening``: binding; ``accepting``: who is let in; ``closing``: resets, and sockets that linger.
+- ``listening``: binding; ``accepting``: who is let in; ``shares``: how many of one address;
+  ``closing``: resets, and sockets that linger.
 - ``waking``: a bell that ends a wait; ``latch``: threads that ended, and how; ``forks``: what a fork is to servers.
 """
