@@ -121,9 +121,11 @@ impl ChatReactor {
 
 /// Begin to chat on the listening descriptor, which is taken over.
 #[pyfunction]
-pub fn start_chat(py: Python<'_>, listener: i32, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatReactor>> {
+pub fn start_chat(py: Python<'_>, listener: i64, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatReactor>> {
     let codec: Codec = Arc::new(Delimited::lines(false, false, plan.max_line));
-    let reactor = service::ChatReactor::start(owned(listener.into())?.into(), server.plan(), &codec, &plan.rules())?;
+    // SAFETY: the face passes what `socket.detach()` gave.
+    let listener = unsafe { owned(listener) }?;
+    let reactor = service::ChatReactor::start(listener.into(), server.plan(), &codec, &plan.rules())?;
     let base = Reactors::of(&reactor.running.control);
     Py::new(py, (ChatReactor { reactor }, base))
 }

@@ -10,7 +10,7 @@ impl From<Error> for PyErr {
         match error {
             // OSError(errno, text) lets CPython pick ConnectionRefusedError and its siblings.
             Error::Io(error) => match error.raw_os_error() {
-                Some(code) => PyOSError::new_err((code, error_text(&error))),
+                Some(code) => os_error(code, error_text(&error)),
                 None => PyOSError::new_err(error.to_string()),
             },
             Error::Memory => PyMemoryError::new_err(()),
@@ -18,6 +18,17 @@ impl From<Error> for PyErr {
             Error::State(_) | Error::Panic(_) => PyRuntimeError::new_err(error.to_string()),
         }
     }
+}
+
+#[cfg(not(windows))]
+fn os_error(code: i32, text: String) -> PyErr {
+    PyOSError::new_err((code, text))
+}
+
+/// Python finds the errno that belongs to a code of Windows.
+#[cfg(windows)]
+fn os_error(code: i32, text: String) -> PyErr {
+    PyOSError::new_err((0, text, None::<()>, code))
 }
 
 /// The system's words without the "(os error N)" that Rust appends: they are Python's `strerror`.

@@ -12,14 +12,15 @@ pub mod serving;
 pub mod signals;
 pub mod udp;
 
-use std::os::fd::{FromRawFd, OwnedFd};
-
 use crate::core::errors::{Error, Result};
+use crate::core::os::handles::{Owned, take_over};
 
-/// Take over a descriptor that Python gives away: from here on it is closed once, by whoever owns it.
-fn owned(descriptor: i64) -> Result<OwnedFd> {
-    let number = i32::try_from(descriptor).ok().filter(|number| *number >= 0);
-    let number = number.ok_or_else(|| Error::Value(format!("{descriptor} is no descriptor")))?;
-    // SAFETY: what the faces pass is what `socket.detach()` gave: open, and of nobody else; it is not negative.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+/// Take over a socket that Python gives away: from here on it is closed once, by whoever owns it.
+///
+/// # Safety
+/// The number must be that of an open socket, which nobody else closes: what `socket.detach()` gave.
+unsafe fn owned(descriptor: i64) -> Result<Owned> {
+    // SAFETY: the caller vouches for it.
+    let socket = unsafe { take_over(descriptor) };
+    socket.ok_or_else(|| Error::Value(format!("{descriptor} is no descriptor")))
 }

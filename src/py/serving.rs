@@ -145,13 +145,15 @@ impl EchoReactors {
 #[pyfunction]
 pub fn start_echo(
     py: Python<'_>,
-    listener: i32,
+    listener: i64,
     plan: ServerPlan,
     workers: usize,
     faults: Option<FaultPlan>,
 ) -> PyResult<Py<EchoReactors>> {
     let faults = faults.map(|plan| plan.faults());
-    let running = echo::start(owned(listener.into())?.into(), plan.plan(), workers, faults)?;
+    // SAFETY: the face passes what `socket.detach()` gave.
+    let listener = unsafe { owned(listener) }?;
+    let running = echo::start(listener.into(), plan.plan(), workers, faults)?;
     let base = Reactors::of(&running.control);
     Py::new(py, (EchoReactors { running }, base))
 }
@@ -275,14 +277,15 @@ impl MessageReactor {
 #[pyfunction]
 pub fn message_reactor(
     py: Python<'_>,
-    listener: i32,
+    listener: i64,
     plan: ServerPlan,
     framer: Option<Bound<'_, Framer>>,
 ) -> PyResult<Py<MessageReactor>> {
     let codec = framer.map(|framer| framer.get().codec.clone());
     let frames_itself = codec.is_some();
-    let reactor =
-        messages::MessageReactor::new(owned(listener.into())?.into(), plan.plan(), codec).map_err(Error::Io)?;
+    // SAFETY: the face passes what `socket.detach()` gave.
+    let listener = unsafe { owned(listener) }?;
+    let reactor = messages::MessageReactor::new(listener.into(), plan.plan(), codec).map_err(Error::Io)?;
     let base = Reactors::of(&reactor.control);
     Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
 }

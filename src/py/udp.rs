@@ -194,7 +194,9 @@ impl UdpEchoReactor {
 /// Takes over a bound socket, to be turned by the caller.
 #[pyfunction]
 pub fn udp_reactor(fd: i64, plan: Plan) -> Result<UdpReactor> {
-    let reactor = Reactor::new(owned(fd)?.into(), options(plan), b"")?;
+    // SAFETY: the face passes what `socket.detach()` gave.
+    let socket = unsafe { owned(fd) }?;
+    let reactor = Reactor::new(socket.into(), options(plan), b"")?;
     let shared = reactor.shared();
     Ok(UdpReactor { turning: Mutex::new(Some(Turning { reactor, peers: HashMap::new() })), shared })
 }
@@ -202,5 +204,7 @@ pub fn udp_reactor(fd: i64, plan: Plan) -> Result<UdpReactor> {
 /// Takes over a bound socket and begins to echo.
 #[pyfunction]
 pub fn start_udp_echo(fd: i64, plan: Plan, prefix: PyBackedBytes) -> Result<UdpEchoReactor> {
-    Ok(UdpEchoReactor { echo: Echo::start(owned(fd)?.into(), options(plan), &prefix)? })
+    // SAFETY: the face passes what `socket.detach()` gave.
+    let socket = unsafe { owned(fd) }?;
+    Ok(UdpEchoReactor { echo: Echo::start(socket.into(), options(plan), &prefix)? })
 }

@@ -213,7 +213,7 @@ impl TcpLoad {
             }
             self.say(key, now);
             // A short read has emptied the socket, unless the end is in sight, which is told only once.
-            if count < self.buffer.len() && !ending {
+            if waiting::SHORT_IS_ALL && count < self.buffer.len() && !ending {
                 return;
             }
         }

@@ -1,6 +1,5 @@
 //! Addresses as text, in the words that users get.
 
-use std::ffi::CStr;
 use std::net::{IpAddr, SocketAddr};
 
 /// The host of a socket's address, with its zone where it has one: `fe80::1%eth0`.
@@ -22,7 +21,9 @@ pub fn network_of(address: IpAddr) -> u128 {
 }
 
 /// The name of a zone, which is that of a network interface; its number where it has none.
+#[cfg(unix)]
 fn zone(number: u32) -> String {
+    use std::ffi::CStr;
     let mut name = [0_u8; libc::IF_NAMESIZE];
     // SAFETY: the name has room for IF_NAMESIZE bytes, which is all that the call may write.
     let found = unsafe { libc::if_indextoname(number, name.as_mut_ptr().cast()) };
@@ -30,6 +31,12 @@ fn zone(number: u32) -> String {
         Ok(name) if !found.is_null() => name.to_string_lossy().into_owned(),
         _ => number.to_string(),
     }
+}
+
+/// Zones are written as numbers here.
+#[cfg(windows)]
+fn zone(number: u32) -> String {
+    number.to_string()
 }
 
 #[cfg(test)]

@@ -1,23 +1,27 @@
 //! Descriptors that a forked child inherits, while the threads that own them exist in the parent alone.
+//!
+//! Windows has no fork: there nobody is to let go of anything, and the number is kept for nothing.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
-const NONE: i32 = -1;
+use super::handles::{AsHandle, number};
+
+const NONE: i64 = -1;
 
 /// What the owner of a descriptor keeps beside it, and drops before it.
-pub struct Claim(Arc<AtomicI32>);
+pub struct Claim(Arc<AtomicI64>);
 
 /// What a forked child lets go of the descriptor by.
 #[derive(Clone)]
-pub struct Inherited(Arc<AtomicI32>);
+pub struct Inherited(Arc<AtomicI64>);
 
 /// Make both for a descriptor; its owner is to drop the claim first.
 #[must_use]
-pub fn claim(descriptor: &impl AsFd) -> (Claim, Inherited) {
-    let number = Arc::new(AtomicI32::new(descriptor.as_fd().as_raw_fd()));
+pub fn claim(descriptor: &impl AsHandle) -> (Claim, Inherited) {
+    // A descriptor has 32 bits; a handle is only kept.
+    #[allow(clippy::cast_lossless, reason = "handles of Windows are no i32")]
+    let number = Arc::new(AtomicI64::new(number(descriptor) as i64));
     (Claim(Arc::clone(&number)), Inherited(number))
 }
 
@@ -34,16 +38,26 @@ impl Inherited {
     /// The number stays taken, for the owner, which the child has too, may still be dropped there.
     pub fn let_go(&self) {
         let number = self.0.swap(NONE, SeqCst);
-        if number != NONE
-            && let Ok(null) = File::open("/dev/null")
-        {
-            // SAFETY: the claim stands, so the number is that of an open descriptor of ours; dup2 replaces it atomically.
-            unsafe { libc::dup2(null.as_raw_fd(), number) };
+        if number != NONE {
+            replace(number);
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(unix)]
+fn replace(number: i64) {
+    use std::os::fd::AsRawFd;
+    if let Ok(null) = std::fs::File::open("/dev/null") {
+        // SAFETY: the claim stands, so the number is that of an open descriptor of ours; dup2 replaces it atomically.
+        unsafe { libc::dup2(null.as_raw_fd(), number as i32) };
+    }
+}
+
+/// Nobody calls it: there is no fork.
+#[cfg(windows)]
+fn replace(_: i64) {}
+
+#[cfg(all(test, unix))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::io::{Read, Write};

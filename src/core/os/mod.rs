@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod bell;
 pub mod datagrams;
 pub mod errors;
+pub mod handles;
 pub mod inherited;
 pub mod neighbours;
 pub mod streams;

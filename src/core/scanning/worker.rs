@@ -22,7 +22,7 @@ use crate::core::time::Clock;
 /// The poll token of the cancelling call.
 pub(super) const WAKER: Token = Token(usize::MAX);
 /// Added to the poll tokens of sockets that wait for a banner.
-const BANNER: usize = 1 << 40;
+const BANNER: usize = 1 << (usize::BITS - 2);
 /// Probes between two looks at what has come in, so that round trips are not measured late.
 const BATCH: usize = 64;
 const BANNER_SIZE: usize = 256;

@@ -1,6 +1,5 @@
 //! The listener of a server, and what it takes to survive without descriptors.
 
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 
@@ -10,7 +9,7 @@ use mio::{Interest, Registry};
 use super::reactor::LISTENER;
 use crate::core::os::errors::{newcomer_gone, out_of_descriptors};
 use crate::core::os::inherited::Claim;
-use crate::core::os::streams::spare;
+use crate::core::os::streams::{Spare, spare};
 
 /// The pause before accepting again when there is no descriptor even to turn people away.
 const BACK_OFF: u64 = 50_000_000;
@@ -30,7 +29,7 @@ pub(super) struct Door {
     // Dropped before what it is about.
     _claim: Claim,
     listener: TcpListener,
-    spare: Option<File>,
+    spare: Option<Spare>,
     // Somebody may be waiting.
     ready: bool,
     // Not before this time.

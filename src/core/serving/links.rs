@@ -16,7 +16,7 @@ use super::control::{Control, Newcomer};
 use super::lingering::Lingering;
 use super::service::Plan;
 use crate::core::memory::append;
-use crate::core::os::streams;
+use crate::core::os::{streams, waiting};
 
 /// So many timers that nobody waits for any more are kept, beside as many as there are connections.
 const KEPT_TIMERS: usize = 64;
@@ -163,7 +163,7 @@ impl<T: Default> Links<T> {
                     sent += count;
                     self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
                     link.machine.wrote(count, now);
-                    if count < size {
+                    if count < size && waiting::SHORT_IS_ALL {
                         link.writable = false;
                         break;
                     }
@@ -257,7 +257,7 @@ impl<T: Default> Links<T> {
                     link.written += count;
                     self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
                     link.machine.wrote(count, now);
-                    link.writable = count == size;
+                    link.writable = count == size || !waiting::SHORT_IS_ALL;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -296,7 +296,7 @@ impl<T: Default> Links<T> {
             }
             Ok(count) => {
                 // A short read has emptied the socket, unless the end is in sight, which is told only once.
-                if count < room && !link.hung_up {
+                if waiting::SHORT_IS_ALL && count < room && !link.hung_up {
                     link.readable = false;
                 }
                 self.control.counters.bytes_in.fetch_add(count as u64, Relaxed);

@@ -74,6 +74,7 @@ mod tests {
     use socket2::{Domain, Type};
 
     use super::*;
+    use crate::core::os::errors::is_too_long;
 
     fn socket() -> (Socket, std::net::SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
@@ -107,6 +108,6 @@ mod tests {
         let long = vec![0; 70_000];
         let out: Vec<_> = [b"x", &long[..]].iter().map(|&data| Outgoing { peer, local: None, data }).collect();
         assert_eq!(send(&one, &out).unwrap(), 1);
-        assert_eq!(send(&one, &out[1..]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+        assert!(is_too_long(&send(&one, &out[1..]).unwrap_err()));
     }
 }

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Compiles for systems that are not this one, without a warning: no other system is needed for that.
+#
+#     tools/cross.sh check TARGET...     core and bindings for each target
+#     tools/cross.sh test [ARGUMENT...]  the core's tests for Windows, run under Wine
+#
+# With Debian's rust-web-src the standard library is built for every target, so that nothing but Debian is needed; else
+# rustup's targets are used. Everything is built in target/cross (CROSS_TARGET_DIR).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR=${CROSS_TARGET_DIR:-$PWD/target/cross}
+export RUSTFLAGS="-D warnings" PYO3_NO_PYTHON=1
+windows=x86_64-pc-windows-gnu
+
+# Install what is missing, where that is possible.
+need() {
+  local missing
+  missing=$(for package; do dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"; done)
+  [ -z "$missing" ] && return 0
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  apt-get update -qq || true
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+if need rustc-web cargo-web rust-web-src; then
+  export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
+  build() { local what=$1; shift; PATH=/usr/bin:$PATH /usr/bin/cargo "$what" -Zbuild-std=std,panic_unwind --locked "$@"; }
+else
+  build() { local what=$1; shift; cargo "$what" --locked "$@"; }
+fi
+
+case ${1:?check or test} in
+check)
+  shift
+  [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$@"
+  targets=("${@/#/--target=}")
+  build check "${targets[@]}" --lib --no-default-features
+  build check "${targets[@]}" --lib
+  ;;
+test)
+  shift
+  need gcc-mingw-w64-x86-64 wine64 || echo "expects mingw-w64 and Wine to be there" >&2
+  [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$windows"
+  # Before the tests run, their folder gets what Wine 8 lacks: where Rust's standard library takes random numbers from.
+  mkdir -p "$CARGO_TARGET_DIR/$windows/debug/deps"
+  x86_64-w64-mingw32-gcc -shared -o "$CARGO_TARGET_DIR/$windows/debug/deps/bcryptprimitives.dll" tools/wine/random.c -ladvapi32
+  export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$PWD/tools/wine/run
+  export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all
+  build test --target "$windows" --no-default-features --lib "$@"
+  ;;
+*)
+  echo "$1 is neither check nor test" >&2
+  exit 2
+  ;;
+esac
