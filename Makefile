@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs wheel clean
+.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs cross windows-test wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -63,6 +63,14 @@ fuzz:
 SOAK_SECONDS ?= 600
 soak: $(VENV)/.built
 	$(BIN)/python tests/support/soak.py --seconds $(SOAK_SECONDS)
+
+# Core and bindings compiled for other systems, and the core's tests run for one of them; tools/cross.sh says how.
+CROSS ?= x86_64-pc-windows-gnu aarch64-apple-darwin x86_64-unknown-freebsd i686-unknown-linux-gnu aarch64-unknown-linux-musl
+cross:
+	tools/cross.sh check $(CROSS)
+
+windows-test:
+	tools/cross.sh test
 
 # The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
 # What the docstrings' reader says is only a message to the generator, so it is looked for.

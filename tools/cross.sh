@@ -47,7 +47,8 @@ test)
   x86_64-w64-mingw32-gcc -shared -o "$CARGO_TARGET_DIR/$windows/debug/deps/bcryptprimitives.dll" tools/wine/random.c -ladvapi32
   export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=$PWD/tools/wine/run
   export WINEPREFIX=${WINEPREFIX:-$CARGO_TARGET_DIR/wine} WINEDEBUG=-all
-  build test --target "$windows" --no-default-features --lib "$@"
+  # ICMP errors reach a socket of Wine only where Linux gives them to one that did not ask for them; Windows does.
+  build test --target "$windows" --no-default-features --lib --tests "$@" -- --skip a_port_where_nobody_is_ends_it
   ;;
 *)
   echo "$1 is neither check nor test" >&2

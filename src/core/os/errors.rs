@@ -94,6 +94,15 @@ pub fn from_the_network(error: &io::Error) -> bool {
         || is_one_of(error, &[codes::RESET_NETWORK])
 }
 
+/// What a call on a UDP socket failed with: Windows calls a port where nobody listens a reset, others a refusal.
+#[must_use]
+pub fn of_a_datagram(error: io::Error) -> io::Error {
+    if cfg!(windows) && error.kind() == io::ErrorKind::ConnectionReset {
+        return io::Error::from_raw_os_error(ECONNREFUSED);
+    }
+    error
+}
+
 /// Whether a connect that does not wait has begun, rather than failed.
 #[must_use]
 pub fn is_under_way(error: &io::Error) -> bool {

@@ -1,6 +1,7 @@
 //! One datagram at a time, for systems without batches.
 //!
-//! Replies leave from the address that the system picks, and an ICMP error is what some later call fails with.
+//! Replies leave from the address that the system picks, and an ICMP error is what some later call fails with; the
+//! BSDs and macOS tell it only to sockets that are connected, which these are not.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,6 +9,7 @@ use std::mem::MaybeUninit;
 use socket2::{SockAddr, Socket};
 
 use super::{Arrival, BATCH, Inbox, Outgoing};
+use crate::core::os::errors::of_a_datagram;
 
 /// Whether [`reap`] counts ICMP errors exactly, so that errors of other calls need not be counted.
 pub const REAPS: bool = false;
@@ -46,8 +48,9 @@ fn receive_one(socket: &Socket, room: &mut [u8]) -> io::Result<(usize, bool, Soc
     // SAFETY: bytes that are initialised stay so: the system only writes bytes here.
     let room = unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast::<MaybeUninit<u8>>(), len) };
     let mut rooms = [socket2::MaybeUninitSlice::new(room)];
-    let (received, flags, from) = socket.recv_from_vectored(&mut rooms)?;
-    Ok((received, flags.is_truncated(), from))
+    let (received, flags, from) = socket.recv_from_vectored(&mut rooms).map_err(of_a_datagram)?;
+    // One that was cut has filled its room, which not every Windows says.
+    Ok((if flags.is_truncated() { len } else { received }, flags.is_truncated(), from))
 }
 
 /// Sends as many of at most a batch as the system takes without waiting; gives their number, at least one.
