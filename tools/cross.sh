@@ -9,7 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CROSS_TARGET_DIR:-$PWD/target/cross}
-export RUSTFLAGS="-D warnings" PYO3_NO_PYTHON=1
+# With musl a shared library asks for a C library that is shared too; elsewhere it is so anyway.
+export RUSTFLAGS="-D warnings -C target-feature=-crt-static" PYO3_NO_PYTHON=1
 windows=x86_64-pc-windows-gnu
 
 # Install what is missing, where that is possible.
@@ -35,6 +36,8 @@ check)
   shift
   [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$@"
   targets=("${@/#/--target=}")
+  # Nothing of it runs, so it need not be fast.
+  export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0
   build check "${targets[@]}" --lib --no-default-features
   build check "${targets[@]}" --lib
   ;;

@@ -132,8 +132,8 @@ pub(super) fn wait_for(watched: &mut [Polled], limit: Option<Duration>) -> io::R
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn poll_once(watched: &mut [libc::pollfd], limit: Option<Duration>) -> i32 {
     let limit = limit.map(|limit| libc::timespec {
-        // Longer than the system can count is for ever.
-        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        // 68 years are for ever, and what a system of 32 bits can count.
+        tv_sec: limit.as_secs().min(i32::MAX as u64) as _,
         tv_nsec: libc::c_long::from(limit.subsec_nanos() as i32),
     });
     let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
