@@ -40,7 +40,7 @@ _LAST_WORDS = 0.02
 _GRACE = 0.05
 
 
-_serving: ContextVar[_Core | None] = ContextVar("_serving", default=None)  # whose connection a task is of
+_serving: ContextVar[_Running | None] = ContextVar("_serving", default=None)  # whose connection a task is of
 
 
 class FramedServer:
@@ -67,7 +67,7 @@ class FramedServer:
         self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
         self._limits = Limits.of("start_server", limits)
         self._starting = False
-        self._core: _Core | None = None
+        self._running: _Running | None = None
         self._address: Peer | None = None
         self._pid = 0
 
@@ -91,7 +91,7 @@ class FramedServer:
         self._address = binding.address_of(listener)
         server_log.listens("an asyncio server", self._address)
         try:
-            self._core = _Core(listener, ref(self._handler), self._bound, self._limits)
+            self._running = _Running(listener, ref(self._handler), self._bound, self._limits)
         except BaseException:
             listener.close()
             self._starting = False
@@ -102,7 +102,7 @@ class FramedServer:
         return self.start().__await__()
 
     async def __aenter__(self) -> Self:
-        if self._core is None:
+        if self._running is None:
             await self.start()
         self._check_process()
         return self
@@ -123,15 +123,15 @@ class FramedServer:
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
-        core = self._core
-        if core is None:
+        running = self._running
+        if running is None:
             return StopReport()
-        core.begin_stop(drain)
+        running.begin_stop(drain)
         if self._sock is not None:
             self._sock.close()
-        if not core.inside():
-            await asyncio.wait([core.ended])
-        return core.report
+        if not running.inside():
+            await asyncio.wait([running.ended])
+        return running.report
 
     async def serve_forever(self, drain: float | None = 5.0) -> StopReport:
         """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then give the report; starts the server if need be.
@@ -141,16 +141,16 @@ class FramedServer:
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
-        if self._core is None:
+        if self._running is None:
             await self.start()
-        core = self._core
-        assert core is not None
+        running = self._running
+        assert running is not None
         try:
-            with heeding_signals(partial(core.signalled, drain)):
-                await asyncio.wait([core.ended])
+            with heeding_signals(partial(running.signalled, drain)):
+                await asyncio.wait([running.ended])
         finally:
             await self.stop()
-        return core.report
+        return running.report
 
     @property
     def address(self) -> Peer:
@@ -163,13 +163,13 @@ class FramedServer:
     def stats(self) -> ServerStats:
         """Give the counters: zeros before the start, the final ones after ``stop``."""
         self._check_process()
-        return ServerStats() if self._core is None else self._core.stats()
+        return ServerStats() if self._running is None else self._running.stats()
 
     def __repr__(self) -> str:
         if self._address is None:
             state = "not started"
         else:
-            over = self._core is None or self._core.stopping
+            over = self._running is None or self._running.stopping
             state = f"{'stopped' if over else 'listening'} {self._address}"
         return f"<{self.impl} FramedServer {state}>"
 
@@ -177,12 +177,12 @@ class FramedServer:
         raise TypeError("FramedServer cannot be pickled")
 
     def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is None or core.stopping or self._pid != os.getpid() or core.loop.is_closed():
+        running = getattr(self, "_running", None)
+        if running is None or running.stopping or self._pid != os.getpid() or running.loop.is_closed():
             return
         warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
         with suppress(RuntimeError):  # the loop was closed meanwhile
-            core.loop.call_soon_threadsafe(core.begin_stop, 0.0)
+            running.loop.call_soon_threadsafe(running.begin_stop, 0.0)
 
     def _listen(self) -> socket.socket:
         return self._limits.listen(self._host, self._port, self._sock)
@@ -194,7 +194,7 @@ class FramedServer:
             )
 
 
-class _Core:
+class _Running:
     """A server under way: what its tasks hold, rather than the user's handle."""
 
     def __init__(
