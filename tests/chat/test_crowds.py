@@ -18,6 +18,7 @@ import oxisock.pure
 from support.addresses import HOST
 from support.chatting import Guest, hear
 from support.talking import reset
+from support.threads import beside
 from support.waiting import wait_until
 
 
@@ -206,10 +207,8 @@ def test_a_flood(impl: ModuleType) -> None:
 def test_a_flood_without_a_rate_is_heard_in_full(impl: ModuleType) -> None:
     count = 100_000 if impl.impl == "native" else 20_000
     with impl.ChatServer(HOST, rate=None) as server, Guest(server, nick="ann") as ann, Guest(server, nick="bob") as bob:
-        sender = threading.Thread(target=lambda: ann.sock.sendall(b"~ and on\n" * count))
-        sender.start()
-        hear([ann, bob], count, b"~ and on\n", 100)
-        sender.join()
+        with beside(ann.sock.sendall, b"~ and on\n" * count):
+            hear([ann, bob], count, b"~ and on\n", 100)
         assert [member.skipped for member in server.members()] == [0, 0]
 
 

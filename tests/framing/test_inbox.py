@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ from oxisock import FrameCorrupt, FrameError, IncompleteFrame
 from oxisock.framing import bound
 from oxisock.serving import thread_connection
 from support.talking import reset
+from support.threads import beside
 from support.waiting import wait_until
 
 # --- receivers, each with the same face ------------------------------------------------------------------------------
@@ -613,8 +613,6 @@ def test_a_long_stream_costs_no_memory_for_what_was_taken(impl: ModuleType) -> N
     for codec in (impl.Netstring(), CutMinds()):
         with receiving("threaded", impl, codec) as (receiver, peer):
             frame = codec.encode(b"x" * 1000)
-            sending = threading.Thread(target=peer.sendall, args=(frame * 5000,))
-            sending.start()
-            assert len(receiver.some(5000)) == 5000
-            sending.join(30)
+            with beside(peer.sendall, frame * 5000):
+                assert len(receiver.some(5000)) == 5000
             assert receiver.conn._inbox._logged <= 2 << 20

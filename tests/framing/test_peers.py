@@ -6,7 +6,6 @@ import contextlib
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Listener
 from types import ModuleType
@@ -16,6 +15,7 @@ import pytest
 
 import oxisock
 from support.dns import dns_answer
+from support.threads import beside
 from support.tools import needs
 
 MESSAGES = [b"hello", b"", b"\0\n\r\n\xff" * 7, b"x" * 70_000]
@@ -32,13 +32,8 @@ def serving(listener: socket.socket, codec: Any, answer: Callable[[bytes], bytes
             for frame in framed:
                 framed.send(answer(frame))
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
+    with beside(serve):
         yield listener.getsockname()[1]
-    finally:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ import oxisock.native
 import oxisock.pure
 from oxisock import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
 from support.talking import reset
+from support.threads import beside
 from support.tools import tool
 from support.waiting import wait_until
 
@@ -29,23 +30,6 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours, theirs
-
-
-@contextlib.contextmanager
-def running(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Do work in a thread; its result is in the list afterwards. What it raises fails the test."""
-    results: list[Any] = []
-
-    def run() -> None:
-        results.append(work())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield results
-    finally:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def test_frames_go_both_ways(impl: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -167,7 +151,7 @@ def test_the_deadline_is_for_the_whole_call_however_slowly_bytes_come(
             pair[1].sendall(b"x")
 
     with impl.FramedSocket(pair[0], impl.Lines(), timeout=0.5) as framed:
-        with running(drip):
+        with beside(drip):
             start = time.monotonic()
             try:
                 with pytest.raises(TimeoutError):
@@ -213,7 +197,7 @@ def test_closing_ends_a_receive_under_way(
         with pytest.raises(OSError):
             framed.recv()
 
-    with running(receive):
+    with beside(receive):
         assert wait_until(framed._receiving.locked)
         framed.close()
 
@@ -234,8 +218,8 @@ def exchange(one: Any, other: Any, count: int) -> None:
     def receive(framed: Any) -> list[bytes]:
         return [framed.recv() for _ in messages]
 
-    with running(lambda: receive(one)) as at_one, running(lambda: receive(other)) as at_other:
-        with running(lambda: [one.send(message) for message in messages]):
+    with beside(lambda: receive(one)) as at_one, beside(lambda: receive(other)) as at_other:
+        with beside(lambda: [one.send(message) for message in messages]):
             for first in range(0, count, 10):
                 other.send_many(messages[first : first + 10])
     assert at_one == [messages]
@@ -254,7 +238,7 @@ def test_frames_of_several_writers_do_not_mix(impl: ModuleType, pair: tuple[sock
             with contextlib.ExitStack() as stack:
                 for byte in b"abc":
                     message = bytes([byte]) * 300_000
-                    stack.enter_context(running(lambda message=message: [one.send(message) for _ in range(5)]))
+                    stack.enter_context(beside(lambda message=message: [one.send(message) for _ in range(5)]))
                 frames = [other.recv() for _ in range(15)]
             assert sorted((frame[:1], len(frame), len(set(frame))) for frame in frames) == sorted(
                 [(bytes([byte]), 300_000, 1) for byte in b"abc"] * 5
@@ -283,7 +267,7 @@ def tls_pair(certificate: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]
     client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client_context.check_hostname, client_context.verify_mode = False, ssl.CERT_NONE
     ours, theirs = socket.socketpair()
-    with running(lambda: server_context.wrap_socket(theirs, server_side=True)) as results:
+    with beside(lambda: server_context.wrap_socket(theirs, server_side=True)) as results:
         client = client_context.wrap_socket(ours)
     with client, results[0]:
         yield client, results[0]
@@ -294,7 +278,7 @@ def test_tls_both_ways_at_once(impl: ModuleType, certificate: Path) -> None:
         with impl.FramedSocket(client, impl.LengthPrefix(4), timeout=60.0) as one:
             with impl.FramedSocket(server, impl.LengthPrefix(4), timeout=60.0) as other:
                 exchange(one, other, 300)
-                with running(lambda: one.send(b"x" * (1 << 20))):
+                with beside(lambda: one.send(b"x" * (1 << 20))):
                     assert other.recv() == b"x" * (1 << 20)
 
 
@@ -384,7 +368,7 @@ def test_closing_from_a_signal_handler_does_not_hang(
             assert wait_until(framed._receiving.locked)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
-        with running(interrupt), pytest.raises(OSError):
+        with beside(interrupt), pytest.raises(OSError):
             framed.recv()
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -13,6 +13,7 @@ import pytest
 
 from oxisock import Faults, StopReport
 from support.talking import connect, exactly, stuff_until_it_stops, until_the_end
+from support.threads import beside
 from support.waiting import wait_until
 
 # --- echo -----------------------------------------------------------------------------------------------------------
@@ -33,10 +34,8 @@ def test_echo_gives_back_byte_for_byte(impl: ModuleType, workers: int) -> None:
                 at += step
             sock.shutdown(socket.SHUT_WR)
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        got = until_the_end(sock)
-        writer.join()
+        with beside(write):
+            got = until_the_end(sock)
         assert got == payload
     assert server.stats().bytes_in == server.stats().bytes_out == size
 

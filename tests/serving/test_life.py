@@ -26,6 +26,7 @@ from oxisock import Peer, ServerStats, StopReport
 from support.addresses import HOST
 from support.ipv6 import needs_ipv6
 from support.talking import adds_up, ask, connect, drop_all, exactly, reset, stuff_until_it_stops
+from support.threads import beside
 from support.waiting import wait_until
 
 MAKERS: dict[str, Callable[..., Any]] = {
@@ -258,25 +259,19 @@ def test_a_second_stop_may_bring_the_end_forward(impl: ModuleType) -> None:
     with connect(server) as sock:
         sock.setblocking(False)
         stuff_until_it_stops(sock)
-        slow = threading.Thread(target=server.stop, args=(60,))
-        slow.start()
-        assert wait_until(lambda: "stopped" in repr(server))
-        report = server.stop()
-        slow.join(20)
-        assert not slow.is_alive()
+        with beside(server.stop, 600):
+            assert wait_until(lambda: "stopped" in repr(server))
+            report = server.stop()
         assert report.aborted == 1
 
 
 def test_serve_forever_ends_with_a_stop_elsewhere(make: Callable[..., Any]) -> None:
     server = make()
-    reports: list[StopReport] = []
-    thread = threading.Thread(target=lambda: reports.append(server.serve_forever()))
-    thread.start()
-    assert wait_until(lambda: "listening" in repr(server))
-    with connect(server) as sock:
-        assert ask(sock) == b"hello\n"
-        report = server.stop()
-    thread.join(20)
+    with beside(server.serve_forever) as reports:
+        assert wait_until(lambda: "listening" in repr(server))
+        with connect(server) as sock:
+            assert ask(sock) == b"hello\n"
+            report = server.stop()
     assert reports == [report]
 
 

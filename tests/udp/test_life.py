@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from oxisock import Datagram, udp_request
 from support.datagrams import LOCAL, SECONDS, client
 from support.processes import heeds_signals, python
 from support.resources import native_threads
+from support.threads import beside
 from support.waiting import wait_until
 
 
@@ -52,12 +52,9 @@ def test_a_drain_answers_what_is_queued(impl: ModuleType) -> None:
         assert entered.wait(SECONDS)
         for number in range(1, 200):
             sock.sendto(b"%d" % number, server.address)
-        reports: list[Any] = []
-        stopper = threading.Thread(target=lambda: reports.append(server.stop(drain=SECONDS)))
-        stopper.start()
-        assert wait_until(lambda: "stopped" in repr(server))
-        gate.set()
-        stopper.join(SECONDS)
+        with beside(server.stop, SECONDS) as reports:
+            assert wait_until(lambda: "stopped" in repr(server))
+            gate.set()
         assert [sock.recv(100) for _ in range(200)] == [b"%d" % number for number in range(200)]
     assert reports[0][:3] == (200, 0, 0)
 

@@ -16,10 +16,11 @@ import pytest
 
 from oxisock import Datagram
 from support.datagrams import LOCAL, SECONDS, client
+from support.threads import beside
 
 
 def test_a_request_by_name(impl: ModuleType) -> None:
-    with impl.UdpEchoServer() as server:
+    with impl.UdpEchoServer("127.0.0.1") as server:
         assert impl.udp_request("localhost", server.address.port, b"x", timeout=SECONDS) == b"x"
 
 
@@ -32,10 +33,8 @@ def test_an_answer_counts_only_from_the_address_that_was_asked(impl: ModuleType)
             elsewhere.sendto(b"forged", peer)
             asked.sendto(b"true " + data, peer)
 
-        thread = threading.Thread(target=answer)
-        thread.start()
-        assert impl.udp_request(*asked.getsockname(), b"x", timeout=SECONDS) == b"true x"
-        thread.join()
+        with beside(answer):
+            assert impl.udp_request(*asked.getsockname(), b"x", timeout=SECONDS) == b"true x"
 
 
 def test_a_request_is_repeated(impl: ModuleType) -> None:
