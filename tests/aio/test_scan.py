@@ -263,7 +263,7 @@ def test_failing_tcp_requests_fail_as_the_blocking_ones_do(impl: ModuleType, run
 
 
 def test_udp_requests(impl: ModuleType, run: Run, free_port: int) -> None:
-    with impl.UdpEchoServer() as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+    with impl.UdpEchoServer("127.0.0.1") as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
         deaf.bind(("127.0.0.1", 0))
         for arguments, options in [
             ((*server.address, b"hello"), {}),

@@ -100,7 +100,7 @@ def test_wrong_usage(wrong: list[str]) -> None:
 
 
 def test_a_port_in_use_is_one_line(impl: ModuleType) -> None:
-    with impl.EchoServer() as server:
+    with impl.EchoServer("127.0.0.1") as server:
         port = str(server.address.port)
         done = subprocess.run(serve(impl, "echo", "--port", port), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2

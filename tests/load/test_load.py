@@ -155,7 +155,7 @@ def test_ipv6_and_names(impl: ModuleType) -> None:
         with impl.EchoServer("::1") as server:
             code, told = loaded(server.address, "-c", 2, "-d", "50ms")
             assert (code, told["target"]["address"]) == (0, "::1")
-    with impl.EchoServer() as server:
+    with impl.EchoServer(LOCAL) as server:
         # Whichever address of the name comes first: where nobody is, the next one is tried.
         code, told = loaded(("localhost", server.address.port), "-c", 2, "-d", "50ms")
     assert (code, told["target"]["host"], told["target"]["address"]) == (0, "localhost", LOCAL)
