@@ -11,7 +11,8 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import arguments, hooks
 from .codecs import StreamCodec
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
 
 _LOGGED: Final = 1 << 20  # bytes that are kept for who reads next, before it is looked which of them are taken
 _ONLY_BYTES: Final = frozenset([bytes])
+
+
+def encoder(codec: Codec) -> Callable[[Any], bytes]:
+    """Give what frames a payload: what a user's own codec makes of it is looked at. TypeError for what is no codec."""
+    if isinstance(codec, StreamCodec):
+        return codec.encode
+    return partial(_encode, arguments.codec(codec))
+
+
+def _encode(codec: Codec, payload: Any) -> bytes:
+    wire: object = codec.encode(payload)
+    if not isinstance(wire, (bytes, bytearray, memoryview)):
+        raise hooks.wrong("a codec's encode gives bytes", wire)
+    return hooks.plain_bytes(wire)
 
 
 class BoundCodec:
@@ -46,14 +61,8 @@ class BoundCodec:
             self.encode: Callable[..., bytes] = self.framer.encode
             self.encode_many: Callable[[Iterable[Buffer]], bytes] = self.framer.encode_many
         else:
-            self.encode = self._encode_by_user
-            self.encode_many = lambda payloads: b"".join([self._encode_by_user(payload) for payload in payloads])
-
-    def _encode_by_user(self, payload: Buffer) -> bytes:
-        wire: object = self.codec.encode(payload)  # type: ignore[arg-type]
-        if not isinstance(wire, (bytes, bytearray, memoryview)):
-            raise hooks.wrong("a codec's encode gives bytes", wire)
-        return hooks.plain_bytes(wire)
+            encode = self.encode = encoder(codec)
+            self.encode_many = lambda payloads: b"".join([encode(payload) for payload in payloads])
 
     def decoder(self) -> StreamDecoder:
         """Begin a stream; raises what a user's codec does, and TypeError where it gives no decoder."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .. import arguments
 from ..errors import IncompleteFrame
-from ..framing.bound import BoundCodec, RewindableInbox, equal_fault
+from ..framing.bound import BoundCodec, RewindableInbox, encoder, equal_fault
 from ..sockets.closing import LINGER, NO_SIGNAL, part, reset_on_close, shut_down, still_sending
 from ..types import Peer, ServerStats
 
@@ -52,7 +52,6 @@ class ThreadConnection:
         self._engine = engine
         self._ahead = bytearray()  # bytes that were read and not taken; empty while there is an inbox
         self._inbox: RewindableInbox | None = None
-        self._bound: BoundCodec | None = None  # the codec that was used last
         self._lost: BaseException | None = None  # why the connection is no more
         self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
         self.waiting = False  # for the peer to say something
@@ -109,13 +108,7 @@ class ThreadConnection:
         after the good frames before it, and an equal one each time that it is entered again; TimeoutError, OSError;
         TypeError where a user's decoder cannot be asked a second time what its frames stood for, and that is needed.
         """
-        return self._frames(self._bind(codec))
-
-    def _bind(self, codec: Codec) -> BoundCodec:
-        bound = self._bound
-        if bound is None or bound.codec is not codec:
-            bound = self._bound = BoundCodec(codec, self._engine)
-        return bound
+        return self._frames(BoundCodec(codec, self._engine))
 
     def _frames(self, bound: BoundCodec) -> Iterator[bytes]:
         while (frame := self._frame(bound)) is not None:
@@ -176,7 +169,7 @@ class ThreadConnection:
 
     def send_frame(self, payload: bytes, codec: Codec) -> None:
         """Frame a payload and send it; ValueError for one that the codec refuses, else as `sendall`."""
-        self.sendall(self._bind(codec).encode(payload))
+        self.sendall(encoder(codec)(payload))
 
     def shutdown_write(self) -> None:
         """Say that nothing more will be sent; the peer reads the end of the stream."""

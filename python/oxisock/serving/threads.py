@@ -181,18 +181,14 @@ class MessagesRunning:
             if self._over:
                 work.clear()
             else:
-                taken: list[Item] = []
+                taken: list[Item] = []  # none where other threads took the rest
                 # Whatever user code does there, in a hook or in what it gave, costs these connections and no other.
                 try:
                     if self._batch:
                         self._outbox.extend(conversations.answer_batch(work, taken))
                     else:
-                        try:
-                            taken.append(work.popleft())
-                        except IndexError:  # other threads took the rest
-                            pass
-                        else:
-                            self._outbox.append(conversations.answer(taken[0], work))
+                        taken.append(work.popleft())
+                        self._outbox.append(conversations.answer(taken[0], work))
                 except BaseException as error:
                     self._outbox.extend([conversations.failed(item, error) for item in taken])
                 if self._abandoned:
