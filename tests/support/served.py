@@ -49,11 +49,15 @@ class Served:
             self._stopping = self._loop.create_task(self.server.stop())
 
     def connect(self) -> socket.socket:
-        """Give a plain socket that is connected to it; of a chat, with the welcome read."""
+        """Give a plain socket that is connected to it."""
         kind = socket.SOCK_DGRAM if self.datagrams else socket.SOCK_STREAM
         sock = socket.socket(socket.AF_INET, kind)
         sock.settimeout(SECONDS)
-        sock.connect(self.address)
+        try:
+            sock.connect(self.address)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
     def knock(self) -> None:
