@@ -24,7 +24,9 @@ mod _native {
 
     // serving
     #[pymodule_export]
-    use crate::py::serving::{Connection, EchoReactors, MessageReactor, Reactors, Shares, message_reactor, start_echo};
+    use crate::py::serving::{
+        Connection, EchoReactors, MessageReactor, ProxyHeader, Reactors, Shares, message_reactor, start_echo,
+    };
 
     // udp
     #[pymodule_export]

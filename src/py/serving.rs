@@ -20,6 +20,7 @@ use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
 use crate::core::serving::control::{Control, Stats};
 use crate::core::serving::echo;
 use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
+use crate::core::serving::proxies;
 use crate::core::serving::running::Running;
 use crate::core::serving::service::Plan;
 use crate::core::serving::shares;
@@ -93,6 +94,8 @@ pub struct ServerPlan {
     max_buffered: usize,
     nodelay: bool,
     keepalive: bool,
+    proxies: Vec<(u128, u128)>,
+    header_timeout: u64,
 }
 
 impl ServerPlan {
@@ -107,6 +110,8 @@ impl ServerPlan {
             },
             nodelay: self.nodelay,
             keepalive: self.keepalive,
+            proxies: self.proxies.clone(),
+            header_timeout: self.header_timeout,
         }
     }
 }
@@ -290,6 +295,30 @@ pub fn message_reactor(
     Py::new(py, (MessageReactor { reactor, framed: frames_itself, peers: Mutex::default() }, base))
 }
 
+/// Reads one PROXY header, however it was cut.
+#[pyclass(module = "oxisock._native")]
+pub struct ProxyHeader {
+    header: proxies::ProxyHeader,
+}
+
+#[pymethods]
+impl ProxyHeader {
+    #[new]
+    fn new() -> Self {
+        Self { header: proxies::ProxyHeader::default() }
+    }
+
+    #[getter]
+    fn source(&self) -> Option<(String, u16)> {
+        self.header.source().map(|source| (addresses::host(source), source.port()))
+    }
+
+    fn feed(&mut self, data: &[u8]) -> PyResult<i64> {
+        let end = self.header.feed(data).map_err(PyValueError::new_err)?;
+        Ok(end.map_or(-1, |end| end as i64))
+    }
+}
+
 /// How many connections each address has.
 #[pyclass(module = "oxisock._native")]
 pub struct Shares {
@@ -343,6 +372,14 @@ impl Connection {
         Self { machine: machine::Connection::new(now, limits, faults) }
     }
 
+    fn expect(&mut self, due: u64, now: u64) {
+        self.machine.expect(due, now);
+    }
+
+    fn begin(&mut self, now: u64) {
+        self.machine.begin(now);
+    }
+
     fn active(&mut self, now: u64) {
         self.machine.active(now);
     }
@@ -379,7 +416,9 @@ impl Connection {
         let reason = match reason {
             4 => Closed::Lost,
             5 => Closed::Cut,
-            _ => return Err(PyValueError::new_err("only LOST and CUT abort")),
+            7 => Closed::Broken,
+            8 => Closed::Refused,
+            _ => return Err(PyValueError::new_err("only LOST, CUT, BROKEN and REFUSED abort")),
         };
         self.machine.abort(reason, now);
         Ok(())

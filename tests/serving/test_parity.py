@@ -31,7 +31,20 @@ faults = st.one_of(
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["active", "deliver", "answered", "queue", "wrote", "ended", "finish", "abort", "tick", "swallow"]
+            [
+                "expect",
+                "begin",
+                "active",
+                "deliver",
+                "answered",
+                "queue",
+                "wrote",
+                "ended",
+                "finish",
+                "abort",
+                "tick",
+                "swallow",
+            ]
         ),
         st.integers(0, 80),
         st.integers(0, 60),
@@ -68,8 +81,10 @@ def trace(kind: Any, start: int, bounds: Any, planned: Any, script: Any) -> list
                     machine.wrote(amount, now)
             case "answered":
                 machine.answered(size % 3, now)
+            case "expect":
+                machine.expect(now + size, now)
             case "abort":
-                machine.abort(pure.LOST if size % 2 else pure.CUT, now)
+                machine.abort((pure.CUT, pure.LOST, pure.BROKEN, pure.REFUSED)[size % 4], now)
             case "swallow":
                 seen.append(machine.swallow())
             case _:

@@ -26,6 +26,7 @@ from ..serving.limits import Limits
 from ..sockets import forks
 from ..sockets import listening as binding
 from ..sockets.accepting import Door
+from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
 from .stream import FramedStream, StreamProtocol
@@ -314,10 +315,9 @@ class _Running:
         self._accepted += 1
         task = self.loop.create_task(self._serve(sock, stream, peer))
         self._streams[task] = stream
-        task.add_done_callback(partial(self._forget, peer))
+        task.add_done_callback(self._forget)
 
-    def _forget(self, peer: Peer, task: asyncio.Task[None]) -> None:
-        self._door.left(peer)
+    def _forget(self, task: asyncio.Task[None]) -> None:
         self.messages -= self._streams.pop(task).unhandled()
         self._closed += 1
         self._changed.set()
@@ -328,6 +328,50 @@ class _Running:
 
     async def _serve(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
         _serving.set(self)
+        if not self._door.is_proxy(peer):
+            await self._converse(sock, stream, peer)
+            return
+        try:
+            source = await self._introduced(sock, peer)
+        except BaseException:
+            sock.close()
+            raise
+        if source is not None and self._door.admit(source):
+            await self._converse(sock, stream, source)
+            return
+        if source is not None:  # there are too many from there
+            self._accepted -= 1
+            self._closed -= 1
+        sock.close()
+
+    async def _introduced(self, sock: socket.socket, peer: Peer) -> Peer | None:
+        """Read what a proxy says of a connection, and give the peer; None where that is not to be had."""
+        header, patience = ProxyHeader(), self._plan.header_timeout / 1e9
+        wrong: ValueError | None = None
+        try:
+            async with asyncio.timeout(patience):
+                while data := await self.loop.sock_recv(sock, header.wanted):
+                    if header.feed(data) >= 0:
+                        return header.source or peer
+            wrong = ValueError("the stream ended within a PROXY header")
+        except ValueError as error:
+            wrong = error
+        except TimeoutError:
+            wrong = ValueError(f"no PROXY header within {patience:g} s")
+        except OSError as error:
+            server_log.lost(peer, error)
+        if wrong is not None:
+            self._frame_errors += 1
+            server_log.framing_broken(peer, wrong)
+        return None
+
+    async def _converse(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        try:
+            await self._carry(sock, stream, peer)
+        finally:
+            self._door.left(peer)
+
+    async def _carry(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
         try:
             await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
         except BaseException:

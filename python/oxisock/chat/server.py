@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from weakref import ref
 
@@ -87,6 +87,7 @@ class ChatServer(StreamServer):
         on_event: EventHandler | None = None,
         backlog: int = 1024,
         max_per_address: int | None = None,
+        proxies: Iterable[str] = (),
         reuse_port: bool = False,
         keepalive: bool = False,
         dual_stack: bool = False,
@@ -113,6 +114,7 @@ class ChatServer(StreamServer):
                 than 65,536 events that it has no time for are lost, which is logged too.
             backlog: as for EchoServer.
             max_per_address: as for EchoServer.
+            proxies: as for EchoServer.
             reuse_port: as for EchoServer.
             keepalive: as for EchoServer.
             dual_stack: as for EchoServer.
@@ -124,6 +126,7 @@ class ChatServer(StreamServer):
             "backlog": backlog,
             "max_connections": min(arguments.count(max_clients, "max_clients") + _PARTING, arguments.MOST),
             "max_per_address": max_per_address,
+            "proxies": proxies,
             "idle_timeout": None,
             "write_timeout": None,
             "max_buffered": arguments.MOST,

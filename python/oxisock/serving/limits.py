@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from .. import arguments
 from ..engines.serving import NEVER, ServerPlan
 from ..sockets import listening as binding
+from ..sockets import proxies as proxy_headers
 from ..types import Peer
 from . import log as server_log
 from .lifecycle import Server
@@ -27,6 +28,7 @@ class LimitKeywords(TypedDict, total=False):
     nodelay: bool
     keepalive: bool
     dual_stack: bool
+    proxies: Iterable[str]
 
 
 class Limits(NamedTuple):
@@ -45,6 +47,9 @@ class Limits(NamedTuple):
         nodelay: send small answers at once (TCP_NODELAY).
         keepalive: let the system look whether silent peers are still there (SO_KEEPALIVE).
         dual_stack: with an IPv6 address such as "::", take IPv4 too.
+        proxies: addresses and networks of proxies, such as ``("10.0.0.7", "fd00::/8")``. A connection from one begins
+            with a PROXY header (version 1 or 2), and the peer is whom that names; one without is closed, and counted in
+            ``frame_errors``. It has 5 seconds, or ``idle_timeout`` if that is less.
     """
 
     backlog: int = 1024
@@ -57,6 +62,7 @@ class Limits(NamedTuple):
     nodelay: bool = True
     keepalive: bool = False
     dual_stack: bool = False
+    proxies: Iterable[str] = ()
 
     @classmethod
     def of(cls, function: str, given: Mapping[str, Any]) -> Limits:
@@ -79,6 +85,7 @@ class Limits(NamedTuple):
             nodelay=arguments.flag(limits.nodelay, "nodelay"),
             keepalive=arguments.flag(limits.keepalive, "keepalive"),
             dual_stack=arguments.flag(limits.dual_stack, "dual_stack"),
+            proxies=proxy_headers.checked(limits.proxies),
         )
 
     def plan(self) -> ServerPlan:
@@ -91,6 +98,8 @@ class Limits(NamedTuple):
             max_buffered=self.max_buffered,
             nodelay=self.nodelay,
             keepalive=self.keepalive,
+            proxies=proxy_headers.ranges(self.proxies),
+            header_timeout=min(arguments.nanoseconds(self.idle_timeout, "idle_timeout"), proxy_headers.PATIENCE),
         )
 
     def listen(self, host: str, port: int, sock: socket.socket | None) -> socket.socket:

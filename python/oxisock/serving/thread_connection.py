@@ -13,6 +13,7 @@ from .. import arguments
 from ..errors import IncompleteFrame
 from ..framing.bound import BoundCodec, RewindableInbox, encoder, equal_fault
 from ..sockets.closing import LINGER, NO_SIGNAL, part, reset_on_close, shut_down, still_sending
+from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats
 
 if TYPE_CHECKING:
@@ -192,6 +193,21 @@ class ThreadConnection:
                     part(self._sock, 0, LINGER)
             if shut_first:
                 shut_down(self._sock)
+
+    def _introduce(self, timeout: float) -> None:
+        """Read what a proxy says of the connection; raise ValueError for what is no header, or comes too late."""
+        header, deadline = ProxyHeader(), time.monotonic() + timeout
+        try:
+            while True:
+                self._sock.settimeout(max(deadline - time.monotonic(), 1e-6))
+                data = self._sock.recv(header.wanted)
+                if not data:
+                    raise ValueError("the stream ended within a PROXY header")
+                if header.feed(data) >= 0:
+                    break
+        except TimeoutError as error:
+            raise ValueError(f"no PROXY header within {timeout:g} s") from error
+        self.peer = header.source or self.peer
 
     def _recv(self, n: int, deadline: float | None) -> bytes:
         if self._lost is not None:

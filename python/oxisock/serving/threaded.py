@@ -222,20 +222,41 @@ class _ThreadedRunning:
     # --- one connection ------------------------------------------------------------------------------------------
 
     def _serve(self, conn: ThreadConnection) -> None:
+        door = self._door
+        admitted = not door.is_proxy(conn.peer)
+        refused = False
         try:
             try:
-                if self._stop_at is None:
+                if not admitted and self._introduce(conn):
+                    admitted = door.admit(conn.peer)
+                    refused = not admitted
+                if admitted and self._stop_at is None:
                     self._call(conn)
             finally:
                 conn._end(self._shut_first)
         finally:
-            self._door.left(conn.peer)
-            self._counters.add(active=-1, closed=1)
+            if admitted:
+                door.left(conn.peer)
+            self._counters.add(active=-1, closed=not refused, accepted=-refused)
             with self._lock:
                 del self._connections[threading.current_thread()]
                 if self._stop_at is not None and not self._cut:
                     self._drained += 1
             self._bell.ring()
+
+    def _introduce(self, conn: ThreadConnection) -> bool:
+        """Read what a proxy says of a connection; say whether that is to be had."""
+        try:
+            conn._introduce(self._plan.header_timeout / 1e9)
+        except ValueError as error:
+            if self._stop_at is None:
+                self._counters.add(frame_errors=1)
+                server_log.framing_broken(conn.peer, error)
+        except OSError as error:
+            server_log.lost(conn.peer, error)
+        else:
+            return True
+        return False
 
     def _call(self, conn: ThreadConnection) -> None:
         lent = self._lent()

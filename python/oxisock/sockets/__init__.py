@@ -4,6 +4,7 @@
 - ``neighbours``: what this machine reaches without a router, and who answers there.
 - ``connecting``: how a TCP connection comes about.
 - ``listening``: binding; ``accepting``: who is let in; ``shares``: how many of one address;
+  ``proxies``: for whom a proxy speaks;
   ``closing``: resets, and sockets that linger.
 - ``waking``: a bell that ends a wait; ``latch``: threads that ended, and how; ``forks``: what a fork is to servers.
 """

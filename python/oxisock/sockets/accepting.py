@@ -6,12 +6,13 @@ import errno
 import os
 import selectors
 import socket
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..engines.serving import NEVER
-from .addresses import network_of, peer_of
+from .addresses import network_of, number_of, peer_of
 from .closing import shut_down
 from .shares import Shares
 
@@ -33,6 +34,8 @@ class Door:
         self.again = 0  # nobody is accepted before this time
         self.shed = 0  # newcomers turned away for want of descriptors
         self.rejected = 0  # and those of whose address there are too many
+        self._counting = threading.Lock()
+        self._proxies = plan.proxies
         self._shares = None if plan.max_per_address == NEVER else Shares(plan.max_per_address)
         self._spare = _Spare()
 
@@ -57,7 +60,8 @@ class Door:
                 self.back_off(now)
                 return
             peer = peer_of(address)
-            if not self.admit(peer):
+            # For whom a proxy speaks is known later.
+            if not self.is_proxy(peer) and not self.admit(peer):
                 sock.close()
                 continue
             sock.setblocking(False)
@@ -67,8 +71,16 @@ class Door:
         """Count a connection, unless its address has as many as it may: then count that, and say False."""
         if self._shares is None or self._shares.take(network_of(peer.host)):
             return True
-        self.rejected += 1
+        with self._counting:
+            self.rejected += 1
         return False
+
+    def is_proxy(self, peer: Peer) -> bool:
+        """Say whether a connection from there begins with a PROXY header; it is yet to be admitted after that."""
+        if not self._proxies:
+            return False
+        number = number_of(peer.host)
+        return any(first <= number <= last for first, last in self._proxies)
 
     def left(self, peer: Peer) -> None:
         """A connection that was let in is gone."""

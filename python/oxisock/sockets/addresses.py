@@ -78,10 +78,22 @@ def peer_of(name: Any) -> Peer:
 
 def network_of(host: str) -> int:
     """Give the network that a peer is counted with, as a number: an IPv4 address alone, of IPv6 a /64."""
-    if ":" not in host:
-        return 0xFFFF << 32 | int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
-    value = int.from_bytes(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), "big")
+    value = number_of(host)
     return value if value >> 32 == 0xFFFF else value >> 64 << 64
+
+
+def number_of(host: str) -> int:
+    """Give the address of a peer as a number of IPv6, whatever its zone; that of IPv4 is the mapped one."""
+    if ":" not in host:
+        return IPV4_MAPPED | int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
+    return int.from_bytes(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), "big")
+
+
+def range_of_numbers(first: int, last: int) -> tuple[int, int]:
+    """Give the range from key ``first`` to key ``last`` in the numbers of `number_of`."""
+    found = key_range(first, last)
+    base = IPV4_MAPPED if found.version == 4 else 0
+    return base | found.first, base | found.last
 
 
 def is_of_this_machine(name: tuple[Any, ...]) -> bool:

@@ -319,7 +319,15 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
-        let plan = ServerPlan { max_connections: 100, max_per_address: NEVER, limits, nodelay: true, keepalive: false };
+        let plan = ServerPlan {
+            max_connections: 100,
+            max_per_address: NEVER,
+            limits,
+            nodelay: true,
+            keepalive: false,
+            proxies: Vec::new(),
+            header_timeout: NEVER,
+        };
         (echo::start(listener, plan, workers, faults).unwrap(), address)
     }
 

@@ -14,9 +14,16 @@ pub fn host(address: SocketAddr) -> String {
 /// The network that an address is counted with: an IPv4 address alone, of IPv6 a /64.
 #[must_use]
 pub fn network_of(address: IpAddr) -> u128 {
-    match address.to_canonical() {
+    let number = number_of(address);
+    if number >> 32 == 0xffff { number } else { number >> 64 << 64 }
+}
+
+/// An address as a number of IPv6; that of IPv4 is the mapped one.
+#[must_use]
+pub fn number_of(address: IpAddr) -> u128 {
+    match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 

@@ -25,6 +25,10 @@ pub enum Closed {
     Cut,
     /// A planned fault reset it.
     Reset,
+    /// What has to come first did not, or not in time.
+    Broken,
+    /// It is known by now from whom it comes, and that one is not let in.
+    Refused,
 }
 
 /// The limits of a connection; times in nanoseconds, `NEVER` for no limit.
@@ -78,6 +82,8 @@ pub struct Connection {
     paused: bool,
     eof: bool,
     finishing: bool,
+    // When what has to come first is to be there.
+    due: u64,
 }
 
 impl Connection {
@@ -98,7 +104,21 @@ impl Connection {
             paused: false,
             eof: false,
             finishing: false,
+            due: NEVER,
         }
+    }
+
+    /// Something has to come first, by the time `due`.
+    pub fn expect(&mut self, due: u64, now: u64) {
+        self.now = now;
+        self.due = due;
+    }
+
+    /// It has come, and the conversation begins.
+    pub fn begin(&mut self, now: u64) {
+        self.now = now;
+        self.due = NEVER;
+        self.last = now;
     }
 
     /// A complete message came (to an echo server: a byte).
@@ -177,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// End at once, for `Lost` or `Cut`.
+    /// End at once, for `Lost`, `Cut`, `Broken` or `Refused`.
     pub fn abort(&mut self, reason: Closed, now: u64) {
         self.now = now;
         self.close(reason);
@@ -186,7 +206,9 @@ impl Connection {
     /// Time has passed: judge the timers.
     pub fn tick(&mut self, now: u64) {
         self.now = now;
-        if self.queued > 0 {
+        if now >= self.due {
+            self.close(Closed::Broken);
+        } else if self.queued > 0 {
             if now >= self.stall_deadline() {
                 self.close(Closed::Stalled);
             }
@@ -231,11 +253,11 @@ impl Connection {
         if self.closed != Closed::Open {
             NEVER
         } else if self.queued > 0 {
-            if self.now < self.next_write { self.next_write } else { self.stall_deadline() }
+            self.due.min(if self.now < self.next_write { self.next_write } else { self.stall_deadline() })
         } else if self.owed {
-            NEVER
+            self.due
         } else {
-            self.idle_deadline()
+            self.idle_deadline().min(self.due)
         }
     }
 

@@ -13,7 +13,7 @@ use super::reactor::WAKE;
 use super::service::Plan;
 use super::shares::Shares;
 use crate::core::latch::lock;
-use crate::core::os::addresses::network_of;
+use crate::core::os::addresses::{network_of, number_of};
 use crate::core::os::inherited::Inherited;
 use crate::core::time::{Clock, NEVER};
 
@@ -140,6 +140,7 @@ pub struct Control {
     listener: Inherited,
     // None where there is no limit for an address.
     shares: Option<Mutex<Shares>>,
+    proxies: Vec<(u128, u128)>,
 }
 
 impl Control {
@@ -155,6 +156,7 @@ impl Control {
             full: AtomicBool::new(false),
             shut_first: AtomicBool::new(false),
             listener,
+            proxies: plan.proxies.clone(),
             shares: (plan.max_per_address != NEVER).then(|| Mutex::new(Shares::new(plan.max_per_address))),
         }
     }
@@ -182,6 +184,13 @@ impl Control {
             self.counters.rejected.fetch_add(1, Relaxed);
         }
         admitted
+    }
+
+    /// Whether a connection from there begins with a PROXY header; it is yet to be admitted after that.
+    #[must_use]
+    pub fn is_proxy(&self, peer: SocketAddr) -> bool {
+        let number = number_of(peer.ip());
+        self.proxies.iter().any(|(first, last)| (*first..=*last).contains(&number))
     }
 
     /// A connection that was let in is gone.

@@ -14,6 +14,7 @@ use slab::Slab;
 use super::connection::{Closed, Connection, Faults, Limits, NEVER};
 use super::control::{Control, Newcomer};
 use super::lingering::Lingering;
+use super::proxies::ProxyHeader;
 use super::service::Plan;
 use crate::core::memory::append;
 use crate::core::os::{streams, waiting};
@@ -38,6 +39,8 @@ pub struct Link<T> {
     pub state: T,
     /// The service waits for room.
     pub held: bool,
+    /// What a proxy is yet to say.
+    pub(super) header: Option<Box<ProxyHeader>>,
     stream: TcpStream,
     out: Vec<u8>,
     // How much of `out` is written already.
@@ -61,6 +64,8 @@ pub struct Closing<T> {
     pub peer: SocketAddr,
     /// The service waited for room.
     pub held: bool,
+    /// The service has heard of it.
+    pub(super) opened: bool,
     /// What the service kept.
     pub state: T,
 }
@@ -343,6 +348,7 @@ impl<T: Default> Links<T> {
             machine: Connection::new(now, self.limits, faults),
             state: T::default(),
             held: false,
+            header: None,
             stream,
             out: Vec::new(),
             written: 0,
@@ -429,8 +435,11 @@ impl<T: Default> Links<T> {
             _ if shut_first => streams::shut_down(&link.stream),
             _ => {}
         }
-        let closing = Closing { token: link.token, peer: link.peer, held: link.held, state: link.state };
-        if link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0) {
+        let opened = link.header.is_none();
+        let closing = Closing { token: link.token, peer: link.peer, held: link.held, opened, state: link.state };
+        let owes =
+            link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0);
+        if owes || link.machine.closed() == Closed::Refused {
             self.linger(link.stream, now);
         }
         Some(closing)
@@ -448,6 +457,13 @@ impl<T: Default> Links<T> {
         let over = before - self.lingering.len();
         self.control.counters.lingering.fetch_sub(over as u64, SeqCst);
         over > 0
+    }
+
+    /// Say something to who is not taken in after all, and is about to be closed.
+    pub(super) fn tell(&mut self, key: usize, words: &[u8]) {
+        if let Some(link) = self.slab.get_mut(key) {
+            let _ = link.stream.write(words);
+        }
     }
 
     /// Say something to a newcomer who is not taken in.

@@ -82,7 +82,7 @@ impl<S: Service> Reactor<S> {
                 index,
                 door,
                 accepted: 0,
-                plan,
+                plan: plan.clone(),
                 buffer: zeros(S::CHUNK)?.into_boxed_slice(),
                 active: Vec::new(),
                 again: Vec::new(),
@@ -271,12 +271,61 @@ impl<S: Service> Reactor<S> {
         self.flush(key, now);
         match self.links.read(key, &mut self.buffer, now) {
             Taken::Bytes(count) => {
-                self.service.received(&mut self.links, key, &self.buffer[..count], now);
+                let begin = self.introduce(key, count, now);
+                if begin < count {
+                    self.service.received(&mut self.links, key, &self.buffer[begin..count], now);
+                }
             }
-            Taken::End => self.service.ended(&mut self.links, key, now),
+            Taken::End => match self.links.get_mut(key) {
+                Some(link) if link.header.is_some() => link.machine.abort(Closed::Broken, now),
+                _ => self.service.ended(&mut self.links, key, now),
+            },
             Taken::Nothing => {}
         }
         self.settle(key, now);
+    }
+
+    /// Read what a proxy says of a connection in so many bytes of the buffer; give where what comes after that begins.
+    fn introduce(&mut self, key: usize, count: usize, now: u64) -> usize {
+        let Some(link) = self.links.get_mut(key) else {
+            return count;
+        };
+        let Some(header) = &mut link.header else {
+            return 0;
+        };
+        let fed = header.feed(&self.buffer[..count]);
+        let counters = &self.control.counters;
+        let end = fed.unwrap_or(None).unwrap_or(count);
+        counters.bytes_in.fetch_sub(end as u64, Relaxed);
+        match fed {
+            Ok(None) => return count,
+            Err(_) => {
+                link.machine.abort(Closed::Broken, now);
+                return count;
+            }
+            Ok(Some(_)) => {}
+        }
+        let peer = header.source().unwrap_or(link.peer);
+        link.peer = peer;
+        let admitted = self.control.admit(peer);
+        let words = if admitted { self.service.refusal(peer, now) } else { None };
+        if let Some(words) = words {
+            self.control.left(peer);
+            counters.rejected.fetch_add(1, Relaxed);
+            self.links.tell(key, words);
+        }
+        let Some(link) = self.links.get_mut(key) else {
+            return count;
+        };
+        if !admitted || words.is_some() {
+            link.machine.abort(Closed::Refused, now);
+            return count;
+        }
+        link.header = None;
+        link.machine.begin(now);
+        self.service.opened(&mut self.links, key, now);
+        let listens = self.links.get_mut(key).is_some_and(|link| link.machine.room() > 0);
+        if listens { end } else { count }
     }
 
     fn flush(&mut self, key: usize, now: u64) {
@@ -314,13 +363,21 @@ impl<S: Service> Reactor<S> {
         if matches!(reason, Closed::Idle | Closed::Stalled) {
             counters.timeouts.fetch_add(1, Relaxed);
         }
+        if reason == Closed::Broken {
+            counters.frame_errors.fetch_add(1, Relaxed);
+        }
         if self.draining {
             let end = if reason == Closed::Done { &counters.drained } else { &counters.aborted };
             end.fetch_add(1, SeqCst);
         }
-        counters.closed.fetch_add(1, SeqCst);
+        match reason {
+            Closed::Refused => counters.accepted.fetch_sub(1, SeqCst),
+            _ => counters.closed.fetch_add(1, SeqCst),
+        };
         let shut_first = self.control.shut_first.load(Relaxed);
-        if let Some(link) = self.links.remove(key, shut_first, now) {
+        if let Some(link) = self.links.remove(key, shut_first, now)
+            && link.opened
+        {
             self.control.left(link.peer);
             self.service.closed(link);
         }
@@ -371,10 +428,12 @@ impl<S: Service> Reactor<S> {
 
     /// Give a newcomer to the reactor whose turn it is, unless the service refuses.
     fn take_in(&mut self, stream: TcpStream, peer: SocketAddr, now: u64) {
-        if !self.control.admit(peer) {
+        // For whom a proxy speaks is known later.
+        let proxy = self.control.is_proxy(peer);
+        if !proxy && !self.control.admit(peer) {
             return;
         }
-        if let Some(words) = self.service.refusal(peer, now) {
+        if !proxy && let Some(words) = self.service.refusal(peer, now) {
             self.control.left(peer);
             self.control.counters.rejected.fetch_add(1, Relaxed);
             self.links.refuse(stream, words, now);
@@ -399,11 +458,20 @@ impl<S: Service> Reactor<S> {
             let peer = newcomer.peer;
             // Where the system has no memory to watch it, its socket is closed already.
             let Ok(key) = self.links.open(newcomer, now) else {
-                self.control.left(peer);
+                if !self.control.is_proxy(peer) {
+                    self.control.left(peer);
+                }
                 self.control.counters.closed.fetch_add(1, SeqCst);
                 continue;
             };
-            self.service.opened(&mut self.links, key, now);
+            if self.control.is_proxy(peer) {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.header = Some(Box::default());
+                    link.machine.expect(now.saturating_add(self.plan.header_timeout).min(NEVER), now);
+                }
+            } else {
+                self.service.opened(&mut self.links, key, now);
+            }
             if self.draining
                 && let Some(link) = self.links.get_mut(key)
             {

@@ -80,7 +80,15 @@ mod tests {
             listener.set_nonblocking(true).unwrap();
             let address = listener.local_addr().unwrap();
             let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
-            let plan = Plan { max_connections: 100, max_per_address: NEVER, limits, nodelay: true, keepalive: false };
+            let plan = Plan {
+                max_connections: 100,
+                max_per_address: NEVER,
+                limits,
+                nodelay: true,
+                keepalive: false,
+                proxies: Vec::new(),
+                header_timeout: NEVER,
+            };
             let (control, loops) = Reactor::several(listener, plan, 3, None, |_| Mine).unwrap();
             let running = Running::start(|number| format!("mine-{number}"), &control, loops).unwrap();
             let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();

@@ -6,7 +6,7 @@ use super::connection::{Limits, NEVER};
 use super::links::{Closing, Links};
 
 /// What the reactors of a server are to keep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// At most so many at once; more wait in the backlog.
     pub max_connections: u64,
@@ -18,6 +18,10 @@ pub struct Plan {
     pub nodelay: bool,
     /// Let the system probe silent peers.
     pub keepalive: bool,
+    /// Addresses from which a PROXY header comes first, as ranges of `addresses::number_of`.
+    pub proxies: Vec<(u128, u128)>,
+    /// How long that may take.
+    pub header_timeout: u64,
 }
 
 /// What becomes of the bytes: called by the loop, never at the same time twice.

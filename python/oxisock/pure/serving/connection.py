@@ -7,9 +7,10 @@ close the socket once ``closed`` is not OPEN.
 
 from __future__ import annotations
 
-OPEN, DONE, IDLE, STALLED, LOST, CUT, RESET = range(7)
+OPEN, DONE, IDLE, STALLED, LOST, CUT, RESET, BROKEN, REFUSED = range(9)
 """Why a connection is closed: not at all; all was said; no message came; the peer would not read; the network or the
-peer broke it; a stop cut it; a planned fault reset it."""
+peer broke it; a stop cut it; a planned fault reset it; what has to come first did not, or not in time; it is known
+by now from whom it comes, and that one is not let in."""
 
 NEVER = 2**63 - 1
 """A time that does not come; as a limit, no limit."""
@@ -29,6 +30,7 @@ class Connection:
         "_cut",
         "_delay",
         "_drop",
+        "_due",
         "_eof",
         "_finishing",
         "_idle_timeout",
@@ -78,8 +80,20 @@ class Connection:
         self._paused = False
         self._eof = False
         self._finishing = False
+        self._due = NEVER  # when what has to come first is to be there
 
     # --- what happened -------------------------------------------------------------------------------------------
+
+    def expect(self, due: int, now: int) -> None:
+        """Something has to come first, by the time ``due``."""
+        self._now = now
+        self._due = due
+
+    def begin(self, now: int) -> None:
+        """It has come, and the conversation begins."""
+        self._now = now
+        self._due = NEVER
+        self._last = now
 
     def active(self, now: int) -> None:
         """A complete message came (to an echo server: a byte)."""
@@ -142,7 +156,7 @@ class Connection:
             self._close(DONE)
 
     def abort(self, reason: int, now: int) -> None:
-        """End at once, for LOST or CUT."""
+        """End at once, for LOST, CUT, BROKEN or REFUSED."""
         self._now = now
         self._close(reason)
 
@@ -151,7 +165,9 @@ class Connection:
         self._now = now
         if self.closed != OPEN:
             return
-        if self._queued:
+        if now >= self._due:
+            self._close(BROKEN)
+        elif self._queued:
             if now >= self._stall_deadline():
                 self._close(STALLED)
         elif not self._owed and now >= min(self._last + self._idle_timeout, NEVER):
@@ -187,8 +203,8 @@ class Connection:
         if self.closed != OPEN:
             return NEVER
         if self._queued:
-            return self._next_write if self._now < self._next_write else self._stall_deadline()
-        return NEVER if self._owed else min(self._last + self._idle_timeout, NEVER)
+            return min(self._due, self._next_write if self._now < self._next_write else self._stall_deadline())
+        return self._due if self._owed else min(self._last + self._idle_timeout, self._due)
 
     @property
     def queued(self) -> int:

@@ -18,9 +18,10 @@ from ...engines.serving import NEVER, FaultPlan, ServerPlan
 from ...sockets.accepting import WatchedDoor
 from ...sockets.closing import NO_SIGNAL, Lingering, reset_on_close, shut_down, still_sending
 from ...sockets.listening import prepare
+from ...sockets.proxies import ProxyHeader
 from ...sockets.waking import Bell
 from ...types import ServerStats
-from .connection import CUT, DONE, IDLE, LOST, OPEN, RESET, STALLED, Connection
+from .connection import BROKEN, CUT, DONE, IDLE, LOST, OPEN, REFUSED, RESET, STALLED, Connection
 
 if TYPE_CHECKING:
     import socket
@@ -38,7 +39,7 @@ _KEPT_TIMERS = 64  # that nobody waits for any more, beside as many as there are
 class Link:
     """One accepted connection: its socket, its machine, and the bytes that wait to be written."""
 
-    __slots__ = ("armed", "behind", "events", "held", "machine", "out", "peer", "sock", "token")
+    __slots__ = ("armed", "behind", "events", "header", "held", "machine", "out", "peer", "sock", "token")
 
     def __init__(self, token: int, sock: socket.socket, peer: Peer, machine: Connection) -> None:
         self.token = token
@@ -50,6 +51,7 @@ class Link:
         self.armed = NEVER  # the earliest timer set
         self.behind = False  # whether input waits for the next turn
         self.held = False  # whether a service waits for room
+        self.header: ProxyHeader | None = None  # what a proxy is yet to say
 
 
 class Service(Protocol):
@@ -107,6 +109,7 @@ class Reactor:
         self.links: dict[int, Link] = {}
         self.ended = threading.Event()
         self.accepted = self.closed = self.rejected = 0
+        self.withdrawn = 0  # of those accepted: by now it is known from whom they come, and that one is not let in
         self.messages = self.bytes_in = self.bytes_out = 0
         self.handler_errors = self.frame_errors = self.timeouts = 0
         self.drained = 0
@@ -163,14 +166,14 @@ class Reactor:
     def counters(self) -> ServerStats:
         """Give the counters of the whole group."""
         closed = sum(r.closed for r in self.group)  # before accepted, so that active is never negative
-        accepted = self.group[0].accepted
+        accepted = self.group[0].accepted - sum(r.withdrawn for r in self.group)
         door = self.group[0]._door
         return ServerStats(
             accepted=accepted,
             active=accepted - closed,
             closed=closed,
             shed=0 if door is None else door.shed,
-            rejected=self.group[0].rejected + (0 if door is None else door.rejected),
+            rejected=sum(r.rejected for r in self.group) + (0 if door is None else door.rejected),
             messages=sum(r.messages for r in self.group),
             bytes_in=sum(r.bytes_in for r in self.group),
             bytes_out=sum(r.bytes_out for r in self.group),
@@ -375,7 +378,9 @@ class Reactor:
 
     def _room(self) -> int:
         """Give how many more connections there may be; those whose last bytes are on their way count."""
-        there = self.accepted - sum(r.closed for r in self.group) + sum(len(r._lingering) for r in self.group)
+        there = (
+            self.accepted - sum(r.closed + r.withdrawn for r in self.group) + sum(len(r._lingering) for r in self.group)
+        )
         return self._plan.max_connections - there
 
     def _accept(self, now: int) -> None:
@@ -383,7 +388,7 @@ class Reactor:
             return
         until = time.monotonic_ns() + self._service.patience
         for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now, until):
-            if (words := self._service.refusal(peer, now)) is not None:
+            if not self._door.is_proxy(peer) and (words := self._service.refusal(peer, now)) is not None:
                 self._door.left(peer)
                 self._refuse(sock, words, now)
                 continue
@@ -405,7 +410,12 @@ class Reactor:
             machine = Connection(now, *limits, *faults[:4], faults.seed + token)
         link = Link(token, sock, peer, machine)
         self.links[token] = link
-        self._service.opened(self, link, now)
+        door = self.group[0]._door
+        if door is not None and door.is_proxy(peer):
+            link.header = ProxyHeader()
+            machine.expect(min(now + plan.header_timeout, NEVER), now)
+        else:
+            self._service.opened(self, link, now)
         if self._draining:
             self.stopped += 1
             machine.finish(now)
@@ -441,11 +451,42 @@ class Reactor:
         except OSError:
             link.machine.abort(LOST, now)
             return
+        if link.header is not None:
+            data = self._introduce(link, link.header, data, now)
+            if not data:
+                return
         if data:
             self.bytes_in += len(data)
             self._service.received(self, link, data, now)
         else:
             self._service.ended(self, link, now)
+
+    def _introduce(self, link: Link, header: ProxyHeader, data: bytes, now: int) -> bytes:
+        """Read what a proxy says of the connection; give what came after that."""
+        machine, door = link.machine, self.group[0]._door
+        try:
+            end = header.feed(data) if data else 0
+        except ValueError:
+            end = 0
+        if end < 0 or door is None:
+            return b""
+        if end == 0:
+            machine.abort(BROKEN, now)
+            return b""
+        link.peer = header.source or link.peer
+        if not door.admit(link.peer):
+            machine.abort(REFUSED, now)
+        elif (words := self._service.refusal(link.peer, now)) is not None:
+            door.left(link.peer)
+            self.rejected += 1
+            with suppress(OSError):
+                link.sock.send(words, NO_SIGNAL)
+            machine.abort(REFUSED, now)
+        else:
+            link.header = None
+            machine.begin(now)
+            self._service.opened(self, link, now)
+        return data[end:] if machine.room() else b""
 
     def _expire(self, heard: int, now: int) -> None:
         """Judge the timers that were due before ``heard``."""
@@ -472,22 +513,27 @@ class Reactor:
             return
         reason = link.machine.closed
         self.timeouts += reason in (IDLE, STALLED)
+        self.frame_errors += reason == BROKEN
         if self._draining:
             self.drained += reason == DONE
-        self.closed += 1
+        if reason == REFUSED:
+            self.withdrawn += 1
+        else:
+            self.closed += 1
         if link.events:
             self._selector.unregister(link.sock)
         if reason in (STALLED, CUT, RESET):
             reset_on_close(link.sock)
         elif self._shut_first:
             shut_down(link.sock)
-        if reason == DONE and not link.machine.eof and still_sending(link.sock, 0):
+        if reason == REFUSED or (reason == DONE and not link.machine.eof and still_sending(link.sock, 0)):
             self._lingering.add(link.sock, now)
         else:
             link.sock.close()
-        if (door := self.group[0]._door) is not None:
-            door.left(link.peer)
-        self._service.closed(self, link, now)
+        if link.header is None:
+            if (door := self.group[0]._door) is not None:
+                door.left(link.peer)
+            self._service.closed(self, link, now)
         self._made_room()
 
     def _made_room(self) -> None:
