@@ -89,6 +89,7 @@ fn rules(script: &mut Script<'_>) -> Rules {
         idle_timeout: if script.yes() { NEVER } else { script.between(1, LONG) },
         echo: script.yes(),
         events: script.yes(),
+        shared: false,
     }
 }
 
@@ -108,7 +109,7 @@ pub fn run(data: &[u8]) {
                 comers += 1;
                 let room = driver.hub.members().len() < rules.max_clients && !closing;
                 assert_eq!(driver.hub.full(), !room);
-                if driver.hub.joined(comers, now) {
+                if driver.hub.joined(comers, now, "") {
                     assert!(room);
                     driver.clients.insert(comers, Client::default());
                 }

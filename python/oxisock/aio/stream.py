@@ -355,7 +355,7 @@ class FramedStream:
         sock = self._transport.get_extra_info("socket")
         tcp = sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
         pause = 0.0
-        while tcp and not self._gone.done():
+        while tcp and sock is not None and not self._gone.done():
             heard, self._heard = self._heard, False
             if parting.over(time.monotonic_ns(), heard, self._eof_seen, unacknowledged(sock)):
                 break

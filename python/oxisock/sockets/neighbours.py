@@ -24,7 +24,7 @@ _LOOPBACK, _NO_ARP = 0x8, 0x80
 _UNICAST = 1
 _INCOMPLETE, _FAILED = 0x01, 0x20
 _ARP_NEEDED = 0xFF & ~0x40  # every state but "no ARP"
-_BYTES = {socket.AF_INET: 4, socket.AF_INET6: 16}
+_BYTES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _RESERVE = 4  # a quarter of what the table bears is left to others
 
 

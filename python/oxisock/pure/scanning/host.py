@@ -80,7 +80,7 @@ class Host:
         self.gone = False  # everything about it is decided
         self.faulty = False  # this machine could not ask it
         self.pledged = False  # its first ports are counted among those that may be asked of unheard hosts
-        self.network = (0, 0)
+        self.network: tuple[int, int] = (0, 0)
         self.link = -1  # which link of this machine it is on, -1 for none
         self.held_until = -1  # until when the neighbour table may be asking for it
         self.first_sent = -1

@@ -66,7 +66,7 @@ class PortOrder:
         if self._key is None:
             return place
         if not self._start <= place < self._stop:
-            start, key = 0, self._key
+            start, stop, key = 0, 0, self._key
             for stop in self._tiers:
                 if place < stop:
                     break
