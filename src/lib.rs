@@ -11,6 +11,11 @@ mod _native {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::py::interpreters::refuse_others(module.py())
+    }
+
     // scanning
     #[pymodule_export]
     use crate::py::scanning::{ScanEngine, ScanRun, start_scan};

@@ -6,6 +6,7 @@ pub mod ceilings;
 pub mod chat;
 pub mod errors;
 pub mod framing;
+pub mod interpreters;
 pub mod load;
 pub mod scanning;
 pub mod serving;
