@@ -187,7 +187,9 @@ impl ScanEngine {
     }
 
     fn take_outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        outcomes_of(py, self.lock().take_outcomes())
+        // Not under the lock: making objects may run Python. So it is below.
+        let outcomes = self.lock().take_outcomes();
+        outcomes_of(py, outcomes)
     }
 
     fn take_events(&self) -> Vec<EventTuple> {
@@ -203,6 +205,7 @@ impl ScanEngine {
     }
 
     fn tally<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        tally_of(py, &self.lock().tally())
+        let tally = self.lock().tally();
+        tally_of(py, &tally)
     }
 }
