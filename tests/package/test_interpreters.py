@@ -55,7 +55,7 @@ def in_another(code: str, more: str, **env: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("more", ["", "import oxisock.native, oxisock; oxisock.Lines().decoder()"], ids=["first", "later"])
+@pytest.mark.parametrize("more", ["", "import oxisock; oxisock.Lines().decoder()"], ids=["first", "later"])
 @pytest.mark.parametrize("imports", ["import oxisock", "from oxisock import _native"])
 def test_the_native_engine_says_that_it_is_for_the_main_interpreter(more: str, imports: str) -> None:
     assert in_another(REFUSED.format(imports=imports), more) == "told None"
