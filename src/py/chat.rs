@@ -259,4 +259,17 @@ impl Porter {
     fn left(&mut self, network: u128, joined: u64, now: u64) {
         self.porter.left(network, joined, now);
     }
+
+    #[getter]
+    fn most(&self) -> u64 {
+        self.porter.most()
+    }
+
+    fn came(&mut self, network: u128) {
+        self.porter.came(network);
+    }
+
+    fn heard(&mut self, network: u128) {
+        self.porter.heard(network);
+    }
 }

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from oxisock import _native
 from oxisock.pure.chat.porter import KEPT, SHORT, Porter
 from oxisock.sockets.addresses import network_of
+from support.addresses import HOST
 from support.talking import connect
 from support.waiting import wait_until
 
@@ -49,6 +50,25 @@ def test_those_who_come_and_go_take_tokens(make: Any) -> None:
     assert not porter.admits(1, SECOND + 1)
 
 
+def test_who_may_have_gone_holds_a_token_until_that_is_known(make: Any) -> None:
+    porter = make(SECOND, 3)
+    assert porter.most == 3
+    porter.left(1, 0, 1)
+    for _ in range(2):
+        assert porter.admits(1, 1)
+        porter.came(1)
+    assert not porter.admits(1, 1)
+    porter.heard(1)  # one is still there
+    assert porter.admits(1, 1)
+    porter.left(1, 0, 1)  # the other has gone
+    porter.heard(1)
+    assert porter.admits(1, 1)
+    porter.came(1)
+    assert not porter.admits(1, 1)
+    assert porter.admits(2, 1)
+    assert make(0, 3).most == NEVER
+
+
 def test_what_many_networks_cost_is_bounded(make: Any) -> None:
     porter = make(SECOND, 1)
     for network in range(3 * KEPT):
@@ -63,22 +83,39 @@ def test_what_many_networks_cost_is_bounded(make: Any) -> None:
     interval=st.one_of(st.just(0), st.integers(1, 5 * SECOND), st.just(2**56)),
     burst=st.one_of(st.integers(1, 4), st.just(2**31 - 1)),
     steps=st.lists(
-        st.tuples(st.integers(0, 3), st.integers(0, 2 * SECOND), st.one_of(st.just(0), st.just(SHORT))), max_size=60
+        st.tuples(
+            st.integers(0, 3),
+            st.integers(0, 2 * SECOND),
+            st.sampled_from([0, SHORT, None]),
+            st.integers(0, 4),
+        ),
+        max_size=60,
     ),
 )
 def test_both_engines_and_a_bucket_of_tokens_agree(
-    interval: int, burst: int, steps: list[tuple[int, int, int]]
+    interval: int, burst: int, steps: list[tuple[int, int, int | None, int]]
 ) -> None:
     porters = [make(interval, burst) for make in PORTERS.values()]
     # The independent truth counts in tokens: a bucket of `burst`, of which one second fills 1/interval.
     missing: dict[int, int] = {}  # what a bucket lacks, in nanoseconds that it takes to fill
+    unheard = dict.fromkeys(range(4), 0)
     now = 0
-    for network, pause, stay in steps:
+    for network, pause, stay, heard in steps:
         now += pause
         missing = {each: max(0, lack - pause) for each, lack in missing.items()}
         # One whole token is there: so much may be missing of a full bucket.
-        expected = missing.get(network, 0) <= (burst - 1) * interval
+        expected = missing.get(network, 0) + unheard[network] * interval <= (burst - 1) * interval
         assert [porter.admits(network, now) for porter in porters] == [expected] * 2
+        heard = min(heard, unheard[network])
+        unheard[network] -= heard
+        for porter in porters:
+            for _ in range(heard):
+                porter.heard(network)
+        if stay is None:
+            unheard[network] += 1
+            for porter in porters:
+                porter.came(network)
+            continue
         joined = max(0, now - stay)
         for porter in porters:
             porter.left(network, joined, now)
@@ -123,6 +160,15 @@ def test_coming_and_going_is_news_at_a_limited_rate(impl: ModuleType) -> None:
         while b"the end" not in news:
             news += member.recv(1 << 16)
         assert news.count(b"joined") == news.count(b"left") == 5
+
+
+def test_those_who_have_gone_before_they_are_let_in_take_tokens_too(impl: ModuleType) -> None:
+    listener = socket.create_server((HOST, 0), backlog=300)
+    for _ in range(200):
+        socket.create_connection(listener.getsockname()).close()
+    with impl.ChatServer(rate=0.001, burst=5, sock=listener) as server:
+        assert wait_until(lambda: (s := server.stats()).rejected + s.closed == 200)
+        assert server.stats().accepted == 5
 
 
 def test_without_a_rate_anybody_may_come_and_go(impl: ModuleType) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -54,6 +56,52 @@ sys.stdin.readline()
             assert child.stdout.readline() == b"in\n"
             _, err = child.communicate(b"\n", timeout=30)
             assert (child.returncode, err) == (0, b"")
+
+
+def test_a_process_that_was_paused_takes_what_has_come_before_it_judges_who_is_idle(impl: ModuleType) -> None:
+    prelude = "import asyncio"
+    body = """
+def repeat(stream, peer):
+    while data := stream.recv(100):
+        stream.sendall(data)
+async def echo(stream, peer):
+    async for message in stream:
+        await stream.send(message)
+async def main():
+    async with impl.aio.start_server(echo, idle_timeout=5.0) as last:
+        with (
+            impl.EchoServer(idle_timeout=5.0) as one,
+            impl.MessageServer(lambda m, p: m, idle_timeout=5.0) as two,
+            impl.ThreadedServer(repeat, idle_timeout=5.0) as three,
+            impl.ChatServer(idle_timeout=5.0) as four,
+        ):
+            for server in (one, two, three, four, last):
+                print(*server.address, flush=True)
+            listening(last)
+            await asyncio.sleep(1000)
+asyncio.run(main())
+"""
+    with contextlib.ExitStack() as stack:
+        command = script(impl, body, prelude)
+        child = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stack.callback(child.kill)
+        assert child.stdout is not None
+        addresses = [child.stdout.readline().split() for _ in range(5)]
+        streams = []
+        for host, port in addresses:
+            sock = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            streams.append((sock, stack.enter_context(sock.makefile("rb"))))
+        for sock, stream in streams:
+            sock.sendall(b"before\n")
+            assert next(line for line in stream if line.endswith(b"before\n"))
+        child.send_signal(signal.SIGSTOP)
+        # All of its threads are at rest then, so that what comes from now on waits.
+        assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
+        for sock, _ in streams:
+            sock.sendall(b"meanwhile\n")
+        time.sleep(5.5)
+        child.send_signal(signal.SIGCONT)
+        assert all(stream.readline().endswith(b"meanwhile\n") for _, stream in streams)
 
 
 def test_sigterm_at_full_load_answers_what_was_read(impl: ModuleType) -> None:

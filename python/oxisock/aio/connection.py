@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..serving.limits import Limits
     from ..types import Peer
 
+_HEARINGS = 2  # callbacks from one to the other of which a loop has read what is in
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
 
 
@@ -41,7 +42,7 @@ class ServedStream(FramedStream):
         self._most_unread = limits.max_buffered
         self._last = self._loop.time()  # when the last message came, or the handler had done with it
         self._handling = False
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._progress = 0.0  # when the peer last took something
         self._outgoing = self._taken = 0  # bytes given to the transport, and what the peer's system had of them
@@ -165,16 +166,19 @@ class ServedStream(FramedStream):
         if not self._inbox.frames and not self._reading:
             self._resume()
 
-    def _check_idle(self) -> None:
+    def _check_idle(self, hearings: int = 0) -> None:
         assert self._limits.idle_timeout is not None
         now = self._loop.time()
         timeout = self._limits.idle_timeout
         # While the handler is at work it is not the peer who is idle.
         due = self._last + timeout if self._receiver is not None and not self.unsent() else now + timeout
-        if now >= due:
-            self._time_out(f"no message came for {timeout:g} s")
-        else:
+        if now < due:
             self._idle_timer = self._loop.call_at(due, self._check_idle)
+        elif hearings < _HEARINGS:
+            # The loop may have been late, or the whole process paused: what has come meanwhile is read first.
+            self._idle_timer = self._loop.call_soon(self._check_idle, hearings + 1)
+        else:
+            self._time_out(f"no message came for {timeout:g} s")
 
     def _look_later(self, timeout: float) -> None:
         self._stall_timer = self._loop.call_later(timeout / _LOOKS, self._check_stall, timeout)

@@ -39,13 +39,6 @@ struct State {
     decoder: Option<Box<Decoder>>,
 }
 
-/// A connection that is gone.
-struct Gone {
-    token: u64,
-    network: u128,
-    joined: u64,
-}
-
 /// The service: carries lines to the hub, and what the hub wants to the connections.
 struct Chat {
     hub: Hub,
@@ -56,7 +49,11 @@ struct Chat {
     // Those who are to go, and until when they may take.
     leaving: VecDeque<(u64, u64)>,
     // Those whose connection is gone, for the hub to hear of one by one.
-    gone: Vec<Gone>,
+    gone: Vec<u64>,
+    // And from where and when they came, for the porter.
+    parted: Vec<(u128, u64)>,
+    // When who came from where, of whom it is not known yet whether they have gone again.
+    unheard: VecDeque<(u64, u64, u128)>,
     timeouts: u64,
     // Scratch space.
     frames: Frames,
@@ -168,6 +165,9 @@ impl Service for Chat {
         if let Some(link) = links.get_mut(key) {
             let token = link.token;
             link.state.joined = now;
+            let network = network_of(link.peer.ip());
+            self.porter.came(network);
+            self.unheard.push_back((now, token, network));
             if !self.hub.joined(token, now, "") {
                 link.machine.finish(now);
             }
@@ -246,7 +246,22 @@ impl Service for Chat {
     }
 
     fn closed(&mut self, link: Closing<State>) {
-        self.gone.push(Gone { token: link.token, network: network_of(link.peer.ip()), joined: link.state.joined });
+        self.gone.push(link.token);
+        self.parted.push((network_of(link.peer.ip()), link.state.joined));
+    }
+
+    fn before_newcomers(&mut self, links: &mut Links<State>, now: u64, heard: u64) {
+        for (network, joined) in self.parted.drain(..) {
+            self.porter.left(network, joined, now);
+        }
+        while let Some((came, token, network)) = self.unheard.front().copied() {
+            let key = links.key_of(token);
+            if came >= heard || key.and_then(|key| links.get_mut(key)).is_some_and(|link| link.behind()) {
+                return;
+            }
+            self.unheard.pop_front();
+            self.porter.heard(network);
+        }
     }
 
     fn turned(&mut self, links: &mut Links<State>, now: u64, heard: u64) {
@@ -254,9 +269,8 @@ impl Service for Chat {
             self.obey(links, command, now);
         }
         self.judge_timers(links, now, heard);
-        for gone in mem::take(&mut self.gone) {
-            self.porter.left(gone.network, gone.joined, now);
-            self.hub.left(gone.token, true);
+        for token in mem::take(&mut self.gone) {
+            self.hub.left(token, true);
             self.see_to(links, now);
         }
         loop {
@@ -273,6 +287,10 @@ impl Service for Chat {
         if !events.is_empty() {
             self.shared.put(events);
         }
+    }
+
+    fn newcomers(&self) -> u64 {
+        self.porter.most()
     }
 
     fn stopping(&mut self, links: &mut Links<State>, now: u64) {
@@ -312,6 +330,8 @@ impl ChatReactor {
             shared: Arc::clone(&shared),
             leaving: VecDeque::new(),
             gone: Vec::new(),
+            parted: Vec::new(),
+            unheard: VecDeque::new(),
             timeouts: 0,
             frames: Frames::default(),
         };

@@ -56,6 +56,14 @@ pub struct Link<T> {
     touched: bool,
 }
 
+impl<T> Link<T> {
+    /// Whether it waits to be read in the next turn.
+    #[must_use]
+    pub fn behind(&self) -> bool {
+        self.listed && self.machine.room() > 0
+    }
+}
+
 /// A connection that is gone, as its service knew it.
 pub struct Closing<T> {
     /// What told it from others.
@@ -407,7 +415,7 @@ impl<T: Default> Links<T> {
             if link.armed != due {
                 continue;
             }
-            if link.listed && link.machine.room() > 0 {
+            if link.behind() {
                 link.armed = now + READ_FIRST;
                 self.timers.push(Reverse((now + READ_FIRST, token)));
                 continue;

@@ -219,6 +219,7 @@ impl<S: Service> Reactor<S> {
             let newcomers = self.control.mailboxes[self.index].take();
             self.welcome(newcomers, now);
         }
+        self.service.before_newcomers(&mut self.links, now, self.heard);
         self.accept(now);
         if self.links.lingering.due() <= now && self.links.look_after_lingering(now) {
             self.made_room();
@@ -403,8 +404,9 @@ impl<S: Service> Reactor<S> {
             return;
         };
         let mut began = NEVER;
+        let enough = self.accepted.saturating_add(self.service.newcomers());
         for _ in 0..ACCEPTS {
-            if door.due().is_none_or(|due| due > now) || !self.has_room() {
+            if self.accepted >= enough || door.due().is_none_or(|due| due > now) || !self.has_room() {
                 break;
             }
             // Comers do not keep members waiting.

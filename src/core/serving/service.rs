@@ -50,6 +50,8 @@ pub trait Service {
     fn refusal(&self, _peer: SocketAddr, _now: u64) -> Option<&'static [u8]> {
         None
     }
+    /// Who is in has had a turn to be read of what came in before `heard`; newcomers are let in next.
+    fn before_newcomers(&mut self, _links: &mut Links<Self::State>, _now: u64, _heard: u64) {}
     /// All that was ready has been dealt with; called again until no connection was touched.
     ///
     /// What came in before `heard` was among it, so timers go by that.
@@ -58,6 +60,10 @@ pub trait Service {
     fn stopping(&mut self, _links: &mut Links<Self::State>, _now: u64) {}
     /// When `turned` is to be called at the latest.
     fn deadline(&self) -> u64 {
+        NEVER
+    }
+    /// At most so many are let in in one turn.
+    fn newcomers(&self) -> u64 {
         NEVER
     }
     /// It has enough to deal with: what else is ready is read in the next turn.

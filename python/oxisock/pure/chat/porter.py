@@ -2,6 +2,8 @@
 
 Every coming and going is two lines to everybody. Whoever stays for a minute has paid for them; whoever leaves sooner
 takes one of the tokens that those of his network have, and where there is none left, nobody comes in from there.
+Who has come and may have gone already holds a token until that is known. A driver lets no more than ``most`` in before
+it looks, so that a crowd that stays finds a token each.
 """
 
 from __future__ import annotations
@@ -19,14 +21,27 @@ class Porter:
     """Lets in by network, a number that the driver chooses; the rate is that of lines, ``interval`` 0 for no limit."""
 
     def __init__(self, interval: int, burst: int) -> None:
+        self.most = burst if interval else NEVER
+        """At most so many are to come in before the driver looks who of them has gone."""
         self._interval = interval
         self._slack = (burst - 1) * interval
         self._full_at: dict[int, int] = {}  # token buckets: when they will be full again
+        self._unheard: dict[int, int] = {}  # how many have come in and may have gone already
         self._looked = 0
 
     def admits(self, network: int, now: int) -> bool:
         """Say whether somebody from there may come in."""
-        return self._full_at.get(network, 0) - now <= self._slack
+        held = self._unheard.get(network, 0) * self._interval
+        return max(self._full_at.get(network, 0) - now, 0) + held <= self._slack
+
+    def came(self, network: int) -> None:
+        """Somebody from there has come in."""
+        self._unheard[network] = self._unheard.get(network, 0) + 1
+
+    def heard(self, network: int) -> None:
+        """Of one of those who came from there it is known by now whether he has gone; where so, after ``left``."""
+        if unheard := self._unheard.pop(network, 0) - 1:
+            self._unheard[network] = unheard
 
     def left(self, network: int, joined: int, now: int) -> None:
         """Somebody from there who came in at ``joined`` has gone."""

@@ -76,13 +76,20 @@ class Chat(Service):
         self._decoders: dict[int, FrameDecoder] = {}
         self._leaving: deque[tuple[int, int]] = deque()  # those who are to go, and until when they may take
         self._joined: dict[int, int] = {}  # when
-        self._gone: list[tuple[int, Peer]] = []  # whose connection is gone, for the hub to hear of one by one
+        self._gone: list[int] = []  # whose connection is gone, for the hub to hear of one by one
+        self._parted: list[tuple[int, int]] = []  # and from where and when they came, for the porter
+        self.newcomers = min(self.newcomers, self._porter.most)
+        # When who came from where, of whom it is not known yet whether they have gone again.
+        self._unheard: deque[tuple[int, int, int]] = deque()
 
     # --- from the loop -------------------------------------------------------------------------------------------
 
     def opened(self, reactor: Reactor, link: Link, now: int) -> None:
         """Welcome a newcomer."""
         self._joined[link.token] = now
+        network = network_of(link.peer.host)
+        self._porter.came(network)
+        self._unheard.append((now, link.token, network))
         if not self.hub.joined(link.token, now):
             link.machine.finish(now)
         self.see_to(reactor, now)
@@ -125,7 +132,8 @@ class Chat(Service):
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """Whoever is still in the hub was lost."""
         self._decoders.pop(link.token, None)
-        self._gone.append((link.token, link.peer))
+        self._gone.append(link.token)
+        self._parted.append((network_of(link.peer.host), self._joined.pop(link.token)))
 
     def turned(self, reactor: Reactor, now: int, heard: int) -> None:
         """Judge timers, and send to everybody what there is for them, once."""
@@ -144,8 +152,7 @@ class Chat(Service):
         while True:
             # Sending may find that others are gone.
             gone, self._gone = self._gone, []
-            for token, peer in gone:
-                self._porter.left(network_of(peer.host), self._joined.pop(token), now)
+            for token in gone:
                 hub.left(token, True)
                 self.see_to(reactor, now)
             dirty = hub.take_dirty()
@@ -200,6 +207,19 @@ class Chat(Service):
         if pressed or link.machine.closed != OPEN or link.machine.queued:
             link.held = self.hub.backlog(token, link.machine.queued)
             reactor.settle(link, now)
+
+    def before_newcomers(self, reactor: Reactor, now: int, heard: int) -> None:
+        """Tell the porter who has gone, and of whom it is known that they are still there."""
+        for network, joined in self._parted:
+            self._porter.left(network, joined, now)
+        self._parted.clear()
+        while self._unheard and self._unheard[0][0] < heard:
+            _, token, network = self._unheard[0]
+            link = reactor.links.get(token)
+            if link is not None and link.behind and link.machine.room():
+                return
+            self._unheard.popleft()
+            self._porter.heard(network)
 
     def _part(self, reactor: Reactor, close: HubClose, now: int) -> None:
         client, last, cut = close

@@ -62,6 +62,9 @@ class Service(Protocol):
     patience: int = NEVER
     """For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one."""
 
+    newcomers: int = _ACCEPTS
+    """At most so many are let in in one turn."""
+
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Bytes came in."""
 
@@ -81,6 +84,10 @@ class Service(Protocol):
     def refusal(self, peer: Peer, now: int) -> bytes | None:
         """Give what to say to a newcomer who cannot be taken in, if so."""
         return None
+
+    def before_newcomers(self, reactor: Reactor, now: int, heard: int) -> None:
+        """Who is in has had a turn to be read of what came in before ``heard``; newcomers are let in next."""
+        return
 
     def turned(self, reactor: Reactor, now: int, heard: int) -> None:
         """All that was ready has been dealt with; what came in before ``heard`` was among it, so timers go by that."""
@@ -252,6 +259,7 @@ class Reactor:
                 else:
                     knocked = True
             # After those who are in, and by a clock of their own: comers do not keep members waiting.
+            self._service.before_newcomers(self, now, self._heard)
             if knocked:
                 self._accept(now)
             while self._adopted:
@@ -387,6 +395,7 @@ class Reactor:
         if self._door is None:
             return
         until = time.monotonic_ns() + self._service.patience
+        enough = self.accepted + self._service.newcomers
         for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), now, until):
             if not self._door.is_proxy(peer) and (words := self._service.refusal(peer, now)) is not None:
                 self._door.left(peer)
@@ -399,6 +408,8 @@ class Reactor:
                 self._open(token, sock, peer, now)
             else:
                 reactor.adopt(token, sock, peer)
+            if self.accepted >= enough:
+                return
 
     def _open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
         plan, faults = self._plan, self._faults
