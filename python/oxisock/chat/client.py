@@ -17,6 +17,8 @@ from ..serving.requests import answering
 from ..sockets.connecting import Destination
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from ..framing.framed_socket import FramedSocket
     from ..types import Peer
 
@@ -30,11 +32,22 @@ class ChatClient(Bound):
     One thread may iterate while another one sends.
     """
 
-    def __init__(self, host: str, port: int, *, nick: str | None = None, timeout: float | None = 5.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        nick: str | None = None,
+        timeout: float | None = 5.0,
+        ssl: SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> None:
         """Connect, wait for the welcome and, with a ``nick``, ask to be called so; all within ``timeout`` seconds.
 
         The welcome, and the news of being called ``nick``, are not among the lines that iteration gives; whatever else
-        comes meanwhile is. Raises ChatError where the server is full, is no chat, or does not grant the nick;
+        comes meanwhile is. ``ssl`` and ``server_hostname`` are those of ``connect``.
+
+        Raises ChatError where the server is full, is no chat, or does not grant the nick;
         ValueError for a bad port or timeout, ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
         """
         destination = Destination.of(host, port, timeout)
@@ -47,7 +60,11 @@ class ChatClient(Bound):
         self._sending = threading.Lock()
         names = self._engine.names
         self._framed: FramedSocket = names.FramedSocket.connect(
-            *destination.peer, names.Lines(max_frame=_LONGEST), timeout=timeout
+            *destination.peer,
+            names.Lines(max_frame=_LONGEST),
+            timeout=timeout,
+            ssl=ssl,
+            server_hostname=server_hostname,
         )
         try:
             with answering(destination):

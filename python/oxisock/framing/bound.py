@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import arguments, hooks
+from ..errors import IncompleteFrame
 from .codecs import StreamCodec
 
 if TYPE_CHECKING:
@@ -156,6 +157,17 @@ class Inbox:
         if self.fault is None:
             self.fault = equal_fault(error)
             self._decoder = None
+
+    def cut(self, error: BaseException, received: int) -> None:
+        """The stream ended where its peer did not end it, after ``received`` bytes: what is left of it is no frame.
+
+        Where a frame had begun, IncompleteFrame comes after the frames, and else ``error``.
+        """
+        tail = self.decode(None)
+        if tail:
+            begun = received - sum(map(len, tail))
+            self.fail(IncompleteFrame("the stream was cut within a frame", begun))
+        self.fail(error)
 
     def end(self) -> None:
         """Return at a clean end of the stream, after the frames, or raise an equal of the fault."""

@@ -13,17 +13,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer
-from ..sockets import connecting
+from ..sockets import connecting, secure
 from ..sockets.addresses import peer_of
 from ..sockets.closing import LINGER, QUIET, part, reset_on_close
 from ..types import Peer
 from .bound import BoundCodec, Inbox
 from .codecs import Codec
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 _CHUNK: Final = 64 << 10
 _PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
@@ -55,21 +58,41 @@ class FramedSocket(Bound):
         # TLS moves bytes both ways under one state, which two threads must not touch at once: no call may block in it.
         self._tls = _is_tls(sock)
         self._tls_state = threading.Lock()
+        self._received = 0
+        if isinstance(sock, socket.socket) and self._tls:
+            sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
         self._flags = 0 if self._tls else _DONTWAIT
         sock.setblocking(bool(self._flags))
 
     @classmethod
-    def connect(cls, host: str, port: int, codec: Codec, *, timeout: float | None = 5.0) -> Self:
+    def connect(
+        cls,
+        host: str,
+        port: int,
+        codec: Codec,
+        *,
+        timeout: float | None = 5.0,
+        ssl: SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> Self:
         """Connect to a TCP server and give a FramedSocket.
 
         Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
-        and connecting, and is then the deadline of each call; `settimeout` changes that.
+        and connecting, and is then the deadline of each call; `settimeout` changes that. ``ssl`` is the context of a
+        connection with TLS, and ``server_hostname`` the name that the server's certificate is to bear: the host, if
+        none is given. The handshake is part of connecting.
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, and whatever OSError the last address gave; host and port are in the words of each.
+        TimeoutError, ``ssl.SSLError`` where the handshake fails (``ssl.SSLCertVerificationError`` where the certificate
+        is not believed), and whatever OSError the last address gave; host and port are in the words of each.
         """
         arguments.codec(codec)
+        destination = connecting.Destination.of(host, port, timeout)
+        name = secure.server_name(ssl, server_hostname, destination.peer.host)
+        deadline = _Deadline(destination.timeout)
         sock = connecting.connect(host, port, timeout)
+        if ssl is not None:
+            sock = secure.secured(sock, ssl, name, destination.peer, deadline.left(), timeout)
         try:
             return cls(sock, codec, timeout=timeout)
         except BaseException:
@@ -121,12 +144,16 @@ class FramedSocket(Bound):
                 try:
                     data = self._move(partial(self._sock.recv, _CHUNK, flags), _READ, deadline)
                 except OSError as error:
+                    if type(error).__name__ == "SSLEOFError":  # an end that is not the peer's: anybody may have made it
+                        inbox.cut(error, self._received)
+                        continue
                     # What the system says has a number. It says it once, and then that the stream has ended.
                     if error.errno is not None:
                         inbox.fail(error)
                     raise
                 if self._closed:  # and so woken
                     self._check_usable()
+                self._received += len(data)
                 inbox.feed(data or None)
             return inbox.frames.popleft()
 
@@ -199,6 +226,10 @@ class FramedSocket(Bound):
         try:
             if not self._cut and isinstance(self._sock, socket.socket) and self._sock.fileno() >= 0:
                 self._sock.setblocking(False)
+                if self._tls:
+                    # The end of what was said, by who said it; that of the peer is not waited for.
+                    with contextlib.suppress(OSError, ValueError), self._tls_state:
+                        self._sock.unwrap()  # type: ignore[attr-defined]
                 lost = part(self._sock, linger, patience, deaf)
         finally:
             self._sock.close()
