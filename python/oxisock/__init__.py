@@ -65,6 +65,7 @@ __all__ = [
     "ChatEvent",
     "ChatMember",
     "ChatServer",
+    "RedisBackplane",
     # UDP
     "UdpEchoServer",
     "UdpServer",

@@ -105,6 +105,21 @@ impl ChatReactor {
         py.detach(|| self.reactor.kick(nick, reason))
     }
 
+    /// Give what is to be appended to the log of a shared room; None when there will be no more.
+    fn take_appends(&self) -> Option<Vec<replica::Append>> {
+        self.reactor.shared.take_appends()
+    }
+
+    /// Apply entries of that log, in their order; returns when that is done.
+    fn entries(&self, py: Python<'_>, entries: Vec<Entry>) {
+        py.detach(|| self.reactor.entries(entries.into_iter().map(entry).collect()));
+    }
+
+    /// Give those who are in the shared room, in order of joining.
+    fn residents(&self, py: Python<'_>) -> Vec<Resident> {
+        residents(py.detach(|| self.reactor.residents()))
+    }
+
     /// Wait at most `timeout` seconds for events and give them, with the number of those lost; None at the end.
     fn events(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<(Vec<Event>, u64)>> {
         let told = wait_in_slices(py, timeout, |slice| {
@@ -119,13 +134,22 @@ impl ChatReactor {
     }
 }
 
-/// Begin to chat on the listening descriptor, which is taken over.
+/// Begin to chat on the listening descriptor, which is taken over, as the bell is that is rung for what is to append.
 #[pyfunction]
-pub fn start_chat(py: Python<'_>, listener: i64, server: ServerPlan, plan: HubPlan) -> PyResult<Py<ChatReactor>> {
+#[pyo3(signature = (listener, server, plan, bell = None))]
+pub fn start_chat(
+    py: Python<'_>,
+    listener: i64,
+    server: ServerPlan,
+    plan: HubPlan,
+    bell: Option<i64>,
+) -> PyResult<Py<ChatReactor>> {
     let codec: Codec = Arc::new(Delimited::lines(false, false, plan.max_line));
     // SAFETY: the face passes what `socket.detach()` gave.
     let listener = unsafe { owned(listener) }?;
-    let reactor = service::ChatReactor::start(listener.into(), server.plan(), &codec, &plan.rules())?;
+    // SAFETY: as above, unless there is none.
+    let rope = bell.map(|bell| unsafe { owned(bell) }).transpose()?.map(Into::into);
+    let reactor = service::ChatReactor::start(listener.into(), server.plan(), &codec, &plan.rules(), rope)?;
     let base = Reactors::of(&reactor.running.control);
     Py::new(py, (ChatReactor { reactor }, base))
 }

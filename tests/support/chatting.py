@@ -14,13 +14,17 @@ from support.addresses import HOST as HOST
 class Guest:
     """A connection that reads lines, with deadlines; the welcome is read and its nick known."""
 
-    def __init__(self, server: Any, *, nick: str | None = None, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, server: Any, *, nick: str | None = None, receive_buffer: int | None = None, welcomed: bool = True
+    ) -> None:
         self.sock = socket.socket()
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(30)
         self.sock.connect(getattr(server, "address", server))
         self.rest = b""
+        if not welcomed:
+            return
         welcome = self.line()
         assert welcome.startswith("* welcome to "), welcome
         self.nick = welcome.rpartition(" ")[2]

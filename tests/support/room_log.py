@@ -122,6 +122,7 @@ class RoomLog:
             return "o"
         if key not in self.members:
             return "g"
+        own = self.members[key][0]
         if kind == "leave":
             self._forget(key)
         elif kind == "nick":
@@ -131,7 +132,7 @@ class RoomLog:
             del self.nicks[old.lower()]
             self.nicks[nick.lower()] = key
             self.members[key] = (nick, when, where)
-        self._add(kind, node, client, nick, text)
+        self._add(kind, node, client, own if kind == "say" else nick, text)
         return "o"
 
     def tend(self, node: str, epoch: str, lease: int) -> str:

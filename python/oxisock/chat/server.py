@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from os import urandom
+from socket import gethostname, socketpair
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from weakref import ref
 
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
 
     from ..engines.chat import ChatReactor
     from ..types import ServerStats
+    from .backplane.redis import Driver, RedisBackplane
 
 # Connections beyond the members: those who are on their way out.
 _PARTING = 256
 _PATIENCE = 5.0  # seconds, with threads that have been told to end
+_GOODBYE = 0.05  # seconds, for a node to leave the log of a shared room
 _LOOK = 0.5  # seconds between two looks of a thread that waits for events
 
 
@@ -56,6 +61,9 @@ class ChatMember(NamedTuple):
         joined_at: in seconds since 1970.
         queued: bytes that wait for this member.
         skipped: lines that were dropped because too many bytes did.
+        node: the server that this member is connected to, where the room is on many (HOST:PORT, the name of its host
+            and the port it listens on); "" where it is on one. For members on other nodes ``queued`` and ``skipped``
+            are 0.
     """
 
     nick: str
@@ -63,6 +71,7 @@ class ChatMember(NamedTuple):
     joined_at: float
     queued: int
     skipped: int
+    node: str = ""
 
 
 class ChatServer(StreamServer):
@@ -85,6 +94,7 @@ class ChatServer(StreamServer):
         idle_timeout: float | None = 600.0,
         echo: bool = True,
         on_event: EventHandler | None = None,
+        backplane: RedisBackplane | None = None,
         backlog: int = 1024,
         max_per_address: int | None = None,
         proxies: Iterable[str] = (),
@@ -112,6 +122,9 @@ class ChatServer(StreamServer):
             echo: whether what one says comes back.
             on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. More
                 than 65,536 events that it has no time for are lost, which is logged too.
+            backplane: where the room is that this server shares with others; None: it has one of its own. Then
+                nothing is shown before it stands in the log of the room, in one order for all; ``on_event`` is told of
+                everybody in it, of private lines only where sender or receiver is connected here.
             backlog: as for EchoServer.
             max_per_address: as for EchoServer.
             proxies: as for EchoServer.
@@ -150,7 +163,13 @@ class ChatServer(StreamServer):
             idle_timeout=arguments.nanoseconds(idle_timeout, "idle_timeout"),
             echo=arguments.flag(echo, "echo"),
             events=on_event is not None,
+            shared=backplane is not None,
         )
+        if backplane is not None:
+            from .backplane.redis import RedisBackplane
+
+            arguments.instance(backplane, "backplane", RedisBackplane, "a RedisBackplane")
+        self._backplane = backplane
 
     def members(self) -> list[ChatMember]:
         """Give those who are there, in order of joining; nobody before ``start`` and after ``stop``."""
@@ -180,8 +199,24 @@ class ChatServer(StreamServer):
 
     def _launch(self) -> tuple[_ChatRunning, Peer]:
         listener, address = self._listen()
-        reactor = self._engine.chat.start_chat(listener.detach(), self._limits.plan(), self._plan)
-        return _ChatRunning(reactor, None if self._on_event is None else ref(self._on_event)), address
+        lent = None if self._on_event is None else ref(self._on_event)
+        start = partial(self._engine.chat.start_chat, server=self._limits.plan(), plan=self._plan)
+        if self._backplane is None:
+            return _ChatRunning(start(listener.detach()), lent), address
+        from .backplane.redis import drive
+
+        mine, bell = socketpair()
+        try:
+            for end in (mine, bell):
+                end.setblocking(False)
+            reactor = start(listener.detach(), bell=bell.detach())
+        except BaseException:
+            mine.close()
+            bell.close()
+            raise
+        name = f"{gethostname()}:{address.port}#{urandom(4).hex()}"
+        driver = drive(self._backplane, name, self._plan.history, reactor, mine)
+        return _ChatRunning(reactor, lent, driver), address
 
     def _chat_running(self) -> _ChatRunning | None:
         self._check_process()
@@ -193,27 +228,37 @@ class ChatServer(StreamServer):
 class _ChatRunning(EngineRunning):
     """An engine's chat reactor and the thread that calls ``on_event``, as the lifecycle wants them."""
 
-    def __init__(self, reactor: ChatReactor, lent: ref[hooks.Lent[EventHandler]] | None) -> None:
+    def __init__(
+        self, reactor: ChatReactor, lent: ref[hooks.Lent[EventHandler]] | None, driver: Driver | None = None
+    ) -> None:
         super().__init__(reactor)
         self.reactor = reactor
+        self._driver = driver
         self._epoch = time.time_ns() - reactor.now()
         self._lent = lent
         self._handling = False
         self._handler_errors = 0
         self._abandoned = False  # this is a forked child's copy
         self._teller = Latch(server_log.thread_failed)
-        if lent is not None:
-            try:
+        try:
+            if lent is not None:
                 self._teller.spawn("oxisock-chat-events", self._tell)
-            except BaseException:
-                reactor.begin_stop(0)
-                self.wait(_PATIENCE)
-                raise
+            if driver is not None:
+                driver.start()
+        except BaseException:
+            reactor.begin_stop(0)
+            self.wait(_PATIENCE)
+            raise
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; say whether everything has ended."""
         deadline = time.monotonic() + timeout
-        return super().wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))
+        if not (super().wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))):
+            return False
+        if self._driver is not None:
+            # It says goodbye to Redis. Where that does not answer, nobody waits for it: the lease will end.
+            self._driver.join(min(max(0.0, deadline - time.monotonic()), _GOODBYE))
+        return True
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
@@ -235,6 +280,11 @@ class _ChatRunning(EngineRunning):
 
     def members(self) -> list[ChatMember]:
         """Give those who are there."""
+        if self._driver is not None:
+            return [
+                ChatMember(nick, _peer(where), when / 1e3, queued, skipped, node.partition("#")[0])
+                for nick, where, when, queued, skipped, node in self.reactor.residents()
+            ]
         return [
             ChatMember(nick, Peer(host, port), (self._epoch + joined) / 1e9, queued, skipped)
             for nick, host, port, joined, queued, skipped in self.reactor.members()
@@ -263,6 +313,11 @@ class _ChatRunning(EngineRunning):
                     end_child(server_log.child_returned)
                 self._handling = False
             del lent
+
+
+def _peer(where: str) -> Peer:
+    host, _, port = where.rpartition(" ")
+    return Peer(host, int(port) if port.isdigit() else 0)
 
 
 def _text(name: str, text: str) -> str:

@@ -30,6 +30,7 @@ def add(
             "oxisock serve chat --port 7000 --name den --history 20",
             "oxisock chat 127.0.0.1:7000 --nick ann",
             "nc 127.0.0.1 7000",
+            "oxisock serve chat --port 7000 --backplane redis://127.0.0.1:6379/0 --room den",
         ),
     )
     add_common(parser)
@@ -58,12 +59,29 @@ def add(
     parser.add_argument("--burst", type=count(0), default=20, metavar="N", help="lines at once (default: 20)")
     parser.add_argument("--idle-timeout", type=_timeout, default=600.0, metavar="TIME", help="or none (default: 600s)")
     parser.add_argument("--no-echo", action="store_true", help="what one says does not come back")
+    parser.add_argument(
+        "--backplane",
+        metavar="URL",
+        help="share the room with others, through this Redis (needs oxisock[redis])",
+    )
+    parser.add_argument("--room", metavar="NAME", help="which room of that Redis (default: main)")
     parser.set_defaults(run=lambda args: _run(args, serve))
 
 
 def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, bool], int]) -> int:
     raise_descriptor_limit()
+    if args.room is not None and args.backplane is None:
+        raise UsageError("--room is for --backplane")
     try:
+        backplane = None
+        if args.backplane is not None:
+            from ..chat.backplane.redis import RedisBackplane
+
+            backplane = RedisBackplane(
+                args.backplane,
+                room="main" if args.room is None else args.room,
+                on_notice=_notice if args.verbose else None,
+            )
         server = face(args.impl).ChatServer(
             args.host,
             args.port,
@@ -78,11 +96,16 @@ def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, 
             idle_timeout=args.idle_timeout,
             echo=not args.no_echo,
             on_event=_log if args.verbose else None,
+            backplane=backplane,
             reuse_port=args.reuse_port,
         )
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         raise UsageError(str(error)) from None
     return serve(server, args, False)
+
+
+def _notice(text: str) -> None:
+    message(f"backplane: {text}")
 
 
 def _log(event: ChatEvent) -> None:

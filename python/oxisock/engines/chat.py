@@ -105,6 +105,17 @@ class ChatReactor(Reactors, Protocol):
         """Part with a client; False if nobody is called so."""
         ...
 
+    def take_appends(self) -> list[HubAppend] | None:
+        """Give what is to be appended to the log of a shared room; None when there will be no more."""
+        ...
+
+    def entries(self, entries: Sequence[HubEntry]) -> None:
+        """Apply entries of that log, in their order; returns when that is done, or the chat has ended."""
+
+    def residents(self) -> list[HubResident]:
+        """Give those who are in the shared room, in order of joining."""
+        ...
+
     def events(self, timeout: float) -> tuple[Sequence[HubEvent], int] | None:
         """Wait at most ``timeout`` seconds for events and give them, with the number of those lost because nobody took
         them in time; None when there will be no more."""
@@ -113,6 +124,9 @@ class ChatReactor(Reactors, Protocol):
 class ChatModule(Protocol):
     """What the chat face needs from an engine."""
 
-    def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan) -> ChatReactor:
-        """Begin to chat on the listening descriptor ``listener``, which is taken over."""
+    def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan, bell: int | None = None) -> ChatReactor:
+        """Begin to chat on the listening descriptor ``listener``, which is taken over.
+
+        So is ``bell``, a socket that does not block: a byte is written to it when ``take_appends`` has something.
+        """
         ...

@@ -57,6 +57,12 @@ def events_lost(count: int) -> None:
     _tell("warning", "on_event is too slow: %d chat events were lost", count)
 
 
+def backplane(notice: str) -> None:
+    """What becomes of a node of a shared room."""
+    calm = notice.startswith(("in the room", "Redis is back"))
+    _tell("info" if calm else "warning", "chat backplane: %s", notice)
+
+
 def event_failed(event: object, error: BaseException) -> None:
     """Whoever is told what happens in a chat raised."""
     _tell("error", "on_event failed at %r", event, exc_info=error)

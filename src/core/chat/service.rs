@@ -11,12 +11,14 @@ use memchr::memchr;
 
 use super::hub::{Close, Hub, Member};
 use super::porter::Porter;
+use super::replica::{Entry, Resident};
 use super::rules::Rules;
 use super::shared::{Command, Shared};
 use crate::core::errors::Result;
 use crate::core::framing::{Codec, Decoder, Frames};
 use crate::core::memory;
-use crate::core::os::addresses::network_of;
+use crate::core::os::addresses::{self, network_of};
+use crate::core::os::bell::Rope;
 use crate::core::serving::connection::Closed;
 use crate::core::serving::control::Control;
 use crate::core::serving::links::{Closing, Links};
@@ -42,6 +44,8 @@ struct State {
 /// The service: carries lines to the hub, and what the hub wants to the connections.
 struct Chat {
     hub: Hub,
+    // Whether the room is on other nodes too.
+    shares: bool,
     porter: Porter,
     codec: Codec,
     control: Arc<Control>,
@@ -128,6 +132,16 @@ impl Chat {
             Command::Kick(nick, reason, answer) => {
                 let _ = answer.send(self.hub.kick(&nick, &reason));
             }
+            Command::Entries(entries, answer) => {
+                for entry in &entries {
+                    self.hub.entry(entry);
+                    self.see_to(links, now);
+                }
+                let _ = answer.send(());
+            }
+            Command::Residents(answer) => {
+                let _ = answer.send(self.hub.residents());
+            }
         }
         self.see_to(links, now);
     }
@@ -168,7 +182,12 @@ impl Service for Chat {
             let network = network_of(link.peer.ip());
             self.porter.came(network);
             self.unheard.push_back((now, token, network));
-            if !self.hub.joined(token, now, "") {
+            let place = if self.shares {
+                format!("{} {}", addresses::host(link.peer), link.peer.port())
+            } else {
+                String::new()
+            };
+            if !self.hub.joined(token, now, &place) {
                 link.machine.finish(now);
             }
         }
@@ -287,6 +306,10 @@ impl Service for Chat {
         if !events.is_empty() {
             self.shared.put(events);
         }
+        let appends = self.hub.take_appends();
+        if !appends.is_empty() {
+            self.shared.append(appends);
+        }
     }
 
     fn newcomers(&self) -> u64 {
@@ -297,6 +320,7 @@ impl Service for Chat {
         self.hub.close();
         self.see_to(links, now);
         self.shared.put(self.hub.take_events());
+        self.shared.append(self.hub.take_appends());
     }
 
     fn deadline(&self) -> u64 {
@@ -320,10 +344,13 @@ pub struct ChatReactor {
 
 impl ChatReactor {
     /// Begin to chat on a listener that does not block; `codec` cuts lines.
-    pub fn start(listener: TcpListener, plan: Plan, codec: &Codec, rules: &Rules) -> Result<Self> {
-        let shared = Arc::new(Shared::new());
+    ///
+    /// The rope is pulled when there is something to append to the log of a shared room.
+    pub fn start(listener: TcpListener, plan: Plan, codec: &Codec, rules: &Rules, rope: Option<Rope>) -> Result<Self> {
+        let shared = Arc::new(Shared::new(rope));
         let chat = |control: &Arc<Control>| Chat {
             hub: Hub::new(rules.clone()),
+            shares: rules.shared,
             porter: Porter::new(rules.interval, rules.burst),
             codec: Arc::clone(codec),
             control: Arc::clone(control),
@@ -357,6 +384,21 @@ impl ChatReactor {
     pub fn kick(&self, nick: String, reason: String) -> bool {
         let (answer, answered) = sync_channel(1);
         self.ask(Command::Kick(nick, reason, answer));
+        received(&answered)
+    }
+
+    /// Apply entries of the log of a shared room; returns when that is done.
+    pub fn entries(&self, entries: Vec<Entry>) {
+        let (answer, answered) = sync_channel(1);
+        self.ask(Command::Entries(entries, answer));
+        received(&answered);
+    }
+
+    /// Who is in the shared room.
+    #[must_use]
+    pub fn residents(&self) -> Vec<Resident> {
+        let (answer, answered) = sync_channel(1);
+        self.ask(Command::Residents(answer));
         received(&answered)
     }
 

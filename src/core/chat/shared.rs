@@ -8,7 +8,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::hub::{Event, Member};
+use super::replica::{Append, Entry, Resident};
 use crate::core::latch::lock;
+use crate::core::os::bell::Rope;
 
 /// So many events wait for somebody who is slower than the chat; more are lost.
 const KEPT_EVENTS: usize = 1 << 16;
@@ -21,6 +23,27 @@ pub enum Command {
     Broadcast(String),
     /// Part with the one of this name, for this reason; tell whether there was one.
     Kick(String, String, SyncSender<bool>),
+    /// Apply entries of the log of a shared room; tell when that is done.
+    Entries(Vec<Entry>, SyncSender<()>),
+    /// Tell who is in the shared room.
+    Residents(SyncSender<Vec<Resident>>),
+}
+
+/// What is to be appended to the log of a shared room.
+#[derive(Default)]
+struct Outbox {
+    waiting: Vec<Append>,
+    ended: bool,
+    // Who takes it hears this.
+    rope: Option<Rope>,
+}
+
+impl Outbox {
+    fn ring(&self) {
+        if let Some(rope) = &self.rope {
+            rope.pull();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -36,13 +59,33 @@ pub struct Shared {
     commands: Mutex<Option<Vec<Command>>>,
     events: Mutex<Events>,
     arrived: Condvar,
+    outbox: Mutex<Outbox>,
 }
 
 impl Shared {
-    /// One with nothing in it.
+    /// One with nothing in it; the rope is pulled when there is something to append.
     #[must_use]
-    pub fn new() -> Self {
-        Self { commands: Mutex::new(Some(Vec::new())), events: Mutex::default(), arrived: Condvar::new() }
+    pub fn new(rope: Option<Rope>) -> Self {
+        Self {
+            commands: Mutex::new(Some(Vec::new())),
+            events: Mutex::default(),
+            arrived: Condvar::new(),
+            outbox: Mutex::new(Outbox { rope, ..Outbox::default() }),
+        }
+    }
+
+    /// Leave what is to be appended to the log of a shared room.
+    pub fn append(&self, appends: Vec<Append>) {
+        let mut outbox = lock(&self.outbox);
+        outbox.waiting.extend(appends);
+        outbox.ring();
+    }
+
+    /// Take what is to be appended; `None` when there will be no more.
+    pub fn take_appends(&self) -> Option<Vec<Append>> {
+        let mut outbox = lock(&self.outbox);
+        let over = outbox.ended && outbox.waiting.is_empty();
+        (!over).then(|| mem::take(&mut outbox.waiting))
     }
 
     /// Leave a command, if the loop will come by again; its answer, if any, is dropped otherwise.
@@ -87,11 +130,9 @@ impl Shared {
         lock(&self.commands).take();
         lock(&self.events).ended = true;
         self.arrived.notify_all();
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self::new()
+        let mut outbox = lock(&self.outbox);
+        outbox.ended = true;
+        outbox.ring();
+        outbox.rope = None;
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::errors::out_of_buffers;
+use super::handles::Owned;
 use super::waiting::{FAILED, Polled, READABLE, WRITABLE, wait_for, watch};
 use wire::Wire;
 
@@ -84,6 +85,13 @@ mod wire {
     /// Whether there may be more rings.
     pub fn hush(wire: &Wire) -> bool {
         wire.recv(&mut [0; 64]).is_ok()
+    }
+}
+
+impl From<Owned> for Rope {
+    /// One end of a pair of sockets that does not block.
+    fn from(descriptor: Owned) -> Self {
+        Self(descriptor.into())
     }
 }
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...engines.serving import NEVER
@@ -16,9 +17,12 @@ from ..serving.reactor import Link, Reactor, Service
 from ..serving.reactors import Reactors
 from .hub import Hub
 from .porter import Porter
+from .replica import Replica
 
 if TYPE_CHECKING:
-    from ...engines.chat import HubClose, HubEvent, HubPlan
+    from collections.abc import Sequence
+
+    from ...engines.chat import HubAppend, HubClose, HubEntry, HubEvent, HubPlan, HubResident
     from ...engines.framing import FrameDecoder
     from ...engines.serving import ServerPlan
     from ...types import Peer
@@ -61,6 +65,44 @@ class Events:
             return waiting, lost
 
 
+class Outbox:
+    """What is to be appended to the log of a shared room, on its way to another thread."""
+
+    def __init__(self) -> None:
+        self.bell: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._waiting: list[HubAppend] = []
+        self._ended = False
+
+    def put(self, appends: list[HubAppend]) -> None:
+        """Leave something, and ring."""
+        with self._lock:
+            self._waiting += appends
+            self._ring()
+
+    def end(self) -> None:
+        """There will be no more."""
+        with self._lock:
+            self._ended = True
+            self._ring()
+            if self.bell is not None:
+                self.bell.close()
+                self.bell = None
+
+    def take(self) -> list[HubAppend] | None:
+        """Give what is there; None at the end."""
+        with self._lock:
+            if self._ended and not self._waiting:
+                return None
+            waiting, self._waiting = self._waiting, []
+            return waiting
+
+    def _ring(self) -> None:
+        if self.bell is not None:
+            with suppress(OSError):  # where there is no room for another ring it rings already
+                self.bell.send(b"!")
+
+
 class Chat(Service):
     """The service: carries lines to the hub, and what the hub wants to the connections."""
 
@@ -69,7 +111,8 @@ class Chat(Service):
     patience = 10_000_000
 
     def __init__(self, plan: HubPlan) -> None:
-        self.hub = Hub(plan)
+        self.hub = Replica(plan) if plan.shared else Hub(plan)
+        self.outbox = Outbox()
         self._porter = Porter(plan.interval, plan.burst)
         self.events = Events()
         self._framer = lines_framer(False, False, plan.max_line)
@@ -90,7 +133,7 @@ class Chat(Service):
         network = network_of(link.peer.host)
         self._porter.came(network)
         self._unheard.append((now, link.token, network))
-        if not self.hub.joined(link.token, now):
+        if not self.hub.joined(link.token, now, f"{link.peer.host} {link.peer.port}"):
             link.machine.finish(now)
         self.see_to(reactor, now)
 
@@ -163,20 +206,24 @@ class Chat(Service):
                 break
         if events := hub.take_events():
             self.events.put(events)
+        if appends := hub.take_appends():
+            self.outbox.put(appends)
 
     def stopping(self, reactor: Reactor, now: int) -> None:
         """Say goodbye to everybody."""
         self.hub.close()
         self.see_to(reactor, now)
         self.events.put(self.hub.take_events())
+        self.outbox.put(self.hub.take_appends())
 
     def deadline(self) -> int:
         """Give the time at which ``turned`` is to be called at the latest."""
         return min(self.hub.deadline(), self._leaving[0][0] if self._leaving else NEVER)
 
     def over(self) -> None:
-        """There will be no more events."""
+        """There will be no more events, and nothing to append."""
         self.events.end()
+        self.outbox.end()
 
     # --- what the hub wants --------------------------------------------------------------------------------------
 
@@ -246,8 +293,10 @@ def _pieces(data: bytes) -> list[bytes]:
 class ChatReactor(Reactors):
     """The reactor of a chat server, on a thread of its own."""
 
-    def __init__(self, listener: int, server: ServerPlan, plan: HubPlan) -> None:
+    def __init__(self, listener: int, server: ServerPlan, plan: HubPlan, bell: int | None) -> None:
         self._chat = Chat(plan)
+        if bell is not None:
+            self._chat.outbox.bell = socket.socket(fileno=bell)
         self._reactor = Reactor(socket.socket(fileno=listener), server, self._chat)
         super().__init__([self._reactor])
         self._start("oxisock-chat")
@@ -281,11 +330,28 @@ class ChatReactor(Reactors):
         self._reactor.wake()
         return kicked
 
+    def take_appends(self) -> list[HubAppend] | None:
+        """Give what is to be appended to the log of a shared room; None when there will be no more."""
+        return self._chat.outbox.take()
+
+    def entries(self, entries: Sequence[HubEntry]) -> None:
+        """Apply entries of that log, in their order."""
+        with self._reactor.lock:
+            for entry in entries:
+                self._chat.hub.entry(entry)
+                self._chat.see_to(self._reactor, self.now())
+        self._reactor.wake()
+
+    def residents(self) -> list[HubResident]:
+        """Give those who are in the shared room, in order of joining."""
+        with self._reactor.lock:
+            return self._chat.hub.residents()
+
     def events(self, timeout: float) -> tuple[list[HubEvent], int] | None:
         """Wait at most ``timeout`` seconds for events, and give them and the number of those lost; None at the end."""
         return self._chat.events.wait(timeout)
 
 
-def start_chat(listener: int, server: ServerPlan, plan: HubPlan) -> ChatReactor:
-    """Begin to chat on the listening descriptor ``listener``, which is taken over."""
-    return ChatReactor(listener, server, plan)
+def start_chat(listener: int, server: ServerPlan, plan: HubPlan, bell: int | None = None) -> ChatReactor:
+    """Begin to chat on the listening descriptor ``listener``, which is taken over, and ring ``bell``, as well."""
+    return ChatReactor(listener, server, plan, bell)

@@ -1,0 +1,396 @@
+"""The driver of a shared room on Redis: one thread, one connection that calls scripts, and one that reads the log."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import arguments
+from ...serving import log as server_log
+from ...sockets.latch import Latch
+from .machine import Answer, Backplane, Call, Entered, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...engines.chat import ChatReactor, HubEntry
+
+_SECONDS = 1.0  # for a connection to come about, and for an answer to arrive once it has begun
+_BLOCK = 1000  # milliseconds that a read waits for something to read
+_STALLED = 3_000_000_000  # nanoseconds after which one that has not ended is given up
+_READ = 500  # entries at once
+_KEYS = ("log", "facts", "nodes", "members", "nicks", "read", "done")
+_KINDS = frozenset(("join", "member", "nick", "say", "msg", "leave", "kick", "cast"))
+
+
+class Settings(NamedTuple):
+    """What a RedisBackplane was told; ``lease`` is milliseconds, ``connect`` gives a connection to be opened."""
+
+    name: str
+    lease: int
+    history: int
+    connect: Callable[[], Any]
+    on_notice: Callable[[str], None] | None
+
+
+class RedisBackplane:
+    """A room that many chat servers share, as a log in Redis: ``ChatServer(backplane=RedisBackplane(url))``.
+
+    One may be given to several servers. It needs redis-py (``pip install oxisock[redis]``) and a Redis of 7.0 or later.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        room: str = "main",
+        lease: float = 10.0,
+        history: int = 1000,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        """Say where the room is.
+
+        Arguments:
+            url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]``, ``rediss://`` with TLS, or ``unix://PATH``, with
+                redis-py's options as a query.
+            room: its name; servers with the same one share it. Any text that is not empty.
+            lease: seconds, 0.5 to 3600, after which a node that was not heard of is taken for dead.
+            history: how many of the last entries the log keeps at least, 1 to 250,000. What a node has still to read
+                is kept beyond, up to 250,000 entries.
+            on_notice: called with a text, on the thread of the backplane, when the node joins, loses Redis, regains
+                it, is fenced, or lines may be missing. All of that is logged too.
+
+        Raises ModuleNotFoundError where redis-py is not installed, ValueError or TypeError for what makes no sense.
+        Redis itself is first asked when a server starts, and need not be there: clients then wait for their welcome.
+        """
+        try:
+            import redis
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "RedisBackplane needs redis-py: pip install 'oxisock[redis]'", name=error.name
+            ) from None
+        arguments.text(url, "url")
+        arguments.text(room, "room")
+        if not room:
+            arguments.refuse(ValueError, "room", room, "text that is not empty")
+        seconds = arguments.timeout(lease, "lease")
+        if seconds is None or not 0.5 <= seconds <= 3600:
+            arguments.refuse(ValueError, "lease", lease, "0.5 to 3600 seconds")
+        assert seconds is not None
+        arguments.count(history, "history")
+        if history > 250_000:
+            arguments.refuse(ValueError, "history", history, "at most 250,000 entries")
+        if on_notice is not None:
+            arguments.function(on_notice, "on_notice")
+        # A bad address is told of here; connections are made later.
+        try:
+            pool = redis.ConnectionPool.from_url(
+                url,
+                protocol=2,
+                decode_responses=False,
+                socket_timeout=_SECONDS,
+                socket_connect_timeout=_SECONDS,
+            )
+        except ValueError as error:
+            # It is not shown: there may be a password in it.
+            raise ValueError(f"url: expected redis://HOST:PORT/DATABASE, rediss:// or unix://PATH: {error}") from None
+        self.settings = Settings(room, int(seconds * 1000), history, pool.make_connection, on_notice)
+
+    def __repr__(self) -> str:
+        # The address may hold a password.
+        return f"RedisBackplane(room={self.settings.name!r}, lease={self.settings.lease / 1000})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("RedisBackplane cannot be pickled")
+
+
+class Driver:
+    """Carries between the hub, the machine and Redis, on a thread of its own."""
+
+    def __init__(
+        self,
+        machine: Backplane,
+        keys: list[bytes],
+        common: tuple[int, int],
+        make: Callable[[], Any],
+        reactor: ChatReactor,
+        bell: socket.socket,
+        on_notice: Callable[[str], None] | None,
+    ) -> None:
+        self._machine, self._keys, self._common, self._reactor = machine, keys, common, reactor
+        self._bell, self._on_notice = bell, on_notice
+        self._calls, self._reads = make(), make()
+        self._connected = False
+        self._sent: Call | None = None
+        self._reading: tuple[int, int] | None = None  # which generation, and since when
+        self._retry_reading = 0
+        self._checking = False
+        self._latch = Latch(server_log.thread_failed)
+
+    def start(self) -> None:
+        """Begin."""
+        self._latch.spawn("oxisock-chat-backplane", self._run)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end, which follows that of the hub."""
+        return self._latch.join(timeout)
+
+    def _run(self) -> None:
+        machine = self._machine
+        try:
+            while not machine.ended:
+                self._turn()
+        finally:
+            if not machine.ended:
+                self._reactor.begin_stop(0)  # a room that nothing comes into is no room
+            for connection in (self._calls, self._reads):
+                with suppress(Exception):
+                    connection.disconnect()
+            self._bell.close()
+
+    def _turn(self) -> None:
+        machine, now = self._machine, time.monotonic_ns()
+        self._hear(now)
+        # An answer that came while this process was stopped is one.
+        if self._sent is not None and _pending(self._calls):
+            self._answer()
+        if machine.tick(now):
+            self._drop_calls()
+        if (call := machine.next_call(now)) is not None:
+            self._send(call)
+        self._read_on(now)
+        self._tell()
+        if machine.ended:
+            return
+        ready = self._wait()
+        now = time.monotonic_ns()
+        self._hear(now)
+        if self._sent is not None and self._has(self._calls, ready):
+            self._answer()
+        if self._reading is not None and self._has(self._reads, ready):
+            self._take_entries()
+        self._tell()
+
+    def _hear(self, now: int) -> None:
+        """Take what the hub proposes."""
+        with suppress(BlockingIOError):
+            while self._bell.recv(4096):
+                pass
+        appends = self._reactor.take_appends()
+        if appends is None:  # the hub has ended, and has said so before unless it failed
+            self._machine.proposed([("close", 0, "", "")], now)
+        else:
+            self._machine.proposed(appends, now)
+
+    def _tell(self) -> None:
+        news: list[HubEntry] = self._machine.take_news()
+        if news:
+            self._reactor.entries(news)
+        for notice in self._machine.take_notices():
+            server_log.backplane(notice)
+            if self._on_notice is not None:
+                try:
+                    self._on_notice(notice)
+                except Exception as error:
+                    server_log.event_failed(notice, error)
+
+    def _wait(self) -> list[Any]:
+        """Wait until something can be done; give the sockets that can be read."""
+        deadline = self._machine.deadline()
+        if self._reading is None and self._machine.reading() is not None:
+            deadline = min(deadline, self._retry_reading)
+        seconds = min(max(0.0, (deadline - time.monotonic_ns()) / 1e9), 0.5)
+        watched: list[Any] = [self._bell]
+        for connection, busy in ((self._calls, self._sent), (self._reads, self._reading)):
+            if busy is not None:
+                if _pending(connection):
+                    seconds = 0.0
+                if (sock := _socket(connection)) is not None:
+                    watched.append(sock)
+        if not hasattr(select, "poll"):  # Windows
+            return select.select(watched, [], [], seconds)[0]
+        poll = select.poll()
+        for each in watched:
+            poll.register(each, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+        return [each for each in watched if each.fileno() in ready]
+
+    def _has(self, connection: Any, ready: list[Any]) -> bool:
+        return _socket(connection) in ready or _pending(connection)
+
+    # --- calls ---------------------------------------------------------------------------------------------------
+
+    def _send(self, call: Call) -> None:
+        try:
+            if not self._connected:
+                self._calls.connect()
+                self._connected = True
+            if call.script == "ping":
+                self._calls.send_command("PING", check_health=False)
+            else:
+                self._command(call, "EVALSHA", _script(call.script)[1])
+            self._sent = call
+        except Exception as error:
+            self._drop_calls()
+            self._machine.unsent(_words(error), time.monotonic_ns())
+
+    def _command(self, call: Call, command: str, script: str) -> None:
+        machine, (lease, keep) = self._machine, self._common
+        common = (machine.node, machine.epoch, lease, machine.serial, keep)
+        self._calls.send_command(
+            command, script, len(self._keys), *self._keys, *common, *call.arguments, check_health=False
+        )
+
+    def _answer(self) -> None:
+        import redis
+
+        call = self._sent
+        assert call is not None
+        try:
+            try:
+                answer = self._calls.read_response()
+            except redis.exceptions.NoScriptError:
+                self._command(call, "EVAL", _script(call.script)[0])
+                return
+        except Exception as error:
+            self._fail(error)
+            return
+        self._sent = None
+        self._machine.answered(_understood(call, answer), time.monotonic_ns())
+
+    def _fail(self, error: Exception) -> None:
+        self._drop_calls()
+        self._machine.broken(_words(error), time.monotonic_ns())
+
+    def _drop_calls(self) -> None:
+        self._sent, self._connected = None, False
+        with suppress(Exception):
+            self._calls.disconnect()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _read_on(self, now: int) -> None:
+        place = self._machine.reading()
+        if self._reading is not None and (
+            place is None or place[0] != self._reading[0] or now > self._reading[1] + _STALLED
+        ):
+            self._drop_reads(now)
+            place = self._machine.reading()
+        if place is None or self._reading is not None or now < self._retry_reading:
+            return
+        generation, last, check = place
+        try:
+            if _socket(self._reads) is None:
+                self._reads.connect()
+            if check:
+                command: tuple[Any, ...] = ("XRANGE", self._keys[0], last, "+", "COUNT", _READ)
+            else:
+                command = ("XREAD", "COUNT", _READ, "BLOCK", _BLOCK, "STREAMS", self._keys[0], last)
+            self._reads.send_command(*command, check_health=False)
+            self._reading = (generation, now)
+            self._checking = check
+        except Exception:
+            self._drop_reads(now)
+
+    def _take_entries(self) -> None:
+        now = time.monotonic_ns()
+        assert self._reading is not None
+        generation, _ = self._reading
+        try:
+            answer = self._reads.read_response()
+        except Exception:
+            self._drop_reads(now)
+            return
+        self._reading = None
+        rows = answer if self._checking else (answer[0][1] if answer else [])
+        self._machine.read(generation, [_entry(row) for row in rows], now)
+
+    def _drop_reads(self, now: int) -> None:
+        self._reading = None
+        self._retry_reading = now + 250_000_000
+        with suppress(Exception):
+            self._reads.disconnect()
+        self._machine.reader_broken()
+
+
+def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReactor, bell: socket.socket) -> Driver:
+    """Give the driver of one server: its ``node`` name, like which there is no other, how much history it tells, and
+    what rings when the ``reactor`` has something to append."""
+    room = backplane.settings
+    prefix = b"oxisock:{%s}:" % room.name.encode("utf-8", "surrogatepass")
+    keys = [prefix + key.encode() for key in _KEYS]
+    machine = Backplane(node, room.lease * 1_000_000, min(history, room.history), time.monotonic_ns())
+    return Driver(machine, keys, (room.lease, room.history), room.connect, reactor, bell, room.on_notice)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _socket(connection: Any) -> Any:
+    """Give what a connection is waited for by; redis-py names it nowhere else."""
+    return connection._sock  # noqa: SLF001
+
+
+def _pending(connection: Any) -> bool:
+    """Say whether something has been received and not been read, by the parser or by TLS."""
+    if _socket(connection) is None:
+        return True  # reading will tell what happened
+    try:
+        return bool(connection.can_read(0))
+    except Exception:
+        return True
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """Give a script, and its digest, by which Redis knows it."""
+    from hashlib import sha1
+    from importlib.resources import files
+
+    folder = files(__package__) / "scripts"
+    text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _understood(call: Call, answer: Any) -> Entered | Answer:
+    if call.script == "ping":
+        return Answer("ok")
+    if call.script != "enter":
+        status, letters, serial = answer
+        return Answer(status.decode(), letters.decode(), int(serial))
+    epoch, serial, last, members, history = answer
+    there = []
+    for identity, known in zip(members[::2], members[1::2], strict=True):
+        client, _, node = _text(identity).partition("@")
+        nick, when, where = _text(known).split("\n", 2)
+        there.append(("member", node, int(client), nick, where, int(when)))
+    return Entered(epoch.decode(), int(serial), last.decode(), there, [_entry(row) for row in reversed(history)])
+
+
+def _entry(row: Any) -> Entry:
+    """Read an entry; what no oxisock wrote has no fields."""
+    identity, flat = row
+    try:
+        found = dict(zip(flat[::2], flat[1::2], strict=True))
+        serial, client, when = (_number(found[key]) for key in (b"s", b"c", b"t"))
+        kind, node, nick, text = (found[key].decode("utf-8") for key in (b"k", b"n", b"a", b"b"))
+        if kind not in _KINDS or len(found) != 7 or "\n" in text:
+            raise ValueError(kind)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return Entry(identity.decode(), 0, None)
+    return Entry(identity.decode(), serial, (kind, node, client, nick, text, when))
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 18:
+        raise ValueError(text)
+    return int(text)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
