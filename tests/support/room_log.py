@@ -132,7 +132,8 @@ class RoomLog:
             del self.nicks[old.lower()]
             self.nicks[nick.lower()] = key
             self.members[key] = (nick, when, where)
-        self._add(kind, node, client, own if kind == "say" else nick, text)
+        shown = {"say": own, "leave": ""}.get(kind, nick)
+        self._add(kind, node, client, shown, "" if kind == "nick" else text)
         return "o"
 
     def tend(self, node: str, epoch: str, lease: int) -> str:

@@ -232,7 +232,7 @@ class Driver:
             if call.script == "ping":
                 self._calls.send_command("PING", check_health=False)
             else:
-                self._command(call, "EVALSHA", _script(call.script)[1])
+                self._command(call, "EVALSHA", script(call.script)[1])
             self._sent = call
         except Exception as error:
             self._drop_calls()
@@ -254,13 +254,13 @@ class Driver:
             try:
                 answer = self._calls.read_response()
             except redis.exceptions.NoScriptError:
-                self._command(call, "EVAL", _script(call.script)[0])
+                self._command(call, "EVAL", script(call.script)[0])
                 return
         except Exception as error:
             self._fail(error)
             return
         self._sent = None
-        self._machine.answered(_understood(call, answer), time.monotonic_ns())
+        self._machine.answered(understood(call, answer), time.monotonic_ns())
 
     def _fail(self, error: Exception) -> None:
         self._drop_calls()
@@ -307,7 +307,7 @@ class Driver:
             return
         self._reading = None
         rows = answer if self._checking else (answer[0][1] if answer else [])
-        self._machine.read(generation, [_entry(row) for row in rows], now)
+        self._machine.read(generation, [entry(row) for row in rows], now)
 
     def _drop_reads(self, now: int) -> None:
         self._reading = None
@@ -347,7 +347,7 @@ def _pending(connection: Any) -> bool:
 
 
 @cache
-def _script(name: str) -> tuple[str, str]:
+def script(name: str) -> tuple[str, str]:
     """Give a script, and its digest, by which Redis knows it."""
     from hashlib import sha1
     from importlib.resources import files
@@ -357,7 +357,7 @@ def _script(name: str) -> tuple[str, str]:
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _understood(call: Call, answer: Any) -> Entered | Answer:
+def understood(call: Call, answer: Any) -> Entered | Answer:
     if call.script == "ping":
         return Answer("ok")
     if call.script != "enter":
@@ -369,10 +369,10 @@ def _understood(call: Call, answer: Any) -> Entered | Answer:
         client, _, node = _text(identity).partition("@")
         nick, when, where = _text(known).split("\n", 2)
         there.append(("member", node, int(client), nick, where, int(when)))
-    return Entered(epoch.decode(), int(serial), last.decode(), there, [_entry(row) for row in reversed(history)])
+    return Entered(epoch.decode(), int(serial), last.decode(), there, [entry(row) for row in reversed(history)])
 
 
-def _entry(row: Any) -> Entry:
+def entry(row: Any) -> Entry:
     """Read an entry; what no oxisock wrote has no fields."""
     identity, flat = row
     try:
