@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def errno_name(code: int) -> str | None:
+    """Give the name of an errno, None where it has none; Winsock's are called as POSIX calls them, without WSA."""
+    name = errno.errorcode.get(code)
+    return name and name.removeprefix("WSA")
 
 
 class FrameError(ValueError):

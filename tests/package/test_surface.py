@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import re
@@ -12,6 +13,8 @@ from types import ModuleType
 import pytest
 
 import oxisock
+from oxisock import errors
+from oxisock.scanning.running import reason_text
 from support.processes import python
 
 
@@ -91,3 +94,10 @@ def test_a_folder_says_what_is_in_which_file(folder: Path) -> None:
     said = (folder / "__init__.py").read_text("utf-8")
     inside = {path.stem for path in folder.glob("*.py") if path.stem[0] != "_"}
     assert {name for name in inside if not re.search(rf"\b{name}\b", said)} == set()
+
+
+def test_errors_have_one_name_on_all_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(errno.errorcode, 10061, "WSAECONNREFUSED")
+    assert errors.errno_name(10061) == errors.errno_name(errno.ECONNREFUSED) == "ECONNREFUSED"
+    assert errors.errno_name(-1) is None
+    assert reason_text(-10061) == "local-error: ECONNREFUSED" and reason_text(-99999) == "local-error: 99999"

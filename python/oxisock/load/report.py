@@ -6,6 +6,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from ..errors import errno_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -157,7 +159,7 @@ _WORDS: Final = {
 
 
 def _name(error: int | str) -> str:
-    return error if isinstance(error, str) else errno.errorcode.get(error, f"E{error}")
+    return error if isinstance(error, str) else errno_name(error) or f"E{error}"
 
 
 def words(name: str) -> str:

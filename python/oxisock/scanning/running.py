@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from .. import arguments
 from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
+from ..errors import errno_name
 from ..interrupts import held_back
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
 from .asked import Failures
@@ -44,7 +44,7 @@ def reason_text(reason: int) -> str:
     """Put an engine's reason into words; a negative one is a local error's errno."""
     if reason >= 0:
         return _REASONS[reason]
-    return f"local-error: {errno.errorcode.get(-reason, str(-reason))}"
+    return f"local-error: {errno_name(-reason) or -reason}"
 
 
 def result_of(outcome: OutcomeTuple, host: str, address: str) -> PortResult:
