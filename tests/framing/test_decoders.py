@@ -159,9 +159,9 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.machine, name)
 
-    def scan(self, source: bytes, at: int, frames: list[bytes]) -> Any:
+    def scan(self, source: bytes, at: int, frames: list[bytes], most: int) -> Any:
         self.count += len(source) - at
-        return self.machine.scan(source, at, frames)
+        return self.machine.scan(source, at, frames, most)
 
 
 def operations(codec: Any, stream: bytes) -> int:

@@ -13,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import oxisock.native
 import oxisock.pure
 from oxisock import FrameError
+from oxisock.framing.bound import BoundCodec
+from oxisock.pure.framing import framers
 from oxisock.testing import check_codec, chunkings, payloads
 from support.framings import CODECS, outcome
 
@@ -40,6 +42,31 @@ def header(codec: Any, size: int) -> bytes:
     return b"" if decimal is None else decimal % size
 
 
+class AFewAtATime:
+    """A codec of the pure engine whose decoders are asked for so many frames at once, as its message server does."""
+
+    def __init__(self, codec: Any, most: int) -> None:
+        self.bound = BoundCodec(codec, framers)
+        self.most = most
+
+    def decoder(self, policy: str) -> AFewAtATime:
+        self.inner = self.bound.framer.decoder(policy == "skip")
+        self.eof, self.take_skipped = self.inner.eof, self.inner.take_skipped
+        return self
+
+    def feed(self, data: bytes) -> list[bytes]:
+        frames: list[bytes] = []
+        try:
+            while data:
+                some, taken = self.inner.feed_some(data, self.most)
+                assert len(some) == self.most if taken < len(data) else len(some) <= self.most
+                frames, data = frames + some, data[taken:]
+        except FrameError as error:
+            error.frames = frames + error.frames
+            raise
+        return frames
+
+
 @pytest.mark.parametrize("name", sorted(CODECS))
 def test_every_partition_comes_to_the_same_on_both_engines(name: str) -> None:
     pure, native = CODECS[name](oxisock.pure), CODECS[name](oxisock.native)
@@ -52,6 +79,8 @@ def test_every_partition_comes_to_the_same_on_both_engines(name: str) -> None:
         chunks = data.draw(chunkings(stream))
         assert outcome(pure, chunks, policy) == whole
         assert outcome(native, chunks, policy) == whole
+        most = data.draw(st.integers(1, 4))
+        assert outcome(AFewAtATime(pure, most), chunks, policy) == whole
 
     check()
 

@@ -140,6 +140,19 @@ class Inbox:
                 self.fail(error)
             return frames
 
+    def decode_some(self, data: bytes, most: int) -> tuple[list[bytes], bytes]:
+        """Give at most so many frames of the next bytes, and what follows them; with a decoder of the pure engine."""
+        if self._decoder is None or self.over:
+            return [], b""
+        try:
+            frames, taken = self._decoder.feed_some(data, most)  # type: ignore[attr-defined]
+        except BaseException as error:
+            if hooks.is_ctrl_c(error):
+                raise
+            self.fail(error)
+            return _frames_of(error), b""
+        return frames, data[taken:]
+
     def feed(self, data: Buffer | None) -> int:
         """Take the next bytes, or the end of the stream (None), and give the number of frames they complete."""
         frames = self.decode(data)

@@ -37,7 +37,6 @@ _TURN = 32  # messages of one connection that are handled at least, before other
 _SHARE = 0.002  # seconds that they may take together, before that is asked
 _MOST = 512  # messages that are cut from what was read, before those are handled
 _BATCH = 4096  # messages with which a batch is full
-_PIECE = 2048  # bytes that are cut at once
 
 
 class MessageServer(StreamServer):
@@ -280,13 +279,9 @@ class Conversations:
         """Give the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""
         if given is None or self._codec.framer is None:  # a user's decoder may be slow with small pieces
             return inbox.decode(given) if given != b"" else []
-        messages: list[bytes] = []
-        at = 0
-        while at < len(given) and len(messages) < _MOST and not inbox.over:
-            messages += inbox.decode(given[at : at + _PIECE])
-            at += _PIECE
-        if at < len(given) and not inbox.over:
-            self._unread[token] = given[at:]
+        messages, rest = inbox.decode_some(given, _MOST)
+        if rest:
+            self._unread[token] = rest
         return messages
 
     def _reply(

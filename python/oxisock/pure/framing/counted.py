@@ -53,10 +53,15 @@ class Counted:
         """0 if a scan may find something in ``held``, else the mark to ask again with: the bytes it takes."""
         return 0 if len(held) >= mark else mark
 
-    def scan(self, source: bytes, at: int, frames: list[bytes]) -> tuple[int, int, Fault | None]:
-        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong."""
+    def scan(self, source: bytes, at: int, frames: list[bytes], most: int) -> tuple[int, int, Fault | None]:
+        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong.
+
+        Where there are ``most`` of them, the rest is not looked at.
+        """
         size, trailer = len(source), self.trailer
-        while at < size:
+        for _ in range(most - len(frames)):
+            if at >= size:
+                break
             found = self.header(source, at)
             if isinstance(found, int):
                 return at, found, None

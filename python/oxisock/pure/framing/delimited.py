@@ -30,11 +30,11 @@ class Delimited:
         match = self._search(source, at)
         return match.span() if match else None
 
-    def split(self, source: bytes) -> list[bytes] | None:
-        """Cut at every terminator in one go, where there is a way; the last element is the unterminated tail."""
+    def split(self, source: bytes, most: int) -> list[bytes] | None:
+        """Cut at so many terminators in one go, where there is a way; the last element is what follows them."""
         if self._keep or len(self._delimiters) > 1:
             return None
-        return source.split(self._terminator)
+        return source.split(self._terminator, most)
 
     def partial(self, tail: bytes) -> int:
         """How many of the last bytes may be the beginning of a terminator."""
@@ -50,22 +50,26 @@ class Delimited:
             return 0
         return len(held)
 
-    def scan(self, source: bytes, at: int, frames: list[bytes]) -> tuple[int, int, Fault | None]:
-        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong."""
-        if at == 0 and (parts := self.split(source)):
+    def scan(self, source: bytes, at: int, frames: list[bytes], most: int) -> tuple[int, int, Fault | None]:
+        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong.
+
+        Where there are ``most`` of them, the rest is not looked at.
+        """
+        room = most - len(frames)
+        if at == 0 and (parts := self.split(source, room)):
             tail = parts.pop()
-            if len(tail) <= self.limit and (not parts or max(map(len, parts)) <= self.limit):
+            if (len(tail) <= self.limit or len(parts) == room) and (not parts or max(map(len, parts)) <= self.limit):
                 frames += parts
                 return len(source) - len(tail), len(tail), None
         limit, keep = self.limit, self._keep
-        while found := self.find(source, at):
+        while len(frames) < most and (found := self.find(source, at)):
             start, end = found
             if start - at > limit:
                 return at, 0, self.too_long()
             frames.append(source[at : end if keep else start])
             at = end
         tail_size = len(source) - at
-        if tail_size > limit:
+        if tail_size > limit and len(frames) < most:
             # Not yet too long if its end may turn out to be the terminator's beginning.
             tail = source[max(at, len(source) - self._overlap) :]
             if tail_size - self.partial(tail) > limit:
@@ -118,10 +122,10 @@ class Lines(Delimited):
             return None
         return (start - 1 if start > at and source[start - 1] == 0x0D else start), start + 1
 
-    def split(self, source: bytes) -> list[bytes] | None:
+    def split(self, source: bytes, most: int) -> list[bytes] | None:
         if self._keep:
             return None
-        parts = source.split(b"\n")
+        parts = source.split(b"\n", most)
         if b"\r" in source:
             tail = parts.pop()
             parts = [part[:-1] if part.endswith(b"\r") else part for part in parts]

@@ -25,7 +25,7 @@ class Machine(Protocol):
     limit: int
 
     def pending(self, held: bytearray, mark: int) -> int: ...
-    def scan(self, source: bytes, at: int, frames: list[bytes]) -> tuple[int, int, Fault | None]: ...
+    def scan(self, source: bytes, at: int, frames: list[bytes], most: int) -> tuple[int, int, Fault | None]: ...
     def finish(self, held: bytes) -> bytes | Fault: ...
     def wrap(self, payload: bytes) -> bytes: ...
 
@@ -73,16 +73,20 @@ class Decoder:
 
     def feed(self, data: Buffer, /) -> list[bytes]:
         """Take the next bytes of the stream and give the frames that they complete."""
+        return self.feed_some(data, sys.maxsize)[0]
+
+    def feed_some(self, data: Buffer, most: int) -> tuple[list[bytes], int]:
+        """Take the next bytes, but none after the end of frame ``most``; give the frames, and how many it took."""
         chunk = contiguous(data, "data")
         self._check_open()
         frames: list[bytes] = []
         try:
-            self._advance(chunk, frames)
+            left = self._advance(chunk, frames, most)
         except MemoryError as error:
             self._held, self._bad, self._lost = bytearray(), None, True
             error.frames = frames  # type: ignore[attr-defined]
             raise
-        return frames
+        return frames, len(chunk) - left
 
     def eof(self) -> list[bytes]:
         """Take the end of the stream and give the frame that it completes, if any."""
@@ -127,14 +131,15 @@ class Decoder:
         if self._ended:
             raise ValueError("the stream has ended: eof() was called")
 
-    def _advance(self, chunk: bytes, frames: list[bytes]) -> None:
+    def _advance(self, chunk: bytes, frames: list[bytes], most: int) -> int:
+        """Take a chunk up to the end of frame ``most``, and give how many bytes follow that."""
         self._received += len(chunk)
         source, at = chunk, 0
         if self._held and self._bad is None:
             self._held += chunk
             self._mark = self._machine.pending(self._held, self._mark)
             if self._mark:
-                return
+                return 0
             source = bytes(self._held)
             self._held.clear()
         # `source` always ends where the stream does so far, which makes positions in it offsets in the stream.
@@ -143,12 +148,17 @@ class Decoder:
             if self._bad is not None:
                 at = self._pass_over(source, at, base, frames)
                 continue
-            at, self._mark, fault = self._machine.scan(source, at, frames)
+            at, self._mark, fault = self._machine.scan(source, at, frames, most)
             if fault is None:
+                if len(frames) >= most:
+                    left = len(source) - at
+                    self._received -= left
+                    return left
                 self._held += source[at:]
-                return
+                return 0
             self._meet(fault, base + at, frames)
             self._left = fault.discard
+        return 0
 
     def _pass_over(self, source: bytes, at: int, base: int, frames: list[bytes]) -> int:
         """Discard what of the bad frame stands at ``at``; give where that ended."""
