@@ -239,6 +239,7 @@ class ServerStats(NamedTuple):
         timeouts: connections closed by a timer; for UDP, replies given up.
         icmp_errors: what peers answered to a datagram that nobody wanted.
         ignored: datagrams not answered on purpose: from low ports, or said to come from the server itself.
+        handshake_errors: TLS handshakes that failed.
     """
 
     accepted: int = 0
@@ -254,6 +255,7 @@ class ServerStats(NamedTuple):
     timeouts: int = 0
     icmp_errors: int = 0
     ignored: int = 0
+    handshake_errors: int = 0
 
 
 class StopReport(NamedTuple):

@@ -144,7 +144,7 @@ class FramedSocket(Bound):
                 try:
                     data = self._move(partial(self._sock.recv, _CHUNK, flags), _READ, deadline)
                 except OSError as error:
-                    if type(error).__name__ == "SSLEOFError":  # an end that is not the peer's: anybody may have made it
+                    if secure.is_cut(error):
                         inbox.cut(error, self._received)
                         continue
                     # What the system says has a number. It says it once, and then that the stream has ended.

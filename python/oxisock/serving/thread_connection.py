@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import errno
+import selectors
 import socket
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .. import arguments
 from ..errors import IncompleteFrame
 from ..framing.bound import BoundCodec, RewindableInbox, encoder, equal_fault
+from ..sockets import secure
 from ..sockets.closing import LINGER, NO_SIGNAL, part, reset_on_close, shut_down, still_sending
 from ..sockets.proxies import ProxyHeader
+from ..sockets.waking import Bell
 from ..types import Peer, ServerStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from ssl import SSLContext, SSLSocket
 
     from ..engines.framing import FramingModule
     from ..framing.codecs import Codec
+
+T = TypeVar("T")
+
+# Of those that take no descriptor.
+_Selector: Any = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 _CHUNK = 1 << 16
 _MOST = 1 << 20  # bytes received at once, however many are asked for: room is made for all of them
@@ -44,6 +53,7 @@ class ThreadConnection:
         write_timeout: float | None,
         counters: Counters,
         engine: FramingModule,
+        stopping: Bell,
     ) -> None:
         self._sock = sock
         self.peer = peer
@@ -56,6 +66,11 @@ class ThreadConnection:
         self._lost: BaseException | None = None  # why the connection is no more
         self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
         self.waiting = False  # for the peer to say something
+        self.stopping = False  # the end of the input is the server's doing
+        self._tls: SSLSocket | None = None
+        self._certificate: dict[str, Any] | None = None
+        self._stopping = stopping
+        self._fed = 0  # bytes that the inbox got
         self.cut = False  # what was to be sent did not leave
         self.failed: BaseException | None = None  # what the connection itself raised last
         self.broken = False  # that was a fault in the stream
@@ -64,6 +79,12 @@ class ThreadConnection:
     def sock(self) -> socket.socket:
         """The socket itself."""
         return self._sock
+
+    @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """What the peer's certificate says, as ``ssl.SSLSocket.getpeercert`` gives it; None without TLS, or where the
+        server's context did not ask for one."""
+        return self._certificate
 
     def settimeout(self, seconds: float | None) -> None:
         """Set how long each call waits, for reading and writing; None for no limit. ValueError if not positive."""
@@ -89,7 +110,12 @@ class ThreadConnection:
         deadline = _deadline(self._idle_timeout)
         ahead = self._ahead
         while len(ahead) < n:
-            piece = self._recv(min(n - len(ahead), _CHUNK), deadline)
+            try:
+                piece = self._recv(min(n - len(ahead), _CHUNK), deadline)
+            except OSError as error:
+                if not (secure.is_cut(error) and ahead):
+                    raise
+                piece = b""
             if not piece:
                 self.broken = True
                 self.failed = IncompleteFrame(f"the stream ended after {len(ahead)} of {n} bytes", 0, n, n)
@@ -124,10 +150,18 @@ class ThreadConnection:
                 try:
                     inbox.end()
                 except BaseException as error:
-                    self.failed, self.broken = error, True
+                    self.failed, self.broken = error, not secure.is_cut(error)
                     raise
                 return None
-            inbox.feed(self._recv(_CHUNK, deadline) or None)
+            try:
+                data = self._recv(_CHUNK, deadline)
+            except OSError as error:
+                if not secure.is_cut(error):
+                    raise
+                inbox.cut(error, self._fed)
+                continue
+            self._fed += len(data)
+            inbox.feed(data or None)
         return inbox.frames.popleft()
 
     def _inbox_of(self, bound: BoundCodec) -> RewindableInbox:
@@ -137,6 +171,7 @@ class ThreadConnection:
             return inbox
         self._rewind()
         inbox = self._inbox = RewindableInbox(bound)
+        self._fed = len(self._ahead)
         if self._ahead:
             inbox.feed(self._ahead)
             self._ahead.clear()
@@ -155,7 +190,7 @@ class ThreadConnection:
             while sent < len(rest):
                 self._sock.settimeout(self._write_timeout)
                 try:
-                    count = self._sock.send(rest[sent : sent + _CHUNK], NO_SIGNAL)
+                    count = self._sock.send(rest[sent : sent + _CHUNK], NO_SIGNAL if self._tls is None else 0)
                 except OSError as error:
                     if sent or error.errno != errno.EPIPE:
                         # Whoever closes it, and when: the peer must not take a part for the whole.
@@ -173,7 +208,12 @@ class ThreadConnection:
         self.sendall(encoder(codec)(payload))
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end of the stream."""
+        """Say that nothing more will be sent; the peer reads the end of the stream.
+
+        Over TLS that is a close_notify and the end of the conversation: reading gives nothing more.
+        """
+        if self._tls is not None:
+            self._end_tls()
         with suppress(OSError):  # gone already
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -189,10 +229,48 @@ class ThreadConnection:
         with self._sock:
             with suppress(OSError):  # closed already, by the handler or the peer
                 self._sock.setblocking(False)
+                if not self.cut:
+                    self._end_tls()
                 if not self.cut and still_sending(self._sock, 0):
                     part(self._sock, 0, LINGER)
             if shut_first:
                 shut_down(self._sock)
+
+    def _secure(self, context: SSLContext, timeout: float | None) -> None:
+        """Shake hands; raises TimeoutError, or ssl.SSLError or another OSError where it fails."""
+        self._sock = self._tls = secure.accepted(self._sock, context)
+        self._move(lambda tls: tls.do_handshake(), timeout)
+        if not self.stopping:
+            self._certificate = self._tls.getpeercert() or None
+
+    def _move(self, call: Callable[[SSLSocket], T], timeout: float | None) -> T | bytes:
+        """Do what reads from TLS, within so many seconds; b"" where the server stops meanwhile.
+
+        The input of TLS is not shut down to wake it: to TLS that would be a fault, which it tells the peer.
+        """
+        assert self._tls is not None
+        self._tls.settimeout(0)
+        deadline = _deadline(timeout)
+        while True:
+            found: list[T] = []
+            if (event := secure.blocked_on(self._tls, call, found)) is None:
+                return found[0]
+            if self.stopping:
+                return b""
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError("timed out")
+            with _Selector() as selector:
+                selector.register(self._tls, event)
+                selector.register(self._stopping.heard, selectors.EVENT_READ)
+                selector.select(left)
+
+    def _end_tls(self) -> None:
+        """Say that this was all, as far as that goes without waiting; the peer's own end is not waited for."""
+        if self._tls is not None:
+            with suppress(OSError, ValueError):
+                self._tls.settimeout(0)
+                self._tls.unwrap()
 
     def _introduce(self, timeout: float) -> None:
         """Read what a proxy says of the connection; raise ValueError for what is no header, or comes too late."""
@@ -218,7 +296,7 @@ class ThreadConnection:
         self._sock.settimeout(left)
         self.waiting = True
         try:
-            data = self._sock.recv(n)
+            data = self._sock.recv(n) if self._tls is None else self._move(lambda tls: tls.recv(n), left)
         except OSError as error:
             # What the system says has a number. It says it once, and then that the stream has ended.
             if error.errno is not None:

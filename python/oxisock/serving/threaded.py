@@ -25,6 +25,8 @@ from .limits import LimitKeywords, Limits, StreamServer
 from .thread_connection import Counters, ThreadConnection
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from ..engines.framing import FramingModule
 
 ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
@@ -46,6 +48,8 @@ class ThreadedServer(StreamServer):
         port: int = 0,
         *,
         sock: socket.socket | None = None,
+        ssl: SSLContext | None = None,
+        handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> None:
         """Say what to do with connections, where to listen, and within which limits; ``start`` does it.
@@ -56,6 +60,9 @@ class ThreadedServer(StreamServer):
             host: the address, or a name of it, to listen on.
             port: the port to listen on; 0: any free one.
             sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            ssl: the context of a server with TLS; None: without.
+            handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
+                ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
             **limits: those of EchoServer; ``idle_timeout`` and ``write_timeout`` are how long each operation waits.
 
         At a stop, handlers read the end of the stream; past the drain their connections are cut.
@@ -64,18 +71,33 @@ class ThreadedServer(StreamServer):
         """
         super().__init__(host, port, sock, limits)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))
+        if ssl is not None:
+            arguments.having(ssl, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
+        self._tls = ssl
+        self._handshake_timeout = arguments.timeout(handshake_timeout, "handshake_timeout")
 
     def _launch(self) -> tuple[_ThreadedRunning, Peer]:
         listener, address = self._listen()
-        return _ThreadedRunning(listener, ref(self._handler), self._limits, self._engine.framing), address
+        running = _ThreadedRunning(
+            listener, ref(self._handler), self._limits, self._engine.framing, self._tls, self._handshake_timeout
+        )
+        return running, address
 
 
 class _ThreadedRunning:
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
     def __init__(
-        self, listener: socket.socket, lent: ref[hooks.Lent[ThreadHandler]], limits: Limits, engine: FramingModule
+        self,
+        listener: socket.socket,
+        lent: ref[hooks.Lent[ThreadHandler]],
+        limits: Limits,
+        engine: FramingModule,
+        tls: SSLContext | None,
+        handshake_timeout: float | None,
     ) -> None:
+        self._tls = tls
+        self._handshake_timeout = handshake_timeout
         self._lent = lent
         self._limits = limits
         self._plan = limits.plan()
@@ -95,6 +117,9 @@ class _ThreadedRunning:
             self._bell = Bell()
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, selectors.EVENT_READ)
+            # All who wait for TLS watch it: it is rung once, and never hushed.
+            self._stopping = Bell()
+            undo.callback(self._stopping.close)
             self._door = WatchedDoor(listener, self._plan, self._selector)
             undo.callback(self._door.close)
             self._latch.spawn("oxisock-threaded", self._accept)
@@ -168,6 +193,7 @@ class _ThreadedRunning:
             finally:
                 selector.close()
                 bell.close()
+                self._stopping.close()
 
     def _room(self) -> int:
         return self._plan.max_connections - len(self._connections)
@@ -178,7 +204,13 @@ class _ThreadedRunning:
         for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), time.monotonic_ns()):
             prepare(sock, plan.nodelay, plan.keepalive)
             conn = ThreadConnection(
-                sock, peer, self._limits.idle_timeout, self._limits.write_timeout, self._counters, self._engine
+                sock,
+                peer,
+                self._limits.idle_timeout,
+                self._limits.write_timeout,
+                self._counters,
+                self._engine,
+                self._stopping,
             )
             thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer}", daemon=True)
             with self._lock:
@@ -200,7 +232,10 @@ class _ThreadedRunning:
         """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
         for conn in list(self._connections.values()):
             with suppress(OSError):
-                conn.sock.shutdown(socket.SHUT_RD)
+                conn.stopping = True
+                if self._tls is None:
+                    conn.sock.shutdown(socket.SHUT_RD)
+        self._stopping.ring()
         while self._connections:
             assert self._stop_at is not None
             left = self._stop_at + _LAST_WORDS - time.monotonic()
@@ -230,7 +265,7 @@ class _ThreadedRunning:
                 if not admitted and self._introduce(conn):
                     admitted = door.admit(conn.peer)
                     refused = not admitted
-                if admitted and self._stop_at is None:
+                if admitted and self._stop_at is None and self._secure(conn):
                     self._call(conn)
             finally:
                 conn._end(self._shut_first)
@@ -256,6 +291,23 @@ class _ThreadedRunning:
             server_log.lost(conn.peer, error)
         else:
             return True
+        return False
+
+    def _secure(self, conn: ThreadConnection) -> bool:
+        """Shake hands, where this is a server with TLS; say whether there is somebody to talk to."""
+        if self._tls is None:
+            return True
+        try:
+            conn._secure(self._tls, self._handshake_timeout)
+        except TimeoutError:
+            self._counters.add(timeouts=1)
+            server_log.timed_out(conn.peer)
+        except (OSError, ValueError) as error:
+            if not conn.stopping:
+                self._counters.add(handshake_errors=1)
+                server_log.lost(conn.peer, error)
+        else:
+            return not conn.stopping
         return False
 
     def _call(self, conn: ThreadConnection) -> None:

@@ -48,7 +48,7 @@ def end_output(sock: socket.socket) -> None:
 def shut_down(sock: socket.socket) -> None:
     """End a connection, or a listener, of which a forked child holds a duplicate: closing alone ends nothing."""
     with suppress(OSError):  # the peer was faster
-        sock.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # a TLS socket's own would go on without TLS
 
 
 def unacknowledged(sock: socket.socket) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import selectors
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import arguments
 from ..types import Peer
@@ -12,7 +13,10 @@ from .addresses import reads_as_address
 from .resolving import ascii_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ssl import SSLContext, SSLSocket
+
+T = TypeVar("T")
 
 
 def server_name(context: SSLContext | None, given: str | None, host: str) -> str | None:
@@ -28,6 +32,29 @@ def server_name(context: SSLContext | None, given: str | None, host: str) -> str
     name = host if given is None else arguments.host(given, "server_hostname")
     # As name servers know it: ssl itself would read it by the standard of 2003, by which it may be another's.
     return name.strip("[]").partition("%")[0] if reads_as_address(name) else ascii_name(name)
+
+
+def accepted(sock: socket.socket, context: SSLContext) -> SSLSocket:
+    """Give a fresh connection of a server as one with TLS, whose hands are yet to be shaken; it takes ``sock`` over."""
+    return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+
+
+def blocked_on(sock: SSLSocket, call: Callable[[SSLSocket], T], found: list[T]) -> int | None:
+    """Do a call that does not block; add what it gives to ``found``, or say for which event of a selector it waits."""
+    import ssl
+
+    try:
+        found.append(call(sock))
+    except ssl.SSLWantReadError:
+        return selectors.EVENT_READ
+    except ssl.SSLWantWriteError:
+        return selectors.EVENT_WRITE
+    return None
+
+
+def is_cut(error: BaseException) -> bool:
+    """Say whether an error is the end of a TLS stream that its peer did not make: anybody may have made it."""
+    return type(error).__name__ == "SSLEOFError"  # ssl is imported only by those who use it
 
 
 def secured(
