@@ -222,7 +222,7 @@ class Backplane:
                 ended = kind == "leave" and node == self.node and client not in self._parting
                 self._note(entry.fields)
                 self._news.append(entry.fields)
-                if ended:  # others took this node for dead, and have said so in the log
+                if ended and not self._closing:  # others took this node for dead, and have said so in the log
                     self._fence()
                     return
 
