@@ -21,7 +21,7 @@ from support.far_host import FarHost, why_not
 from support.waiting import wait_until
 
 _WHY = why_not() or ("" if importlib.util.find_spec("distributed") else "needs Dask (pip install distributed)")
-pytestmark = [pytest.mark.namespace, pytest.mark.skipif(bool(_WHY), reason=_WHY or "-")]
+pytestmark = [pytest.mark.namespace, pytest.mark.timeout(300), pytest.mark.skipif(bool(_WHY), reason=_WHY or "-")]
 
 PRELUDE = """
 import json, os, signal, sys, time, warnings
@@ -110,7 +110,7 @@ class Cluster:
 
     def answer(self, process: subprocess.Popen[str]) -> list[Any]:
         """Give what a program printed, a line of JSON each."""
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=250)
         assert process.returncode == 0, err
         return [json.loads(line) for line in out.splitlines()]
 

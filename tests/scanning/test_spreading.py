@@ -55,7 +55,7 @@ class Workers:
         while (task := self.machine.next()) is not None:
             assert task.number not in self.used
             assert task.shard not in self.settled
-            assert list(self.out.values()).count(task.shard) < 2
+            assert list(self.out.values()).count(task.shard) < 3
             self.used.add(task.number)
             self.out[task.number] = task.shard
             self.given[task.shard] += 1
@@ -116,7 +116,7 @@ def test_every_shard_ends_once_whatever_workers_do(
         world.give_out()
     assert world.machine.over
     assert set(world.settled) == set(range(shards))
-    assert all(world.given[shard] <= 4 for shard in range(shards)), "three tries, and a copy"
+    assert all(world.given[shard] <= 5 for shard in range(shards)), "three tries, and two copies"
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 12))

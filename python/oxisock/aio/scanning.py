@@ -201,6 +201,10 @@ class _Driver:
                 while not self.stop.is_set() and (results := scan.advance(_SLICE)) is not None:
                     if results:
                         self._post(self._came, results)
+                if self.stop.is_set():
+                    scan.cancel()  # what was found before is still given
+                    while (results := scan.advance(0)) is not None:
+                        self._post(self._came, results)
             report = scan.report()
         except BaseException as failure:
             # What an end on request makes fail is no news.

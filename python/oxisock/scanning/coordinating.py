@@ -10,7 +10,7 @@ from itertools import chain
 from typing import NamedTuple
 
 _TRIES = 3  # of a shard: given out again twice
-_COPIES = 2  # of a shard under way at once, when nothing else is left to do
+_COPIES = 3  # of a shard under way at once, when nothing else is left to do: two of them may be with one that hangs
 
 
 class Task(NamedTuple):
