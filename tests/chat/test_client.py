@@ -80,6 +80,13 @@ def test_a_server_that_is_none(impl: ModuleType) -> None:
     with impl.ThreadedServer(lambda conn, peer: conn.sendall(b"220 smtp\r\n"), HOST) as server:
         with pytest.raises(ChatError, match="220 smtp"):
             impl.ChatClient(*server.address)
+    for said, heard in ("! \x1b[2Jfull", "[2Jfull"), ("* welcome to x, you are \x1b[2Jbob", "no chat server"):
+        line = f"{said}\n".encode()
+        with impl.ThreadedServer(lambda conn, peer, line=line: conn.sendall(line), HOST) as server:
+            with pytest.raises(ChatError) as caught:
+                impl.ChatClient(*server.address)
+        assert heard in str(caught.value)
+        assert str(caught.value).isprintable(), "what a bad server hides in its words reaches no terminal"
     with impl.ThreadedServer(lambda conn, peer: None, HOST) as server, pytest.raises(ChatError, match="closed"):
         impl.ChatClient(*server.address)
     with pytest.raises(ConnectionRefusedError):

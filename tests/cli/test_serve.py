@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import oxisock.native
+from support.commands import on_terminal
 from support.processes import OXISOCK, ended, process, serve
 from support.talking import ask, exactly, stuff_until_it_stops
 from support.waiting import wait_until
@@ -140,6 +142,17 @@ def test_serve_udp_acknowledges(impl: ModuleType) -> None:
             assert code == 0
             assert "messages 2" in err
             assert ("b'one'" in err) is bool(more)
+
+
+def test_send_shows_what_a_terminal_would_do() -> None:
+    reply = b"\x1b]0;owned\x07 a\\b \xff\n"
+    with oxisock.native.UdpServer(lambda datagram: reply) as server:
+        words = ("send", "--udp", server.address, "x")
+        with on_terminal(*words) as (_, output):
+            pass
+        piped = subprocess.run([*OXISOCK, *map(str, words)], capture_output=True, timeout=60)
+    assert b"".join(output) == b"\\x1b]0;owned\\x07 a\\\\b \\xff\r\n"
+    assert piped.stdout == reply
 
 
 def test_send_without_an_answer(impl: ModuleType) -> None:

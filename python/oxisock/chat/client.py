@@ -15,6 +15,7 @@ from ..engines.binding import Bound
 from ..errors import ChatError, FrameError
 from ..serving.requests import answering
 from ..sockets.connecting import Destination
+from ..text import clean
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -161,7 +162,7 @@ class ChatClient(Bound):
             return None
         text = line.decode("utf-8", "replace")
         old, is_now, new = text.removeprefix("* ").partition(" is now ")
-        if is_now and text.startswith("* ") and old == self._nick and " " not in new:
+        if is_now and text.startswith("* ") and old == self._nick and " " not in new and new.isprintable():
             self._nick = new
         return text
 
@@ -179,9 +180,9 @@ class ChatClient(Bound):
     def _be_welcomed(self, deadline: float | None) -> None:
         line = self._next(deadline)
         if line.startswith("! "):
-            raise ChatError(line[2:])
+            raise ChatError(clean(line[2:]))
         welcome, you_are, nick = line.rpartition(", you are ")
-        if not you_are or not welcome.startswith("* welcome to "):
+        if not you_are or not welcome.startswith("* welcome to ") or not nick.isprintable():
             raise ChatError(f"this is no chat server: it said {line[:80]!r}")
         self._nick = nick
 
@@ -190,7 +191,7 @@ class ChatClient(Bound):
         while True:
             line = self._next(deadline)
             if line.startswith("! "):
-                raise ChatError(line[2:])
+                raise ChatError(clean(line[2:]))
             if self._nick == nick and line.endswith(f" is now {nick}"):
                 return
             self._waiting.append(line)

@@ -8,9 +8,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..text import escape
 from . import EXIT_NO, EXIT_OK, UsageError, describe
 from .arguments import add_impl, endpoint, examples, face, positive_duration
-from .output import message
+from .output import is_terminal, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,4 +101,9 @@ def _lines() -> Iterator[bytes]:
 def _print(messages: Iterable[bytes], ask: Callable[[bytes], bytes]) -> None:
     for payload in messages:
         reply = ask(payload)
-        os.write(sys.stdout.fileno(), reply if reply.endswith(b"\n") else reply + b"\n")
+        if is_terminal(sys.stdout):
+            # Lines stay lines; what else would move the cursor is shown, and not done.
+            lines = reply.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+            print("\n".join(escape(line.removesuffix("\r")) for line in lines), flush=True)
+        else:
+            os.write(sys.stdout.fileno(), reply if reply.endswith(b"\n") else reply + b"\n")
