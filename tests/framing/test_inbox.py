@@ -48,7 +48,8 @@ class Threaded:
         self._sock, self._codec = sock, codec
         counters = thread_connection.Counters()
         engine = impl.Lines._engine.framing
-        self.conn = thread_connection.ThreadConnection(sock, ("", 0), 30.0, 30.0, counters, engine)
+        never: Any = None  # a server that stops is listened for in handshakes alone
+        self.conn = thread_connection.ThreadConnection(sock, ("", 0), 30.0, 30.0, counters, engine, never)
 
     def recv(self) -> bytes | None:
         return next(self.conn.frames(self._codec), None)
