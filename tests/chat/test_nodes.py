@@ -19,7 +19,7 @@ import oxisock.native
 import oxisock.pure
 from oxisock import RedisBackplane
 from support.chatting import HOST, Guest, hear
-from support.processes import process, script
+from support.processes import process, script, stop
 from support.redis_server import RedisServer
 from support.waiting import wait_until
 
@@ -208,7 +208,7 @@ def test_a_node_that_is_stopped(impl: ModuleType, redis_server: RedisServer, sto
     with node(other(impl), redis_server, lease=60.0) as one, far_node(impl, redis_server, lease) as (far, address):
         with Guest(one) as ann, Guest(address) as bob:
             ann.until(f"* {bob.nick} joined")
-            os.kill(far.pid, signal.SIGSTOP)
+            stop(far.pid)
             try:
                 bob.say("of the past")
                 ann.say("meanwhile")

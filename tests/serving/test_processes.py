@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import resource
@@ -16,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from support.processes import ended, process, script, serve
+from support.processes import ended, process, script, serve, stop
 from support.resources import resident
 from support.waiting import wait_until
 
@@ -94,9 +93,7 @@ asyncio.run(main())
         for sock, stream in streams:
             sock.sendall(b"before\n")
             assert next(line for line in stream if line.endswith(b"before\n"))
-        child.send_signal(signal.SIGSTOP)
-        # All of its threads are at rest then, so that what comes from now on waits.
-        assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
+        stop(child.pid)  # what comes from now on waits
         for sock, _ in streams:
             sock.sendall(b"meanwhile\n")
         time.sleep(5.5)

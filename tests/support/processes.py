@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -67,3 +68,9 @@ def heeds_signals(pid: int) -> bool:
         pytest.skip("the system does not tell which signals a process catches")
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def stop(pid: int) -> None:
+    """Stop a child, and wait until all of its threads have stopped: until then it may still answer."""
+    os.kill(pid, signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from .processes import stop
 from .waiting import wait_until
 
 
@@ -47,7 +48,7 @@ class RedisServer:
         return redis.Redis(unix_socket_path=str(self.path), protocol=2, decode_responses=False)
 
     def freeze(self) -> None:
-        os.kill(self.process.pid, signal.SIGSTOP)
+        stop(self.process.pid)
 
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from oxisock import Datagram, udp_request
+from oxisock import Datagram, ServerStats, udp_request
 from support.datagrams import LOCAL, SECONDS, client
 from support.processes import heeds_signals, python
 from support.resources import native_threads
@@ -24,7 +24,7 @@ def test_before_and_after(impl: ModuleType) -> None:
     server = impl.UdpServer(lambda datagram: b"y")
     with pytest.raises(RuntimeError):
         _ = server.address
-    assert server.stats() == (0,) * 13
+    assert server.stats() == ServerStats()
     assert server.stop() == (0, 0, 0, 0.0)
     assert server.start() is server
     with pytest.raises(RuntimeError):
