@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 import time
 from contextlib import suppress
 from functools import cache
@@ -211,7 +212,7 @@ class Driver:
                     seconds = 0.0
                 if (sock := _socket(connection)) is not None:
                     watched.append(sock)
-        if not hasattr(select, "poll"):  # Windows
+        if sys.platform == "win32":
             return select.select(watched, [], [], seconds)[0]
         poll = select.poll()
         for each in watched:
@@ -246,14 +247,14 @@ class Driver:
         )
 
     def _answer(self) -> None:
-        import redis
+        from redis.exceptions import NoScriptError
 
         call = self._sent
         assert call is not None
         try:
             try:
                 answer = self._calls.read_response()
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 self._command(call, "EVAL", script(call.script)[0])
                 return
         except Exception as error:
@@ -352,7 +353,7 @@ def script(name: str) -> tuple[str, str]:
     from hashlib import sha1
     from importlib.resources import files
 
-    folder = files(__package__) / "scripts"
+    folder = files(__name__.rpartition(".")[0]) / "scripts"
     text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
