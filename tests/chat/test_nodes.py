@@ -304,6 +304,8 @@ def test_redis_is_started_again(impl: ModuleType, tmp_path: Path, how: str) -> N
         assert ann.until("! not delivered") == []
         redis_server.start()
         assert wait_until(lambda: is_back(one) and is_back(two))
+        # Who is there is what has been read back, and each node is back when it is.
+        assert wait_until(lambda: len(one.members()) == len(two.members()) == 2)
         if how == "empty":
             assert ann.until("* lines may be missing") == []
             assert bob.until("* lines may be missing") == []
