@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -164,6 +165,7 @@ print(json.dumps([len(report.results), [r.port for r in report.open], report.sou
     assert {address for _, _, address, *_ in sources} == {host.address for host in cluster.hosts}
 
 
+@pytest.mark.skipif("CI" in os.environ, reason="dead workers in real time: make test runs it where CI is unset")
 def test_workers_that_die_and_hang_cost_no_port(impl: ModuleType) -> None:
     with ExitStack() as stack:
         lose_two_of_three(impl, ready(stack))
