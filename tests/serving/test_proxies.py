@@ -206,10 +206,16 @@ def test_both_read_alike_however_it_is_cut_and_as_the_model_says(stream: bytes, 
     assert whole[0] == whole[1]
     assert [outcome(kind(), chunks) for kind in MACHINES] == whole
     if isinstance(whole[0], tuple):
-        assert whole[0] == model(stream)
+        assert canonical(whole[0]) == canonical(model(stream))
     elif isinstance(expected := model_or_none(stream), tuple):
         # What the model takes and the machine does not: a leading zero, a header too long, addresses cut short.
         assert isinstance(whole[0], str), expected
+
+
+def canonical(found: Any) -> Any:
+    """Write an address as the model's library does: mapped ones have two spellings."""
+    source, size = found
+    return (source and (str(ipaddress.ip_address(source[0])), source[1])), size
 
 
 def model_or_none(stream: bytes) -> Any:
@@ -222,7 +228,7 @@ def model_or_none(stream: bytes) -> Any:
 @given(good_lines)
 def test_every_good_line_is_read(line: bytes) -> None:
     for kind in MACHINES:
-        assert outcome(kind(), [line]) == model(line)
+        assert canonical(outcome(kind(), [line])) == canonical(model(line))
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------

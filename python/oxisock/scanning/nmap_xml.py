@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ..sockets.addresses import reads_as_address
@@ -41,7 +42,7 @@ def _tag(element: str, end: str = "/", /, **attributes: object) -> str:
 
 def _lines(report: ScanReport) -> Iterator[str]:
     start = report.started or 0.0
-    end = start + report.elapsed
+    end = min(start + report.elapsed, sys.float_info.max)
     hosts = report.hosts
     yield '<?xml version="1.0" encoding="UTF-8"?>'
     yield "<!DOCTYPE nmaprun>"
