@@ -372,8 +372,8 @@ impl Connection {
         Self { machine: machine::Connection::new(now, limits, faults) }
     }
 
-    fn expect(&mut self, due: u64, now: u64) {
-        self.machine.expect(due, now);
+    fn require_by(&mut self, due: u64, now: u64) {
+        self.machine.require_by(due, now);
     }
 
     fn begin(&mut self, now: u64) {

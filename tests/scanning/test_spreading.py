@@ -543,6 +543,29 @@ def test_a_torn_last_line_is_told_and_asked_again(
     assert json.loads(path.read_bytes().splitlines()[-1])["shard"] == 0
 
 
+def test_a_host_whose_ports_are_in_several_shards_counts_once(
+    impl: ModuleType, listeners: list[int], small_shards: None, tmp_path: Path
+) -> None:
+    ports = ports_around(listeners, 180)
+    for options in ({"checkpoint": tmp_path / "scan"}, {"checkpoint": tmp_path / "scan"}, {"executor": Inline()}):
+        report = impl.scan("127.0.0.7", ports, **options)
+        assert len(report.sources) == 4
+        assert (report.stats.hosts, report.stats.hosts_up) == (1, 1)
+    part = impl.scan("127.0.0.7-8", ports, shard="1/2", seed=1, checkpoint=tmp_path / "part")
+    assert (part.stats.hosts, part.stats.hosts_up) == (2, 2)
+
+
+def test_a_trace_has_each_event_once_however_often_it_is_asked_for(
+    impl: ModuleType, small_shards: None, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"trace": True, "keep": "closed", "rate": 500, "checkpoint": tmp_path / "scan"}
+    with impl.scan_iter("127.0.0.7", "1-120", **options) as scan:
+        for _ in scan:
+            trace = scan.report().trace
+            assert len(set(trace)) == len(trace)
+    assert len([event for event in scan.report().trace if event.event == "sent"]) == scan.report().stats.probes
+
+
 def test_two_scans_do_not_share_a_file(impl: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "scan.ndjson"
     with impl.scan_iter("127.0.0.7", "1-100", rate=10, checkpoint=path):

@@ -82,7 +82,7 @@ def trace(kind: Any, start: int, bounds: Any, planned: Any, script: Any) -> list
             case "answered":
                 machine.answered(size % 3, now)
             case "expect":
-                machine.expect(now + size, now)
+                machine.require_by(now + size, now)
             case "abort":
                 machine.abort((pure.CUT, pure.LOST, pure.BROKEN, pure.REFUSED)[size % 4], now)
             case "swallow":

@@ -77,11 +77,7 @@ def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, 
         if args.backplane is not None:
             from ..chat.backplane.redis import RedisBackplane
 
-            backplane = RedisBackplane(
-                args.backplane,
-                room="main" if args.room is None else args.room,
-                on_notice=_notice if args.verbose else None,
-            )
+            backplane = RedisBackplane(args.backplane, room="main" if args.room is None else args.room)
         server = face(args.impl).ChatServer(
             args.host,
             args.port,
@@ -102,10 +98,6 @@ def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, 
     except (ValueError, ModuleNotFoundError) as error:
         raise UsageError(str(error)) from None
     return serve(server, args, False)
-
-
-def _notice(text: str) -> None:
-    message(f"backplane: {text}")
 
 
 def _log(event: ChatEvent) -> None:

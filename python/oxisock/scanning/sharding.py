@@ -47,6 +47,7 @@ class Shards:
         if plan.shards > 1:
             positions = max(0, -(-(self._hosts * self._ports - plan.shard) // plan.shards))
             self.count = max(1, -(-positions // probes))
+            self._columns = self.count
             return
         self._ports_each = min(self._ports, probes)
         self._hosts_each = max(1, min(probes // self._ports_each, self._hosts))
@@ -73,6 +74,10 @@ class Shards:
             first_ports=max(0, min(len(ports), plan.first_ports - first_port)),
         )
         return Shard(first_host, hosts * len(ports), part)
+
+    def same_hosts(self, number: int) -> int | None:
+        """Give what is equal for shards that ask other ports of the same hosts; None where no other shard does."""
+        return None if self._columns == 1 else self._mixed(number) // self._columns
 
     def _mixed(self, number: int) -> int:
         """Give the place of a shard: in random order neighbours are not asked one after the other."""

@@ -33,6 +33,7 @@ _SLICE = 0.05  # seconds between two looks of a task at its scan and its deadlin
 _DEFAULT_TASKS = 8
 _LOST = 1 << 20  # reasons from here on are no engine's: a shard that nobody could ask
 _NOTHING = Tally(*[0] * len(Tally._fields))
+_HOSTS = ("hosts", "hosts_up", "hosts_unreachable", "hosts_silent")
 
 _log = logging.getLogger("oxisock")
 
@@ -142,6 +143,7 @@ class SpreadRun(ScanRun):
         self._shards = shards
         self._checkpoint = checkpoint
         self._tally = _NOTHING
+        self._of_hosts: dict[int, Tally] = {}  # of hosts whose ports are in several shards, which count once
         self._fresh: list[OutcomeTuple] = []
         self._events: list[EventTuple] = []
         self._began = time.monotonic_ns()
@@ -153,7 +155,7 @@ class SpreadRun(ScanRun):
         if checkpoint is not None:
             self.before = frozenset(checkpoint.done)
             for done in checkpoint.done.values():
-                self._tally = _sum(self._tally, done.tally)
+                self._tally = self._including(done.shard, done.tally, True)
                 self._fresh += done.outcomes
                 self.sources.append(done.source)
             checkpoint.done.clear()
@@ -173,14 +175,27 @@ class SpreadRun(ScanRun):
 
     def _settled(self, shard: int, tally: Tally, outcomes: list[OutcomeTuple], source: ScanSource) -> None:
         """Note that a shard is done; its outcomes have the host numbers of the whole scan."""
-        self._tally = _sum(self._tally, tally)
+        self._tally = self._including(shard, tally, True)
         self.sources.append(source)
         if self._checkpoint is not None:
             self._checkpoint.add(Done(shard, tally, outcomes, source))
 
-    def _traced(self, events: Iterable[EventTuple], first_host: int, took: float) -> None:
-        start = time.monotonic_ns() - self._began - int(took * 1e9)
-        self._events += [(start + event[0], first_host + event[1], *event[2:]) for event in events]
+    def _including(self, shard: int, tally: Tally, settled: bool) -> Tally:
+        """Give the totals with those of one more shard."""
+        group = self._shards.same_hosts(shard)
+        if group is None:
+            return _sum(self._tally, tally)
+        before = self._of_hosts.get(group, _NOTHING)
+        after = _of_same_hosts(before, tally)
+        if settled:
+            self._of_hosts[group] = after
+        change = {name: getattr(after, name) - getattr(before, name) for name in _HOSTS}
+        return _sum(self._tally, tally._replace(**change))
+
+    def _moved(self, events: Iterable[EventTuple], first_host: int, since: int) -> list[EventTuple]:
+        """Give the events of a shard that began at ``since`` with the hosts and on the clock of the whole scan."""
+        start = since - self._began
+        return [(start + event[0], first_host + event[1], *event[2:]) for event in events]
 
     def _close(self) -> None:
         if self._checkpoint is not None:
@@ -219,13 +234,14 @@ class _LocalRun(SpreadRun):
     def tally(self) -> TallyTuple:
         """Give the totals, those of the shard under way among them."""
         run = self._run
-        return self._tally if run is None else _sum(self._tally, Tally(*run.tally()))
+        return self._tally if run is None else self._including(self._number, Tally(*run.tally()), False)
 
     def trace(self) -> Sequence[EventTuple]:
         """Give the events so far, in order of time."""
+        events = list(super().trace())
         if self._run is not None:
-            self._traced(self._run.trace(), self._shard.first_host, (time.monotonic_ns() - self._since) / 1e9)
-        return super().trace()
+            events += self._moved(self._run.trace(), self._shard.first_host, self._since)
+        return events
 
     def done(self) -> bool:
         """Say whether everything is decided (or cancelled) and every outcome given."""
@@ -245,7 +261,7 @@ class _LocalRun(SpreadRun):
         tally = Tally(*run.tally())
         address = _source_address(self._shard.plan.ranges[0])
         self._run = None
-        self._traced(run.trace(), self._shard.first_host, took)
+        self._events += self._moved(run.trace(), self._shard.first_host, self._since)
         source = ScanSource(len(self.sources), socket.gethostname(), address, took, tally.probes)
         outcomes, self._outcomes = self._outcomes, []
         self._settled(self._number, tally, outcomes, source)
@@ -366,7 +382,8 @@ class _ExecutorRun(SpreadRun):
         if self._machine.finished(number):
             moved = [(outcome[0] + shard.first_host, *outcome[1:]) for outcome in outcomes]
             self._fresh += moved
-            self._traced(events, shard.first_host, source.seconds)
+            since = time.monotonic_ns() - int(source.seconds * 1e9)
+            self._events += self._moved(events, shard.first_host, since)
             self._settled(task.shard, tally, moved, source)
             self._finish()
 
@@ -449,6 +466,14 @@ def _checked(result: Any, shard: Shard) -> tuple[Tally, list[OutcomeTuple], Scan
     ):
         raise ValueError("a task gave results that are not those of its part of the scan")
     return tally, outcomes, ScanSource(*source), events
+
+
+def _of_same_hosts(one: Tally, other: Tally) -> Tally:
+    """Say what is known of hosts from two shards of their ports: whoever was heard by either is up."""
+    hosts, up = max(one.hosts, other.hosts), max(one.hosts_up, other.hosts_up)
+    unreachable = min(max(one.hosts_unreachable, other.hosts_unreachable), hosts - up)
+    silent = min(max(one.hosts_silent, other.hosts_silent), hosts - up - unreachable)
+    return _NOTHING._replace(hosts=hosts, hosts_up=up, hosts_unreachable=unreachable, hosts_silent=silent)
 
 
 def _sum(one: Tally, other: Tally) -> Tally:

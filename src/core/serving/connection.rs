@@ -109,7 +109,7 @@ impl Connection {
     }
 
     /// Something has to come first, by the time `due`.
-    pub fn expect(&mut self, due: u64, now: u64) {
+    pub fn require_by(&mut self, due: u64, now: u64) {
         self.now = now;
         self.due = due;
     }

@@ -469,7 +469,7 @@ impl<S: Service> Reactor<S> {
             if self.control.is_proxy(peer) {
                 if let Some(link) = self.links.get_mut(key) {
                     link.header = Some(Box::default());
-                    link.machine.expect(now.saturating_add(self.plan.header_timeout).min(NEVER), now);
+                    link.machine.require_by(now.saturating_add(self.plan.header_timeout).min(NEVER), now);
                 }
             } else {
                 self.service.opened(&mut self.links, key, now);

@@ -359,6 +359,7 @@ def script(name: str) -> tuple[str, str]:
 
 
 def understood(call: Call, answer: Any) -> Entered | Answer:
+    """Put what a script answered into the terms of the machine; raises where no script of ours answers so."""
     if call.script == "ping":
         return Answer("ok")
     if call.script != "enter":

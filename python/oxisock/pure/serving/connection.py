@@ -84,7 +84,7 @@ class Connection:
 
     # --- what happened -------------------------------------------------------------------------------------------
 
-    def expect(self, due: int, now: int) -> None:
+    def require_by(self, due: int, now: int) -> None:
         """Something has to come first, by the time ``due``."""
         self._now = now
         self._due = due

@@ -424,7 +424,7 @@ class Reactor:
         door = self.group[0]._door
         if door is not None and door.is_proxy(peer):
             link.header = ProxyHeader()
-            machine.expect(min(now + plan.header_timeout, NEVER), now)
+            machine.require_by(min(now + plan.header_timeout, NEVER), now)
         else:
             self._service.opened(self, link, now)
         if self._draining:
