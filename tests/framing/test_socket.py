@@ -6,7 +6,6 @@ import contextlib
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ import pytest
 import oxisock.native
 import oxisock.pure
 from oxisock import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
+from support.certificates import self_signed
 from support.talking import reset
 from support.threads import beside
-from support.tools import tool
 from support.waiting import wait_until
 
 
@@ -247,17 +246,7 @@ def test_frames_of_several_writers_do_not_mix(impl: ModuleType, pair: tuple[sock
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tool("openssl")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path} -out {path}.crt"
-        f" && cat {path}.crt >> {path}",
-        shell=True,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @contextlib.contextmanager

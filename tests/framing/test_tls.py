@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,24 +13,13 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame
+from support.certificates import self_signed
 from support.threads import beside
-from support.tools import tool
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that signs itself; in one file with its key."""
-    tool("openssl")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path} -out {path}.crt"
-        f" -addext subjectAltName=DNS:localhost,IP:127.0.0.1 && cat {path}.crt >> {path}",
-        shell=True,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])

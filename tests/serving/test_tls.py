@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,24 +15,14 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame, Peer
+from support.certificates import self_signed
 from support.talking import adds_up
-from support.tools import tool
 from support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tool("openssl")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path} -out {path}.crt"
-        f" -addext subjectAltName=DNS:localhost && cat {path}.crt >> {path}",
-        shell=True,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
