@@ -1,0 +1,154 @@
+"""The scanner's decisions: what to ask next, how long to wait, when to ask again, what an answer means.
+
+A machine: it opens no socket and reads no clock. A driver asks it for probes (`next`), tells it what came of them
+(`answer`), and lets time pass (`expire`); durations and times are integer nanoseconds. The native engine takes the
+same decisions in the same order.
+
+`choosing` is what is asked next, `answers` what came of it, `verdicts` how a port is decided, `phases` what becomes of
+a host, `faults` those of this machine, `state` what all of them remember.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from ....engines.scanning import (
+    BROADCAST,
+    CLOSED,
+    CONN_REFUSED,
+    FILTERED,
+    LASTING,
+    MULTICAST,
+    SELF_CONNECT,
+    SYN_ACK,
+    Outcome,
+    Tally,
+    TraceEvent,
+)
+from .answers import Answers
+from .choosing import Choosing
+from .state import RATE_SLACK, ProbeOrder
+
+__all__ = ["ProbeOrder", "ScanEngine"]
+
+
+class ScanEngine(Choosing, Answers):
+    """The machine of one scan: what the driver calls."""
+
+    def next(self, now: int) -> ProbeOrder | None:
+        """Give the next probe to send at time ``now``, or None where room, window, rate or the work allow none."""
+        self._now = now
+        if self._open + self.reserved >= self._room or now < max(self._not_before, self._next_send):
+            return None
+        probe = self._next_probe()
+        if probe is None:
+            return None
+        if self._interval:
+            self._next_send = max(self._next_send, now - RATE_SLACK) + self._interval
+        return self._send(probe, now)
+
+    def answer(self, token: int, what: int, now: int) -> None:
+        """Take what came of a probe: a reason of an Outcome, or -errno for a fault of this machine.
+
+        -(LASTING + errno) is a fault that will not pass. A token that was given up is ignored.
+        """
+        self._now = now
+        lasting = what <= -LASTING
+        if lasting:
+            what += LASTING
+        probe = self._probes.pop(token, None)
+        if probe is None:
+            return
+        host = probe.host
+        self._land(probe)
+        self._open -= 1
+        self._trace(now, host, probe.port, probe.repeat, what)
+        if what < 0 or what in (BROADCAST, MULTICAST):
+            if probe.listening:  # its port was asked again since: it hears nothing more, and that is all
+                self._local_errors += 1
+                self._stopped_listening(host, probe.port, token)
+            else:
+                self._local_fault(probe, what, lasting, now)
+            return
+        self._sent_well()
+        if what in (SYN_ACK, CONN_REFUSED):
+            self._answered(probe, what, now)
+        elif not self._seems_unreachable(probe, what, now) and not probe.canary:
+            self._decide(host, probe.port, CLOSED if what == SELF_CONNECT else FILTERED, what, -1)
+        self._touch(host)
+
+    def expire(self, now: int) -> list[int]:
+        """Let time pass; give the tokens of the probes that are of no use any more, so that the driver closes them."""
+        self._now = now
+        overdue: list[int] = []
+        while self._timers and self._timers[0][0] <= now:
+            deadline, index, _ = heapq.heappop(self._timers)
+            host = self._hosts.get(index)
+            if host is None or deadline != host.armed:
+                continue
+            host.armed = -1
+            patience = self._patience(host)
+            while host.sent:
+                probe = self._probes.get(host.sent[0])
+                if probe is not None:
+                    if probe.sent_at + patience > now:
+                        break
+                    overdue.append(host.sent[0])
+                host.sent.popleft()
+            if host.next_send <= now:
+                host.waiting_for_pace = False
+            if 0 <= host.check_at <= now:
+                host.check_at = -1
+                if not host.up:
+                    host.checking = True
+                    self._doubtful.append(index)
+            self._arm(host)
+            self._touch(host)
+        for token in overdue:
+            if token in self._probes:
+                self._overdue(token, now)
+        while self._listening and self._listening[0][0] <= now:
+            _, _, token = heapq.heappop(self._listening)
+            if token in self._probes:
+                self._heard_nothing(token)
+        expired, self._dropped = self._dropped, []
+        self._open -= len(expired)
+        return expired
+
+    def take_doubtful(self) -> list[int]:
+        """Give the hosts for which the driver is to look into the neighbour table, and say `neighbour` of each."""
+        doubtful, self._doubtful = self._doubtful, []
+        return doubtful
+
+    def wakeup(self, now: int) -> int | None:
+        """Give the time at which `expire` or `next` may have something to do if no answer comes, or None."""
+        if self._dropped:
+            return now
+        times = [heap[0][0] for heap in (self._timers, self._listening) if heap]
+        if self._open + self.reserved < self._room:
+            waits = [self._not_before, self._next_send]
+            if self._order.upcoming is not None:
+                waits.append(self._crowd.room_at(self._order.upcoming))
+            times += [time for time in waits if time > now]
+        return min(times, default=None)
+
+    def finished(self) -> bool:
+        """Say whether every port is decided."""
+        return self._order.upcoming is None and not self._hosts
+
+    def take_outcomes(self) -> list[Outcome]:
+        """Give and forget the outcomes since the last call, of the states that the plan keeps."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def take_events(self) -> list[TraceEvent]:
+        """Give and forget the events since the last call; none unless the plan asks for a trace."""
+        events, self._events = self._events, []
+        return events
+
+    def tally(self) -> Tally:
+        """Give the totals so far."""
+        opened, closed, filtered, error = self._counts
+        probes = self._sent, self._retries, self._drops, self._local_errors
+        hosts = self._order.hosts, self._up, self._unreachable, self._silent
+        return Tally(opened, closed, filtered, error, *probes, *hosts, self._unasked)

@@ -1,0 +1,133 @@
+"""What came of a probe: an answer, a word of somebody else, or nothing in its time."""
+
+from __future__ import annotations
+
+import heapq
+
+from ....engines.scanning import CLOSED, CONN_REFUSED, HOST_UNREACHABLE, NO_RESPONSE, OPEN, SELF_CONNECT, SYN_ACK
+from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Probe, Question
+from .faults import Faults
+
+_LATE = SECOND // 2
+"""An unreachable that takes so long is no firewall's: somebody looked for the host, and gave up."""
+_LATEST = 3500 * MS
+"""After the first probe to a host: nobody looks for it longer."""
+
+
+class Answers(Faults):
+    """What an answer means, and what silence means."""
+
+    def _answered(self, probe: Probe, what: int, now: int) -> None:
+        host, rtt = probe.host, now - probe.sent_at
+        shorter = host.sample(rtt, self._plan.timeout)
+        if not host.up:
+            self._came_up(host, probe.port)
+        elif shorter:
+            self._arm(host)
+        if not self._alone:
+            self._crowd.heard(host.network, host.index, host.timeout)
+        lost = 0 if probe.canary else probe.repeat  # a canary's losses were counted as they came
+        self._drops += lost
+        host.heard(now)
+        host.answered(probe.small, lost, self._limit)
+        host.review(now)
+        host.highest = max(host.highest, probe.repeat)
+        if probe.canary:
+            host.vouched(self._limit)
+        else:
+            host.known_to_answer(probe.port, closed=what == CONN_REFUSED)
+            self._decide(host, probe.port, OPEN if what == SYN_ACK else CLOSED, what, rtt)
+        if probe.repeat:
+            self._grant(host)
+
+    def _seems_unreachable(self, probe: Probe, what: int, now: int) -> bool:
+        """Take what was said of a host by somebody else; say whether it is the last word on all its ports."""
+        host, after = probe.host, now - probe.sent_at
+        if host.up or what == NO_RESPONSE:
+            return False
+        if after >= _LATE and what != SELF_CONNECT:
+            if what != HOST_UNREACHABLE:
+                return False
+            self._unreachable += 1
+            self._close(host, HOST_UNREACHABLE, HOST_UNREACHABLE)
+            return True
+        host.sample(after, self._plan.timeout)  # a firewall is no farther than what is behind it
+        self._came_up(host, probe.port)
+        if not self._alone:
+            self._crowd.heard(host.network, host.index, host.timeout)
+        return False
+
+    def _overdue(self, token: int, now: int) -> None:
+        """The time of a probe is over: ask again, and listen on for a late answer."""
+        probe = self._probes[token]
+        host = probe.host
+        self._land(probe)
+        self._trace(now, host, probe.port, probe.repeat, NO_RESPONSE)
+        self._sent_well()
+        if probe.canary:
+            self._forget(token)
+            self._drops += 1
+            host.lost(probe.small)
+            host.review(now)
+            host.canary_lost(now, self._plan.timeout, self._limit)
+            if host.dead:
+                host.allowed = self._plan.retries
+            else:
+                self._grant(host)
+                if probe.repeat < MAX_REPEATS:
+                    host.waiting.appendleft(Probe(host, probe.port, probe.repeat + 1, True))
+        else:
+            host.silences += 1
+            question = host.questions.get(probe.port)
+            if question is None:
+                question = host.questions[probe.port] = Question()
+                question.tokens.append(token)
+            last = probe.repeat >= host.allowed
+            until = self._listens_until(probe, last)
+            if until > now:
+                probe.listening = True
+                host.listening += 1
+                self._serial += 1
+                heapq.heappush(self._listening, (until, self._serial, token))
+            else:
+                self._forget(token)
+            if not last:
+                host.waiting.append(Probe(host, probe.port, probe.repeat + 1, False))
+            elif host.phase == SILENT:
+                question.exhausted = True
+                if until <= now:
+                    del host.questions[probe.port]
+            else:
+                self._bench(host, probe.port, probe.repeat)
+            if self._plan.adaptive:
+                for _ in range(host.canaries_due(now)):
+                    self._add_canary(host)
+        self._touch(host)
+
+    def _listens_until(self, probe: Probe, last: bool) -> int:
+        """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
+        host = probe.host
+        spare = self._room_limit > self._limit and 2 * self._open < self._room_limit
+        if not last and not spare:
+            return -1
+        if host.phase == UNHEARD:
+            # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
+            more = host.order.count > host.first and not self._plan.skip_silent
+            return host.first_sent + _LATEST if last and more and spare else -1
+        if not self._plan.adaptive:
+            return -1
+        return probe.sent_at + (host.wait if host.phase == SILENT else self._plan.timeout)
+
+    def _heard_nothing(self, token: int) -> None:
+        """A probe has listened long enough."""
+        probe = self._probes[token]
+        host = probe.host
+        self._land(probe)
+        self._forget(token)
+        self._stopped_listening(host, probe.port, token)
+
+    def _stopped_listening(self, host: Host, port: int, token: int) -> None:
+        question = host.questions.get(port)
+        if question and question.exhausted and question.tokens[-1] == token:
+            del host.questions[port]
+        self._touch(host)

@@ -1,0 +1,142 @@
+"""Which port of which host is asked next."""
+
+from __future__ import annotations
+
+from ....engines.scanning import SENT
+from ..host import HEARD, MS, SILENT, SMALL_WINDOW, UNHEARD, Host, Probe
+from ..permutation import GROUP
+from .phases import Phases
+from .state import RATE_SLACK, ProbeOrder
+
+_CHECK = 2200 * MS
+"""After the first probe to a host: the link was asked three times whose address it is."""
+_CHECK_STEP = 50 * MS  # so that many hosts are looked up at once
+
+
+class Choosing(Phases):
+    """Whom to ask next, and what."""
+
+    def _next_probe(self) -> Probe | None:
+        in_window = self._in_flight + self.reserved < self._window
+        while self._put_back:
+            if not in_window:
+                return None
+            probe = self._put_back.popleft()
+            probe.host.put_back -= 1
+            if probe.canary or not probe.repeat or probe.port in probe.host.questions:  # else answered meanwhile
+                return probe
+            self._touch(probe.host)
+        while True:
+            if self._plan.random:
+                self._admit()
+            # In random order who is not heard yet comes first; by address, what was begun is ended first.
+            host = None
+            for phase in (UNHEARD, HEARD) if self._plan.random else (HEARD, UNHEARD):
+                if phase == UNHEARD or in_window:
+                    host = host or self._pop(phase)
+            if host is None:
+                if not self._plan.random and self._admit():
+                    continue
+                host = self._pop(SILENT) if in_window else None
+                if host is None:
+                    return None
+            found = self._take(host)
+            if found is not None:
+                return found
+
+    def _pop(self, phase: int) -> Host | None:
+        ready = self._ready[phase]
+        while ready:
+            host = ready.popleft()
+            if host.gone:
+                continue
+            host.queued = False
+            if host.phase == phase:
+                return host
+            self._touch(host)
+        return None
+
+    def _admit(self) -> bool:
+        """Begin with one more host, if there is one and the hosts that are not heard yet leave room for it."""
+        index = self._order.upcoming
+        if index is None or self._undrawn >= GROUP:
+            return False
+        if not self._alone and self._pledged >= self._most_pledged:
+            return False
+        if not self._crowd.has_room(index, self._now):
+            return False
+        index, order = self._order.take()
+        host = self._hosts[index] = Host(index, order, self._plan.timeout, self._plan.retries, self._limit)
+        self._undrawn += 1
+        self._crowd.enter(host, self._now)
+        if self._alone:
+            host.phase = HEARD  # it holds nobody up
+        else:
+            host.pledged = True
+            self._pledged += host.first
+        self._touch(host)
+        return True
+
+    def _take(self, host: Host) -> Probe | None:
+        """Give the next thing to ask of a host, if there is any by now, and queue it again if there are more."""
+        found: Probe | None = None
+        while found is None and host.may_be_asked(self._now):
+            if host.waiting:
+                probe = host.waiting.popleft()
+                if probe.canary:
+                    if not host.dead:
+                        found = probe
+                elif probe.port in host.questions:  # else answered meanwhile
+                    if host.dead and probe.repeat > self._plan.retries:
+                        self._bench(host, probe.port, probe.repeat - 1)
+                    else:
+                        found = probe
+            elif (port := self._draw(host)) >= 0:
+                found = Probe(host, port, 0, False)
+            else:
+                break
+        if found is None or host.waiting or host.to_draw():  # else it is not done: its last probe is about to leave
+            self._touch(host, again=found is not None)
+        return found
+
+    def _draw(self, host: Host) -> int:
+        while host.to_draw():
+            port = self._plan.ports[host.order[host.cursor]]
+            host.cursor += 1
+            if host.cursor == host.order.count:
+                host.drawn = True
+                self._undrawn -= 1
+            if host.cursor > host.asked_before:
+                return port
+            if port not in host.decided:
+                self._close_question(host, port)  # it begins anew
+                return port
+        return -1
+
+    def _send(self, probe: Probe, now: int) -> ProbeOrder:
+        host = probe.host
+        token = self._token = self._token + 1
+        probe.sent_at = now
+        probe.small = host.window <= SMALL_WINDOW
+        self._probes[token] = probe
+        host.asked(now, RATE_SLACK)
+        self._open += 1
+        if host.phase != UNHEARD:
+            probe.windowed = True
+            self._in_flight += 1
+        self._sent += 1
+        self._retries += probe.repeat > 0
+        if host.first_sent < 0:
+            host.first_sent = now
+            if host.link >= 0:
+                host.check_at = -(-(now + _CHECK) // _CHECK_STEP) * _CHECK_STEP
+        if not probe.canary and (question := host.questions.get(probe.port)):
+            question.tokens.append(token)
+            question.exhausted = False
+        while host.sent and host.sent[0] not in self._probes:
+            host.sent.popleft()
+        host.sent.append(token)
+        if host.armed < 0 or now + self._patience(host) < host.armed:
+            self._arm(host)
+        self._trace(now, host, probe.port, probe.repeat, SENT)
+        return ProbeOrder(token, host.index, probe.port, probe.repeat)

@@ -1,0 +1,140 @@
+"""What becomes of a host: heard, silent, unreachable, done."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ....engines.scanning import FILTERED, HOST_SILENT, HOST_UNREACHABLE, NO_RESPONSE, Outcome
+from ..host import HEARD, SILENT, UNHEARD, Host
+from .verdicts import Verdicts
+
+
+class Phases(Verdicts):
+    """When a host has something to ask, is heard for the first time, or is done."""
+
+    def _came_up(self, host: Host, port: int) -> None:
+        """Something came from a host for the first time."""
+        host.up = True
+        self._up += 1
+        self._crowd.settled(host, self._now)
+        self._unpledge(host)
+        if host.phase == SILENT:
+            # What was silent while it was listened to for a moment only is asked again, but for what is under way and
+            # for the port that answers.
+            waiting = [probe.port for probe in host.waiting if probe.port in host.questions]
+            flying = [probe.port for token in host.sent if (probe := self._probes.get(token))]
+            held = [probe.port for probe in self._put_back if probe.host is host]
+            host.decided.update(waiting, flying, held, [port])
+            host.asked_before, host.cursor = host.cursor, host.first
+            if host.drawn:
+                host.drawn = False
+                self._undrawn += 1
+        host.phase = HEARD
+        self._arm(host)
+
+    def neighbour(self, index: int, there: bool | None, now: int) -> None:
+        """Take what the neighbour table says of a host: whether it answers there; None where it stands nowhere."""
+        self._now = now
+        host = self._hosts.get(index)
+        if host is None or host.up:
+            return
+        if there is False:
+            self._unreachable += 1
+            self._close(host, HOST_UNREACHABLE, HOST_UNREACHABLE)
+            return
+        if there:
+            self._crowd.settled(host, now)
+        host.checking = False
+        self._touch(host)
+
+    def _touch(self, host: Host, *, again: bool = False) -> None:
+        """Queue a host that has something to ask and room in its window; see whether one is done that has nothing.
+
+        ``again``: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end
+        before the next.
+        """
+        if host.gone:
+            return
+        if host.waiting or host.to_draw():
+            if host.queued or host.in_flight >= host.window:
+                return
+            if self._now >= host.next_send:
+                host.queued = True
+                host.waiting_for_pace = False
+                if again and (host.phase == SILENT or not self._plan.random):
+                    self._ready[host.phase].appendleft(host)
+                else:
+                    self._ready[host.phase].append(host)
+            elif not host.waiting_for_pace:
+                host.waiting_for_pace = True
+                self._arm(host)
+        elif host.in_flight == 0 and host.put_back == 0:
+            self._done_asking(host)
+
+    def _done_asking(self, host: Host) -> None:
+        """There is nothing left to ask of a host in its phase."""
+        if host.phase == HEARD and host.up:
+            missing = host.canaries_missing() if host.bench else 0
+            asked = False
+            while missing > 0 and self._add_canary(host):
+                missing -= 1
+                asked = True
+            if asked:
+                self._touch(host)
+            elif host.listening == 0:
+                while host.bench:
+                    self._unbench(host)
+                self._remove(host)
+            return
+        if host.checking or self._check_is_near(host):
+            return
+        skip = self._plan.skip_silent and not host.faulty  # what could not be asked is not silent
+        if host.phase == UNHEARD and host.first < host.order.count and not skip:
+            self._unpledge(host)
+            host.phase = SILENT
+            host.wait = self._crowd.wait(host.network)
+            self._touch(host)
+        elif host.phase == SILENT:
+            if len(host.questions) == sum(port in host.questions for port, _ in host.bench):
+                self._end_silently(host)
+        elif host.phase == UNHEARD or host.listening == 0:
+            self._end_silently(host)
+
+    def _check_is_near(self, host: Host) -> bool:
+        """Say whether the neighbour table will soon tell a silent host from nobody."""
+        return self._plan.adaptive and 0 <= host.check_at - self._now <= self._plan.timeout // 2
+
+    def _end_silently(self, host: Host) -> None:
+        """Close a host from which nothing has come."""
+        self._silent += not host.faulty
+        self._close(host, NO_RESPONSE, HOST_SILENT)
+
+    def _close(self, host: Host, asked: int, unasked: int) -> None:
+        """Decide what is undecided of a host that is not up, by whether it was asked, and forget the host."""
+        self._drop_all(host.sent)
+        for question in host.questions.values():
+            self._benched -= question.benched
+            self._drop_all(question.tokens)
+        if host.put_back:
+            self._put_back = deque(probe for probe in self._put_back if probe.host is not host)
+        count = host.order.count
+        self._unasked += count - host.cursor
+        self._counts[FILTERED] += count - len(host.decided)
+        if self._plan.keep >> FILTERED & 1:
+            for position in range(count):
+                port = self._plan.ports[host.order[position]]
+                if port not in host.decided:
+                    reason = asked if position < host.cursor else unasked
+                    self._outcomes.append(Outcome(host.index, port, FILTERED, reason, -1, None))
+        self._unpledge(host)
+        self._remove(host)
+
+    def _unpledge(self, host: Host) -> None:
+        if host.pledged:
+            host.pledged = False
+            self._pledged -= host.first
+
+    def _remove(self, host: Host) -> None:
+        host.gone = True
+        self._undrawn -= not host.drawn
+        del self._hosts[host.index]

@@ -1,0 +1,128 @@
+"""What the scanner's machine remembers: hosts, probes under way, timers, totals; how a probe lands and is forgotten."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ....engines.scanning import Outcome, ScanPlan, TraceEvent
+from ..crowd import Crowd
+from ..host import MS, SECOND, SILENT, UNHEARD, Host, Probe
+from ..permutation import Order
+
+RATE_SLACK = 2 * MS
+
+
+class ProbeOrder(NamedTuple):
+    """What the driver is to send: connect to ``port`` of host number ``host``; ``token`` names the probe."""
+
+    token: int
+    host: int
+    port: int
+    repeat: int
+
+
+class State:
+    """The state of one scan of ``hosts`` hosts, and the small steps that all decisions take."""
+
+    def __init__(self, plan: ScanPlan, hosts: int) -> None:
+        self._plan = plan
+        self._order = Order(
+            hosts,
+            len(plan.ports),
+            plan.first_ports,
+            random=plan.random,
+            seed=plan.seed,
+            start=plan.shard,
+            step=plan.shards,
+        )
+        self.total = self._order.total
+        self._alone = hosts == 1
+        self._crowd = Crowd(plan)
+        self._hosts: dict[int, Host] = {}  # those about which something is undecided
+        self._undrawn = 0  # of those, how many have ports that were not drawn
+        self._pledged = 0
+        # Probes in flight have a place in the window; all that have a descriptor have one in the room.
+        self._window = self._limit = plan.concurrency
+        self._room = self._room_limit = max(plan.concurrency, plan.descriptors)
+        self._most_pledged = min(plan.concurrency, max(1, self._room_limit // 2))
+        self._growth = 0
+        self._in_flight = 0
+        self._open = 0
+        self.reserved = 0
+        """Descriptors that the driver uses for other things, to be counted into window and room."""
+        self._benched = 0
+        self._probes: dict[int, Probe] = {}
+        self._token = 0
+        self._put_back: deque[Probe] = deque()
+        self._ready: tuple[deque[Host], deque[Host], deque[Host]] = (deque(), deque(), deque())  # by phase
+        self._timers: list[tuple[int, int, int]] = []  # (time, host number, serial)
+        self._listening: list[tuple[int, int, int]] = []  # (time, serial, token)
+        self._serial = 0
+        self._dropped: list[int] = []  # tokens of probes that are of no use any more
+        self._doubtful: list[int] = []
+        self._now = 0  # the time of the present call
+        self._not_before = 0
+        self._fault_since = -1
+        self._interval = plan.interval + plan.interval * RATE_SLACK // SECOND if plan.interval else 0
+        self._next_send = 0
+        self._outcomes: list[Outcome] = []
+        self._events: list[TraceEvent] = []
+        self._counts = [0, 0, 0, 0]
+        self._sent = self._retries = self._drops = self._local_errors = 0
+        self._up = self._unreachable = self._silent = self._unasked = 0
+
+    # --- time
+
+    def _patience(self, host: Host) -> int:
+        """Give how long a probe of this host has a place in the window, before its port is asked again."""
+        if not self._plan.adaptive or host.phase == UNHEARD:
+            return self._plan.timeout
+        if host.phase == SILENT:
+            return host.wait // 2
+        return min(self._plan.timeout, host.timeout)
+
+    def _arm(self, host: Host) -> None:
+        """Set the host's timer to the earliest time at which there is something to do, if that is earlier."""
+        earliest = host.check_at
+        if host.waiting_for_pace and (earliest < 0 or host.next_send < earliest):
+            earliest = host.next_send
+        while host.sent and host.sent[0] not in self._probes:
+            host.sent.popleft()
+        if host.sent:
+            deadline = self._probes[host.sent[0]].sent_at + self._patience(host)
+            if earliest < 0 or deadline < earliest:
+                earliest = deadline
+        if earliest >= 0 and (host.armed < 0 or earliest < host.armed):
+            host.armed = earliest
+            self._serial += 1
+            heapq.heappush(self._timers, (earliest, host.index, self._serial))
+
+    # --- probes under way
+
+    def _land(self, probe: Probe) -> None:
+        """Take a probe out of flight, or from those that listen."""
+        host = probe.host
+        if probe.listening:
+            host.listening -= 1
+            return
+        host.in_flight -= 1
+        if probe.windowed:
+            self._in_flight -= 1
+
+    def _forget(self, token: int) -> None:
+        del self._probes[token]
+        self._dropped.append(token)
+
+    def _drop_all(self, tokens: Iterable[int]) -> None:
+        """Give up what is still under way of these."""
+        for token in tokens:
+            if token in self._probes:
+                self._land(self._probes[token])
+                self._forget(token)
+
+    def _trace(self, now: int, host: Host, port: int, repeat: int, what: int) -> None:
+        if self._plan.trace:
+            self._events.append(TraceEvent(now, host.index, port, repeat, what))

@@ -1,0 +1,67 @@
+"""Verdicts on ports, and what is put off until there is one: the bench, further repeats, canaries."""
+
+from __future__ import annotations
+
+from ....engines.scanning import FILTERED, NO_RESPONSE, Outcome
+from ..host import Host, Probe
+from .state import State
+
+_BENCH_LIMIT = 131_072
+
+
+class Verdicts(State):
+    """How a port is decided."""
+
+    def _decide(self, host: Host, port: int, state: int, reason: int, rtt: int) -> None:
+        self._counts[state] += 1
+        if not host.up or host.asked_before:
+            host.decided.add(port)
+        if self._plan.keep >> state & 1:
+            self._outcomes.append(Outcome(host.index, port, state, reason, rtt, None))
+        self._close_question(host, port)
+
+    def _close_question(self, host: Host, port: int) -> None:
+        question = host.questions.pop(port, None)
+        if question is not None:
+            self._benched -= question.benched
+            self._drop_all(question.tokens)
+
+    def _bench(self, host: Host, port: int, repeat: int) -> None:
+        """Set a silent port aside until its host is finished: loss seen by then gives it another chance."""
+        if not self._plan.adaptive:
+            self._decide(host, port, FILTERED, NO_RESPONSE, -1)
+            return
+        host.questions[port].benched = True
+        host.bench.append((port, repeat))
+        self._benched += 1
+        if self._benched > _BENCH_LIMIT:
+            self._unbench(host)
+
+    def _unbench(self, host: Host) -> None:
+        port, _ = host.bench.popleft()
+        if port in host.questions:
+            self._decide(host, port, FILTERED, NO_RESPONSE, -1)
+
+    def _grant(self, host: Host) -> None:
+        """Let a host where loss was seen have its silent ports asked more often, those on the bench at once."""
+        if not self._plan.adaptive or not host.grant(self._plan.retries):
+            return
+        for _ in range(len(host.bench)):
+            port, repeat = host.bench.popleft()
+            question = host.questions.get(port)
+            if question is None:
+                continue
+            if repeat < host.allowed:
+                question.benched = False
+                self._benched -= 1
+                host.waiting.append(Probe(host, port, repeat + 1, False))
+            else:
+                host.bench.append((port, repeat))
+
+    def _add_canary(self, host: Host) -> bool:
+        port = host.canary()
+        if port < 0:
+            return False
+        # Before all others: it is to judge what happens to them.
+        host.waiting.appendleft(Probe(host, port, 0, True))
+        return True
