@@ -115,8 +115,9 @@ class ChatServer(StreamServer):
             queue_limit: the most bytes that may wait for a client who does not read.
             slow_policy: what becomes of one for whom more waits: closed ("disconnect"), or misses lines and is told
                 how many ("drop").
-            rate: lines a second that a client may say in the long run; None: no limit. Those of one address (IPv6: one
-                /64) who leave within a minute may come back as often, and are turned away with ``! slow down`` beyond.
+            rate: lines a second that a client may say in the long run; None: no limit, so that one who floods makes
+                those too slow who read less fast. Those of one address (IPv6: one /64) who leave within a minute may
+                come back as often, and are turned away with ``! slow down`` beyond.
             burst: lines that a client may say at once, and so many that may come and go at once.
             idle_timeout: seconds without a line after which a client is closed; None: never.
             echo: whether what one says comes back.
