@@ -172,7 +172,8 @@ def starts(kind: str, make: Callable[..., Any]) -> None:
     before = held()
     errors = []  # held, as a debugger or a log record holds them
     for call in CALLS:
-        for nth in range(1, 40):
+        nth = 1
+        while nth < 40:
             port = free_port(kind)
             server = make(port=port)
             arm(call, nth, 1, errno.EAGAIN if call == "pthread_create" else errno.ENOMEM)
@@ -184,6 +185,8 @@ def starts(kind: str, make: Callable[..., Any]) -> None:
                 failed = True
             hits = disarm(call)
             what = f"{call} {nth} fails"
+            if failed and not hits and getattr(errors[-1], "errno", None) == errno.EADDRINUSE:
+                continue  # another process was faster
             if failed:
                 assert hits, f"{what}: start fails without it: {errors[-1]!r}"
                 assert nobody_answers(kind, port), f"{what}: the port is still taken"
@@ -194,6 +197,7 @@ def starts(kind: str, make: Callable[..., Any]) -> None:
             back_to(before, f"{what}, and a stop")
             if not hits:
                 break
+            nth += 1
         else:
             raise AssertionError(f"{call}: called without end")
 

@@ -13,8 +13,9 @@ from ...engines.serving import NEVER
 from ...sockets.addresses import network_of
 from ..framing.framers import lines_framer
 from ..serving.connection import CUT, OPEN
-from ..serving.reactor import Link, Reactor, Service
+from ..serving.reactor import Reactor
 from ..serving.reactors import Reactors
+from ..serving.service import Link, Service
 from .hub import Hub
 from .porter import Porter
 from .replica import Replica

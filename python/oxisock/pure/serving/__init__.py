@@ -1,7 +1,8 @@
 """The pure TCP servers.
 
 - ``connection``: the machine of one connection: limits, timeouts, drain.
-- ``reactor``: the loop that drives all connections of a server; ``reactors``: what other threads may ask of it.
+- ``reactor``: the loop that drives all connections of a server; ``newcomers``: how they come in; ``reactors``: all
+  loops of a server, and what other threads may ask of them; ``service``: what a service on a loop has to know.
 - ``echo``, ``messages``: the services on it.
 """
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from .reactor import Link, Reactor, Service
+from .reactor import Reactor
 from .reactors import Reactors
+from .service import Link, Service
 
 if TYPE_CHECKING:
     from ...engines.serving import FaultPlan, ServerPlan
@@ -20,16 +21,6 @@ class Echo(Service):
         link.machine.active(now)
         if not link.machine.swallow():
             reactor.send(link, data, now)
-
-    def ended(self, reactor: Reactor, link: Link, now: int) -> None:
-        """The rest goes out, then the connection ends."""
-        link.machine.ended(now)
-
-    def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Nothing waits for room."""
-
-    def closed(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Nothing to forget."""
 
 
 class EchoReactors(Reactors):

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ...engines.serving import FINISH, HELD
-from .reactor import Link, Reactor, Service
+from .reactor import Reactor
 from .reactors import Reactors
+from .service import Link, Service
 
 if TYPE_CHECKING:
     from ...engines.framing import Framer

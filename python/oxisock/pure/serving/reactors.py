@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...sockets.latch import Latch
+from ...types import ServerStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...types import ServerStats
     from .reactor import Reactor
 
 
@@ -46,11 +46,30 @@ class Reactors:
 
     def outcome(self) -> tuple[int, int]:
         """Give the connections drained and aborted by the stop."""
-        return self._reactors[0].outcome()
+        # Who has not drained is cut; a busy loop may be behind with doing so, and even with beginning the stop.
+        stopped = sum(r.stopped if r.draining else len(r.links) for r in self._reactors)
+        drained = sum(r.drained for r in self._reactors)
+        return drained, stopped - drained
 
     def counters(self) -> ServerStats:
         """Give the counters."""
-        return self._reactors[0].counters()
+        reactors, door = self._reactors, self._reactors[0].door
+        closed = sum(r.closed for r in reactors)  # before accepted, so that active is never negative
+        accepted = sum(r.newcomers.accepted - r.newcomers.withdrawn for r in reactors)
+        rejected = sum(r.newcomers.rejected for r in reactors)
+        return ServerStats(
+            accepted=accepted,
+            active=accepted - closed,
+            closed=closed,
+            shed=0 if door is None else door.shed,
+            rejected=rejected + (0 if door is None else door.rejected),
+            messages=sum(r.messages for r in reactors),
+            bytes_in=sum(r.bytes_in for r in reactors),
+            bytes_out=sum(r.bytes_out for r in reactors),
+            handler_errors=sum(r.handler_errors for r in reactors),
+            frame_errors=sum(r.frame_errors for r in reactors),
+            timeouts=sum(r.timeouts for r in reactors),
+        )
 
     def forked(self) -> None:
         """From now on, shut sockets down before closing them: a forked child holds duplicates."""
