@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
-import signal
 import socket
-import time
 from types import ModuleType
 
 import pytest
 
 from support.hostile_user import DEEDS, NEVER_RUN, SERVERS, Deed, Hostile, hostile_server, is_wrong, stop_from_within
+from support.processes import ended_well
 from support.served import SECONDS, Client, Served
 from support.talking import adds_up, until_the_end
 from support.waiting import wait_until
@@ -48,18 +46,6 @@ def errors(server: Served) -> int:
     return stats.handler_errors + stats.frame_errors
 
 
-def ended(child: int) -> bool:
-    """Wait for the end of a child; one that does not end is killed."""
-    deadline = time.monotonic() + SECONDS
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return False
-        time.sleep(0.002)
-    return True
-
-
 def suffer(server: Served, user: Hostile, good: Client, kind: str, hook: str, name: str) -> None:
     """Let user code do something once, and see what it costs."""
     wrong = is_wrong(kind, hook, name) or hook == "log"
@@ -77,7 +63,7 @@ def suffer(server: Served, user: Hostile, good: Client, kind: str, hook: str, na
                 answer = said(server, sock)
             assert answer.rstrip(b"\n") == (b"x" if hook == "eof" else b"hello"), "the answer is another"
     while user.children:
-        assert ended(user.children.pop()), "a child did not end"
+        assert ended_well(user.children.pop()), "a child did not end, or in another way"
     assert good.is_served(), "another client is not served"
     assert errors(server) == before + wrong, "it was counted otherwise"
 

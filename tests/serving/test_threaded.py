@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import threading
 import time
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 
 import oxisock
 from oxisock import Peer
+from oxisock.serving.thread_connection import Counters
+from support.hostile_user import forked
+from support.processes import ended_well
+from support.served import SECONDS
 from support.talking import ask, connect, exactly
 from support.waiting import wait_until
 
@@ -43,6 +49,42 @@ def test_a_conversation_in_a_thread(impl: ModuleType) -> None:
         sock.shutdown(socket.SHUT_WR)
         assert wait_until(lambda: server.stats().closed == 1)
         assert (server.stats().messages, server.stats().handler_errors) == (3, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_child_of_a_handler_ends_whoever_was_counting_as_it_was_forked(impl: ModuleType) -> None:
+    ready, counting, done = threading.Event(), threading.Event(), threading.Event()
+    children: list[int] = []
+
+    def handler(conn: Any, peer: Peer) -> None:
+        for frame in conn.frames(impl.Lines()):
+            if frame == b"fork":
+                ready.set()
+                counting.wait(SECONDS)
+                if child := forked():
+                    children.append(child)
+                    done.set()
+
+    def hold(frame: FrameType, event: str, arg: object) -> Any:
+        """Stop where the counters are read, under whatever guards them, until the handler has forked."""
+        code = frame.f_code
+        if code is Counters.stats.__code__ and event == "line" and frame.f_lineno > code.co_firstlineno + 2:
+            counting.set()
+            done.wait(SECONDS)
+        return hold
+
+    def look() -> None:
+        sys.settrace(hold)
+        server.stats()
+
+    with impl.ThreadedServer(handler) as server, connect(server) as sock:
+        sock.sendall(b"fork\nand go on\n")
+        assert ready.wait(SECONDS)
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(SECONDS)
+        assert counting.is_set() and done.is_set()
+        assert ended_well(children[0])
 
 
 def test_a_thread_that_is_about_to_start_can_be_waited_for(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

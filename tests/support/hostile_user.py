@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import sys
@@ -111,10 +112,18 @@ def _too_deep(stage: Stage, right: Any) -> Any:
     return _too_deep(stage, right)
 
 
-def _fork(stage: Stage, right: Any) -> Any:
+def forked() -> int:
+    """Fork; the child aborts where it ends in another way than by os._exit, which leaves alone what is the parent's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from 3.12 on
         child = os.fork()
+    if child == 0:
+        _at_exit(_abort, None, None)
+    return child
+
+
+def _fork(stage: Stage, right: Any) -> Any:
+    child = forked()
     if child:
         stage.children.append(child)
     return right
@@ -175,7 +184,10 @@ DEEDS: dict[str, Deed] = {
 NEVER_RUN = ("gives a coroutine", "gives a generator")
 """What is an error also where the result of a hook does not matter."""
 
-if not hasattr(os, "fork"):
+if hasattr(os, "fork"):
+    _system: Any = ctypes.CDLL(None)
+    _at_exit, _abort = _system.__cxa_atexit, _system.abort
+else:
     DEEDS = {name: deed for name, deed in DEEDS.items() if "forks" not in name}
 
 

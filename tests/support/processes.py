@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from support.waiting import wait_until
+
 OXISOCK = [sys.executable, "-m", "oxisock"]
 
 
@@ -68,6 +70,22 @@ def heeds_signals(pid: int) -> bool:
         pytest.skip("the system does not tell which signals a process catches")
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def ended_well(child: int) -> bool:
+    """Wait until a child has ended, and say whether as it should; one that does not end is killed."""
+    ends: list[int] = []
+
+    def has_ended() -> bool:
+        process, status = os.waitpid(child, os.WNOHANG)
+        if process:
+            ends.append(status)
+        return bool(ends)
+
+    if not wait_until(has_ended):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return ends == [0]
 
 
 def stop(pid: int) -> None:

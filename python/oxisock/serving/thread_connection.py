@@ -323,6 +323,10 @@ class Counters:
         self._lock = threading.Lock()
         self._values = dict.fromkeys(ServerStats._fields, 0)
 
+    def abandon(self) -> None:
+        """This is the child of a fork, and whoever was counting just then is not there to go on."""
+        self._lock = threading.Lock()
+
     def add(self, **more: int) -> None:
         """Add to some of them."""
         with self._lock:

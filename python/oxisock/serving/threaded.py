@@ -167,6 +167,7 @@ class _ThreadedRunning:
     def abandon(self) -> None:
         """This is the child of a fork."""
         self._abandoned = True
+        self._counters.abandon()
         self._door.abandon()
         for conn in self._connections.values():
             conn.sock.close()
@@ -268,6 +269,8 @@ class _ThreadedRunning:
                 if admitted and self._stop_at is None and self._secure(conn):
                     self._call(conn)
             finally:
+                if self._abandoned:
+                    end_child(server_log.child_returned)
                 conn._end(self._shut_first)
         finally:
             if admitted:
@@ -315,13 +318,11 @@ class _ThreadedRunning:
         if lent is None:  # the server has been dropped, and stops
             return
         try:
-            try:
-                result: object = lent.function(conn, conn.peer)
-                hooks.check_ran("a handler", result)
-            finally:
-                if self._abandoned:
-                    end_child(server_log.child_returned)
+            result: object = lent.function(conn, conn.peer)
+            hooks.check_ran("a handler", result)
         except BaseException as error:
+            if self._abandoned:
+                return
             if error is not conn.failed:
                 self._counters.add(handler_errors=1)
                 server_log.handler_failed(conn.peer, error)
