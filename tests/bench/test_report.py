@@ -257,7 +257,7 @@ def test_the_page_loads_nothing_and_escapes_everything() -> None:
 def test_the_page_of_documentation() -> None:
     page = markdown.page(sample(), "chart.svg", {"scale": "scale.md"})
     assert "](chart.svg)" in page and "[scale](scale.md)" in page
-    assert "| echo, 64 bytes | messages | 250 | 1.00 k | 3.00 (2.00-4.00) |" in page
+    assert "| echo, 64 bytes | messages | 250 | 1.00\N{NO-BREAK SPACE}k | 3.00 (2.00-4.00) |" in page
     assert "&lt;b>spoilt&lt;/b>\\| | messages | 500 | wrong answer | - |" in page
     assert "> **Wrong answer: " in page and "load average 0.1 at the start" in " ".join(page.split())
     for key in (

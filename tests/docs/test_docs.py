@@ -22,7 +22,7 @@ from oxisock.cli import COMMANDS, build_parser
 from support.addresses import HOST
 from support.chatting import Guest
 from support.commands import environment, oxisock
-from support.pages import DOCS, ROOT, Block, blocks, check_output, pages
+from support.pages import DOCS, EXAMPLES, ROOT, Block, blocks, check_output, pages
 
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
 
@@ -103,7 +103,13 @@ def test_no_block_is_overlooked() -> None:
         fences = re.findall(r"^[ \t]*```", text, re.MULTILINE)
         languages = re.findall(r"^```(\w+)", text, re.MULTILINE)
         assert len(fences) == 2 * len(languages), f"{page}: a fence that is indented, or names no language"
-        assert set(languages) <= {"python", "sh", "text", "ini", "yaml", "dockerfile"}, page
+        assert set(languages) <= {"python", "py", "sh", "text", "ini", "yaml", "dockerfile"}, page
+
+
+def test_the_page_of_examples_shows_them_all() -> None:
+    # "py" is a file that stands elsewhere, where it has tests of its own.
+    shown = [block.text for page in PAGES for block in blocks(page, "py")]
+    assert sorted(shown) == sorted(f'--8<-- "examples/{path.name}"\n' for path in EXAMPLES.glob("*.py"))
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -115,7 +121,7 @@ def words_of(line: str) -> list[str]:
     lexer.whitespace_split = True
     words = []
     for word in lexer:
-        if set(word) <= set("|&;<>()"):
+        if word and set(word) <= set("|&;<>()"):
             break
         words.append(word)
     return words

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".png")
 _MARKERS = {"ceiling": "|", "asyncio": "o", "uvloop": "D", "nmap": "s", "other": "^"}
-_INK, _FAINT, _PAPER = "#1b1f24", "#57606a", "#ffffff"
+_INK, _FAINT, _PAPER, _GRID = "#1b1f24", "#57606a", "#ffffff", "#d8dee4"
+# In an SVG these colours are others where the reader, or the page around it, is dark.
+_DARK = "".join(
+    f'@media (prefers-color-scheme: dark){{[style*="{what}: {light}"]{{{what}: {dark} !important}}}}'
+    for light, dark in ((_INK, "#e6edf3"), (_FAINT, "#9da7b3"), (_PAPER, "#161b22"), (_GRID, "#30363d"))
+    for what in ("fill", "stroke")
+)
 # A picture is the same for the same figures: no date, no random ids. Text stays text, which is small and sharp.
 _SETTINGS: Any = {"svg.hashsalt": "oxisock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5}
 _WIDTH, _ROW, _GAP = 9.6, 0.27, 0.45  # inches; in rows
@@ -42,8 +48,8 @@ def picture(document: Document, suffix: str) -> bytes:
         target = io.BytesIO()
         if suffix == ".svg":
             figure.savefig(target, format="svg", metadata={"Date": None, "Title": TITLE}, facecolor=_PAPER)
-        else:
-            figure.savefig(target, format="png", metadata={"Software": None}, dpi=200, facecolor=_PAPER)
+            return target.getvalue().replace(b"</style>", _DARK.encode() + b"</style>", 1)
+        figure.savefig(target, format="png", metadata={"Software": None}, dpi=200, facecolor=_PAPER)
     return target.getvalue()
 
 
@@ -76,7 +82,7 @@ def _draw(box: Any, shown: Sequence[Bar], places: Sequence[float], scale: Axis) 
     box.set_yticks(places, [bar.name for bar in shown])
     box.set_ylim(max(places, default=0) + 0.7, -0.7)
     box.axvline(1, color=_INK, lw=1.2, zorder=2)
-    box.grid(axis="x", color="#d8dee4", lw=0.7)
+    box.grid(axis="x", color=_GRID, lw=0.7)
     box.set_axisbelow(True)
     box.tick_params(length=0, colors=_INK)
     for side in box.spines.values():

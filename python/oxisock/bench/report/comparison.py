@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from .document import Compared, Document
 
-TITLE = "How many times as fast as pure Python"
+TITLE = "Speed-up over pure Python"
 KINDS = {
     "native": "native",
     "ceiling": "ceiling: a raw system-call loop",

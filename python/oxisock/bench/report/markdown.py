@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from . import text
@@ -17,17 +18,18 @@ _INTRODUCTION = """\
 
 <!-- Written by `oxisock bench --markdown`: do not change it by hand. -->
 
-How fast are the engines, and compared with what? `oxisock bench` says so on your machine, in less than three minutes:
+This page compares the two engines with each other and with other programs. `oxisock bench` does the same on your
+machine, in less than three minutes:
 
 ```
 oxisock bench
 ```
 
-**How it is measured.** All contenders run in turn within each round, so that what else the machine does falls on all
-of them alike. A ratio is the median of the ratios within the rounds, and the range in brackets is the least and the
-most of them. Every answer is checked: one that is wrong suppresses its ratio, and the command exits with 1.
-Rates are medians. "CPU" is processor time for each operation. Server and load are processes of their own; the load is
-native, and the same for all.
+**How it is measured.** Within each round all contenders run one after the other, so that other work of the machine
+affects all of them. A ratio is the median of the ratios of the rounds; the range in brackets is their minimum and
+maximum. Every answer is checked: a wrong one removes the ratio, and the command exits with 1. Rates are medians. "CPU"
+is processor time for each operation. Server and load are separate processes; the load generator is native, and the same
+for all.
 """
 
 _REPRODUCE = """\
@@ -88,7 +90,7 @@ def page(document: Document, chart: str | None = None, links: Mapping[str, str] 
         *(f"> **{_cell(line)}**\n" for line in text.warnings(document)),
     ]
     if chart:
-        parts.append(f"![Bars: how many times as fast as pure Python native is, by scenario]({chart})\n")
+        parts.append(f"![Speed-up of native over pure Python, by scenario]({chart})\n")
     parts.append(_table([text.HEADING, *map(text.row, scenarios)], text.RIGHT))
     if links:
         parts.append("More: " + ", ".join(f"[{title}]({link})" for title, link in links.items()) + ".\n")
@@ -120,8 +122,9 @@ def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Keep what a contender said from being markup."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    """Keep what a contender said from being markup, and a figure on one line with its unit."""
+    words = " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return re.sub(r"(?<=\d) (?=(?:[kMG]|ns|µs|ms|s)\b)", "\N{NO-BREAK SPACE}", words)
 
 
 def _paragraph(text: str) -> str:

@@ -16,7 +16,7 @@ HEADING = ("scenario", "per second", "pure", "native", "ratio", "CPU pure", "CPU
 RIGHT = range(2, 7)
 QUICK = "This was a quick run: a part of the scenarios, with small amounts."
 LEGEND = (
-    "ratio: how many times the rate of pure native makes, the median of paired rounds (and their range)",
+    "ratio: native / pure, median of paired rounds (min-max)",
     "CPU: processor time for each operation",
 )
 
