@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 from .engines.selection import Impl as _Impl
 from .engines.selection import check as _check
+from .engines.selection import refuse as _refuse
 from .engines.selection import selected as _selected
 from .version import VERSION as __version__
 
-impl: _Impl = _selected()
-_check(impl)
+try:
+    impl: _Impl = _selected()
+    _check(impl)
+except ImportError as error:
+    _refuse(error)
 
 __all__ = [
     "__version__",

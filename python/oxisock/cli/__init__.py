@@ -4,19 +4,20 @@ A command is a module of this package with ``add_parser(subparsers)``, which set
 ``run(args) -> int``, which gives the exit code. It stands in ``COMMANDS``. All of them are imported to build the
 parser, so what a command needs to do its work it imports in ``run``.
 
-What several share: ``arguments`` (read and checked), ``output`` and ``progress`` (shown). Parts of one command:
-``executors`` of scan, ``serve_chat`` of serve, ``load_view`` of load, ``demo_chat`` of demo.
+What several share: ``arguments`` (read and checked), ``streams``, ``output``, ``tables`` and ``progress`` (shown).
+Parts of one command: ``executors`` of scan, ``serve_chat`` of serve, ``load_view`` of load, ``demo_chat`` of demo.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
+
+from . import streams
 
 COMMANDS = (
     "scan",
@@ -35,6 +36,7 @@ COMMANDS = (
 )
 """The modules with commands, in the order in which the help names them."""
 
+_LONGEST_MESSAGE = 2000  # characters
 EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 130, 141
 
 
@@ -79,8 +81,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line that starts with the name of the command."""
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"oxisock: {message} ({self.prog} --help says more)\n")
-        sys.exit(EXIT_USAGE)
+        sys.exit(_fail(f"{message} ({self.prog} --help says more)"))
 
 
 def build_parser() -> Parser:
@@ -107,18 +108,24 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments) and give its exit code."""
+    streams.prepare()
     try:
-        args = build_parser().parse_args(_join_ports(sys.argv[1:] if argv is None else argv))
-        code: int = args.run(args)
-        sys.stdout.flush()
-        return code
+        with ended_by_signals() as exit_code:
+            try:
+                args = build_parser().parse_args(_join_ports(sys.argv[1:] if argv is None else argv))
+                args.exit_code = exit_code
+                code: int = args.run(args)
+            finally:  # the help is an answer, too, and ends in SystemExit
+                sys.stdout.flush()
+            return code
     except UsageError as error:
         return _fail(str(error))
     except KeyboardInterrupt as error:
         return error.code if isinstance(error, Ended) else EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (streams.OutputLost, BrokenPipeError) as error:
+        streams.give_up()
+        if isinstance(error, streams.OutputLost) and not error.reader_gone:
+            return _fail(str(error))
         return EXIT_PIPE
     except OSError as error:
         return _fail(describe(error))
@@ -136,8 +143,11 @@ def _join_ports(argv: list[str]) -> list[str]:
 
 
 def _fail(message: str) -> int:
-    # One line, whatever the message quotes.
+    # One line, whatever the message quotes, and however much of it.
     line = " ".join(message.split())
+    if len(line) > _LONGEST_MESSAGE:
+        half = _LONGEST_MESSAGE // 2
+        line = f"{line[:half]} [...] {line[-half:]}"
     sys.stderr.write(f"oxisock: {line}\n")
     return EXIT_USAGE
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
-_MOST = 2_147_483.0  # seconds, some 24 days: nothing waits longer
+_MOST = 2_147_483.0  # seconds, some 24 days
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 
 
@@ -54,14 +54,17 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 5, 0.5, 500ms, 2s or 1m")
-    return min(float(match[1]) * _UNITS[match[2]], _MOST)
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _MOST:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is too long: expected {_MOST:,.0f} s (24 days) at most")
+    return seconds
 
 
 def positive_duration(text: str) -> float:
     """Read seconds, more than none."""
     seconds = duration(text)
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time at all")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time at all: expected more than 0")
     return seconds
 
 

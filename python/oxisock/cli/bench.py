@@ -8,10 +8,11 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from . import EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
 from .arguments import count, examples
-from .output import aligned, check_output, is_terminal, message, output, paint
+from .output import check_output, is_terminal, message, output, paint
 from .progress import work_bar
+from .tables import aligned
 
 if TYPE_CHECKING:
     from ..bench import Scenario
@@ -132,7 +133,7 @@ def _measure(args: argparse.Namespace, scenarios: list[Scenario]) -> tuple[Docum
         with work_bar() as progress:
             measured.extend(running.run_all(scenarios, pace, progress))
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
+        code = args.exit_code()
     if not measured:
         return None, code
     return document(measured, watch.environment(quick=args.quick, interrupted=code != EXIT_OK)), code

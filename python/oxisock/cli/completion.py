@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from . import EXIT_OK
 from .arguments import examples
+from .streams import need_stdout
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the script."""
+    need_stdout()
     from . import build_parser
 
     sys.stdout.write(_WRITERS[args.shell](_read(build_parser())))

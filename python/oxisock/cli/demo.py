@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import EXIT_NO, EXIT_OK, raise_descriptor_limit
 from .demo_chat import conversation
-from .output import milliseconds, paint, table
+from .output import milliseconds, paint
 from .progress import progress_bar
+from .tables import table
 
 if TYPE_CHECKING:
     from ..scanning.report import ScanReport

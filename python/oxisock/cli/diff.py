@@ -7,9 +7,11 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ..text import escape
 from . import EXIT_NO, EXIT_OK, UsageError
 from .arguments import examples
-from .output import aligned, message, output, paint
+from .output import format_by_name, message, output
+from .tables import table
 
 if TYPE_CHECKING:
     from ..scanning.report import ReportDiff, ScanReport
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Read both, and print what differs."""
     if args.old == args.new == "-":
         raise UsageError("only one of the reports can come from stdin")
+    form = args.format or format_by_name(args.output, {".txt": "plain", ".tsv": "plain", ".json": "json"})
     old, new = (_read(path) for path in (args.old, args.new))
     for path, report in ((args.old, old), (args.new, new)):
         if report.partial:
@@ -51,16 +54,14 @@ def run(args: argparse.Namespace) -> int:
     for (path, why), count in reasons.items():
         if why != "is partial":
             message(f"{count:,} open port{'s' * (count != 1)} of the other report not compared: {path} {why}")
-    form = args.format or ("table" if args.output is None and sys.stdout.isatty() else "plain")
-    with output(args.output) as stream:
+    with output(args.output, utf8=form == "json") as stream:
         if form == "json":
             stream.write(_json(difference) + "\n")
         elif form == "plain":
             stream.write("".join("\t".join(row) + "\n" for row in _rows(difference, old, new)))
         elif difference:
             rows = [("CHANGE", "HOST", "PORT", "BEFORE", "NOW", "SERVICE"), *_rows(difference, old, new)]
-            for line, row in zip(aligned(rows, right=(2,)).splitlines(), rows, strict=True):
-                stream.write(paint(line, _COLOURS.get(row[0], "bold"), stream) + "\n")
+            stream.write(table(rows, stream, right=(2,), fold=(1,), colour=lambda row: _COLOURS[row[0]]))
         else:
             stream.write("no difference\n")
     return EXIT_NO if difference else EXIT_OK
@@ -79,7 +80,7 @@ def _read(path: str) -> ScanReport:
             text = stream.read()
     try:
         first = json.loads(text.lstrip().split(b"\n", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         first = None  # JSON over several lines, or nothing that is a report
     try:
         if isinstance(first, dict) and "type" in first:
@@ -97,14 +98,25 @@ def _rows(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tupl
     rows: list[tuple[str, ...]] = []
     for change, result in news:
         key = (result.address, result.port)
-        row = (change, result.host, str(result.port), before.get(key, "-"), after.get(key, "-"), result.service or "-")
+        row = (
+            change,
+            escape(result.host),
+            str(result.port),
+            before.get(key, "-"),
+            after.get(key, "-"),
+            _service(result),
+        )
         rows.append(row)
     for one, two in difference.changed:
         # Alike in state, so it is what they say that differs.
         same = one.state is two.state
         was, now = ("old banner", "new banner") if same else (str(one.state), str(two.state))
-        rows.append(("changed", two.host, str(two.port), was, now, two.service or "-"))
+        rows.append(("changed", escape(two.host), str(two.port), was, now, _service(two)))
     return rows
+
+
+def _service(result: PortResult) -> str:
+    return escape(result.service) if result.service else "-"
 
 
 def _json(difference: ReportDiff) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import arguments
 from ..types import Peer
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from . import EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
 from .arguments import checked, count, endpoint, examples, positive_duration
 from .output import is_terminal, message
 
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     _comment(report)
     if interrupted:
         message(f"interrupted after {report.figures['elapsed']:.1f} s: this is a part of the answer")
-        return EXIT_INTERRUPTED
+        return int(args.exit_code())
     return EXIT_OK if report.good else EXIT_NO
 
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from ..load.report import milliseconds, words
-from .output import aligned, have_rich, is_terminal, paint
+from .output import have_rich, is_terminal, paint
+from .tables import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,8 +1,11 @@
-"""How the command shows things: colours, tables, plain lines, messages, and files that are there whole or not."""
+"""How the command shows things: colours, plain lines, messages, and files that are there whole or not."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -12,7 +15,7 @@ from ..text import escape
 from ..types import PortResult, PortState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1, "dim": 2}
 STATE_COLOURS = {PortState.OPEN: "green", PortState.CLOSED: "red", PortState.FILTERED: "yellow", PortState.ERROR: "red"}
@@ -24,8 +27,8 @@ def is_terminal(stream: IO[str]) -> bool:
 
 
 def coloured(stream: IO[str]) -> bool:
-    """Whether the stream is to have colours: a terminal, and nobody said NO_COLOR."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+    """Whether the stream is to have colours: a terminal, or FORCE_COLOR, and nobody said NO_COLOR."""
+    return (is_terminal(stream) or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
 
 
 def paint(text: str, colour: str, stream: IO[str]) -> str:
@@ -52,85 +55,64 @@ def milliseconds(seconds: float | None) -> str:
 
 def plain_line(result: PortResult, banner: bool) -> str:
     """Give HOST, PORT, STATE, SERVICE and RTT_MS between tabs, ``-`` for none; BANNER too where it was asked for."""
-    fields = [escape(result.host), str(result.port), result.state, result.service or "-", milliseconds(result.rtt)]
+    fields = [
+        escape(result.host),
+        str(result.port),
+        result.state,
+        escape(result.service or "-"),
+        milliseconds(result.rtt),
+    ]
     if banner:
         fields.append(banner_text(result.banner) if result.banner else "-")
     return "\t".join(fields)
 
 
-def table(
-    rows: Sequence[Sequence[str]], stream: IO[str], *, right: Sequence[int] = (), colour: int | None = None
-) -> str:
-    """Give rows, the heading first, as an aligned table; the columns ``right`` are flush right.
+def format_by_name(path: str | None, suffixes: Mapping[str, str]) -> str:
+    """Give the format of an answer by the suffix of its file; plain for no suffix, for stdout what suits who reads it.
 
-    On a terminal with rich it has its colours, the cells of the column ``colour`` those of the state they name.
+    Raises UsageError for a suffix that names no format.
     """
-    return _rich_table(rows, right, colour) if coloured(stream) and have_rich() else aligned(rows, right)
+    if path is None or path == "-":
+        return "table" if sys.stdout.isatty() else "plain"
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in suffixes:
+        return suffixes[suffix]
+    if suffix:
+        from . import UsageError
 
-
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Give rows with their columns aligned; the columns ``right`` are flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(
-        "  ".join(
-            cell.rjust(width) if number in right else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for row in rows
-    )
-
-
-def _rich_table(rows: Sequence[Sequence[str]], right: Sequence[int], colour: int | None) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    heading, *body = rows
-    shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for number, name in enumerate(heading):
-        shown.add_column(name, justify="right" if number in right else "left", no_wrap=number < len(heading) - 1)
-    for row in body:
-        style = STATE_COLOURS.get(row[colour], "") if colour is not None else ""  # type: ignore[call-overload]
-        # Text, not str: what a server said is no markup.
-        shown.add_row(*(Text(cell, style=style if number == colour else "") for number, cell in enumerate(row)))
-    console = Console(force_terminal=True)
-    with console.capture() as capture:
-        console.print(shown)
-    return capture.get()
+        raise UsageError(f"-o {path}: {suffix!r} names no format: expected {', '.join(suffixes)}, or say --format")
+    return "plain"
 
 
 def check_output(path: str) -> None:
     """Find out whether ``output`` could write a file now, for what takes long to have; raises OSError."""
-    import errno
-
-    target = os.path.realpath(path)
-    if path == "-" or (os.path.exists(target) and not os.path.isdir(target) and not os.path.isfile(target)):
+    if path == "-" or _in_place(path):
         return
-    if os.path.isdir(target):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    handle, temporary = _temporary(target, path)
+    handle, temporary = _temporary(path)
     os.close(handle)
     os.unlink(temporary)
 
 
 @contextmanager
-def output(path: str | None, binary: bool = False) -> Iterator[IO[Any]]:
+def output(path: str | None, binary: bool = False, utf8: bool = False) -> Iterator[IO[Any]]:
     """Give the stream for an answer: stdout, or a file that appears under its name when all of it is written.
 
     Until then, and for ever where an exception ends the writing, a file of that name stays as it was. What is not a
-    regular file (a pipe, /dev/null) is written in place. The stream takes text, or with ``binary`` bytes.
+    regular file (a pipe, /dev/null) is written in place. The stream takes text, or with ``binary`` bytes. Files are
+    UTF-8, and so is stdout with ``utf8``.
     """
     how: dict[str, Any] = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": ""}
     if path is None or path == "-":
+        if utf8 and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout.buffer if binary else sys.stdout
         return
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, **how) as stream:
+    if _in_place(path):
+        with open(path, **how) as stream:
             yield stream
         return
-    handle, temporary = _temporary(target, path)
+    target = os.path.realpath(path)
+    handle, temporary = _temporary(path)
     try:
         with open(handle, **how) as stream:
             yield stream
@@ -143,11 +125,25 @@ def output(path: str | None, binary: bool = False) -> Iterator[IO[Any]]:
         raise
 
 
-def _temporary(target: str, path: str) -> tuple[int, str]:
+def _in_place(path: str) -> bool:
+    """Whether there is something of that name that is no regular file; raises OSError for a directory."""
+    try:
+        # Not the real path: that of a pipe, such as /dev/stdout may be, names no file.
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return not stat.S_ISREG(mode)
+
+
+def _temporary(path: str) -> tuple[int, str]:
     import tempfile
 
+    target = os.path.realpath(path)
     try:
-        return tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
+        # A part of the name, for there is a limit to its length.
+        return tempfile.mkstemp(prefix=f".{os.path.basename(target)[:40]}.", dir=os.path.dirname(target))
     except OSError as error:
         # The name that the user gave, not the one that we made up.
         raise OSError(error.errno, error.strerror, path) from None

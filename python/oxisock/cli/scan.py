@@ -11,10 +11,11 @@ from typing import IO, TYPE_CHECKING, Any
 from ..interrupts import held_back
 from ..scanning.options import ScanOptions
 from ..types import Peer, PortState
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, ended_by_signals, executors, raise_descriptor_limit
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, executors, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration
-from .output import coloured, is_terminal, message, output
+from .output import coloured, format_by_name, is_terminal, message, output
 from .progress import progress_bar
+from .streams import need_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 _MOST_TOLD = 5  # lines about ports that could not be asked
 FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
-_SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".xml": "xml"}
+_SUFFIXES = {
+    ".txt": "plain", ".tsv": "plain", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv",
+    ".xml": "xml",
+}  # fmt: skip
 
 
 def _states(text: str) -> tuple[str, ...]:
@@ -167,7 +171,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scan, and show what was found."""
-    form = args.format or _default_format(args.output)
+    form = args.format or format_by_name(args.output, _SUFFIXES)
+    if args.output in (None, "-"):
+        need_stdout()
     options = {name: getattr(args, name) for name in FLAGS}
     options |= {"ports": args.ports, "trace": bool(args.trace or args.why)}
     if args.impl == "both":
@@ -181,9 +187,10 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(str(error)) from None
     raise_descriptor_limit()
-    with executors.executor(args) as options["executor"], ended_by_signals() as exit_code:
+    exit_code = args.exit_code
+    with executors.executor(args) as options["executor"]:
         try:
-            with output(args.output) as stream:
+            with output(args.output, utf8=form not in ("table", "plain")) as stream:
                 report, code = _scan_and_stream(args, options, form, stream, exit_code)
                 if form != "ndjson":
                     stream.write(_render(report, form, args.banner, stream))
@@ -197,12 +204,6 @@ def run(args: argparse.Namespace) -> int:
         if code == EXIT_OK and args.impl == "both":
             code = _compare(args, options, report, exit_code)
     return code
-
-
-def _default_format(path: str | None) -> str:
-    if path is None or path == "-":
-        return "table" if sys.stdout.isatty() else "plain"
-    return next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), "plain")
 
 
 def _scan_and_stream(
@@ -271,7 +272,8 @@ def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
     """Give the results as a table, and below it what was counted and is not shown."""
     from ..scanning.formats import banner_text
     from ..text import escape
-    from .output import milliseconds, paint, table
+    from .output import STATE_COLOURS, milliseconds, paint
+    from .tables import table
 
     reasons = any(not result.is_open for result in report)
     heading = ["HOST", "PORT", "STATE", "SERVICE", "RTT ms"]
@@ -287,12 +289,15 @@ def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
         if result.is_open and result.address in suspicious:
             continue
         host = result.host if result.host == result.address else f"{result.host} ({result.address})"
-        row = [escape(host), str(result.port), result.state, result.service or "-", milliseconds(result.rtt)]
+        row = [escape(host), str(result.port), result.state, escape(result.service or "-"), milliseconds(result.rtt)]
         row += [result.reason] * reasons
         if banner:
             row.append("-" if result.banner is None else banner_text(result.banner.rstrip(b"\r\n")))
         rows.append(row)
-    text = table(rows, stream, right=(1, 4), colour=2) if report.results else "no port to show\n"
+    text = "no port to show\n"
+    if report.results:
+        states = {str(state): name for state, name in STATE_COLOURS.items()}
+        text = table(rows, stream, right=(1, 4), colour=lambda row: states[row[2]], only=2, grouped=True)
     return text + paint(_summary(report), "dim", stream) + "\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from ..text import escape
 from . import EXIT_NO, EXIT_OK, UsageError, describe
 from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import is_terminal, message
+from .streams import need_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send the messages one after the other."""
+    need_stdout()
     engine = face(args.impl)
     codec = None if args.udp else _codec(engine, args.codec)
     host, port = args.endpoint
@@ -106,4 +107,5 @@ def _print(messages: Iterable[bytes], ask: Callable[[bytes], bytes]) -> None:
             lines = reply.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
             print("\n".join(escape(line.removesuffix("\r")) for line in lines), flush=True)
         else:
-            os.write(sys.stdout.fileno(), reply if reply.endswith(b"\n") else reply + b"\n")
+            sys.stdout.buffer.write(reply if reply.endswith(b"\n") else reply + b"\n")
+            sys.stdout.buffer.flush()

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import EXIT_OK, UsageError
 from .arguments import examples
+from .streams import need_stdout
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one module, or the first sentence of each."""
+    need_stdout()
     from .. import pure
 
     # A folder goes by its own name: what it begins with says what is in which file.

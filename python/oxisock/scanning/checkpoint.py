@@ -114,7 +114,7 @@ class Checkpoint:
                     else:
                         item = _done(value, header)
                         done[item.shard] = item
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, RecursionError) as error:
                     raise ValueError(f"{self.path}:{number}: no line of a checkpoint: {error}") from None
                 good += len(line)
         torn = good < os.fstat(self._descriptor).st_size

@@ -1,0 +1,132 @@
+"""The standard streams of the command: whole whatever they are, and none that is missing."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from _typeshed import ReadableBuffer
+
+closed = False
+"""Whether the command was started without a standard output."""
+
+
+class OutputLost(Exception):
+    """What was to go to the standard output did not; no OSError, which commands take for one of a socket or a file."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output: {error.strerror}")
+        self.reader_gone = error.errno == errno.EPIPE
+
+
+def prepare() -> None:
+    """Make the standard streams fit for the command; those that a test has put in place are left alone.
+
+    A stream that is closed becomes /dev/null, or its number would go to the next file or socket that is opened.
+    """
+    global closed
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(_null(0, os.O_RDONLY), encoding="utf-8", closefd=False)
+    if sys.stdout is None:
+        closed = True
+        sys.stdout = os.fdopen(_null(1, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
+    elif sys.stdout is sys.__stdout__:
+        sys.stdout = _whole(sys.stdout, _Stdout)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_null(2, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
+    elif sys.stderr is sys.__stderr__:
+        sys.stderr = _whole(sys.stderr, _Stderr)
+
+
+def need_stdout() -> None:
+    """Raise UsageError where the answer is for a standard output, and there is none."""
+    if closed:
+        from . import UsageError
+
+        raise UsageError("the standard output is closed, and the answer was to go there")
+
+
+def give_up() -> None:
+    """Let what is still buffered for the standard output go nowhere, or it would fail once more at the exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _null(number: int, flags: int) -> int:
+    """Open /dev/null as a descriptor of that number."""
+    null = os.open(os.devnull, flags)
+    if null != number:
+        os.dup2(null, number)
+        os.close(null)
+    return number
+
+
+def _whole(stream: Any, kind: type[_Patient]) -> Any:
+    if sys.platform == "win32":  # its console is no file; it has neither short writes nor a mode without blocking
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        return stream
+    stream.flush()
+    number, terminal = stream.fileno(), stream.isatty()
+    buffered = io.BufferedWriter(kind(number))
+    return io.TextIOWrapper(buffered, stream.encoding, "backslashreplace", line_buffering=terminal or number == 2)
+
+
+class _Patient(io.RawIOBase):
+    """A descriptor to which all is written, however little it takes at once, and also where it does not block."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        rest = memoryview(data).cast("B")
+        length = len(rest)
+        while rest:
+            try:
+                rest = rest[os.write(self._number, rest) :]
+            except BlockingIOError:
+                self._wait()
+            except OSError as error:
+                self._failed(error)
+                break
+        return length
+
+    def _wait(self) -> None:
+        import select
+
+        poll = select.poll()  # not select(), which takes small numbers only
+        poll.register(self._number, select.POLLOUT)
+        poll.poll()
+
+    def _failed(self, error: OSError) -> None:
+        raise NotImplementedError
+
+
+class _Stdout(_Patient):
+    """The answer: without it the command has failed."""
+
+    def _failed(self, error: OSError) -> None:
+        raise OutputLost(error)
+
+
+class _Stderr(_Patient):
+    """What is no answer: where nobody can read it, it is not said."""
+
+    def _failed(self, error: OSError) -> None:
+        pass

@@ -1,0 +1,125 @@
+"""Tables that fit a terminal: what does not fit is folded, and nothing is left out."""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from typing import IO, TYPE_CHECKING
+
+from .output import is_terminal, paint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+_GAP = 2  # columns between two cells
+_LEAST = 16  # columns that a cell is folded to
+_INDENT = 4  # columns before what does not stand in the row
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    stream: IO[str],
+    *,
+    right: Collection[int] = (),
+    fold: Collection[int] = (),
+    colour: Callable[[Sequence[str]], str] | None = None,
+    only: int | None = None,
+    grouped: bool = False,
+) -> str:
+    """Give rows, the heading first, as a table that fits the stream; where that is no terminal, each row is one line.
+
+    The columns ``right`` are flush right. On a terminal that is too narrow the last column and the columns ``fold``
+    are folded, and then the last columns stand below the others. ``colour`` gives the colour of a row, or of its cell
+    ``only``. With ``grouped``, a terminal shows equal first cells once, above the rows where there is no room beside.
+    """
+    width = shutil.get_terminal_size().columns if is_terminal(stream) else None
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    above = grouped and width is not None and _total(widths) > width
+    widths, beside = _fitted(widths[above:], width, {number - above for number in fold})
+    lines: list[str] = []
+    before = ""
+    for index, row in enumerate(rows):
+        style = "bold" if index == 0 else colour(row) if colour else ""
+        whole = style if index == 0 or only is None else ""
+        cells = list(row)
+        if above:
+            if index and row[0] != before:
+                lines += _folded(row[0], width or 0)
+            del cells[0]
+        elif grouped and width is not None and index and row[0] == before:
+            cells[0] = ""
+        before = row[0]
+        parts = [_folded(cell, room) for cell, room in zip(cells[:beside], widths, strict=False)]
+        for level in range(max(map(len, parts))):
+            pieces = [
+                _padded(part[level] if level < len(part) else "", room, number in right)
+                for number, (part, room) in enumerate(zip(parts, widths, strict=False), above)
+            ]
+            if style and not whole and only is not None:
+                pieces[only - above] = paint(pieces[only - above], style, stream)
+            line = "  ".join(pieces).rstrip()
+            lines.append(paint(line, whole, stream) if whole else line)
+        rest = "  ".join(cell for cell in cells[beside:] if cell not in ("", "-"))
+        if rest:
+            lines += (
+                " " * _INDENT + (paint(part, whole, stream) if whole else part)
+                for part in _folded(rest, (width or 0) - _INDENT)
+            )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Give rows with their columns aligned; the columns ``right`` are flush right."""
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    return "".join(
+        "  ".join(
+            _padded(cell, width, number in right) for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for row in rows
+    )
+
+
+def columns(text: str) -> int:
+    """Give how many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(letter: str) -> int:
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _fitted(widths: list[int], width: int | None, fold: Collection[int]) -> tuple[list[int], int]:
+    """Give the widths of the columns, and how many of them stand beside each other."""
+    last = len(widths) - 1
+    if width is None:
+        return widths, len(widths)
+    for number in (last, *sorted(fold)):
+        over = _total(widths) - width
+        if over > 0:
+            widths[number] = max(min(_LEAST, widths[number]), widths[number] - over)
+    beside = len(widths)
+    while beside > 1 and _total(widths[:beside]) > width:
+        beside -= 1
+    return widths, beside
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Cut a text into parts of so many columns at most."""
+    parts, room = [""], width
+    for letter in text:
+        if (need := _columns(letter)) > room and parts[-1]:
+            parts.append("")
+            room = width
+        parts[-1] += letter
+        room -= need
+    return parts
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    blank = " " * (width - columns(text))
+    return blank + text if right else text + blank
