@@ -80,8 +80,13 @@ pub struct Decoder {
 impl Decoder {
     #[inline]
     fn cut<'py>(&mut self, py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyList>> {
+        self.cut_some(py, data, usize::MAX).map(|(list, _)| list)
+    }
+
+    #[inline]
+    fn cut_some<'py>(&mut self, py: Python<'py>, data: &[u8], most: usize) -> PyResult<(Bound<'py, PyList>, usize)> {
         let mut frames = Frames { first: None, spans: SPANS.take() };
-        let result = self.inner.feed(data, &mut frames);
+        let result = self.inner.feed_some(data, &mut frames, most);
         let rest = frames.spans.iter().map(|span| &data[span.start..span.end]);
         let list = match &frames.first {
             None => list_of(py, frames.spans.len(), rest),
@@ -96,7 +101,7 @@ impl Decoder {
         // Frames that Python has no room for are lost, and with them the stream.
         let list = list.inspect_err(|_| self.inner.lose())?;
         match result {
-            Ok(()) => Ok(list),
+            Ok(taken) => Ok((list, taken)),
             Err(error) => Err(feed_error(py, error, list)),
         }
     }
@@ -137,6 +142,13 @@ impl Decoder {
     fn feed<'py>(&mut self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let buffer = Buffer::of(data, "data")?;
         self.cut(data.py(), buffer.as_slice())
+    }
+
+    /// Take as many of the next bytes as some frames need; give the frames, and how many bytes that were.
+    #[pyo3(signature = (data, most, /))]
+    fn feed_some<'py>(&mut self, data: &Bound<'py, PyAny>, most: usize) -> PyResult<(Bound<'py, PyList>, usize)> {
+        let buffer = Buffer::of(data, "data")?;
+        self.cut_some(data.py(), buffer.as_slice(), most)
     }
 
     /// Take the end of the stream and give the frame that it completes, if any.

@@ -96,6 +96,8 @@ pub struct ServerPlan {
     keepalive: bool,
     proxies: Vec<(u128, u128)>,
     header_timeout: u64,
+    secure: bool,
+    handshake_timeout: u64,
 }
 
 impl ServerPlan {
@@ -112,6 +114,8 @@ impl ServerPlan {
             keepalive: self.keepalive,
             proxies: self.proxies.clone(),
             header_timeout: self.header_timeout,
+            secure: self.secure,
+            handshake_timeout: self.handshake_timeout,
         }
     }
 }
@@ -245,17 +249,28 @@ impl MessageReactor {
 
 #[pymethods]
 impl MessageReactor {
-    /// Send the replies and wait for input; None when the server has ended.
-    fn turn<'py>(&self, py: Python<'py>, replies: &Bound<'py, PyList>) -> PyResult<Option<Bound<'py, PyList>>> {
+    /// Send the replies and wait for input, if so; None when the server has ended.
+    #[pyo3(signature = (replies, wait=true))]
+    fn turn<'py>(
+        &self,
+        py: Python<'py>,
+        replies: &Bound<'py, PyList>,
+        wait: bool,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
         if !replies.is_empty() {
             self.queue(replies)?;
         }
-        let Some(mut batch) = py.detach(|| caught(|| Ok(self.reactor.turn()?)))? else {
+        let Some(mut batch) = py.detach(|| caught(|| Ok(self.reactor.turn(wait)?)))? else {
             return Ok(None);
         };
         let items = self.items(py, &mut batch)?;
         self.reactor.recycle(batch);
         Ok(Some(items))
+    }
+
+    /// What has to come first on a connection has come.
+    fn begun(&self, token: u64) {
+        self.reactor.begun(token);
     }
 
     /// Send the replies while another thread turns.
@@ -372,8 +387,23 @@ impl Connection {
         Self { machine: machine::Connection::new(now, limits, faults) }
     }
 
-    fn require_by(&mut self, due: u64, now: u64) {
-        self.machine.require_by(due, now);
+    #[pyo3(signature = (due, now, late=7))]
+    fn require_by(&mut self, due: u64, now: u64, late: u8) -> PyResult<()> {
+        let late = match late {
+            2 => Closed::Idle,
+            7 => Closed::Broken,
+            _ => return Err(PyValueError::new_err("what does not come in time is IDLE or BROKEN")),
+        };
+        self.machine.require_by(due, late, now);
+        Ok(())
+    }
+
+    fn owe_farewell(&mut self, now: u64) {
+        self.machine.owe_farewell(now);
+    }
+
+    fn parts(&mut self) -> bool {
+        self.machine.parts()
     }
 
     fn begin(&mut self, now: u64) {

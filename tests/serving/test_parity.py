@@ -44,6 +44,8 @@ steps = st.lists(
                 "abort",
                 "tick",
                 "swallow",
+                "owe_farewell",
+                "parts",
             ]
         ),
         st.integers(0, 80),
@@ -82,11 +84,13 @@ def trace(kind: Any, start: int, bounds: Any, planned: Any, script: Any) -> list
             case "answered":
                 machine.answered(size % 3, now)
             case "expect":
-                machine.require_by(now + size, now)
+                machine.require_by(now + size, now, (pure.BROKEN, pure.IDLE)[size % 2])
             case "abort":
                 machine.abort((pure.CUT, pure.LOST, pure.BROKEN, pure.REFUSED)[size % 4], now)
             case "swallow":
                 seen.append(machine.swallow())
+            case "parts":
+                seen.append(machine.parts())
             case _:
                 getattr(machine, what)(now)
         seen.append(view(machine))

@@ -23,6 +23,8 @@ class ServerPlan(NamedTuple):
     keepalive: bool
     proxies: tuple[tuple[int, int], ...]  # addresses from which a PROXY header comes first, as ranges of numbers
     header_timeout: int
+    secure: bool = False  # whoever is called with what comes in speaks TLS
+    handshake_timeout: int = NEVER
 
 
 class FaultPlan(NamedTuple):
@@ -48,7 +50,9 @@ class ConnectionMachine(Protocol):
     def eof(self) -> bool: ...
     @property
     def paused(self) -> bool: ...
-    def require_by(self, due: int, now: int) -> None: ...
+    def require_by(self, due: int, now: int, late: int = ...) -> None: ...
+    def owe_farewell(self, now: int) -> None: ...
+    def parts(self) -> bool: ...
     def begin(self, now: int) -> None: ...
     def active(self, now: int) -> None: ...
     def deliver(self, now: int) -> None: ...
@@ -114,11 +118,15 @@ class MessageReactor(Reactors, Protocol):
         """Whether Items hold messages, rather than bytes."""
         ...
 
-    def turn(self, replies: list[Reply]) -> list[Item] | None:
-        """Send ``replies`` and wait for input; None when the server has ended.
+    def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
+        """Send ``replies`` and wait for input, if so; None when the server has ended.
 
-        A connection with an Item out gives no other before its Reply is in.
+        A connection with an Item out gives no other before its Reply is in. Where the plan says ``secure``, a
+        connection that is about to end gives a last Item without input.
         """
+
+    def begun(self, token: int) -> None:
+        """The handshake of a connection is done: no time is set for it any more."""
 
     def submit(self, replies: list[Reply]) -> None:
         """Send ``replies`` while another thread turns."""

@@ -85,7 +85,7 @@ class Inbox:
         ended: the stream has ended.
     """
 
-    __slots__ = ("_decoder", "_original", "_plain", "codec", "ended", "fault", "frames")
+    __slots__ = ("_decoder", "_fed", "_original", "_plain", "codec", "ended", "fault", "frames")
 
     def __init__(
         self, bound: BoundCodec | None, frames: Iterable[bytes] = (), fault: BaseException | None = None
@@ -94,6 +94,7 @@ class Inbox:
         self.frames: deque[bytes] = deque(frames)
         self.fault = fault
         self.ended = False
+        self._fed = 0  # bytes
         self._original: BaseException | None = None  # the fault with the traceback of a user's decoder, for one raise
         self._plain = bound is not None and bound.framer is None
         self._decoder: StreamDecoder | None = None
@@ -120,6 +121,8 @@ class Inbox:
             return []
         if data is None:
             self.ended = True
+        else:
+            self._fed += len(data)
         try:
             if not self._plain:
                 # The engines' take every buffer.
@@ -141,11 +144,12 @@ class Inbox:
             return frames
 
     def decode_some(self, data: bytes, most: int) -> tuple[list[bytes], bytes]:
-        """Give at most so many frames of the next bytes, and what follows them; with a decoder of the pure engine."""
+        """Give at most so many frames of the next bytes, and what follows them; with a decoder of an engine."""
         if self._decoder is None or self.over:
             return [], b""
         try:
             frames, taken = self._decoder.feed_some(data, most)  # type: ignore[attr-defined]
+            self._fed += taken
         except BaseException as error:
             if hooks.is_ctrl_c(error):
                 raise
@@ -171,14 +175,14 @@ class Inbox:
             self.fault = equal_fault(error)
             self._decoder = None
 
-    def cut(self, error: BaseException, received: int) -> None:
-        """The stream ended where its peer did not end it, after ``received`` bytes: what is left of it is no frame.
+    def cut(self, error: BaseException) -> None:
+        """The stream ended where its peer did not end it: what is left of it is no frame.
 
         Where a frame had begun, IncompleteFrame comes after the frames, and else ``error``.
         """
         tail = self.decode(None)
         if tail:
-            begun = received - sum(map(len, tail))
+            begun = self._fed - sum(map(len, tail))
             self.fail(IncompleteFrame("the stream was cut within a frame", begun))
         self.fail(error)
 

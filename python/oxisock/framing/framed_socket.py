@@ -58,7 +58,6 @@ class FramedSocket(Bound):
         # TLS moves bytes both ways under one state, which two threads must not touch at once: no call may block in it.
         self._tls = _is_tls(sock)
         self._tls_state = threading.Lock()
-        self._received = 0
         if isinstance(sock, socket.socket) and self._tls:
             sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
         self._flags = 0 if self._tls else _DONTWAIT
@@ -145,7 +144,7 @@ class FramedSocket(Bound):
                     data = self._move(partial(self._sock.recv, _CHUNK, flags), _READ, deadline)
                 except OSError as error:
                     if secure.is_cut(error):
-                        inbox.cut(error, self._received)
+                        inbox.cut(error)
                         continue
                     # What the system says has a number. It says it once, and then that the stream has ended.
                     if error.errno is not None:
@@ -153,7 +152,6 @@ class FramedSocket(Bound):
                     raise
                 if self._closed:  # and so woken
                     self._check_usable()
-                self._received += len(data)
                 inbox.feed(data or None)
             return inbox.frames.popleft()
 

@@ -13,6 +13,7 @@ from ..arguments import spelled_out
 from ..engines.serving import ANSWERED, FINISH, HELD
 from ..framing.bound import BoundCodec, Inbox
 from ..framing.codecs import Codec
+from ..sockets import secure
 from ..sockets.forks import end_child
 from ..types import Answer, Peer
 from . import log as server_log
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections import deque
     from collections.abc import Sized
+    from ssl import SSLContext
 
     from ..engines.serving import Item, MessageReactor, Reply
 
@@ -53,6 +55,8 @@ class MessageServer(StreamServer):
         codec: Codec | None = None,
         batch: Literal[False] = False,
         dispatchers: int = 1,
+        ssl: SSLContext | None = None,
+        handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> None: ...
     @overload
@@ -66,6 +70,8 @@ class MessageServer(StreamServer):
         codec: Codec | None = None,
         batch: Literal[True],
         dispatchers: int = 1,
+        ssl: SSLContext | None = None,
+        handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> None: ...
     @spelled_out(Limits)
@@ -79,6 +85,8 @@ class MessageServer(StreamServer):
         codec: Codec | None = None,
         batch: bool = False,
         dispatchers: int = 1,
+        ssl: SSLContext | None = None,
+        handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> None:
         """Say what to do with messages, where to listen, and within which limits; ``start`` does it.
@@ -94,6 +102,9 @@ class MessageServer(StreamServer):
                 of bytes, None or an Exception.
             dispatchers: the most calls at once. Those of one connection never overlap, and its answers keep their
                 order.
+            ssl: the context of a server with TLS; None: without. The counted bytes are then those of TLS.
+            handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
+                ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
             **limits: those of EchoServer; ``idle_timeout`` is the time since the last complete message.
 
         A handler that raises or gives another type is logged with its peer and closes that connection; a batch that
@@ -107,10 +118,20 @@ class MessageServer(StreamServer):
         self._codec = BoundCodec(lines, self._engine.framing)
         self._batch = arguments.flag(batch, "batch")
         self._dispatchers = arguments.threads(dispatchers, "dispatchers")
+        self._tls = secure.server_side(ssl)
+        self._handshake_timeout = arguments.nanoseconds(handshake_timeout, "handshake_timeout")
 
     def _launch(self) -> tuple[MessagesRunning, Peer]:
         listener, address = self._listen()
-        reactor = self._engine.serving.message_reactor(listener.detach(), self._limits.plan(), self._codec.framer)
+        plan, make = self._limits.plan(), self._engine.serving.message_reactor
+        reactor: MessageReactor
+        if self._tls is None:
+            reactor = make(listener.detach(), plan, self._codec.framer)
+        else:
+            from .secured import SecuredReactor  # and with it ssl
+
+            plan = plan._replace(secure=True, handshake_timeout=self._handshake_timeout)
+            reactor = SecuredReactor(make(listener.detach(), plan, None), self._tls)
         conversations = Conversations(reactor, self._codec, ref(self._handler))
         return MessagesRunning(reactor, conversations, self._batch, self._dispatchers), address
 
@@ -249,7 +270,7 @@ class Conversations:
 
     def _messages(self, item: Item) -> tuple[list[bytes], BaseException | None]:
         """Give the messages of an Item, and the fault that comes after them."""
-        token, _, given, _, error = item
+        token, _, given, _, error = item  # the error is that of framing, or of a stream that was cut
         if self._framed:
             inbox = self._inboxes.pop(token, None)
             if given is None:  # it is gone
@@ -266,6 +287,9 @@ class Conversations:
                 if given:
                     self._unread[token] = given
                 return inbox.taken(), inbox.fault
+        if error is not None:
+            inbox.cut(error)
+            return inbox.taken(), inbox.fault
         try:
             messages = self._cut(token, inbox, given)
         except BaseException as stranger:  # there is no memory
@@ -316,8 +340,11 @@ class Conversations:
                 inbox.frames += left
         elif error is not None:
             action = FINISH
-            self._reactor.count_errors(0, 1)
-            server_log.framing_broken(peer, error)
+            if secure.is_cut(error):
+                server_log.lost(peer, error)
+            else:
+                self._reactor.count_errors(0, 1)
+                server_log.framing_broken(peer, error)
         return token, output, handled, action
 
 

@@ -70,7 +70,6 @@ class ThreadConnection:
         self._tls: SSLSocket | None = None
         self._certificate: dict[str, Any] | None = None
         self._stopping = stopping
-        self._fed = 0  # bytes that the inbox got
         self.cut = False  # what was to be sent did not leave
         self.failed: BaseException | None = None  # what the connection itself raised last
         self.broken = False  # that was a fault in the stream
@@ -158,9 +157,8 @@ class ThreadConnection:
             except OSError as error:
                 if not secure.is_cut(error):
                     raise
-                inbox.cut(error, self._fed)
+                inbox.cut(error)
                 continue
-            self._fed += len(data)
             inbox.feed(data or None)
         return inbox.frames.popleft()
 
@@ -171,7 +169,6 @@ class ThreadConnection:
             return inbox
         self._rewind()
         inbox = self._inbox = RewindableInbox(bound)
-        self._fed = len(self._ahead)
         if self._ahead:
             inbox.feed(self._ahead)
             self._ahead.clear()

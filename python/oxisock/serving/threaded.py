@@ -13,6 +13,7 @@ from weakref import ref
 
 from .. import arguments, hooks
 from ..arguments import spelled_out
+from ..sockets import secure
 from ..sockets.accepting import WatchedDoor
 from ..sockets.closing import reset_on_close, shut_down
 from ..sockets.forks import end_child
@@ -71,9 +72,7 @@ class ThreadedServer(StreamServer):
         """
         super().__init__(host, port, sock, limits)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))
-        if ssl is not None:
-            arguments.having(ssl, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
-        self._tls = ssl
+        self._tls = secure.server_side(ssl)
         self._handshake_timeout = arguments.timeout(handshake_timeout, "handshake_timeout")
 
     def _launch(self) -> tuple[_ThreadedRunning, Peer]:

@@ -34,6 +34,20 @@ def server_name(context: SSLContext | None, given: str | None, host: str) -> str
     return name.strip("[]").partition("%")[0] if reads_as_address(name) else ascii_name(name)
 
 
+def server_side(context: SSLContext | None) -> SSLContext | None:
+    """Check what a server is told of TLS; raise TypeError for what is no context, ValueError for one of clients."""
+    if context is None:
+        return None
+    arguments.having(context, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
+    import ssl
+
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    except (ssl.SSLError, ValueError):
+        arguments.refuse(ValueError, "ssl", context, "a context of servers, such as ssl.PROTOCOL_TLS_SERVER makes")
+    return context
+
+
 def accepted(sock: socket.socket, context: SSLContext) -> SSLSocket:
     """Give a fresh connection of a server as one with TLS, whose hands are yet to be shaken; it takes ``sock`` over."""
     return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)

@@ -327,6 +327,8 @@ mod tests {
             keepalive: false,
             proxies: Vec::new(),
             header_timeout: NEVER,
+            secure: false,
+            handshake_timeout: NEVER,
         };
         (echo::start(listener, plan, workers, faults).unwrap(), address)
     }

@@ -64,7 +64,7 @@ impl Faults {
 
 /// The decisions of one connection.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts that are independent of each other")]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct Connection {
     limits: Limits,
     faults: Faults,
@@ -84,6 +84,12 @@ pub struct Connection {
     finishing: bool,
     // When what has to come first is to be there.
     due: u64,
+    // What its absence then comes to.
+    late: Closed,
+    // Whether a last word is to be said before the end.
+    farewell: bool,
+    // Why it will be closed when that is said.
+    parting: Closed,
 }
 
 impl Connection {
@@ -105,13 +111,23 @@ impl Connection {
             eof: false,
             finishing: false,
             due: NEVER,
+            late: Closed::Broken,
+            farewell: false,
+            parting: Closed::Open,
         }
     }
 
-    /// Something has to come first, by the time `due`.
-    pub fn require_by(&mut self, due: u64, now: u64) {
+    /// Something has to come first, by the time `due`; else it is closed for the reason `late`.
+    pub fn require_by(&mut self, due: u64, late: Closed, now: u64) {
         self.now = now;
         self.due = due;
+        self.late = late;
+    }
+
+    /// Who serves it has a last word to say: an end without force waits for that.
+    pub fn owe_farewell(&mut self, now: u64) {
+        self.now = now;
+        self.farewell = true;
     }
 
     /// It has come, and the conversation begins.
@@ -140,7 +156,10 @@ impl Connection {
         if messages > 0 {
             self.last = now;
         }
-        if self.queued == 0 {
+        if now >= self.due {
+            // While the answer was made; that it is no conversation yet is what it says.
+            self.close_at_once(self.late);
+        } else if self.queued == 0 {
             self.settle();
         }
     }
@@ -197,17 +216,18 @@ impl Connection {
         }
     }
 
-    /// End at once, for `Lost`, `Cut`, `Broken` or `Refused`.
+    /// End at once, for `Lost`, `Cut`, `Broken` or `Refused`; to cut who is parting takes nothing from anybody.
     pub fn abort(&mut self, reason: Closed, now: u64) {
         self.now = now;
-        self.close(reason);
+        let parted = reason == Closed::Cut && self.parting != Closed::Open;
+        self.close_at_once(if parted { self.parting } else { reason });
     }
 
     /// Time has passed: judge the timers.
     pub fn tick(&mut self, now: u64) {
         self.now = now;
-        if now >= self.due {
-            self.close(Closed::Broken);
+        if now >= self.due && !self.owed {
+            self.close_at_once(self.late);
         } else if self.queued > 0 {
             if now >= self.stall_deadline() {
                 self.close(Closed::Stalled);
@@ -215,6 +235,13 @@ impl Connection {
         } else if !self.owed && now >= self.idle_deadline() {
             self.close(Closed::Idle);
         }
+    }
+
+    /// Decide, once, whether to ask for the last word now; it is owed as an answer is.
+    pub fn parts(&mut self) -> bool {
+        let asks = self.farewell && self.parting != Closed::Open;
+        self.farewell &= !asks;
+        asks
     }
 
     /// Decide whether the piece that just came in is dropped on purpose.
@@ -250,14 +277,15 @@ impl Connection {
     /// The time at which `tick` has something to judge, or a delayed write may go out.
     #[must_use]
     pub fn deadline(&self) -> u64 {
+        let due = if self.owed { NEVER } else { self.due };
         if self.closed != Closed::Open {
             NEVER
         } else if self.queued > 0 {
-            self.due.min(if self.now < self.next_write { self.next_write } else { self.stall_deadline() })
+            due.min(if self.now < self.next_write { self.next_write } else { self.stall_deadline() })
         } else if self.owed {
-            self.due
+            NEVER
         } else {
-            self.idle_deadline().min(self.due)
+            self.idle_deadline().min(due)
         }
     }
 
@@ -301,12 +329,23 @@ impl Connection {
 
     /// Nothing is owed any more: after the end of the input that is the end.
     fn settle(&mut self) {
-        if self.eof || self.finishing {
+        if self.parting != Closed::Open {
+            self.close(self.parting);
+        } else if self.eof || self.finishing {
             self.close(Closed::Done);
         }
     }
 
     fn close(&mut self, reason: Closed) {
+        if !(self.farewell && matches!(reason, Closed::Done | Closed::Idle)) {
+            self.close_at_once(reason);
+        } else if self.closed == Closed::Open {
+            self.parting = reason;
+            self.owed = true;
+        }
+    }
+
+    fn close_at_once(&mut self, reason: Closed) {
         if self.closed == Closed::Open {
             self.closed = reason;
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
+use super::connection::{Closed, NEVER};
 use super::control::Control;
 use super::links::{Closing, Links};
 use super::reactor::{EVENTS, Reactor};
@@ -116,6 +117,8 @@ struct State {
 struct Messages {
     // Without one, whoever turns does the framing.
     codec: Option<Codec>,
+    // How long a TLS handshake may take, where whoever turns speaks TLS.
+    handshake: Option<u64>,
     batch: Batch,
     gone: Vec<u64>,
     // Scratch space.
@@ -243,6 +246,19 @@ impl Service for Messages {
         }
     }
 
+    fn opened(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        if let Some(timeout) = self.handshake
+            && let Some(link) = links.get_mut(key)
+        {
+            link.machine.require_by(now.saturating_add(timeout).min(NEVER), Closed::Idle, now);
+            link.machine.owe_farewell(now);
+        }
+    }
+
+    fn parting(&mut self, links: &mut Links<State>, key: usize, now: u64) {
+        self.deliver(links, key, Input::Relief, now);
+    }
+
     fn closed(&mut self, link: Closing<State>) {
         if self.codec.is_none() {
             self.gone.push(link.token);
@@ -279,8 +295,10 @@ pub struct MessageReactor {
 impl MessageReactor {
     /// The loop on a listener that does not block.
     pub fn new(listener: TcpListener, plan: Plan, codec: Option<Codec>) -> io::Result<Self> {
+        let handshake = plan.secure.then_some(plan.handshake_timeout);
         let service = |_: &_| Messages {
             codec: codec.clone(),
+            handshake,
             batch: Batch::default(),
             gone: Vec::new(),
             frames: Frames::default(),
@@ -290,8 +308,8 @@ impl MessageReactor {
         Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new(Some((poll, Events::with_capacity(EVENTS)))) })
     }
 
-    /// Wait for input and give it; `None` when the server has ended.
-    pub fn turn(&self) -> io::Result<Option<Batch>> {
+    /// Wait for input, if so, and give it; `None` when the server has ended.
+    pub fn turn(&self, wait: bool) -> io::Result<Option<Batch>> {
         let mut waiting = lock(&self.poll);
         let Some((poll, events)) = &mut *waiting else {
             return Ok(None);
@@ -301,7 +319,7 @@ impl MessageReactor {
                 let mut core = self.core();
                 match core.prepare() {
                     None if core.service.batch.deliveries.is_empty() => None,
-                    timeout if !core.service.has_news() => timeout,
+                    timeout if wait && !core.service.has_news() => timeout,
                     // Others have their turn with what is left of earlier input.
                     Some(_) => Some(Some(Duration::ZERO)),
                     None => {
@@ -319,9 +337,18 @@ impl MessageReactor {
             }
             let mut core = self.core();
             core.process(events);
-            if core.service.has_news() {
+            if !wait || core.service.has_news() {
                 return Ok(Some(mem::take(&mut core.service.batch)));
             }
+        }
+    }
+
+    /// What has to come first on a connection, a handshake, has come.
+    pub fn begun(&self, token: u64) {
+        let mut core = self.core();
+        let now = self.control.now();
+        if let Some(link) = core.links.key_of(token).and_then(|key| core.links.get_mut(key)) {
+            link.machine.begin(now);
         }
     }
 

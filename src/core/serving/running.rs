@@ -88,6 +88,8 @@ mod tests {
                 keepalive: false,
                 proxies: Vec::new(),
                 header_timeout: NEVER,
+                secure: false,
+                handshake_timeout: NEVER,
             };
             let (control, loops) = Reactor::several(listener, plan, 3, None, |_| Mine).unwrap();
             let running = Running::start(|number| format!("mine-{number}"), &control, loops).unwrap();

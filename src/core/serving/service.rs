@@ -22,6 +22,10 @@ pub struct Plan {
     pub proxies: Vec<(u128, u128)>,
     /// How long that may take.
     pub header_timeout: u64,
+    /// Whether whoever is called with what comes in speaks TLS.
+    pub secure: bool,
+    /// How long a handshake may take.
+    pub handshake_timeout: u64,
 }
 
 /// What becomes of the bytes: called by the loop, never at the same time twice.
@@ -42,6 +46,8 @@ pub trait Service {
     }
     /// There is room to write again for a link that is `held`.
     fn relieved(&mut self, _links: &mut Links<Self::State>, _key: usize, _now: u64) {}
+    /// All was said but for a last word, which the service wants to say.
+    fn parting(&mut self, _links: &mut Links<Self::State>, _key: usize, _now: u64) {}
     /// The connection is gone.
     fn closed(&mut self, _link: Closing<Self::State>) {}
     /// Somebody has come.

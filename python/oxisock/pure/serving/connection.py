@@ -32,13 +32,16 @@ class Connection:
         "_drop",
         "_due",
         "_eof",
+        "_farewell",
         "_finishing",
         "_idle_timeout",
         "_last",
+        "_late",
         "_max_buffered",
         "_next_write",
         "_now",
         "_owed",
+        "_parting",
         "_paused",
         "_progress",
         "_queued",
@@ -81,13 +84,22 @@ class Connection:
         self._eof = False
         self._finishing = False
         self._due = NEVER  # when what has to come first is to be there
+        self._late = BROKEN  # what its absence then comes to
+        self._farewell = False  # whether a last word is to be said before the end
+        self._parting = OPEN  # why it will be closed when that is said
 
     # --- what happened -------------------------------------------------------------------------------------------
 
-    def require_by(self, due: int, now: int) -> None:
-        """Something has to come first, by the time ``due``."""
+    def require_by(self, due: int, now: int, late: int = BROKEN) -> None:
+        """Something has to come first, by the time ``due``; else it is closed for the reason ``late``."""
         self._now = now
         self._due = due
+        self._late = late
+
+    def owe_farewell(self, now: int) -> None:
+        """Who serves it has a last word to say: an end without force waits for that."""
+        self._now = now
+        self._farewell = True
 
     def begin(self, now: int) -> None:
         """It has come, and the conversation begins."""
@@ -111,7 +123,9 @@ class Connection:
         self._owed = False
         if messages:
             self._last = now
-        if self._queued == 0:
+        if now >= self._due:  # while the answer was made; that it is no conversation yet is what it says
+            self._close(self._late, True)
+        elif self._queued == 0:
             self._settle()
 
     def queue(self, size: int, now: int) -> None:
@@ -156,22 +170,28 @@ class Connection:
             self._close(DONE)
 
     def abort(self, reason: int, now: int) -> None:
-        """End at once, for LOST, CUT, BROKEN or REFUSED."""
+        """End at once, for LOST, CUT, BROKEN or REFUSED; to CUT who is parting takes nothing from anybody."""
         self._now = now
-        self._close(reason)
+        self._close(self._parting if reason == CUT and self._parting != OPEN else reason, True)
 
     def tick(self, now: int) -> None:
         """Time has passed: judge the timers."""
         self._now = now
         if self.closed != OPEN:
             return
-        if now >= self._due:
-            self._close(BROKEN)
+        if now >= self._due and not self._owed:
+            self._close(self._late, True)
         elif self._queued:
             if now >= self._stall_deadline():
                 self._close(STALLED)
         elif not self._owed and now >= min(self._last + self._idle_timeout, NEVER):
             self._close(IDLE)
+
+    def parts(self) -> bool:
+        """Decide, once, whether to ask for the last word now; it is owed as an answer is."""
+        asks = self._farewell and self._parting != OPEN
+        self._farewell &= not asks
+        return asks
 
     def swallow(self) -> bool:
         """Decide whether the piece that just came in is dropped on purpose (splitmix64)."""
@@ -202,9 +222,10 @@ class Connection:
         """Give the time at which ``tick`` has something to judge, or a delayed write may go out."""
         if self.closed != OPEN:
             return NEVER
+        due = NEVER if self._owed else self._due
         if self._queued:
-            return min(self._due, self._next_write if self._now < self._next_write else self._stall_deadline())
-        return self._due if self._owed else min(self._last + self._idle_timeout, self._due)
+            return min(due, self._next_write if self._now < self._next_write else self._stall_deadline())
+        return NEVER if self._owed else min(self._last + self._idle_timeout, due)
 
     @property
     def queued(self) -> int:
@@ -231,9 +252,15 @@ class Connection:
 
     def _settle(self) -> None:
         """Nothing is owed any more: after the end of the input that is the end."""
-        if self._eof or self._finishing:
+        if self._parting != OPEN:
+            self._close(self._parting)
+        elif self._eof or self._finishing:
             self._close(DONE)
 
-    def _close(self, reason: int) -> None:
-        if self.closed == OPEN:
+    def _close(self, reason: int, at_once: bool = False) -> None:
+        if self.closed != OPEN:
+            return
+        if self._farewell and not at_once and reason in (DONE, IDLE):
+            self._parting, self._owed = reason, True
+        else:
             self.closed = reason

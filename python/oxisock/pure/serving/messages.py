@@ -6,7 +6,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from ...engines.serving import FINISH, HELD
+from ...engines.serving import FINISH, HELD, NEVER
+from .connection import IDLE
 from .reactor import Reactor
 from .reactors import Reactors
 from .service import Link, Service
@@ -22,10 +23,21 @@ _BATCH = 1 << 20  # bytes of one turn: then it is the handlers' turn, and what e
 class Messages(Service):
     """The service: collects what came in, one Item of each connection at a time. Framing is left to who turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: ServerPlan) -> None:
+        self._plan = plan
         self.ready: list[Item] = []
         self.weight = 0  # the bytes in it
         self.gone: list[int] = []
+
+    def opened(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Where there is TLS, wait for a handshake, and for a last word of it at the end."""
+        if self._plan.secure:
+            link.machine.require_by(min(now + self._plan.handshake_timeout, NEVER), now, IDLE)
+            link.machine.owe_farewell(now)
+
+    def parting(self, reactor: Reactor, link: Link, now: int) -> None:
+        """Ask for the last word."""
+        self.ready.append((link.token, link.peer, b"", reactor.room_for_answers(link), None))
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Hand the bytes over; until they are answered, nothing more is read from there."""
@@ -52,6 +64,10 @@ class Messages(Service):
         """Let who turns forget it too."""
         self.gone.append(link.token)
 
+    def deadline(self) -> int:
+        """Wait for nothing where there is news: of those who have gone too, for whom who turns keeps something."""
+        return 0 if self.ready or self.gone else NEVER
+
 
 class MessageReactor(Reactors):
     """The reactor with the message service, as the dispatcher wants it."""
@@ -59,19 +75,19 @@ class MessageReactor(Reactors):
     framed = False
 
     def __init__(self, listener: int, plan: ServerPlan) -> None:
-        self._service = Messages()
+        self._service = Messages(plan)
         self._reactor = Reactor(socket.socket(fileno=listener), plan, self._service)
         super().__init__([self._reactor])
 
-    def turn(self, replies: list[Reply]) -> list[Item] | None:
-        """Send ``replies`` and wait for input; None when the server has ended."""
+    def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
+        """Send ``replies`` and wait for input, if so; None when the server has ended."""
         service, reactor = self._service, self._reactor
         if replies:
             self._send(replies)
         # Also where there is something already, so that others have their turn with what is left of earlier input.
-        on = reactor.turn(wait=not (service.ready or service.gone))
+        on = reactor.turn(wait)
         # Those who have gone are news too: what is kept for them is to be forgotten.
-        while on and not (service.ready or service.gone):
+        while on and wait and not (service.ready or service.gone):
             on = reactor.turn()
         if not (on or service.ready):
             return None
@@ -79,6 +95,12 @@ class MessageReactor(Reactors):
             ready, service.ready = service.ready, []
             service.weight = 0
         return ready
+
+    def begun(self, token: int) -> None:
+        """The handshake of a connection is done."""
+        with self._reactor.lock:
+            if (link := self._reactor.links.get(token)) is not None:
+                link.machine.begin(time.monotonic_ns())
 
     def submit(self, replies: list[Reply]) -> None:
         """Send ``replies`` while another thread turns."""

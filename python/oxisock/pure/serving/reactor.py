@@ -225,6 +225,8 @@ class Reactor:
         if machine.closed != OPEN:
             self._close(link, now)
             return
+        if machine.parts():
+            self._service.parting(self, link, now)
         events = (_READ if machine.room() else 0) | (_WRITE if machine.allowance() else 0)
         if events != link.events:
             try:

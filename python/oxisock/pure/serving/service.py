@@ -56,6 +56,10 @@ class Service:
     def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
         """There is room to write again for a link that is ``held``."""
 
+    def parting(self, reactor: Reactor, link: Link, now: int) -> None:
+        """All was said but for a last word, which the service wants to say."""
+        return
+
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """The connection is gone."""
 

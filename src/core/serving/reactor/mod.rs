@@ -308,6 +308,11 @@ impl<S: Service> Reactor<S> {
             self.close(key, closed, now);
             return;
         }
+        if link.machine.parts() {
+            self.service.parting(&mut self.links, key, now);
+            self.links.arm(key);
+            return;
+        }
         if link.readable && !link.listed && link.machine.room() > 0 {
             link.listed = true;
             self.again.push(key);

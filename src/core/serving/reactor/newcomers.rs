@@ -94,7 +94,8 @@ impl<S: Service> Reactor<S> {
             if self.control.is_proxy(peer) {
                 if let Some(link) = self.links.get_mut(key) {
                     link.header = Some(Box::default());
-                    link.machine.require_by(now.saturating_add(self.plan.header_timeout).min(NEVER), now);
+                    let due = now.saturating_add(self.plan.header_timeout).min(NEVER);
+                    link.machine.require_by(due, Closed::Broken, now);
                 }
             } else {
                 self.service.opened(&mut self.links, key, now);

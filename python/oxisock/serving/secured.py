@@ -1,0 +1,155 @@
+"""A message reactor within TLS: what is below moves the bytes of the wire, and who turns it sees what they say.
+
+The same for both engines. Decrypting is done by the thread that turns, so that handlers, however long they take, hold
+no handshake up; and handshakes have a share of each turn, so that many hold up nobody who is in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..engines.serving import ANSWERED, FINISH, HELD, NEVER
+from ..sockets.tls import Session
+from . import log as server_log
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from ..engines.serving import Item, MessageReactor, Reply
+    from ..types import ServerStats
+
+_SHARE = 0.005  # seconds of a turn for handshakes
+_LAST_WORDS = 30_000_000  # nanoseconds past the drain, to say that this was all
+
+
+class SecuredReactor:
+    """A MessageReactor; of a connection's Session, one thread at a time has hold: who turns, or who answers."""
+
+    framed = False
+
+    def __init__(self, reactor: MessageReactor, context: SSLContext) -> None:
+        self._reactor = reactor
+        self._context = context
+        self._sessions: dict[int, Session] = {}
+        self._shaking: deque[Item] = deque()  # of connections whose handshake is not done
+        self._own: list[Reply] = []  # that are no handler's
+        self._failed = 0  # handshakes
+        self._stopping = False
+        self.outcome = reactor.outcome
+        self.forked = reactor.forked
+        self.abandon = reactor.abandon
+        self.begun = reactor.begun
+        self.count_errors = reactor.count_errors
+
+    def begin_stop(self, drain: int) -> None:
+        """Stop listening and end within ``drain`` nanoseconds."""
+        self._stopping = True
+        self._reactor.begin_stop(min(drain + _LAST_WORDS, NEVER))
+
+    def counters(self) -> ServerStats:
+        """Give the counters; bytes are those of the wire."""
+        return self._reactor.counters()._replace(handshake_errors=self._failed)
+
+    def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
+        """Send ``replies`` and wait for input, if so; None when the server has ended."""
+        found = self._reactor.turn([self._sealed(reply) for reply in replies], wait and not self._shaking)
+        if found is None:
+            return None
+        items: list[Item] = []
+        for item in found:
+            session = self._sessions.get(item[0])
+            if session is None or not session.begun:
+                self._shaking.append(item)
+            elif item[2] == b"":
+                self._ask(item, session, items)
+            else:
+                self._open(item, session, items)
+        until = time.monotonic() + _SHARE
+        while self._shaking:
+            self._shake(self._shaking.popleft(), items)
+            if time.monotonic() > until:
+                break
+        if self._own:
+            own, self._own = self._own, []
+            self._reactor.submit(own)
+        return items
+
+    def submit(self, replies: list[Reply]) -> None:
+        """Send ``replies`` while another thread turns."""
+        self._reactor.submit([self._sealed(reply) for reply in replies])
+
+    def take_closed(self) -> list[int]:
+        """Give the tokens of the connections that closed since the last call."""
+        gone = self._reactor.take_closed()
+        for token in gone:
+            self._sessions.pop(token, None)
+        return gone
+
+    def _sealed(self, reply: Reply) -> Reply:
+        """Give an answer as it goes over the wire."""
+        token, output, handled, action = reply
+        session = self._sessions.get(token)
+        if session is None:  # the connection has closed
+            return token, b"", handled, action
+        wire = session.sealed(output)
+        session.held = action == HELD
+        if action == ANSWERED and session.over and not session.told:
+            return token, wire, handled, HELD  # the end is next: it will be asked whether there is more
+        if action == FINISH or (action == ANSWERED and session.over):
+            return token, wire + session.last_word(), handled, FINISH
+        return token, wire, handled, action
+
+    def _ask(self, item: Item, session: Session, items: list[Item]) -> None:
+        """There is room for what was held back, or nothing is left but to part."""
+        if session.held:
+            items.append(item)
+        elif session.over and not session.told:
+            self._tell_end(item, session, items)
+        else:
+            self._own.append((item[0], session.last_word(), 0, FINISH))
+
+    def _open(self, item: Item, session: Session, items: list[Item]) -> None:
+        """Give what a piece of the wire says."""
+        token, peer, data, room, _ = item
+        said = b""
+        if isinstance(data, bytes):
+            said = session.received(data)
+        else:
+            session.cut()
+        if said:
+            items.append((token, peer, said, room, None))
+        elif not session.over:
+            self._own.append((token, session.unsent(), 0, ANSWERED))
+        elif session.begun:
+            self._tell_end(item, session, items)
+        else:
+            self._refuse(item, session.fault, session.unsent())
+
+    def _tell_end(self, item: Item, session: Session, items: list[Item]) -> None:
+        session.told = True
+        items.append((item[0], item[1], None, item[3], session.fault))
+
+    def _shake(self, item: Item, items: list[Item]) -> None:
+        """Go on with a handshake."""
+        token, data = item[0], item[2]
+        session = self._sessions.get(token)
+        if data == b"":  # the server stops, or nothing came for too long
+            self._own.append((token, b"", 0, FINISH))
+            return
+        if session is None:
+            try:
+                session = self._sessions[token] = Session(self._context)
+            except Exception as error:  # there is no memory, or the context was changed
+                self._refuse(item, error, b"")
+                return
+        self._open(item, session, items)
+        if session.begun:
+            self._reactor.begun(token)
+
+    def _refuse(self, item: Item, error: Exception | None, wire: bytes) -> None:
+        if not self._stopping:
+            self._failed += 1
+            server_log.lost(item[1], error or ConnectionError("no TLS"))
+        self._own.append((item[0], wire, 0, FINISH))

@@ -1,0 +1,82 @@
+"""One TLS connection of a server as a machine: bytes of the wire in, what they say out, and the other way round."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+
+_CHUNK = 1 << 18  # bytes of one read
+
+
+class Session:
+    """OpenSSL between two buffers. It moves no bytes itself: what ``received``, ``sealed``, ``last_word`` and
+    ``unsent`` give or leave is for who does.
+
+    Attributes:
+        begun: the handshake is done.
+        over: nothing more will come: the peer has said so, or the stream has broken.
+        fault: why the stream broke, or the handshake failed.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_said_all", "_tls", "begun", "fault", "held", "over", "told")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._said_all = False
+        self.begun = self.over = False
+        self.fault: Exception | None = None
+        self.held = False  # for who drives it: answers wait for room
+        self.told = False  # for who drives it: that it is over was told
+
+    def received(self, data: bytes) -> bytes:
+        """Take bytes of the wire, and give what the peer says with them."""
+        pieces: list[bytes] = []
+        if self.over:
+            return b""
+        try:
+            self._incoming.write(data)
+            if not self.begun:
+                self._tls.do_handshake()
+                self.begun = True
+            while piece := self._tls.read(_CHUNK):
+                pieces.append(piece)
+            self.over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.over = True
+        except Exception as error:
+            self._break(error)
+        return b"".join(pieces)
+
+    def cut(self) -> None:
+        """The wire has ended; where the peer has not said that it would, anybody may have cut it."""
+        if not self.over:
+            self._break(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the stream ended without a close_notify"))
+
+    def sealed(self, data: bytes) -> bytes:
+        """Give the bytes of the wire that say ``data``, after those that were to go out before."""
+        if self.fault is None and not self._said_all:
+            with memoryview(data) as rest:
+                at = 0
+                while at < len(data):
+                    at += self._tls.write(rest[at : at + _CHUNK])
+        return self.unsent()
+
+    def last_word(self) -> bytes:
+        """Give the bytes that say that this was all (close_notify)."""
+        if self.begun and self.fault is None and not self._said_all:
+            self._said_all = True
+            with suppress(ssl.SSLError):  # the peer's own is not waited for
+                self._tls.unwrap()
+        return self.unsent()
+
+    def unsent(self) -> bytes:
+        """Give the bytes that TLS itself has to say."""
+        return self._outgoing.read()
+
+    def _break(self, error: Exception) -> None:
+        self.over = True
+        broken = self.begun and not isinstance(error, ssl.SSLEOFError)
+        self.fault = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, f"the stream broke: {error}") if broken else error
