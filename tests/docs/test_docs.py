@@ -203,6 +203,11 @@ def test_the_navigation_has_every_page_once() -> None:
     assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES if page != README)
 
 
+def test_the_site_names_the_version() -> None:
+    config = tomllib.loads((ROOT / "zensical.toml").read_text())
+    assert config["project"]["site_name"] == f"oxisock {package.__version__}"
+
+
 def test_the_page_of_the_command_line_is_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "tools" / "cli_reference.py")
     assert spec is not None and spec.loader is not None
