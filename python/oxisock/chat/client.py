@@ -7,13 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from .. import arguments
 from ..engines.binding import Bound
 from ..errors import ChatError, FrameError
 from ..serving.requests import answering
+from ..sockets.closing import Conversation
 from ..sockets.connecting import Destination
 from ..text import clean
 
@@ -27,7 +27,7 @@ _PATIENCE = 2.0  # seconds that a server has to close as well
 _LONGEST = 1 << 20  # a line of /who in a big room is long
 
 
-class ChatClient(Bound):
+class ChatClient(Bound, Conversation):
     """Somebody in a chat: ``send`` says a line, iteration gives every line that comes, as str.
 
     One thread may iterate while another one sends.
@@ -132,18 +132,6 @@ class ChatClient(Bound):
     def abort(self) -> None:
         """Leave at once, with a reset: what was said last may be lost."""
         self._framed.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave; where an exception leaves the block, `abort`."""
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
     def __repr__(self) -> str:
         return f"<{self.impl} ChatClient {self._nick} {self._framed!r}>"

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from .. import arguments
@@ -20,7 +19,7 @@ from ..engines.binding import Bound
 from ..engines.framing import Buffer
 from ..sockets import connecting, secure
 from ..sockets.addresses import peer_of
-from ..sockets.closing import LINGER, QUIET, part, reset_on_close
+from ..sockets.closing import LINGER, QUIET, Conversation, part, reset_on_close
 from ..types import Peer
 from .bound import BoundCodec, Inbox
 from .codecs import Codec
@@ -38,7 +37,7 @@ _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 T = TypeVar("T")
 
 
-class FramedSocket(Bound):
+class FramedSocket(Bound, Conversation):
     """A connected stream socket and a codec; one thread may receive while another one sends.
 
     ``sock`` is any connected stream socket, TLS-wrapped ones included; it belongs to the FramedSocket from here on,
@@ -184,18 +183,6 @@ class FramedSocket(Bound):
         """Close at once, with a reset: what is under way is lost, and the peer does not take it for all there was."""
         self._give_up()
         self._close(0, 0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close; where an exception leaves the block, `abort`."""
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"fd={self._sock.fileno()}"

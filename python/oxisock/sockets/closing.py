@@ -11,7 +11,10 @@ import socket
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 from ..engines.serving import NEVER
 
@@ -77,6 +80,29 @@ def still_sending(sock: socket.socket, unsent: int) -> bool:
     except OSError:
         return False
     return unacknowledged(sock) > unsent
+
+
+class Conversation(ABC):
+    """A client's end of a connection; leaving ``with`` closes it, or aborts it where that is by an exception."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the conversation, once what was said has arrived."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End it at once, with a reset."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
 
 
 class Lingering:
