@@ -19,8 +19,8 @@ HEAD = """\
 
 <!-- Written by tools/cli_reference.py from the parser itself: `make docs` brings it up to date. -->
 
-`oxisock` and `python -m oxisock` are the same command. Each of its parts tells the same with `--help`, and
-`oxisock completion` makes the shell know all of it.
+`oxisock` and `python -m oxisock` are the same command. `oxisock COMMAND --help` prints the same text;
+`oxisock completion` installs tab completion.
 
 | exit code | means |
 |---|---|
@@ -28,11 +28,15 @@ HEAD = """\
 | 1 | a negative answer: not all ports open, the time ran out, reports or engines differ, no reply or a wrong one |
 | 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
 | 130 | Ctrl-C; what was found until then is complete and valid |
-| 143, 129 | for `scan`, SIGTERM and SIGHUP: the same |
+| 143, 129 | SIGTERM and SIGHUP: the same; a server ends with 0 |
 | 141 | whoever read the output has gone, as where it is piped into `head` |
 
-Results go to stdout, progress and messages to stderr. On a terminal results are tables, with colours where
-`oxisock[cli]` is installed and `NO_COLOR` is not set; piped, they are plain lines with tabs, which stay as they are.
+Options may stand anywhere among the arguments; behind `--` nothing is an option. Options that nmap or nc would know
+(`-Pn`, `-sV`, `-zv`) are explained.
+
+Results go to stdout, progress and messages to stderr. On a terminal results are tables in colour; piped, they are plain
+lines with tabs, which stay as they are. `NO_COLOR=1` switches colours off, `FORCE_COLOR=1` on. `-o FILE` takes the
+format from the suffix of the file.
 A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`; without one it is seconds.
 """
 

@@ -348,3 +348,11 @@ def spelled_out(options: type[NamedTuple]) -> Callable[[_Function], _Function]:
         return function
 
     return mark
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give the end of a message about a word that is not known: the known one that looks most like it, if one does."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), 1) if len(word) <= 40 else []  # else it is no slip of the finger
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -50,7 +50,7 @@ def test_the_commands(impl: ModuleType) -> None:
         assert code == 0
         assert "oxisock: message bot: hi\n" in err and "psst" not in err
     done = subprocess.run(chat(impl, address), input="", **options)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"oxisock: {HOST}:{address[1]}: Connection refused\n"
 
 

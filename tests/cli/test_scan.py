@@ -83,7 +83,7 @@ def test_a_terminal_gets_a_table_and_no_color_is_honoured(impl: ModuleType) -> N
     assert "\x1b[2J" not in colour
     for shown in (grey, dumb):
         assert not re.search(r"\x1b\[[\d;]*m", shown)
-        assert re.search(rf"{HOST} +{port} +open", shown)
+        assert re.search(rf"{HOST} +{port} +(\x1b\[32m)?open", shown)
 
 
 def test_the_table_and_the_progress_line_do_without_rich(impl: ModuleType, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_table_and_the_progress_line_do_without_rich(impl: ModuleType, tmp_p
         code, shown = terminal_text("scan", HOST, "-p", port, "--impl", impl.impl, PYTHONPATH=str(tmp_path))
     assert code == 0, shown
     assert "1 of 1 ports, 1 open" in shown
-    assert re.search(rf"{HOST} +{port} +open", shown)
+    assert re.search(rf"{HOST} +{port} +(\x1b\[32m)?open", shown)
 
 
 def test_a_file_is_written_whole_in_the_format_of_its_name(impl: ModuleType, tmp_path: Path) -> None:

@@ -364,7 +364,6 @@ def test_too_few_descriptors_are_not_the_servers_fault() -> None:
         (["localhost:1", "--codec", "lines", "--udp"], "leave --codec or --udp out"),
         (["localhost:1", "--expect", "any"], "needs --codec"),
         (["localhost:1", "--udp", "--size", "7"], "a datagram has from 8 (its number) to 65507 bytes"),
-        (["no.such.name.invalid:1"], "no.such.name.invalid"),
     ],
 )
 def test_wrong_usage_is_one_line(words: list[object], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,9 @@ A command is a module of this package with ``add_parser(subparsers)``, which set
 ``run(args) -> int``, which gives the exit code. It stands in ``COMMANDS``. All of them are imported to build the
 parser, so what a command needs to do its work it imports in ``run``.
 
-What several share: ``arguments`` (read and checked), ``streams``, ``output``, ``tables`` and ``progress`` (shown).
-Parts of one command: ``executors`` of scan, ``serve_chat`` of serve, ``load_view`` of load, ``demo_chat`` of demo.
+What several share: ``parsing`` and ``arguments`` (read and checked), ``streams``, ``output``, ``tables`` and
+``progress`` (shown). Parts of one command: ``executors`` of scan, ``serve_chat`` of serve, ``load_view`` of load,
+``demo_chat`` of demo.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import NoReturn
 
 from . import streams
+from .parsing import Parser
 
 COMMANDS = (
     "scan",
@@ -77,13 +78,6 @@ def ended_by_signals() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line that starts with the name of the command."""
-
-    def error(self, message: str) -> NoReturn:
-        sys.exit(_fail(f"{message} ({self.prog} --help says more)"))
-
-
 def build_parser() -> Parser:
     """Build the parser of all commands."""
     from .. import __version__
@@ -112,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with ended_by_signals() as exit_code:
             try:
-                args = build_parser().parse_args(_join_ports(sys.argv[1:] if argv is None else argv))
+                args = build_parser().parse_args(argv)
                 args.exit_code = exit_code
                 code: int = args.run(args)
             finally:  # the help is an answer, too, and ends in SystemExit
@@ -131,31 +125,32 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(describe(error))
 
 
-def _join_ports(argv: list[str]) -> list[str]:
-    """Join ``-p -100`` (the ports up to 100) into one word: argparse would take the second for an option."""
-    joined: list[str] = []
-    for word in argv:
-        if joined and joined[-1] in ("-p", "--ports", "--exclude-ports") and word[:1] == "-" and word[1:2].isdigit():
-            joined[-1] += word if joined[-1] == "-p" else f"={word}"
-        else:
-            joined.append(word)
-    return joined
-
-
 def _fail(message: str) -> int:
+    complain(message)
+    return EXIT_USAGE
+
+
+def complain(message: str) -> None:
+    """Tell what is wrong."""
     # One line, whatever the message quotes, and however much of it.
     line = " ".join(message.split())
     if len(line) > _LONGEST_MESSAGE:
         half = _LONGEST_MESSAGE // 2
         line = f"{line[:half]} [...] {line[-half:]}"
     sys.stderr.write(f"oxisock: {line}\n")
-    return EXIT_USAGE
 
 
 def describe(error: OSError) -> str:
     """Give the system's words for an error, and the file they are about."""
     words = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {words}" if error.filename is not None else words
+
+
+def failed_at(endpoint: object, error: Exception) -> int:
+    """Tell of a peer that could not be talked with, always with its host and port, and give the exit code."""
+    words = describe(error) if isinstance(error, OSError) else str(error)
+    complain(words if str(endpoint) in words else f"{endpoint}: {words}")
+    return EXIT_NO
 
 
 def raise_descriptor_limit() -> None:

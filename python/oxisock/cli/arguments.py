@@ -73,13 +73,15 @@ def endpoint(text: str) -> Peer:
     from ..scanning.specs import parse_ports
     from ..sockets.resolving import checked_host
 
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL: expected HOST:PORT, {url_parts(text)[2]}")
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise argparse.ArgumentTypeError(f"{text!r}: write an IPv6 address in brackets, as in [::1]:80")
     if not colon or not host:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in {host or text or 'localhost'}:80")
     try:
         ports = parse_ports(port)
         host = checked_host(host)
@@ -88,6 +90,18 @@ def endpoint(text: str) -> Peer:
     if len(ports) != 1:
         raise argparse.ArgumentTypeError(f"{text!r}: one port is asked for, and {port!r} is {len(ports)}")
     return Peer(host, ports[0])
+
+
+def url_parts(url: str) -> tuple[str, str, str]:
+    """Give host and port of a URL, and words with both as HOST:PORT; the port of a scheme by its name."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "HOST", str(parts.port or parts.scheme or "PORT")
+    except ValueError:
+        host, port = "HOST", "PORT"
+    return host, port, f"as in {f'[{host}]' if ':' in host else host}:{port}"
 
 
 def add_endpoints(parser: argparse.ArgumentParser, what: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..text import clean
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe, failed_at
 from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import coloured, is_terminal, message
 
@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         client = connect(args.nick)
     except ChatError as error:
         raise UsageError(f"{args.endpoint}: {error}") from None
+    except OSError as error:
+        return failed_at(args.endpoint, error)
     if sys.stdin.isatty() and is_terminal(sys.stdout) and _have_prompt_toolkit():
         return Conversation(client, connect).run()
     return _plain(client)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import arguments
 from ..types import Peer
-from . import EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
+from . import EXIT_NO, EXIT_OK, UsageError, failed_at, raise_descriptor_limit
 from .arguments import checked, count, endpoint, examples, positive_duration
 from .output import is_terminal, message
 
@@ -94,10 +94,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look who is to be loaded, ask where that is another machine, load, and tell."""
     from ..sockets.listening import is_loopback
+    from ..sockets.resolving import host_addresses
     from .load_view import shown
 
     job = _job(args)
-    addresses = _addresses(args.endpoint.host)
+    try:
+        addresses = host_addresses(args.endpoint.host, timeout=10.0)
+    except OSError as error:
+        return failed_at(args.endpoint, error)
     if not args.yes and not all(map(is_loopback, addresses)) and not _may(job):
         message("nothing was sent")
         return EXIT_NO
@@ -241,17 +245,6 @@ def _bytes(prefix: str) -> bytes:
     return prefix.encode("utf-8", "surrogateescape")
 
 
-def _addresses(host: str) -> list[str]:
-    """Resolve the host."""
-    from ..sockets.resolving import host_addresses
-    from . import describe
-
-    try:
-        return host_addresses(host, timeout=10.0)
-    except OSError as error:
-        raise UsageError(f"{host}: {describe(error)}") from None
-
-
 def _numeric_zone(address: str) -> str:
     """Write the zone of an address as a number."""
     import socket
@@ -320,6 +313,6 @@ def _comment(report: LoadReport) -> None:
     # As late as a tenth of what is measured is too late to be overlooked.
     if lag and figures["latency"] and lag["p99"] >= max(0.001, figures["latency"]["p99"] / 10):
         message(
-            f"the load itself was behind its schedule, by {milliseconds(lag['p99'])} ms at p99 and "
-            f"{milliseconds(lag['max'])} ms at most: the latencies have that in them"
+            f"warning: the load generator ran late (p99 {milliseconds(lag['p99'])} ms, max "
+            f"{milliseconds(lag['max'])} ms); latencies include this"
         )

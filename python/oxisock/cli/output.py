@@ -48,6 +48,11 @@ def have_rich() -> bool:
     return find_spec("rich") is not None
 
 
+def plural(count: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def milliseconds(seconds: float | None) -> str:
     """Write a round trip for people and for pipes."""
     return "-" if seconds is None else f"{seconds * 1000:.3f}"

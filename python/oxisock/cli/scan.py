@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import socket
 import sys
 from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any
 
+from ..arguments import did_you_mean
 from ..interrupts import held_back
 from ..scanning.options import ScanOptions
 from ..types import Peer, PortState
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, executors, raise_descriptor_limit
-from .arguments import add_impl, endpoint, examples, face, positive_duration
-from .output import coloured, format_by_name, is_terminal, message, output
+from .arguments import add_impl, endpoint, examples, face, positive_duration, url_parts
+from .output import coloured, format_by_name, is_terminal, message, output, plural
 from .progress import progress_bar
 from .streams import need_stdout
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ..scanning.report import ScanReport
     from ..types import PortResult
 
+_HOST_PORT = re.compile(r"(?:[^\s,:@/\[\]]+|\[[^\s,\[\]]+\]):[\w-]+")
 _MOST_TOLD = 5  # lines about ports that could not be asked
 FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
 _SUFFIXES = {
@@ -36,7 +39,8 @@ def _states(text: str) -> tuple[str, ...]:
     states = tuple(part.strip() for part in text.split(","))
     for state in states:
         if state not in list(PortState):
-            raise argparse.ArgumentTypeError(f"{state!r} is no state: there are {', '.join(PortState)}")
+            hint = did_you_mean(state, map(str, PortState))
+            raise argparse.ArgumentTypeError(f"{state!r} is no state: there are {', '.join(PortState)}{hint}")
     return states
 
 
@@ -101,7 +105,11 @@ FLAGS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         ("--checkpoint",),
         {"metavar": "FILE", "help": "write down what is done, and go on from there when called again"},
     ),
-    "order": ("how", ("--order",), {"help": "random or sequential (default: random)"}),
+    "order": (
+        "how",
+        ("--order",),
+        {"choices": ("random", "sequential"), "help": "random or sequential (default: random)"},
+    ),
     "seed": (
         "how",
         ("--seed",),
@@ -166,7 +174,7 @@ def add_parser(subparsers: Any) -> None:
         "--format", choices=FORMATS, help="default: by the suffix of -o; else table on a terminal and plain elsewhere"
     )
     shown.add_argument("-o", "--output", metavar="FILE", help="write to FILE, which is replaced when the scan is done")
-    shown.add_argument("--why", type=endpoint, metavar="HOST:PORT", help="tell those of one port")
+    shown.add_argument("--why", type=endpoint, metavar="HOST:PORT", help="show every probe and answer of one port")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -174,6 +182,8 @@ def run(args: argparse.Namespace) -> int:
     form = args.format or format_by_name(args.output, _SUFFIXES)
     if args.output in (None, "-"):
         need_stdout()
+    for target in args.targets:
+        _explain_target(target)
     options = {name: getattr(args, name) for name in FLAGS}
     options |= {"ports": args.ports, "trace": bool(args.trace or args.why)}
     if args.impl == "both":
@@ -204,6 +214,21 @@ def run(args: argparse.Namespace) -> int:
         if code == EXIT_OK and args.impl == "both":
             code = _compare(args, options, report, exit_code)
     return code
+
+
+def _explain_target(text: str) -> None:
+    """Raise UsageError for what is a target with something else, as HOST:PORT and a URL are."""
+    host, port, word = "", "", ""
+    if "://" in text:
+        host, port, _ = url_parts(text)
+        word = "a URL"
+    elif _HOST_PORT.fullmatch(text):
+        host, _, port = text.rpartition(":")
+        word = "HOST:PORT"
+    if word:
+        raise UsageError(
+            f"{text!r} is {word}, and a target has no port: write oxisock scan {host.strip('[]')} -p {port}"
+        )
 
 
 def _scan_and_stream(
@@ -294,28 +319,39 @@ def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
         if banner:
             row.append("-" if result.banner is None else banner_text(result.banner.rstrip(b"\r\n")))
         rows.append(row)
-    text = "no port to show\n"
+    text = _nothing(report)
     if report.results:
         states = {str(state): name for state, name in STATE_COLOURS.items()}
         text = table(rows, stream, right=(1, 4), colour=lambda row: states[row[2]], only=2, grouped=True)
     return text + paint(_summary(report), "dim", stream) + "\n"
 
 
+def _nothing(report: ScanReport) -> str:
+    """Say what was found where there is no row to show."""
+    from ..scanning.specs import parse_ports
+
+    words = "No open ports" if not report.counts[PortState.OPEN] else "No ports to show"
+    if report.ports is None:
+        return f"{words}.\n"
+    more = "; -p - scans all 65,535" if len(parse_ports(report.ports)) < 65535 else ""
+    return f"{words}. Scanned {report.ports}{more}.\n"
+
+
 def _summary(report: ScanReport) -> str:
     """Say in one line what the scan came to."""
     decided = sum(report.counts.values())
-    ports = f"{decided:,} port{'' if decided == 1 else 's'}"
+    ports = plural(decided, "port")
     if report.addresses is not None and report.addresses != 1:
         ports += f" of {report.addresses:,} addresses"
     counts = ", ".join(f"{count:,} {state}" for state, count in report.counts.items() if count) or "nothing decided"
-    cost = f"{report.stats.probes:,} probes"
+    cost = plural(report.stats.probes, "probe")
     if report.stats.drops:
         cost += f", {report.stats.drops:,} lost on the way"
     stats = report.stats
     hosts = {"up": stats.hosts_up, "unreachable": stats.hosts_unreachable, "silent": stats.hosts_silent}
     words = ", ".join(f"{count:,} {word}" for word, count in hosts.items() if count) if stats.hosts > 1 else ""
     if stats.unasked:
-        words += f"{'; ' * bool(words)}{stats.unasked:,} ports not asked, because their hosts are not there"
+        words += f"{'; ' * bool(words)}{plural(stats.unasked, 'port')} not asked, because their hosts are not there"
     return (
         f"{ports} in {report.elapsed:.2f} s ({cost}): {counts}{'; hosts: ' * (stats.hosts > 1 and bool(words))}{words}"
     )
@@ -335,11 +371,14 @@ def _comment(report: ScanReport, args: argparse.Namespace) -> None:
     for part in report.not_asked[:_MOST_TOLD]:
         count = number_of([part])
         told += count
-        message(f"{part.addresses}: {count:,} ports could not be asked: {part.reason}")
+        message(f"{part.addresses}: {plural(count, 'port')} could not be asked: {part.reason}")
     if (rest := report.counts[PortState.ERROR] - told) > 0:
-        message(f"{rest:,} ports {'more ' * (told > 0)}could not be asked because of faults of this machine")
+        more = "more " * (told > 0)
+        message(f"{rest:,} {more}port{'s' * (rest != 1)} could not be asked because of faults of this machine")
     if report.partial:
-        message(f"the scan ended early, after {sum(report.counts.values()):,} ports: this is a part of the answer")
+        message(
+            f"the scan ended early, after {plural(sum(report.counts.values()), 'port')}: this is a part of the answer"
+        )
     if args.trace:
         for event in report.trace or ():
             print(f"{Peer(event.address, event.port)!s:24} {event}", file=sys.stderr)

@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..text import escape
-from . import EXIT_NO, EXIT_OK, UsageError, describe
+from . import EXIT_OK, UsageError, failed_at
 from .arguments import add_impl, endpoint, examples, face, positive_duration
-from .output import is_terminal, message
+from .output import is_terminal
 from .streams import need_stdout
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "send",
         help="send messages and print the replies",
-        description="Send one message for each TEXT, or for each line of the standard input, and print one reply to "
-        "each. The exit code is 1 where a reply did not come.",
+        description="Send each TEXT, or each line of the standard input, as a message, and print its reply. The exit "
+        "code is 1 when a reply does not come.",
         **examples(
             "oxisock send 127.0.0.1:7000 hello",
             "oxisock send --udp 127.0.0.1:7000 hello --timeout 500ms",
@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> None:
         "--codec",
         default="lines",
         metavar="NAME",
-        help="how messages stand in the stream: lines (the default), length:WIDTH, netstring, or none: a connection "
-        "for each message, which ends with it, as the reply does",
+        help="how messages are framed: lines (default), length:WIDTH, netstring, or none: one connection per "
+        "message; the reply is all bytes until the server closes",
     )
     parser.add_argument(
         "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait for each (default: 5s)"
@@ -74,9 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
                 _print(messages, ask)
     except (OSError, EOFError, ValueError) as error:
-        words = describe(error) if isinstance(error, OSError) else str(error)
-        message(words if str(args.endpoint) in words else f"{args.endpoint}: {words}")
-        return EXIT_NO
+        return failed_at(args.endpoint, error)
     return EXIT_OK
 
 

@@ -24,7 +24,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="run a server to try clients on",
-        description="Run a server until SIGTERM or Ctrl-C; the first drains it, the second ends it at once.",
+        description="Run a server. It runs until SIGTERM or Ctrl-C: the first signal finishes pending replies, "
+        "a second one quits at once.",
         **examples(
             "oxisock serve upper --port 7000",
             "oxisock serve echo --workers 2 --impl native",
@@ -42,7 +43,8 @@ def _add_echo(kinds: Any) -> None:
     parser = kinds.add_parser(
         "echo",
         help="TCP: send back every byte",
-        description="Send back every byte, on purpose badly if so asked.",
+        description="Echo server: it sends back every byte. --cut, --delay, --drop and --reset-after make it "
+        "misbehave, to try a client.",
         **examples("oxisock serve echo --port 7000", "oxisock serve echo --cut 1 --delay 5ms"),
     )
     _add_common(parser)
@@ -50,18 +52,20 @@ def _add_echo(kinds: Any) -> None:
     parser.add_argument(
         "--workers", type=checked(whole, arguments.threads), default=1, metavar="N", help="threads (default: 1)"
     )
-    parser.add_argument("--cut", type=count(), metavar="BYTES", help="write at most so many bytes at once")
+    parser.add_argument("--cut", type=count(), metavar="BYTES", help="write at most this many bytes at once")
     parser.add_argument("--delay", type=duration, default=0.0, metavar="TIME", help="wait before every write")
-    parser.add_argument("--reset-after", type=count(), metavar="BYTES", help="reset a connection after so many bytes")
+    parser.add_argument(
+        "--reset-after", type=count(), metavar="BYTES", help="reset each connection after this many bytes"
+    )
     parser.add_argument(
         "--drop",
         type=checked(float, arguments.chance),
         default=0.0,
         metavar="CHANCE",
-        help="swallow what came in, 0 to 1",
+        help="probability, 0 to 1, that what came in is not sent back",
     )
     parser.add_argument(
-        "--seed", type=count(0, 2**64 - 1), default=0, metavar="N", help="where the chances start (default: 0)"
+        "--seed", type=count(0, 2**64 - 1), default=0, metavar="N", help="random seed for --drop (default: 0)"
     )
     parser.set_defaults(run=_run_echo)
 
@@ -94,13 +98,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=checked(whole, arguments.port, 0), default=0, help="port to listen on (default: any free one)"
     )
-    parser.add_argument("--reuse-port", action="store_true", help="share the port with others that say so too")
+    parser.add_argument(
+        "--reuse-port", action="store_true", help="let several processes listen on this port (SO_REUSEPORT)"
+    )
     parser.add_argument(
         "--drain",
         type=duration,
         default=5.0,
         metavar="TIME",
-        help="time to finish answers at the end (default: 5s)",
+        help="longest time for pending replies at the end (default: 5s)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line on stderr for each event")
     add_impl(parser)
@@ -113,7 +119,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         type=positive_duration,
         default=300.0,
         metavar="TIME",
-        help="close who is silent (default: 300s)",
+        help="close connections that send nothing for so long (default: 300s)",
     )
 
 

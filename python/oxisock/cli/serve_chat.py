@@ -25,7 +25,7 @@ def add(
     parser = kinds.add_parser(
         "chat",
         help="TCP: everybody hears everybody",
-        description="Lines of text to everybody; nc is a client, and so is oxisock chat.",
+        description="Chat server: every line goes to everybody. Join it with oxisock chat or nc.",
         **examples(
             "oxisock serve chat --port 7000 --name den --history 20",
             "oxisock chat 127.0.0.1:7000 --nick ann",
@@ -34,31 +34,41 @@ def add(
         ),
     )
     add_common(parser)
-    parser.add_argument("--name", default="oxisock", help="said in the welcome (default: oxisock)")
-    parser.add_argument("--max-clients", type=count(0), default=1000, metavar="N", help="default: 1000")
-    parser.add_argument("--max-line", type=count(0), default=4096, metavar="BYTES", help="default: 4096")
+    parser.add_argument("--name", default="oxisock", help="name of the server in the welcome (default: oxisock)")
     parser.add_argument(
-        "--history", type=count(0), default=0, metavar="N", help="lines that newcomers are told (default: 0)"
+        "--max-clients", type=count(0), default=1000, metavar="N", help="most clients at a time (default: 1000)"
+    )
+    parser.add_argument("--max-line", type=count(0), default=4096, metavar="BYTES", help="longest line (default: 4096)")
+    parser.add_argument(
+        "--history", type=count(0), default=0, metavar="N", help="past lines shown to new clients (default: 0)"
     )
     parser.add_argument(
         "--queue-limit",
         type=count(0),
         default=256 << 10,
         metavar="BYTES",
-        help="what may wait for a client that does not read (default: 262144)",
+        help="most bytes queued for a client that does not read (default: 262144)",
     )
     parser.add_argument(
         "--slow-policy",
         choices=("disconnect", "drop"),
         default="disconnect",
-        help="what becomes of a client for whom more waits (default: disconnect)",
+        help="what to do when the queue of a client is full (default: disconnect)",
     )
     parser.add_argument(
         "--rate", type=_rate, default=10.0, metavar="N", help="lines a second of one client, or none (default: 10)"
     )
-    parser.add_argument("--burst", type=count(0), default=20, metavar="N", help="lines at once (default: 20)")
-    parser.add_argument("--idle-timeout", type=_timeout, default=600.0, metavar="TIME", help="or none (default: 600s)")
-    parser.add_argument("--no-echo", action="store_true", help="what one says does not come back")
+    parser.add_argument(
+        "--burst", type=count(0), default=20, metavar="N", help="lines that a client may send at once (default: 20)"
+    )
+    parser.add_argument(
+        "--idle-timeout",
+        type=_timeout,
+        default=600.0,
+        metavar="TIME",
+        help="close clients that say nothing for so long, or none (default: 600s)",
+    )
+    parser.add_argument("--no-echo", action="store_true", help="do not send a client its own messages")
     parser.add_argument(
         "--backplane",
         metavar="URL",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from functools import cache
 from itertools import islice
 from typing import Final
@@ -114,6 +115,11 @@ def service_name(port: int, protocol: str = "tcp", default: str = "unknown") -> 
 def service_port(name: str, protocol: str = "tcp") -> int | None:
     """Give the port of a service by name or alias, in any case of letters, or None where it is unknown."""
     return _names(protocol)[1].get(name.lower())
+
+
+def service_names(protocol: str = "tcp") -> Iterable[str]:
+    """Give the names and aliases of all services, in small letters."""
+    return _names(protocol)[1]
 
 
 def _names(protocol: str) -> tuple[dict[int, str], dict[str, int]]:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from itertools import compress, groupby
 from typing import Final, SupportsIndex, cast
 
+from ..arguments import did_you_mean, refuse, shown
 from ..arguments import port as port_number
-from ..arguments import refuse, shown
 from ..sockets.addresses import format_key, parse_range, reads_as_address
 from ..sockets.resolving import ascii_name
 from .files import BLANKS, lines_of
-from .services import MAX_PORT, service_port, top_ports
+from .services import MAX_PORT, service_names, service_port, top_ports
 from .targets import Given, RangeSet, Segment, Targets
 
 PortSpec = int | str | Iterable[int]
@@ -157,7 +157,7 @@ def _read_ports(part: str) -> Iterator[tuple[int, int]]:
     else:
         named = service_port(part)
         if named is None:
-            raise ValueError(f"no such service: {_PORT_EXPECTED}")
+            raise ValueError(f"no such service: {_PORT_EXPECTED}{did_you_mean(part, service_names())}")
         yield named, named
 
 

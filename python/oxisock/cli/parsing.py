@@ -1,0 +1,164 @@
+"""How the command reads its words: options stand anywhere, and errors say what was meant, also in words of nmap."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from ..arguments import did_you_mean
+
+_PORT_OPTIONS = ("-p", "--ports", "--exclude-ports")
+
+
+class Habit:
+    """An option of nmap or nc, by a pattern: a sentence about it, and whether the command can go on without it."""
+
+    def __init__(self, pattern: str, sentence: str, harmless: bool = False) -> None:
+        self.pattern = re.compile(pattern)
+        self.sentence = sentence
+        self.harmless = harmless
+
+
+_NC = (
+    Habit("-v+", "what is done is said anyway", True),
+    Habit("-w", "write --timeout TIME"),
+    Habit("-[46]", "write the address, or a name of that family"),
+)
+_LOOK = (
+    Habit("-(z|zv+|v+z)", "nothing but the port is looked at anyway", True),
+    Habit("-Pn", "hosts are asked whether they answer a ping or not", True),
+    *_NC,
+)
+HABITS = {
+    "scan": (
+        Habit("-Pn", "hosts are asked whether they answer a ping or not", True),
+        Habit("--open", "open ports are what is shown (--all shows every state)", True),
+        Habit("-sT", "every scan is one of TCP connections", True),
+        Habit("-sS", "ports are asked by TCP connections, which needs no root", True),
+        Habit("-n", "the names of addresses are not looked up anyway", True),
+        Habit("-v+|-d+", "--trace shows every probe, --why HOST:PORT those of one port", True),
+        Habit("-T[0-5]", "the pace follows the hosts; --rate and --concurrency limit it", True),
+        Habit("-z|-zv+|-v+z", "nothing is sent to an open port anyway", True),
+        Habit("-s[UYZ]", "only TCP ports are scanned"),
+        Habit("-s[nL]|-sP", "hosts are not pinged: scan one of their ports, as in -p 22"),
+        Habit("-s[VC]|-A", "--banner shows what open ports say first; versions are for nmap to find"),
+        Habit("-O", "systems are for nmap to find"),
+        Habit("-F", "write -p top:100"),
+        Habit("--top-ports(=.*)?", "write -p top:N"),
+        Habit("-oX", "write -o FILE.xml"),
+        Habit("-o[NGAJ]", "write -o FILE, whose suffix names the format, or --format"),
+        Habit("-iL", "write @FILE as a target"),
+        Habit("-w", "write --timeout TIME"),
+    ),
+    "check": _LOOK,
+    "wait": _LOOK,
+    "send": (
+        Habit("-u", "write --udp"),
+        Habit("-N|-q", "write --codec none: the end of the message is sent, too"),
+        *_NC,
+    ),
+    "chat": _NC,
+    "serve": (Habit("-p", "write --port N"), Habit("-[lk]|-lk|-kl", "it listens anyway, and goes on to", True)),
+}
+"""By command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options anywhere among the arguments, and whose errors are one line that says what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        from . import EXIT_USAGE, complain
+
+        complain(f"{message} ({self.prog} --help says more)")
+        sys.exit(EXIT_USAGE)
+
+    kinds: Any = None
+    """The argument that names a command of this one, None where there is none."""
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add commands of this one."""
+        self.kinds = super().add_subparsers(**options)
+        return self.kinds
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read the words, which end with those of the last command that they name."""
+        words: list[str] = sys.argv[1:] if args is None else list(args)
+        kinds = self.kinds
+        if kinds is None:
+            return self._read(words, namespace or argparse.Namespace())
+        first = words[0] if words else ""
+        # argparse itself reads the commands' options together with their arguments, and not in the midst of them.
+        if first.startswith("-") and any(flag.startswith(first) for flag in self._option_string_actions):
+            return super().parse_args([first])
+        if not first:
+            self.error(f"the following arguments are required: {kinds.metavar}")
+        if first.startswith("-"):
+            hint = did_you_mean(first, self._option_string_actions)
+            self.error(f"no option {first!r} before the {kinds.metavar}: options of a command stand after it{hint}")
+        try:
+            self._check_value(kinds, first)
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+        namespace = namespace or argparse.Namespace()
+        setattr(namespace, kinds.dest, first)
+        return kinds.choices[first].parse_args(words[1:], namespace)
+
+    def _read(self, words: list[str], namespace: argparse.Namespace) -> argparse.Namespace:
+        words, rest = self._without_habits(_join_ports(words)), []
+        if "--" in words:  # behind it, nothing is an option
+            at = words.index("--")
+            words, rest = words[:at], words[at:]
+        namespace, unknown = self.parse_known_intermixed_args([*words, *rest], namespace)
+        if unknown:
+            word = unknown[0]
+            hint = did_you_mean(word.partition("=")[0], self._option_string_actions) if word[:1] == "-" else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return namespace
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            hint = did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, error.message + hint) from None
+
+    def _without_habits(self, words: list[str]) -> list[str]:
+        """Take out other programs' options that change nothing, with a word about each, and explain the others."""
+        from .output import message
+
+        habits = next((HABITS[word] for word in self.prog.split()[1:2] if word in HABITS), ())
+        kept: list[str] = []
+        for word, is_value in self._values(words):
+            habit = next((habit for habit in habits if habit.pattern.fullmatch(word)), None)
+            if habit is None or is_value or word in self._option_string_actions:
+                kept.append(word)
+            elif habit.harmless:
+                message(f"{word} changes nothing: {habit.sentence}")
+            else:
+                self.error(f"no option {word}: {habit.sentence}")
+        return kept
+
+    def _values(self, words: list[str]) -> Iterator[tuple[str, bool]]:
+        """Give each word, and whether it is the value of an option or stands behind ``--``."""
+        ended = False
+        before = ""
+        for word in words:
+            ended = ended or word == "--"
+            option = self._option_string_actions.get(before)
+            is_value = option is not None and option.nargs is None
+            yield word, ended or is_value
+            before = "" if is_value else word
+
+
+def _join_ports(words: list[str]) -> list[str]:
+    """Join ``-p -100`` (the ports up to 100) into one word: argparse would take the second for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in _PORT_OPTIONS and word[:1] == "-" and word[1:2].isdigit():
+            joined[-1] += word if joined[-1] == "-p" else f"={word}"
+        else:
+            joined.append(word)
+    return joined
