@@ -3,7 +3,8 @@
 ``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
 
 - ``faces``: the functions; ``connect``: connecting and asking; ``questions``: about one port; ``scanning``: scans.
-- ``stream``: a connection in frames; ``server``: a server of such, each of which is a ``connection``.
+- ``stream``: a connection in frames; ``server``: a server of such, each of which is a ``connection``;
+  ``secured``: TLS on it.
 """
 
 from __future__ import annotations

@@ -6,15 +6,20 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..serving.background import in_thread
 from ..serving.requests import answering, collect
+from ..sockets import secure
 from ..sockets.addresses import reads_as_address
 from ..sockets.connecting import Destination, LookUp, connecting, prepared, refused, unresolved
 from ..sockets.resolving import checked_host, host_addresses
 from ..udp.requests import Question, in_order, towards
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 _CHUNK = 1 << 16
 
@@ -78,11 +83,13 @@ async def connect(destination: Destination) -> socket.socket:
         raise
 
 
-async def exchange(destination: Destination, payload: bytes) -> bytes:
+async def exchange(destination: Destination, payload: bytes, context: SSLContext | None, name: str | None) -> bytes:
     """Connect, send, half-close, and give all that comes up to the end; raises what ``tcp_request`` raises."""
     deadline = deadline_in(destination.timeout)
     loop = asyncio.get_running_loop()
     with await connect(destination) as sock, answering(destination):
+        if context is not None:
+            return await _exchange_tls(sock, context, name, destination, payload, deadline)
         async with within(deadline):
             await loop.sock_sendall(sock, payload)
             sock.shutdown(socket.SHUT_WR)
@@ -90,6 +97,32 @@ async def exchange(destination: Destination, payload: bytes) -> bytes:
             while data := await loop.sock_recv(sock, _CHUNK):
                 collect(answer, data)
             return bytes(answer)
+
+
+async def _exchange_tls(
+    sock: socket.socket,
+    context: SSLContext,
+    name: str | None,
+    destination: Destination,
+    payload: bytes,
+    deadline: float | None,
+) -> bytes:
+    from ..sockets.tls import Session, asking
+
+    loop = asyncio.get_running_loop()
+    answer = bytearray()
+    session = Session(context, name)
+    steps = asking(session, payload, partial(collect, answer))
+    wire = next(steps)
+    try:
+        while True:
+            with nullcontext() if session.begun else secure.shaking(destination.peer, destination.timeout):
+                async with within(deadline):
+                    await loop.sock_sendall(sock, wire)
+                    came = await loop.sock_recv(sock, _CHUNK)
+                wire = steps.send(came)
+    except StopIteration:
+        return bytes(answer)
 
 
 async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None = 1.0, retries: int = 0) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..framing.bound import BoundCodec
 from ..serving import log as server_log
-from ..sockets import forks
+from ..sockets import forks, secure
 from ..sockets.closing import reset_on_close, shut_down
 from .stream import FramedStream
 
@@ -42,6 +42,7 @@ class ServedStream(FramedStream):
         self._most_unread = limits.max_buffered
         self._last = self._loop.time()  # when the last message came, or the handler had done with it
         self._handling = False
+        self.expected = False  # something has to come first: a PROXY header, or a handshake
         self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._progress = 0.0  # when the peer last took something
@@ -68,7 +69,8 @@ class ServedStream(FramedStream):
 
     def broken(self) -> bool:
         """Say whether a fault in the stream has ended it."""
-        return self._inbox.fault is not None
+        fault = self._inbox.fault
+        return fault is not None and not secure.is_cut(fault)
 
     def unsent(self) -> int:
         """Give how many bytes wait for the peer."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .. import arguments
 from ..arguments import spelled_out
@@ -25,6 +25,7 @@ from ..scanning.services import port_span
 from ..scanning.specs import PortSpec, TargetSpec
 from ..serving.limits import LimitKeywords, Limits
 from ..serving.requests import answering, no_answer
+from ..sockets import secure
 from ..sockets.connecting import Destination
 from ..sockets.resolving import checked_host
 from ..types import PortResult, Progress
@@ -33,6 +34,9 @@ from .questions import answer
 from .scanning import AsyncScan
 from .server import FramedServer, Handler
 from .stream import FramedStream, StreamProtocol
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 class Aio(Functions):
@@ -111,18 +115,30 @@ class Aio(Functions):
     # --- framed streams and servers --------------------------------------------------------------------------------
 
     def open_framed(
-        self, host: str, port: int, codec: Codec | None = None, *, timeout: float | None = 5.0
+        self,
+        host: str,
+        port: int,
+        codec: Codec | None = None,
+        *,
+        timeout: float | None = 5.0,
+        ssl: SSLContext | None = None,
+        server_hostname: str | None = None,
     ) -> OpenFramed:
         """Connect to a TCP server: ``await`` gives a FramedStream, and so does ``async with``, which closes it.
 
         Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
         and connecting, and nothing after that: ``asyncio.timeout`` is for the rest. ``codec`` None is
-        ``Lines(eof_frame=True)``, as for the servers.
+        ``Lines(eof_frame=True)``, as for the servers. ``ssl`` is the context of a connection with TLS, whose handshake
+        is part of connecting, and ``server_hostname`` the name that the server's certificate is to bear: the host, if
+        none is given.
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, and whatever OSError the last address gave; host and port are in the words of each.
+        TimeoutError, ``ssl.SSLError`` where the handshake fails, and whatever OSError the last address gave; host and
+        port are in the words of each.
         """
-        return OpenFramed(Destination.of(host, port, timeout), self._bound(codec))
+        destination = Destination.of(host, port, timeout)
+        name = secure.server_name(ssl, server_hostname, destination.peer.host)
+        return OpenFramed(destination, self._bound(codec), ssl, name)
 
     @spelled_out(Limits)
     def start_server(
@@ -133,6 +149,8 @@ class Aio(Functions):
         *,
         codec: Codec | None = None,
         sock: socket.socket | None = None,
+        ssl: SSLContext | None = None,
+        handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> FramedServer:
         """Listen, and call a coroutine for each connection.
@@ -148,6 +166,9 @@ class Aio(Functions):
             port: the port to listen on; 0: any free one.
             codec: how messages stand in the stream; None is ``Lines(eof_frame=True)``.
             sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            ssl: the context of a server with TLS; None: without.
+            handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
+                ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
             **limits: those of EchoServer. ``idle_timeout`` is the time since the last complete message while the
                 handler waits for one, and ``write_timeout`` the time without progress of a peer that does not read;
                 ``recv`` and ``send`` then raise TimeoutError, and the connection is closed. Past ``max_buffered``
@@ -155,19 +176,29 @@ class Aio(Functions):
 
         Raises ValueError or TypeError for what makes no sense; errors of binding come when it is started.
         """
-        return FramedServer(self.impl, handler, self._bound(codec), host, port, sock, limits)
+        return FramedServer(self.impl, handler, self._bound(codec), host, port, sock, ssl, handshake_timeout, limits)
 
     # --- one question, one answer ----------------------------------------------------------------------------------
 
     async def tcp_request(
-        self, host: str, port: int, payload: bytes, *, codec: Codec | None = None, timeout: float | None = 5.0
+        self,
+        host: str,
+        port: int,
+        payload: bytes,
+        *,
+        codec: Codec | None = None,
+        timeout: float | None = 5.0,
+        ssl: SSLContext | None = None,
+        server_hostname: str | None = None,
     ) -> bytes:
         """Connect, send ``payload``, and give the answer; arguments and errors are those of ``oxisock.tcp_request``."""
         destination = Destination.of(host, port, timeout)
         if codec is None:
-            return await exchange(destination, arguments.bytes_like(payload, "payload"))
+            name = secure.server_name(ssl, server_hostname, destination.peer.host)
+            return await exchange(destination, arguments.bytes_like(payload, "payload"), ssl, name)
         deadline = deadline_in(destination.timeout)
-        async with self.open_framed(host, port, codec, timeout=timeout) as stream:
+        opening = self.open_framed(host, port, codec, timeout=timeout, ssl=ssl, server_hostname=server_hostname)
+        async with opening as stream:
             with answering(destination):
                 async with within(deadline):
                     await stream.send(payload)
@@ -183,8 +214,10 @@ class Aio(Functions):
 class OpenFramed:
     """A connection to be made: ``await`` it, or use it with ``async with``."""
 
-    def __init__(self, destination: Destination, bound: BoundCodec) -> None:
-        self._open = partial(_open, destination, bound)
+    def __init__(
+        self, destination: Destination, bound: BoundCodec, context: SSLContext | None, name: str | None
+    ) -> None:
+        self._open = partial(_open, destination, bound, context, name)
 
     def __await__(self) -> Generator[Any, None, FramedStream]:
         return self._open().__await__()
@@ -199,11 +232,21 @@ class OpenFramed:
         await self._stream.__aexit__(kind, error, trace)
 
 
-async def _open(destination: Destination, bound: BoundCodec) -> FramedStream:
+async def _open(
+    destination: Destination, bound: BoundCodec, context: SSLContext | None, name: str | None
+) -> FramedStream:
     stream = FramedStream(bound)
+    deadline = deadline_in(destination.timeout)
     sock = await connect(destination)
     try:
-        await asyncio.get_running_loop().create_connection(partial(StreamProtocol, stream), sock=sock)
+        if context is None:
+            await asyncio.get_running_loop().create_connection(partial(StreamProtocol, stream), sock=sock)
+        else:
+            from .secured import shake_hands
+
+            with secure.shaking(destination.peer, destination.timeout):
+                async with within(deadline):
+                    await shake_hands(stream, sock, context, name)
     except BaseException:
         sock.close()
         raise

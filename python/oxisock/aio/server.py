@@ -13,7 +13,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from weakref import ref
 
 from .. import arguments, hooks
@@ -23,13 +23,16 @@ from ..serving import log as server_log
 from ..serving.background import in_thread
 from ..serving.lifecycle import heeding_signals
 from ..serving.limits import Limits
-from ..sockets import forks
+from ..sockets import forks, secure
 from ..sockets import listening as binding
 from ..sockets.accepting import Door
 from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
 from .stream import FramedStream, StreamProtocol
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 Handler = Callable[[FramedStream, Peer], Awaitable[object]]
 """``async def handler(stream, peer)``: one conversation."""
@@ -58,6 +61,8 @@ class FramedServer:
         host: str,
         port: int,
         sock: socket.socket | None,
+        ssl: SSLContext | None,
+        handshake_timeout: float | None,
         limits: Mapping[str, Any],
     ) -> None:
         self.impl = impl
@@ -66,6 +71,8 @@ class FramedServer:
         self._host = arguments.host(host, empty=True)
         self._port = arguments.port(port, lowest=0)
         self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
+        self._tls = secure.server_side(ssl)
+        self._handshake_timeout = arguments.timeout(handshake_timeout, "handshake_timeout")
         self._limits = Limits.of("start_server", limits)
         self._starting = False
         self._running: _Running | None = None
@@ -92,7 +99,9 @@ class FramedServer:
         self._address = binding.address_of(listener)
         server_log.listens("an asyncio server", self._address)
         try:
-            self._running = _Running(listener, ref(self._handler), self._bound, self._limits)
+            self._running = _Running(
+                listener, ref(self._handler), self._bound, self._limits, self._tls, self._handshake_timeout
+            )
         except BaseException:
             listener.close()
             self._starting = False
@@ -199,15 +208,23 @@ class _Running:
     """A server under way: what its tasks hold, rather than the user's handle."""
 
     def __init__(
-        self, listener: socket.socket, lent: ref[hooks.Lent[Handler]], bound: BoundCodec, limits: Limits
+        self,
+        listener: socket.socket,
+        lent: ref[hooks.Lent[Handler]],
+        bound: BoundCodec,
+        limits: Limits,
+        tls: SSLContext | None,
+        handshake_timeout: float | None,
     ) -> None:
+        self._tls = tls
+        self._handshake_timeout = handshake_timeout
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
         self.stopping = False
         self.shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
         self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
-        self._accepted = self._closed = self._handler_errors = self._frame_errors = 0
+        self._accepted = self._closed = self._handler_errors = self._frame_errors = self._handshake_errors = 0
         self.child = False  # this is the copy of a child that a handler or a codec has forked
         self._lent = lent
         self._bound = bound
@@ -256,6 +273,7 @@ class _Running:
             handler_errors=self._handler_errors,
             frame_errors=self._frame_errors,
             timeouts=self.timeouts,
+            handshake_errors=self._handshake_errors,
         )
 
     def forked(self) -> None:
@@ -331,11 +349,13 @@ class _Running:
         if not self._door.is_proxy(peer):
             await self._converse(sock, stream, peer)
             return
+        stream.expected = True
         try:
             source = await self._introduced(sock, peer)
         except BaseException:
             sock.close()
             raise
+        stream.expected = False
         if source is not None and self._door.admit(source):
             await self._converse(sock, stream, source)
             return
@@ -373,7 +393,10 @@ class _Running:
 
     async def _carry(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
         try:
-            await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
+            if self._tls is None:
+                await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
+            elif not await self._secured(sock, stream, peer, self._tls):
+                return
         except BaseException:
             sock.close()
             raise
@@ -388,6 +411,23 @@ class _Running:
             if not stream.gone():
                 stream.abort()
                 await stream.wait_closed()
+
+    async def _secured(self, sock: socket.socket, stream: ServedStream, peer: Peer, context: SSLContext) -> bool:
+        """Shake hands; say whether that came to something."""
+        from .secured import shake_hands
+
+        stream.expected = True
+        try:
+            async with asyncio.timeout(self._handshake_timeout):
+                await shake_hands(stream, sock, context, None)
+        except TimeoutError:
+            self.timeouts += 1
+            server_log.timed_out(peer)
+        except (OSError, ValueError) as error:
+            self._handshake_errors += 1
+            server_log.lost(peer, error)
+        stream.expected = False
+        return stream.begun()
 
     async def _call(self, stream: ServedStream, peer: Peer) -> None:
         lent = self._lent()
@@ -433,8 +473,11 @@ class _Running:
             self._listening.cancel()
             await asyncio.wait([self._listening])
             total = len(self._streams)
-            for stream in self._streams.values():
-                stream.end_input()
+            for task, stream in self._streams.items():
+                if stream.expected:
+                    task.cancel()
+                else:
+                    stream.end_input()
             await self._emptied(lambda: self._stop_at + _LAST_WORDS)
             left = dict(self._streams)
             aborted = sum(not stream.at_rest() for stream in left.values())

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .. import arguments
 from ..engines.framing import Buffer
@@ -82,6 +82,13 @@ class FramedStream:
     def sock(self) -> TransportSocket:
         """The socket, to ask things of; what is received and sent belongs to the stream."""
         found: TransportSocket = self._transport.get_extra_info("socket")
+        return found
+
+    @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """What the peer's certificate says, as ``ssl.SSLSocket.getpeercert`` gives it; None without TLS, or where the
+        peer has shown none."""
+        found: dict[str, Any] | None = self._transport.get_extra_info("peercert")
         return found
 
     async def send(self, payload: Buffer) -> None:
@@ -216,18 +223,21 @@ class FramedStream:
         made = inbox.feed(data)
         if inbox.fault is not None:
             self._pause()
+        self._unread += len(data)
         if made:
-            self._unread += len(data)
             self._completed(made)
             if self._unread > self._most_unread:
                 self._pause()
         self._wake()
 
-    def _ended(self) -> None:
-        """The peer will send no more."""
+    def _ended(self, cut: Exception | None = None) -> None:
+        """The peer will send no more, or, where it was not the peer who said so, the stream was cut."""
         self._eof_seen = True
         if not self._inbox.over:
-            self._completed(self._inbox.feed(None))
+            if cut is None:
+                self._completed(self._inbox.feed(None))
+            else:
+                self._inbox.cut(cut)
             self._wake()
 
     _most_unread = _UNREAD
@@ -417,16 +427,24 @@ class StreamProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called after each read."""
+        self.received(self._view[:nbytes])
+
+    def received(self, data: memoryview) -> None:
+        """The peer has said something."""
         stream = self._stream()
         if stream is not None:
-            stream._received(self._view[:nbytes])
+            stream._received(data)
 
     def eof_received(self) -> bool:
         """Called when the peer has said that it will send no more; the other direction stays open."""
+        self.ended(None)
+        return True
+
+    def ended(self, cut: Exception | None) -> None:
+        """The peer will send no more; or the stream was cut."""
         stream = self._stream()
         if stream is not None:
-            stream._ended()
-        return True
+            stream._ended(cut)
 
     def pause_writing(self) -> None:
         """Called when the peer does not keep up."""

@@ -6,15 +6,19 @@ import errno
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from .. import arguments
 from ..engines.binding import Functions
 from ..errors import FrameTooLong, IncompleteFrame
+from ..sockets import secure
 from ..sockets.connecting import Destination, connect
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from ..framing.codecs import Codec
 
 _MOST: Final = 16 << 20  # of an answer without a codec
@@ -24,26 +28,41 @@ class Requests(Functions):
     """`tcp_request` bound to one engine's framing."""
 
     def tcp_request(
-        self, host: str, port: int, payload: bytes, *, codec: Codec | None = None, timeout: float | None = 5.0
+        self,
+        host: str,
+        port: int,
+        payload: bytes,
+        *,
+        codec: Codec | None = None,
+        timeout: float | None = 5.0,
+        ssl: SSLContext | None = None,
+        server_hostname: str | None = None,
     ) -> bytes:
         """Connect, send ``payload``, and give the answer.
 
         With a ``codec`` the payload is one frame and so is the answer. Without one, the sending side is closed after
         the payload, and the answer is all that comes up to the end, at most 16 MiB. ``timeout`` in seconds (None for
-        no limit) covers everything: finding the name, connecting, sending and receiving.
+        no limit) covers everything: finding the name, connecting, sending and receiving. ``ssl`` and
+        ``server_hostname`` are those of ``connect``: with TLS the end of the sending side is a close_notify, and an
+        answer that ends without one is no answer (``ssl.SSLEOFError``).
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
         TimeoutError, FrameError (FrameTooLong past 16 MiB; IncompleteFrame where the peer closed before a whole frame),
         OSError. Host and port are in the words of those of connecting, and of TimeoutError.
         """
         destination = Destination.of(host, port, timeout)
+        name = secure.server_name(ssl, server_hostname, destination.peer.host)
         deadline = None if destination.timeout is None else time.monotonic() + destination.timeout
         if codec is None:
             payload = arguments.bytes_like(payload, "payload")
             with connect(*destination.peer, destination.timeout) as sock, answering(destination):
+                if ssl is not None:
+                    return _exchange_tls(sock, ssl, name, destination, payload, deadline)
                 return _exchange(sock, payload, deadline)
         with (
-            self._engine.names.FramedSocket.connect(*destination.peer, codec, timeout=timeout) as framed,
+            self._engine.names.FramedSocket.connect(
+                *destination.peer, codec, timeout=timeout, ssl=ssl, server_hostname=server_hostname
+            ) as framed,
             answering(destination),
         ):
             framed.settimeout(_left(deadline))
@@ -92,6 +111,30 @@ def _exchange(sock: socket.socket, payload: bytes, deadline: float | None) -> by
         if not data:
             return bytes(answer)
         collect(answer, data)
+
+
+def _exchange_tls(
+    sock: socket.socket,
+    context: SSLContext,
+    name: str | None,
+    destination: Destination,
+    payload: bytes,
+    deadline: float | None,
+) -> bytes:
+    from ..sockets.tls import Session, asking
+
+    answer = bytearray()
+    session = Session(context, name)
+    steps = asking(session, payload, partial(collect, answer))
+    with suppress(StopIteration):
+        wire = next(steps)
+        while True:
+            with nullcontext() if session.begun else secure.shaking(destination.peer, destination.timeout):
+                sock.settimeout(_left(deadline))
+                sock.sendall(wire)
+                sock.settimeout(_left(deadline))
+                wire = steps.send(sock.recv(1 << 16))
+    return bytes(answer)
 
 
 def _left(deadline: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import arguments
@@ -13,7 +14,7 @@ from .addresses import reads_as_address
 from .resolving import ascii_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from ssl import SSLContext, SSLSocket
 
 T = TypeVar("T")
@@ -80,15 +81,21 @@ def secured(
     (ssl.SSLCertVerificationError among them) and OSError, with host and port in their words.
     """
     try:
-        sock.settimeout(left)
-        return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
-    except TimeoutError as error:
-        sock.close()
-        raise TimeoutError(errno.ETIMEDOUT, f"{peer}: no TLS handshake within {timeout:g} s") from error
-    except OSError as error:
-        sock.close()
-        error.strerror = f"{peer}: {error.strerror or error}"
-        raise
+        with shaking(peer, timeout):
+            sock.settimeout(left)
+            return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
     except BaseException:
         sock.close()
+        raise
+
+
+@contextmanager
+def shaking(peer: Peer, timeout: float | None) -> Iterator[None]:
+    """Say with whom, and within how many seconds, no hands were shaken."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimeoutError(errno.ETIMEDOUT, f"{peer}: no TLS handshake within {timeout:g} s") from error
+    except OSError as error:
+        error.strerror = f"{peer}: {error.strerror or error}"
         raise

@@ -1,16 +1,18 @@
-"""One TLS connection of a server as a machine: bytes of the wire in, what they say out, and the other way round."""
+"""One TLS connection as a machine: bytes of the wire in, what they say out, and the other way round."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Generator
 from contextlib import suppress
+from typing import Any
 
 _CHUNK = 1 << 18  # bytes of one read
 
 
 class Session:
     """OpenSSL between two buffers. It moves no bytes itself: what ``received``, ``sealed``, ``last_word`` and
-    ``unsent`` give or leave is for who does.
+    ``unsent`` give or leave is for who does. ``name`` is that of the server, for a client; None makes a server's.
 
     Attributes:
         begun: the handshake is done.
@@ -20,9 +22,9 @@ class Session:
 
     __slots__ = ("_incoming", "_outgoing", "_said_all", "_tls", "begun", "fault", "held", "over", "told")
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, name: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
         self._said_all = False
         self.begun = self.over = False
         self.fault: Exception | None = None
@@ -72,6 +74,10 @@ class Session:
                 self._tls.unwrap()
         return self.unsent()
 
+    def certificate(self) -> dict[str, Any] | None:
+        """Give what the peer's certificate says, as ``ssl.SSLSocket.getpeercert`` does; None where it showed none."""
+        return self._tls.getpeercert() or None
+
     def unsent(self) -> bytes:
         """Give the bytes that TLS itself has to say."""
         return self._outgoing.read()
@@ -80,3 +86,38 @@ class Session:
         self.over = True
         broken = self.begun and not isinstance(error, ssl.SSLEOFError)
         self.fault = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, f"the stream broke: {error}") if broken else error
+
+
+def shaking_hands(session: Session) -> Generator[bytes, bytes, bytes]:
+    """Yield bytes to send and take those that come (b"" at the end), until the handshake is done.
+
+    Gives what the peer has said by then; raises ssl.SSLError where it fails.
+    """
+    said = session.received(b"")
+    while not session.begun:
+        if session.fault is None:
+            came = yield session.unsent()
+            said = session.received(came) if came else said
+            if not came:
+                session.cut()
+        if session.fault is not None:
+            raise session.fault
+    return said
+
+
+def asking(session: Session, payload: bytes, collect: Any) -> Generator[bytes, bytes, None]:
+    """Do as ``shaking_hands``, say ``payload`` and no more, and hand what the peer says up to its end to ``collect``.
+
+    Raises ssl.SSLEOFError where the stream is cut.
+    """
+    collect((yield from shaking_hands(session)))
+    wire = session.unsent() + session.sealed(payload) + session.last_word()
+    while not session.over:
+        came = yield wire
+        wire = b""
+        if came:
+            collect(session.received(came))
+        else:
+            session.cut()
+    if session.fault is not None:
+        raise session.fault

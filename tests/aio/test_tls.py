@@ -1,0 +1,278 @@
+"""TLS on event loops: who is believed, what fails, ends and cuts, on asyncio and uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from oxisock import IncompleteFrame, Peer
+from support.addresses import HOST
+from support.certificates import self_signed
+from support.coroutines import Run
+from support.talking import adds_up
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def trusting(request: pytest.FixtureRequest, certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.minimum_version = context.maximum_version = request.param
+    return context
+
+
+async def upper(stream: Any, peer: Peer) -> None:
+    async for line in stream:
+        await stream.send(line.upper())
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def joined(impl: ModuleType, server: Any, trusting: ssl.SSLContext) -> AsyncIterator[Any]:
+    async with impl.aio.open_framed(*server.address, timeout=30, ssl=trusting, server_hostname="localhost") as stream:
+        yield stream
+
+
+def test_a_conversation(impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with impl.aio.start_server(upper, ssl=context) as server:
+            async with joined(impl, server, trusting) as stream:
+                assert stream.peer_certificate["subject"] == ((("commonName", "localhost"),),)
+                for line in (b"hello", b"x" * 300_000):
+                    await stream.send(line)
+                    assert await stream.recv() == line.upper()
+                await stream.send_many([b"a"] * 10_000)
+                stream.shutdown_write()  # the other direction stays open
+                assert [line async for line in stream] == [b"A"] * 10_000
+            await until(lambda: server.stats().closed == 1)
+            stats = server.stats()
+            assert (stats.messages, stats.bytes_in) == (10_002, 320_007)
+            assert (stats.handshake_errors, stats.frame_errors, stats.handler_errors) == (0, 0, 0)
+
+    run(main())
+
+
+def test_much_both_ways_and_a_reader_that_stops(
+    impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    lines = [b"%d " % number + bytes(range(32, 96)) * 8192 for number in range(64)]  # 32 MiB: no system holds as much
+
+    async def main() -> None:
+        async with impl.aio.start_server(upper, ssl=context, max_buffered=1 << 16) as server:
+            async with joined(impl, server, trusting) as stream:
+
+                async def send() -> None:
+                    for line in lines:
+                        await stream.send(line)
+
+                sending = asyncio.create_task(send())
+                done, _ = await asyncio.wait([sending], timeout=0.3)
+                assert not done
+                for line in lines:
+                    assert await stream.recv() == line.upper()
+                await sending
+
+    run(main())
+
+
+def test_requests(impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+    options: dict[str, Any] = {"ssl": trusting, "server_hostname": "localhost", "timeout": 30}
+    payload = b"one\ntwo\n" + b"x" * 100_000
+
+    async def main() -> None:
+        async with impl.aio.start_server(upper, ssl=context) as server:
+            assert await impl.aio.tcp_request(*server.address, b"a", codec=impl.Lines(), **options) == b"A"
+            assert await impl.aio.tcp_request(*server.address, payload, **options) == payload.upper() + b"\n"
+
+    run(main())
+    with impl.MessageServer(lambda line, peer: line.upper(), ssl=context) as server:
+        assert impl.tcp_request(*server.address, b"a", codec=impl.Lines(), **options) == b"A"
+        assert impl.tcp_request(*server.address, payload, **options) == payload.upper() + b"\n"
+
+
+def test_requests_that_fail(impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+    """The blocking ones and those of coroutines fail alike."""
+
+    async def ask(port: int, **options: Any) -> None:
+        await impl.aio.tcp_request("127.0.0.1", port, b"x", ssl=trusting, **options)
+
+    def both(port: int, error: type[Exception], words: str, **options: Any) -> None:
+        for codec in (None, impl.Lines()):
+            with pytest.raises(error, match=words):
+                impl.tcp_request("127.0.0.1", port, b"x", ssl=trusting, codec=codec, **options)
+            with pytest.raises(error, match=words):
+                run(ask(port, codec=codec, **options))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        both(port, TimeoutError, f"127.0.0.1:{port}: no TLS handshake within 0.2 s", timeout=0.2)
+    with impl.ThreadedServer(lambda conn, peer: None, "127.0.0.1", ssl=context) as server:
+        port = server.address.port
+        words = rf"^127\.0\.0\.1:{port}: .*verif"
+        both(port, ssl.SSLCertVerificationError, words, server_hostname="other.example", timeout=30)
+
+    def cut(conn: Any, peer: Peer) -> None:
+        conn.recv(100)
+        conn.sendall(b"half an answer")
+        conn.sock.shutdown(socket.SHUT_WR)  # and no close_notify
+
+    with impl.ThreadedServer(cut, "127.0.0.1", ssl=context) as server:
+        with pytest.raises(ssl.SSLEOFError):
+            impl.tcp_request(*server.address, b"x", ssl=trusting, timeout=30)
+        with pytest.raises(ssl.SSLEOFError):
+            run(ask(server.address.port, timeout=30))
+
+
+def test_a_cut_is_told_from_an_end(
+    impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    raised: list[BaseException] = []
+
+    async def handler(stream: Any, peer: Peer) -> None:
+        try:
+            await upper(stream, peer)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def say(address: Peer, words: bytes) -> None:
+            raw = socket.create_connection(address, timeout=30)
+            with trusting.wrap_socket(raw, server_hostname="localhost") as sock:
+                sock.sendall(words)
+                assert sock.recv(4) == b"ONE\n"
+            # That was no close_notify.
+
+        async with impl.aio.start_server(handler, ssl=context) as server:
+            for number, (words, kind) in enumerate([(b"one\ntw", IncompleteFrame), (b"one\n", ssl.SSLEOFError)], 1):
+                await loop.run_in_executor(None, say, server.address, words)
+                await until(lambda number=number: server.stats().closed == number)
+                assert type(raised[-1]) is kind
+            assert (server.stats().frame_errors, server.stats().handler_errors) == (1, 0)
+
+    run(main())
+
+
+def test_a_client_is_told_of_a_cut(
+    impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    def cut(conn: Any, peer: Peer) -> None:
+        conn.sendall(b"one\ntw")
+        conn.sock.shutdown(socket.SHUT_WR)
+
+    async def main() -> None:
+        async with joined(impl, server, trusting) as stream:
+            assert await stream.recv() == b"one"
+            for _ in range(2):
+                with pytest.raises(IncompleteFrame) as caught:
+                    await stream.recv()
+                assert caught.value.offset == 4
+
+    with impl.ThreadedServer(cut, ssl=context) as server:
+        run(main())
+
+
+def test_handshakes_that_fail_or_never_end(
+    impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        async with impl.aio.start_server(upper, ssl=context, handshake_timeout=0.5) as server:
+            silent = [await asyncio.open_connection(*server.address) for _ in range(50)]
+            silent[0][1].write(b"\x16\x03")
+            for words in (b"GET / HTTP/1.1\r\n\r\n", b""):
+                reader, writer = await asyncio.open_connection(*server.address)
+                writer.write(words)
+                writer.write_eof()
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+                writer.close()
+            async with joined(impl, server, trusting) as stream:
+                await stream.send(b"hello")
+                assert await stream.recv() == b"HELLO"
+            await until(lambda: server.stats().timeouts == 50)
+            stats = server.stats()
+            assert (stats.handshake_errors, stats.handler_errors, stats.messages) == (2, 0, 1)
+            for _, writer in silent:
+                writer.close()
+            await until(lambda: server.stats().active == 0)
+            assert adds_up(server.stats())
+
+    run(main())
+
+
+@pytest.mark.parametrize("waits_for", ["a handshake", "a header"])
+def test_a_stop_does_not_wait_for_what_is_to_come_first(
+    impl: ModuleType, run: Run, context: ssl.SSLContext, waits_for: str
+) -> None:
+    options: dict[str, Any] = {"ssl": context, "handshake_timeout": None}
+    if waits_for == "a header":
+        options = {"proxies": [HOST, "127.0.0.1"], "idle_timeout": None}
+
+    async def main() -> None:
+        async with impl.aio.start_server(upper, **options) as server:
+            _, writer = await asyncio.open_connection(*server.address)
+            writer.write(b"\x16\x03\x01" if waits_for == "a handshake" else b"PROX")
+            await until(lambda: server.stats().active == 1)
+            await asyncio.sleep(0)
+            began = time.monotonic()
+            report = await server.stop(drain=15.0)
+            assert time.monotonic() - began < 15.0
+            assert (report.drained, report.aborted, report.stuck_handlers) == (1, 0, 0)
+            stats = server.stats()
+            assert (stats.frame_errors, stats.handshake_errors, stats.timeouts) == (0, 0, 0)
+            writer.close()
+
+    run(main())
+
+
+def test_a_stop_ends_cleanly(impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with impl.aio.start_server(upper, ssl=context) as server, joined(impl, server, trusting) as stream:
+            await stream.send(b"one")
+            assert await stream.recv() == b"ONE"
+            report = await server.stop(drain=20.0)
+            assert (report.drained, report.aborted) == (1, 0)
+            assert await stream.recv() is None
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"ssl": 5}, "ssl"),
+        ({"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}, "ssl"),
+        ({"handshake_timeout": 0}, "handshake_timeout"),
+    ],
+)
+def test_what_makes_no_sense(impl: ModuleType, options: Any, name: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{name}="):
+        impl.aio.start_server(upper, **options)
+    with pytest.raises(ValueError, match="^server_hostname="):
+        impl.aio.open_framed("127.0.0.1", 1, server_hostname="x")
