@@ -17,9 +17,9 @@ from .services import MAX_PORT, service_names, service_port, top_ports
 from .targets import Given, RangeSet, Segment, Targets
 
 PortSpec = int | str | Iterable[int]
-"""What ``parse_ports`` reads."""
+"""Ports: a number, text such as ``"22,80,1000-2000,http,top:100,!25"``, or an iterable of numbers (``parse_ports``)."""
 TargetSpec = str | Iterable[str] | Targets
-"""What ``parse_targets`` reads."""
+"""Targets: text such as ``"10.0.0.0/24, db.example.com"``, an iterable of such text, or Targets (``parse_targets``)."""
 
 _WORD: Final = re.compile(rf"[^{BLANKS}]+")
 _PORT_RANGE: Final = re.compile(r"([0-9]*)-([0-9]*)")
