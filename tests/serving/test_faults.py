@@ -27,3 +27,13 @@ def test_a_start_that_fails_leaves_nothing(impl: ModuleType, library: Path, kind
 def test_calls_that_fail_cost_those_they_were_for(impl: ModuleType, library: Path, kind: str) -> None:
     result = faults.run(library, impl.impl, kind, "serve")
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loop_that_cannot_go_on_ends_its_server_and_its_owner_is_told(
+    impl: ModuleType, library: Path, kind: str
+) -> None:
+    if impl.impl == "native" and kind.startswith("udp"):
+        pytest.skip("this loop goes on whatever fails")
+    result = faults.run(library, impl.impl, kind, "end")
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr

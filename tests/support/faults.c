@@ -2,18 +2,22 @@
  *
  * fault_arm("accept4", 3, 2, EMFILE, 0, 0) lets the third call from now on fail, and the one after it; fault_hits says
  * how many have. "malloc" is malloc, calloc and realloc of at least so many bytes; "epoll_ctl" is the watching of another
- * descriptor. With `others`, calls of the thread that arms are passed on, as everything else is. */
+ * descriptor, "clock_gettime" what the native module asks. With `others`, calls of the thread that arms are passed on, as
+ * everything else is. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 
-enum { EPOLL_CTL, ACCEPT4, PTHREAD_CREATE, SEND, SENDMSG, SENDMMSG, MALLOC, FAULTS };
-static const char *const names[FAULTS] = {"epoll_ctl", "accept4", "pthread_create", "send", "sendmsg", "sendmmsg", "malloc"};
+enum { EPOLL_CTL, ACCEPT4, PTHREAD_CREATE, SEND, SENDMSG, SENDMMSG, MALLOC, EPOLL_WAIT, PPOLL, CLOCK, FAULTS };
+static const char *const names[FAULTS] = {"epoll_ctl", "accept4", "pthread_create", "send", "sendmsg", "sendmmsg", "malloc",
+                                          "epoll_wait", "ppoll", "clock_gettime"};
 static struct { long before, times, hits; int code, others; size_t least; pthread_t by; } faults[FAULTS];
 
 static int number(const char *name) {
@@ -45,6 +49,20 @@ static int fails(int i) {
 
 int epoll_ctl(int set, int what, int fd, struct epoll_event *event) {
   return what == EPOLL_CTL_ADD && fails(EPOLL_CTL) ? -1 : PASS_ON(epoll_ctl, set, what, fd, event);
+}
+int epoll_wait(int set, struct epoll_event *events, int most, int limit) {
+  return fails(EPOLL_WAIT) ? -1 : PASS_ON(epoll_wait, set, events, most, limit);
+}
+int ppoll(struct pollfd *watched, nfds_t count, const struct timespec *limit, const sigset_t *mask) {
+  return fails(PPOLL) ? -1 : PASS_ON(ppoll, watched, count, limit, mask);
+}
+static int is_native(void *caller) {
+  Dl_info found;
+  return dladdr(caller, &found) && found.dli_fname && strstr(found.dli_fname, "_native");
+}
+int clock_gettime(clockid_t clock, struct timespec *time) {
+  int armed = __atomic_load_n(&faults[CLOCK].times, __ATOMIC_SEQ_CST) > 0;
+  return armed && is_native(__builtin_return_address(0)) && fails(CLOCK) ? -1 : PASS_ON(clock_gettime, clock, time);
 }
 int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
   return fails(ACCEPT4) ? -1 : PASS_ON(accept4, fd, address, size, flags);

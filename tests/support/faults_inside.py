@@ -1,16 +1,19 @@
 """Runs in a process of its own with faults.c preloaded: one server and what it does when system calls fail.
 
-    faults_inside.py pure|native KIND start|serve
+    faults_inside.py pure|native KIND start|serve|end
 
 "start": the n-th call of each kind fails while a server starts, for every n; a start that fails leaves no descriptor,
 no thread and nobody who answers, and the port can be had at once. "serve": calls fail while a server serves; at most as
-many clients as calls are lost, none of them is left waiting, and the server goes on and ends as ever.
+many clients as calls are lost, none of them is left waiting, and the server goes on and ends as ever. "end": a call
+fails that a loop cannot do without, or that makes it panic; the server ends, its owner is told, and nothing is left.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import functools
 import logging
 import os
 import socket
@@ -45,6 +48,7 @@ FAULTS = [
     ("sendmsg", errno.EPERM),
     ("sendmmsg", errno.ENOBUFS),
     ("sendmmsg", errno.EPERM),
+    ("ppoll", errno.ENOMEM),
     ("malloc", errno.ENOMEM),
 ]
 LARGE = 100_000  # bytes from which "malloc" counts: what input decides, not the odds and ends of a library
@@ -233,6 +237,61 @@ def serves(kind: str, make: Callable[..., Any]) -> None:
             back_to(before, f"{what}, and a stop")
 
 
+def knocks(kind: str, address: tuple[str, int], over: threading.Event) -> None:
+    """Wake a server until it is over."""
+    while not over.wait(0.01):
+        with socket.socket(type=socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as sock:
+            with contextlib.suppress(OSError):
+                sock.connect(address)
+                sock.send(b"x")
+
+
+def ends(impl: str, kind: str, make: Callable[..., Any]) -> None:
+    before = held()
+    vital = {"epoll_wait": "Bad file descriptor"}
+    if impl == "native" and kind != "threaded":
+        vital["clock_gettime"] = "a native thread panicked"
+    for call, words in vital.items():
+        server = make().start()
+        assert served(kind, server.address)
+        log, over = Log(), threading.Event()
+        knocking = threading.Thread(target=knocks, args=(kind, server.address, over))
+        knocking.start()
+        arm(call, 1, 1, errno.EBADF, others=True)
+        try:
+            server.serve_forever()
+            raise AssertionError(f"{call} fails, and nobody is told")
+        except (OSError, RuntimeError) as error:
+            assert words in str(error), f"{call} fails: {error!r}"
+        over.set()
+        knocking.join()
+        assert disarm(call) == 1, call
+        assert log.told == ["a server ended because one of its threads failed"], log.told
+        assert nobody_answers(kind, server.address[1]), f"{call} fails: the port is still taken"
+        stats = server.stats()
+        assert stats.active == 0 and stats.accepted == stats.closed, f"{call} fails: {stats}"
+        server.stop()
+        back_to(before, f"{call} fails")
+        log.close()
+
+
+class Log(logging.Handler):
+    """What is critical in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.CRITICAL)
+        self.told: list[str] = []
+        logging.disable(logging.NOTSET)
+        logging.getLogger("oxisock").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
+
+    def close(self) -> None:
+        logging.getLogger("oxisock").removeHandler(self)
+        super().close()
+
+
 def main() -> None:
     name, kind, when = sys.argv[1:]
     impl = {"pure": oxisock.pure, "native": oxisock.native}[name]
@@ -244,7 +303,7 @@ def main() -> None:
     with make() as server:
         assert served(kind, server.address)
     until(lambda: held()[1] == alone[1], lambda: f"{held()} instead of {alone}")
-    {"start": starts, "serve": serves}[when](kind, make)
+    {"start": starts, "serve": serves, "end": functools.partial(ends, name)}[when](kind, make)
     print("done", flush=True)
 
 
