@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -14,172 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxisock import FrameCorrupt, FrameError, IncompleteFrame
-from oxisock.framing import bound
-from oxisock.serving import thread_connection
+from oxisock import FrameCorrupt, IncompleteFrame
+from support.receivers import RECEIVERS, WORDS, Broken, CutMinds, Own, Threaded, faulty, raising, receiving, with_frames
 from support.talking import reset
-from support.threads import beside
 from support.waiting import wait_until
-
-# --- receivers, each with the same face ------------------------------------------------------------------------------
-
-
-class Blocking:
-    """A FramedSocket."""
-
-    def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
-        self._framed = impl.FramedSocket(sock, codec, timeout=30.0)
-
-    def recv(self) -> bytes | None:
-        return self._framed.recv()
-
-    def some(self, count: int) -> list[bytes]:
-        """Iterate, and leave after so many."""
-        return list(itertools.islice(self._framed, count))
-
-    def close(self) -> None:
-        self._framed.close()
-
-
-class Threaded:
-    """The connection of a ThreadedServer; its handler gives it away and waits."""
-
-    def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
-        self._sock, self._codec = sock, codec
-        counters = thread_connection.Counters()
-        engine = impl.Lines._engine.framing
-        never: Any = None  # a server that stops is listened for in handshakes alone
-        self.conn = thread_connection.ThreadConnection(sock, ("", 0), 30.0, 30.0, counters, engine, never)
-
-    def recv(self) -> bytes | None:
-        return next(self.conn.frames(self._codec), None)
-
-    def some(self, count: int) -> list[bytes]:
-        return list(itertools.islice(self.conn.frames(self._codec), count))
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-class OnALoop:
-    """A stream of asyncio, on a loop that runs while it is asked."""
-
-    def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
-        from oxisock.aio.stream import FramedStream, StreamProtocol
-
-        self._runner = asyncio.Runner()
-
-        async def begin() -> Any:
-            stream = FramedStream(bound.BoundCodec(codec, impl.Lines._engine.framing))
-            await asyncio.get_running_loop().create_connection(lambda: StreamProtocol(stream), sock=sock)
-            return stream
-
-        sock.setblocking(False)
-        self._stream = self._runner.run(begin())
-
-    def recv(self) -> bytes | None:
-        async def one() -> bytes | None:
-            async with asyncio.timeout(30):
-                return await self._stream.recv()
-
-        return self._runner.run(one())
-
-    def some(self, count: int) -> list[bytes]:
-        async def several() -> list[bytes]:
-            got: list[bytes] = []
-            async with asyncio.timeout(30):
-                while len(got) < count:
-                    async for frame in self._stream:
-                        got.append(frame)
-                        break
-                    else:
-                        break
-            return got
-
-        return self._runner.run(several())
-
-    def close(self) -> None:
-        async def end() -> None:
-            self._stream.abort()
-            await self._stream.wait_closed()
-
-        self._runner.run(end())
-        self._runner.close()
-
-
-RECEIVERS: dict[str, Callable[..., Any]] = {"blocking": Blocking, "threaded": Threaded, "aio": OnALoop}
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname(), timeout=30)
-        return ours, listener.accept()[0]
-
-
-@contextlib.contextmanager
-def receiving(kind: str, impl: ModuleType, codec: Any) -> Iterator[tuple[Any, socket.socket]]:
-    """A receiver, and the socket of its peer."""
-    ours, theirs = tcp_pair()
-    with theirs, contextlib.closing(RECEIVERS[kind](impl, ours, codec)) as receiver:
-        yield receiver, theirs
-
-
-# --- users' own decoders ---------------------------------------------------------------------------------------------
-
-
-class Broken(Exception):
-    """An exception of a user's, with arguments that copying does not know."""
-
-    def __init__(self, first: str, *, second: str) -> None:
-        super().__init__(first + second)
-
-
-def with_frames(error: Exception, frames: Any) -> Exception:
-    error.frames = frames  # type: ignore[attr-defined]
-    return error
-
-
-def raising(error: Exception) -> Any:
-    def raise_it(*_: object) -> Any:
-        raise error
-
-    return raise_it
-
-
-class Own:
-    """A user's codec: bytes up to a "!", until it meets a "?", or the end after a rest."""
-
-    def __init__(self, bad: Callable[[list[bytes]], Any], at_end: Callable[[], Any] = list) -> None:
-        self.bad, self.at_end = bad, at_end
-
-    def encode(self, payload: bytes) -> bytes:
-        return payload + b"!"
-
-    def decoder(self) -> Any:
-        return _OwnDecoder(self)
-
-
-class _OwnDecoder:
-    def __init__(self, codec: Own) -> None:
-        self.codec, self.rest = codec, b""
-
-    def feed(self, data: bytes) -> Any:
-        assert type(data) is bytes
-        *frames, self.rest = (self.rest + data).split(b"!")
-        return self.codec.bad(frames) if b"?" in self.rest else frames
-
-    def eof(self) -> Any:
-        return self.codec.at_end()
-
-
-def faulty(error: Exception) -> Callable[[list[bytes]], Any]:
-    """Raise an error that has the frames before it."""
-
-    def bad(frames: list[bytes]) -> Any:
-        raise with_frames(error, frames)
-
-    return bad
-
 
 # What a user's decoder does at a "?" that comes with two frames; whether these are known then; what is told.
 FAULTS: dict[str, tuple[Any, bool, type[Exception], str]] = {
@@ -345,7 +182,6 @@ def test_what_has_no_encode_or_decoder_is_refused_by_everybody(impl: ModuleType)
 # --- nothing is lost and nothing comes twice, whatever is done in whatever order -------------------------------------
 
 END = ["clean", "cut", "fault", "reset"]
-WORDS = st.binary(max_size=6).filter(lambda word: not set(word) & set(b"!?"))
 
 
 @st.composite
@@ -363,29 +199,6 @@ def expected_error(end: str, own: bool) -> type[BaseException] | None:
     if own:
         return {"cut": KeyError, "fault": ZeroDivisionError}.get(end)
     return {"cut": IncompleteFrame, "fault": FrameCorrupt}.get(end)
-
-
-class CutMinds(Own):
-    """It complains of a rest at the end."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda frames: faulty(ZeroDivisionError("bad"))(frames))
-
-    def decoder(self) -> Any:
-        decoder = _OwnDecoder(self)
-
-        def eof() -> list[bytes]:
-            if decoder.rest:
-                raise KeyError("a rest")
-            return []
-
-        decoder.eof = eof  # type: ignore[method-assign]
-        return decoder
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CutMinds)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("kind", RECEIVERS)
@@ -465,155 +278,3 @@ def test_a_message_server_handles_every_frame_once(
         assert server.stats().frame_errors == (end in ("cut", "fault"))
         assert server.stats().messages == len(frames)
     assert got == frames
-
-
-# --- a connection that is read in bytes, too -------------------------------------------------------------------------
-
-
-def by_hand(codec: Any, stream: bytes, at: int) -> tuple[bytes | None, int]:
-    """The model: the next frame from a place on and where it ends, found with the least bytes that do; None: none."""
-    for stop in range(at, len(stream) + 1):
-        with contextlib.suppress(Exception):
-            if frames := codec.decoder().feed(stream[at:stop]):
-                return frames[0], stop
-    return None, at
-
-
-OPERATIONS = st.lists(
-    st.tuples(st.just("frames"), st.integers(0, 5), st.integers(1, 3))
-    | st.tuples(st.just("recv"), st.integers(1, 9), st.none())
-    | st.tuples(st.just("exactly"), st.integers(0, 9), st.none()),
-    max_size=14,
-)
-PIECES = st.one_of(
-    st.binary(max_size=8),
-    WORDS.map(lambda word: b"%d:%s," % (len(word), word)),
-    WORDS.map(lambda word: word + b"!"),
-    WORDS.map(lambda word: word + b"\r\n"),
-    WORDS.map(lambda word: bytes([len(word)]) + word),
-)
-
-
-@given(pieces=st.lists(PIECES, max_size=12), operations=OPERATIONS, chunk=st.integers(1, 40), logged=st.integers(1, 20))
-def test_no_byte_is_lost_between_codecs_and_plain_reading(
-    impl: ModuleType, pieces: list[bytes], operations: list[Any], chunk: int, logged: int
-) -> None:
-    stream = b"".join(pieces)
-
-    def codecs() -> list[Any]:
-        return [
-            impl.Lines(),
-            impl.Netstring(max_frame=30),
-            impl.LengthPrefix(1, max_frame=40),
-            impl.Delimiter(b"\r\n", b":"),
-            impl.Fixed(3),
-            CutMinds(),
-        ]
-
-    at = 0
-    ours, theirs = tcp_pair()
-    # Small chunks, and a small log, so that both have ends everywhere.
-    with pytest.MonkeyPatch.context() as patch, ours, theirs:
-        patch.setattr(thread_connection, "_CHUNK", chunk)
-        patch.setattr(bound, "_LOGGED", logged)
-        conn = Threaded(impl, ours, None).conn
-        theirs.sendall(stream)
-        theirs.shutdown(socket.SHUT_WR)
-        for name, number, count in operations:
-            if name == "frames":
-                codec = codecs()[number]
-                reading = conn.frames(codec)
-                for _ in range(count):
-                    frame, end = by_hand(codec, stream, at)
-                    if frame is None:
-                        # A fault, or the end: the bytes are there for who knows what to do with them.
-                        try:
-                            assert next(reading, None) is None
-                            assert at == len(stream)
-                        except (FrameError, KeyError, ZeroDivisionError):
-                            assert at < len(stream)
-                        break
-                    assert next(reading) == frame
-                    at = end
-            elif name == "recv":
-                data = conn.recv(number)
-                assert data == stream[at : at + len(data)]
-                assert len(data) <= number and (data or at == len(stream))
-                at += len(data)
-            elif at + number <= len(stream):
-                assert conn.recv_exactly(number) == stream[at : at + number]
-                at += number
-            else:
-                with pytest.raises(IncompleteFrame, match=f"after {len(stream) - at} of {number} bytes"):
-                    conn.recv_exactly(number)
-        rest = b""
-        while data := conn.recv(100):
-            rest += data
-        assert rest == stream[at:]
-
-
-def test_two_iterations_at_once_share_the_stream(impl: ModuleType) -> None:
-    with receiving("threaded", impl, None) as (receiver, peer):
-        peer.sendall(b"a\n1:b,c\n1:d,rest\n")
-        lines, strings = receiver.conn.frames(impl.Lines()), receiver.conn.frames(impl.Netstring())
-        assert [next(lines), next(strings), next(lines), next(strings)] == [b"a", b"b", b"c", b"d"]
-        assert next(receiver.conn.frames(impl.Lines())) == b"rest"
-
-
-def test_one_decoder_for_all_streams_serves_until_its_bytes_are_asked_back(impl: ModuleType) -> None:
-    class Itself(Own):
-        def __init__(self) -> None:
-            super().__init__(list)
-            self.rest = b""
-
-        def decoder(self) -> Any:
-            return self
-
-        feed = _OwnDecoder.feed
-
-        def eof(self) -> list[bytes]:
-            return []
-
-        codec = property(lambda self: self)
-
-    with receiving("threaded", impl, Itself()) as (receiver, peer):
-        peer.sendall(b"a!b!c")
-        assert receiver.some(2) == [b"a", b"b"]
-        with pytest.raises(TypeError, match="does not begin a stream afresh"):
-            receiver.conn.recv(1)
-        peer.sendall(b"!")
-        assert receiver.recv() == b"c"
-
-
-def test_bytes_that_came_in_time_outlast_a_timeout(impl: ModuleType) -> None:
-    with receiving("threaded", impl, None) as (receiver, peer):
-        conn = receiver.conn
-        peer.sendall(b"abc")
-        conn.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            conn.recv_exactly(4)
-        peer.sendall(b"d")
-        conn.settimeout(30)
-        assert conn.recv_exactly(4) == b"abcd"
-
-
-def test_a_reset_that_sending_was_told_of_is_no_end_for_reading(impl: ModuleType) -> None:
-    with receiving("threaded", impl, None) as (receiver, peer):
-        reset(peer)
-        conn = receiver.conn
-        with pytest.raises(OSError) as told:
-            for _ in range(100):
-                conn.sendall(b"x")
-        assert isinstance(told.value, ConnectionResetError)
-        for _ in range(2):
-            with pytest.raises(ConnectionResetError):
-                conn.recv(1)
-
-
-def test_a_long_stream_costs_no_memory_for_what_was_taken(impl: ModuleType) -> None:
-    for codec in (impl.Netstring(), CutMinds()):
-        with receiving("threaded", impl, codec) as (receiver, peer):
-            frame = codec.encode(b"x" * 1000)
-            with beside(peer.sendall, frame * 5000):
-                assert len(receiver.some(5000)) == 5000
-            assert receiver.conn._inbox._logged <= 2 << 20

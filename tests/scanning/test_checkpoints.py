@@ -1,0 +1,177 @@
+"""Scans that go on: what a checkpoint holds, and what is told of one that is torn, foreign, full or in use."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from oxisock import PortState
+from support.spreading import EVERYTHING, Inline, facts, ports_around
+
+pytestmark = pytest.mark.usefixtures("tracker")
+
+# --- going on ------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_scan_is_read_from_its_checkpoint(impl: ModuleType, listeners: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "scan.ndjson"
+    ports = ports_around(listeners, 60)
+    first = impl.scan("127.0.0.7-8", ports, keep=EVERYTHING, rate=3000, checkpoint=path)
+    size = path.stat().st_size
+    again = impl.scan("127.0.0.7-8", ports, keep=EVERYTHING, rate=3000, checkpoint=str(path))
+    assert facts(again) == facts(first)
+    assert again.seed == first.seed, "the seed is in the file"
+    assert again.sources == first.sources
+    assert path.stat().st_size == size
+
+
+def test_a_scan_goes_on_where_it_was(impl: ModuleType, listeners: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "scan.ndjson"
+    options: dict[str, Any] = {"rate": 40, "keep": EVERYTHING, "seed": 9, "checkpoint": path, "banner": 0.01}
+    ports = listeners * 1
+    asked: list[str] = []
+    with impl.scan_iter("127.0.0.1-100", ports, **options) as scan:
+        for result in scan:
+            asked.append(f"{result.address}:{result.port}")
+            if len(asked) == 420:  # a shard is some 400 probes: one is done
+                break
+    done = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    assert len(done) == 1
+    # The same with another rate and an executor goes on, and asks only what is not done.
+    report = impl.scan("127.0.0.1-100", ports, **{**options, "rate": None}, executor=Inline())
+    assert len(report.results) == 500
+    assert report.counts[PortState.OPEN] == 5
+    assert sum(source.probes for source in report.sources[1:]) == 500 - len(done[0]["outcomes"])
+
+
+def test_another_scan_is_told_from_the_one_of_the_file(impl: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "scan.ndjson"
+    impl.scan("127.0.0.7", [1, 2], checkpoint=path)
+    for other in ({"ports": [1, 3]}, {"targets": "127.0.0.8"}, {"keep": "closed"}, {"seed": 5}, {"exclude_ports": "2"}):
+        arguments: dict[str, Any] = {"targets": "127.0.0.7", "ports": [1, 2], **other}
+        with pytest.raises(ValueError, match="is of another scan: expected the targets, ports, excludes"):
+            impl.scan(**arguments, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("hello\n", ":1: no line of a checkpoint"), ('{"a":1}\n', ":1: no line of a checkpoint: expected a checkpoint")],
+)
+def test_a_file_that_is_something_else_is_left_alone(
+    impl: ModuleType, tmp_path: Path, content: str, words: str
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=words):
+        impl.scan("127.0.0.7", [1], checkpoint=path)
+    assert path.read_text() == content
+
+
+def test_a_torn_last_line_is_told_and_asked_again(
+    impl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "scan.ndjson"
+    first = impl.scan("127.0.0.7", [1, 2], keep=EVERYTHING, checkpoint=path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    with caplog.at_level(logging.WARNING, "oxisock"):
+        again = impl.scan("127.0.0.7", [1, 2], keep=EVERYTHING, checkpoint=path)
+    assert facts(again) == facts(first)
+    assert "the last line is torn" in caplog.text
+    assert json.loads(path.read_bytes().splitlines()[-1])["shard"] == 0
+
+
+def test_a_host_whose_ports_are_in_several_shards_counts_once(
+    impl: ModuleType, listeners: list[int], small_shards: None, tmp_path: Path
+) -> None:
+    ports = ports_around(listeners, 180)
+    for options in ({"checkpoint": tmp_path / "scan"}, {"checkpoint": tmp_path / "scan"}, {"executor": Inline()}):
+        report = impl.scan("127.0.0.7", ports, **options)
+        assert len(report.sources) == 4
+        assert (report.stats.hosts, report.stats.hosts_up) == (1, 1)
+    part = impl.scan("127.0.0.7-8", ports, shard="1/2", seed=1, checkpoint=tmp_path / "part")
+    assert (part.stats.hosts, part.stats.hosts_up) == (2, 2)
+
+
+def test_a_trace_has_each_event_once_however_often_it_is_asked_for(
+    impl: ModuleType, small_shards: None, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"trace": True, "keep": "closed", "rate": 500, "checkpoint": tmp_path / "scan"}
+    with impl.scan_iter("127.0.0.7", "1-120", **options) as scan:
+        for _ in scan:
+            trace = scan.report().trace
+            assert len(set(trace)) == len(trace)
+    assert len([event for event in scan.report().trace if event.event == "sent"]) == scan.report().stats.probes
+
+
+def test_two_scans_do_not_share_a_file(impl: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "scan.ndjson"
+    with impl.scan_iter("127.0.0.7", "1-100", rate=10, checkpoint=path):
+        with pytest.raises(BlockingIOError, match="is in use by another scan"):
+            impl.scan("127.0.0.7", "1-100", checkpoint=path)
+
+
+FULL = """
+import resource, sys, oxisock
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+try:
+    getattr(oxisock, sys.argv[1]).scan("127.0.0.7", [1, 2, 3], keep="closed", checkpoint=sys.argv[2])
+except OSError as error:
+    print(error, error.report.partial, error.report.counts["closed"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on files")
+def test_a_full_disk_is_told_and_the_file_stays_whole(impl: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "scan.ndjson"
+    command = [sys.executable, "-c", FULL, impl.__name__.rpartition(".")[2], str(path)]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert out.startswith(f"[Errno {errno.EFBIG}] cannot write to checkpoint {str(path)!r}: ")
+    assert out.split()[-1] == "3"
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_device_is_no_checkpoint(impl: ModuleType) -> None:
+    with pytest.raises(ValueError, match="checkpoint='/dev/null': expected the path of a file"):
+        impl.scan("127.0.0.7", [1], checkpoint="/dev/null")
+
+
+PROGRAM = """
+import sys, oxisock
+face = getattr(oxisock, sys.argv[1])
+report = face.scan("127.0.0.1-40", [int(p) for p in sys.argv[3].split(",")], exclude="127.0.0.3", rate=1500, seed=4,
+                   keep="open,closed", checkpoint=sys.argv[2])
+opened = [result.port for result in report.open if result.address == "127.0.0.7"]
+print(report.counts["closed"] + report.counts["open"], len(report.results), len(opened), report.seed)
+"""
+
+
+def test_a_scan_that_is_killed_at_any_moment_goes_on(impl: ModuleType, listeners: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "scan.ndjson"
+    chance = random.Random(impl.__name__)
+    ports = ",".join(map(str, [*listeners, *range(1, 150)]))
+    engine = impl.__name__.rpartition(".")[2]
+    command = [sys.executable, "-c", PROGRAM, engine, str(path), ports]
+    sizes = [0]
+    for _ in range(10):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                process.wait(chance.uniform(0.1, 1.2))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+        sizes.append(path.stat().st_size if path.exists() else 0)
+    assert sizes == sorted(sizes), "what is done stays done"
+    out = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+    total = 39 * (149 + 5)
+    assert out.split() == [str(total), str(total), "5", "4"]

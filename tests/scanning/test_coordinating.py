@@ -1,0 +1,163 @@
+"""Scans shard by shard: the machine that gives shards out to workers, and how a plan is cut."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxisock.engines.scanning import AddressRange
+from oxisock.scanning.coordinating import Coordinator
+from oxisock.scanning.sharding import Shards
+from support.spreading import PLAN
+
+# --- the machine: workers that do whatever they like -----------------------------------------------------------------
+
+
+class Workers:
+    """A model of what any executor may do with tasks; it knows by itself what has to become of each shard."""
+
+    def __init__(self, shards: int, slots: int, done: frozenset[int]) -> None:
+        self.machine = Coordinator(shards, slots, done)
+        self.shards, self.slots, self.done = shards, slots, done
+        self.out: dict[int, int] = {}
+        self.given: Counter[int] = Counter()
+        self.failures: Counter[int] = Counter()
+        self.settled: dict[int, str] = dict.fromkeys(done, "before")
+        self.used: set[int] = set()
+
+    def give_out(self) -> None:
+        """Take what the machine gives; nothing twice, nothing that is settled, never more than there are slots."""
+        while (task := self.machine.next()) is not None:
+            assert task.number not in self.used
+            assert task.shard not in self.settled
+            assert list(self.out.values()).count(task.shard) < 3
+            self.used.add(task.number)
+            self.out[task.number] = task.shard
+            self.given[task.shard] += 1
+            assert len(self.out) <= self.slots
+
+    def finish(self, number: int) -> None:
+        """A task gives its results, once more or for the first time."""
+        shard = self.out.pop(number, None)
+        counts = shard is not None and shard not in self.settled
+        assert self.machine.finished(number) is counts
+        if counts:
+            self.settled[shard] = "finished"
+
+    def fail(self, number: int) -> None:
+        """A task fails, in whatever way."""
+        shard = self.out.pop(number, None)
+        lost = self.machine.failed(number, "Name")
+        if shard is None or shard in self.settled:
+            assert lost is None
+            return
+        self.failures[shard] += 1
+        final = self.failures[shard] >= 3 and shard not in self.out.values()
+        assert (lost is not None) is final
+        if lost is not None:
+            assert lost == (shard, "Name")
+            self.settled[shard] = "lost"
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.sets(st.integers(0, 11)),
+    st.lists(st.tuples(st.sampled_from(["finish", "fail", "again", "late failure"]), st.integers(0, 100)), max_size=80),
+)
+def test_every_shard_ends_once_whatever_workers_do(
+    shards: int, slots: int, done: set[int], events: list[tuple[str, int]]
+) -> None:
+    world = Workers(shards, slots, frozenset(number for number in done if number < shards))
+    world.give_out()
+    for event, which in events:
+        if event == "finish" and world.out:
+            world.finish(sorted(world.out)[which % len(world.out)])
+        elif event == "fail" and world.out:
+            world.fail(sorted(world.out)[which % len(world.out)])
+        elif event == "again" and world.used:  # a task that is over, or that never was
+            world.machine.finished(max(world.used) + 1 + which)
+            over = sorted(world.used - set(world.out))
+            if over:
+                world.finish(over[which % len(over)])
+        elif event == "late failure" and world.used:
+            over = sorted(world.used - set(world.out))
+            if over:
+                world.fail(over[which % len(over)])
+        world.give_out()
+    # From here on all goes well: whatever is left comes to an end.
+    while world.out and not world.machine.over:
+        world.finish(min(world.out))
+        world.give_out()
+    assert world.machine.over
+    assert set(world.settled) == set(range(shards))
+    assert all(world.given[shard] <= 5 for shard in range(shards)), "three tries, and two copies"
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 12))
+def test_a_broken_executor_settles_what_is_not_out(shards: int, slots: int, finished: int) -> None:
+    world = Workers(shards, slots, frozenset())
+    world.give_out()
+    for _ in range(finished):
+        if world.out:
+            world.finish(min(world.out))
+            world.give_out()
+    left = set(range(shards)) - set(world.settled) - set(world.out.values())
+    assert set(world.machine.broken()) == left
+    assert world.machine.next() is None or world.machine.out
+    for number, shard in list(world.out.items()):
+        lost = world.machine.failed(number, "Name")
+        copies = [other for key, other in world.out.items() if other == shard and key != number]
+        world.out.pop(number)
+        assert (lost is None) is (bool(copies) or shard in world.settled)
+        if lost:
+            world.settled[shard] = "lost"
+    assert world.machine.over
+
+
+# --- how a plan is cut ------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    st.sets(st.integers(1, 65535), min_size=1, max_size=60),
+    st.integers(1, 300),
+    st.booleans(),
+    st.integers(0, 2**64 - 1),
+)
+def test_shards_are_disjoint_and_complete(
+    sizes: list[int], ports: set[int], probes: int, random_order: bool, seed: int
+) -> None:
+    ranges = [AddressRange(4, 1000 * n, 1000 * n + size - 1) for n, size in enumerate(sizes)]
+    plan = PLAN._replace(ranges=ranges, ports=array("H", sorted(ports)), first_ports=3, random=random_order, seed=seed)
+    shards = Shards(plan, probes)
+    addresses = [address for each in ranges for address in range(each.first, each.last + 1)]
+    asked: list[tuple[int, int]] = []
+    for number in range(shards.count):
+        shard = shards[number]
+        own = [address for each in shard.plan.ranges for address in range(each.first, each.last + 1)]
+        assert own == addresses[shard.first_host : shard.first_host + len(own)]
+        assert shard.total == len(own) * len(shard.plan.ports)
+        assert shard.total <= max(probes, 1)
+        assert shard.plan.first_ports <= len(shard.plan.ports)
+        asked += [(address, port) for address in own for port in shard.plan.ports]
+    assert sorted(asked) == sorted((address, port) for address in addresses for port in ports)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 50), st.integers(1, 5), st.data())
+def test_parts_of_a_part_of_the_order_are_disjoint_and_complete(
+    hosts: int, ports: int, probes: int, of: int, data: st.DataObject
+) -> None:
+    part = data.draw(st.integers(0, of - 1))
+    plan = PLAN._replace(ranges=[AddressRange(4, 1, hosts)], ports=array("H", range(1, ports + 1)))
+    plan = plan._replace(shard=part, shards=of)
+    if of == 1:
+        return
+    shards = Shards(plan, probes)
+    places = [p for n in range(shards.count) for p in range(shards[n].plan.shard, hosts * ports, shards[n].plan.shards)]
+    assert sorted(places) == list(range(part, hosts * ports, of))
+    assert sum(shards[n].total for n in range(shards.count)) == len(places)
+    assert all(shards[n].total <= probes for n in range(shards.count))
