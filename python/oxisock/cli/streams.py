@@ -108,11 +108,12 @@ class _Patient(io.RawIOBase):
         return length
 
     def _wait(self) -> None:
-        import select
+        if sys.platform != "win32":  # where these streams are never told not to wait
+            import select
 
-        poll = select.poll()  # not select(), which takes small numbers only
-        poll.register(self._number, select.POLLOUT)
-        poll.poll()
+            poll = select.poll()  # not select(), which takes small numbers only
+            poll.register(self._number, select.POLLOUT)
+            poll.poll()
 
     def _failed(self, error: OSError) -> None:
         raise NotImplementedError
