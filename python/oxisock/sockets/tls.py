@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-_CHUNK = 1 << 18  # bytes of one read
+_PIECE = 1 << 14  # bytes that go through a buffer at once: it keeps the room of the largest ever
 
 
 class Session:
@@ -33,24 +33,26 @@ class Session:
 
     def received(self, data: bytes) -> bytes:
         """Take bytes of the wire, and give what the peer says with them."""
-        pieces: list[bytes] = []
-        if self.over:
-            return b""
-        try:
-            self._incoming.write(data)
-            if not self.begun:
-                self._tls.do_handshake()
-                self.begun = True
-            while piece := self._tls.read(_CHUNK):
-                pieces.append(piece)
-            self.over = True
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self.over = True
-        except Exception as error:
-            self._break(error)
-        return b"".join(pieces)
+        said: list[bytes] = []
+        with memoryview(data) as wire:
+            for at in range(0, len(data) or 1, _PIECE):
+                if self.over:
+                    break
+                try:
+                    self._incoming.write(wire[at : at + _PIECE])
+                    if not self.begun:
+                        self._tls.do_handshake()
+                        self.begun = True
+                    while piece := self._tls.read(_PIECE):
+                        said.append(piece)
+                    self.over = True
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLZeroReturnError:
+                    self.over = True
+                except Exception as error:
+                    self._break(error)
+        return b"".join(said)
 
     def cut(self) -> None:
         """The wire has ended; where the peer has not said that it would, anybody may have cut it."""
@@ -59,12 +61,14 @@ class Session:
 
     def sealed(self, data: bytes) -> bytes:
         """Give the bytes of the wire that say ``data``, after those that were to go out before."""
+        wire = [self.unsent()]
         if self.fault is None and not self._said_all:
             with memoryview(data) as rest:
                 at = 0
                 while at < len(data):
-                    at += self._tls.write(rest[at : at + _CHUNK])
-        return self.unsent()
+                    at += self._tls.write(rest[at : at + _PIECE])
+                    wire.append(self.unsent())
+        return b"".join(wire)
 
     def last_word(self) -> bytes:
         """Give the bytes that say that this was all (close_notify)."""

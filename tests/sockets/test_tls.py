@@ -1,0 +1,63 @@
+"""One TLS connection as a machine: what it holds, and that pieces of any size say the same."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+
+import pytest
+
+from oxisock.sockets.tls import Session
+from support.certificates import self_signed
+from support.resources import resident
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+def pair(certificate: Path) -> tuple[Session, Session]:
+    """Give the two ends of a connection whose handshake is done."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    client, server = Session(ssl.create_default_context(cafile=str(certificate)), "localhost"), Session(context)
+    client.received(b"")
+    while not (client.begun and server.begun):
+        server.received(client.unsent())
+        client.received(server.unsent())
+    return client, server
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, MIB])
+def test_a_whole_and_its_bytes_say_the_same(certificate: Path, size: int) -> None:
+    client, server = pair(certificate)
+    said = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    wire = client.sealed(said)
+    assert server.received(wire) == said
+    assert client.received(server.sealed(said)) == said
+    wire = client.sealed(said[:5000]) + client.last_word()
+    assert b"".join(server.received(wire[at : at + 1]) for at in range(len(wire))) == said[:5000]
+    assert (server.over, server.fault) == (True, None)
+
+
+def test_what_comes_after_the_end_is_nothing(certificate: Path) -> None:
+    client, server = pair(certificate)
+    assert server.received(client.sealed(b"all") + client.last_word() + bytes(100_000)) == b"all"
+    assert (server.over, server.fault) == (True, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")
+def test_a_connection_that_once_moved_much_keeps_little(certificate: Path) -> None:
+    kept = [pair(certificate)]
+    client, server = kept[0]
+    assert len(server.received(client.sealed(bytes(MIB)))) == MIB
+    before = resident()
+    for _ in range(40):
+        client, server = pair(certificate)
+        assert len(server.received(client.sealed(bytes(MIB)))) == MIB
+        kept.append((client, server))
+    assert resident() - before < 24 * MIB
