@@ -79,6 +79,7 @@ docs: .venv-docs/.built
 	PYTHONPATH=python OXISOCK_IMPL=pure .venv-docs/bin/python tools/cli_reference.py
 	.venv-docs/bin/zensical build --strict --clean >site.log 2>&1 || { cat site.log; exit 1; }
 	@cat site.log; ! grep -qEi 'griffe:|warning|error' site.log
+	.venv-docs/bin/codespell --skip '*.svg,*.json' README.md CHANGELOG.md CONTRIBUTING.md docs
 	@find site/assets -name '*.css' -o -name '*.js' | xargs sed -i 's/76\.25em/71em/g; s/76\.234375em/70.984375em/g'
 	@rm site.log
 
