@@ -96,11 +96,12 @@ class Node:
     def enter(self) -> None:
         self.turns += 1
         self.name = f"{self.base}/{self.turns}"
-        self.batch = 0
-        self.epoch, self.read, there = self.log.enter(self.name, "first", LEASE, [])
+        self.batch = 1
+        answer = self.log.enter(self.name, self.batch, LEASE)
+        self.epoch, self.read = answer.epoch, answer.serial
         self.tell("entered", node=self.name)
         self.tell("reset")
-        for node, client, nick, when, where in sorted(there, key=lambda one: (one[3], one[0], one[1])):
+        for node, client, nick, when, where in sorted(answer.there, key=lambda one: (one[3], one[0], one[1])):
             self.tell("member", client, nick, where, node, when)
         self.tell("ready")
 
@@ -108,7 +109,7 @@ class Node:
         """Carry to the log what waits."""
         items, self.waiting = self.waiting, []
         self.batch += 1
-        status, answers = self.log.append(self.name, self.epoch, self.batch, LEASE, items)
+        status, answers, *_ = self.log.append(self.name, self.epoch, self.batch, LEASE, items)
         if status == "fenced":
             self.fence()
             return
@@ -254,7 +255,7 @@ def test_a_node_that_was_taken_for_dead_parts_with_its_clients(make: Any) -> Non
     one.act("joined", 2, 0)
     for _ in range(LEASE // 500 + 2):
         log.now += 500
-        assert log.tend(two.name, two.epoch, LEASE) == "ok"
+        assert log.tend(two.name, two.epoch, LEASE).status == "ok"
     two.hear()
     assert two.last(1) == ["* guest-1 left (lost)"]
     one.append()
@@ -265,7 +266,7 @@ def test_a_node_that_was_taken_for_dead_parts_with_its_clients(make: Any) -> Non
     assert one.last(3) == ["* welcome to den, you are guest-3"]
     assert two.last(1) == ["* guest-3 joined"]
     # One that reads of its end before it appends again.
-    log._end(one.name, "lost")
+    log.end(one.name, "lost")
     one.hear()
     assert one.last(3) == ["* server is closing"] and one.closed[3] is False
 
@@ -422,7 +423,7 @@ class Rooms(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 2))
     def taken_for_dead(self, at: int) -> None:
-        self.log._end(self.nodes[at].name, "lost")
+        self.log.end(self.nodes[at].name, "lost")
 
     @rule(passed=st.sampled_from([1, 60]), at=st.integers(0, 2))
     def wait(self, passed: int, at: int) -> None:

@@ -6,6 +6,11 @@ nanoseconds. It asks ``next_call`` for what to call, one call at a time, ``readi
 
 Nothing is told to be refused that may be in the log. So a node that was idle asks whether anybody answers before it
 sends what it has; and a batch without an answer has a number by which it is asked for again, and counts once.
+
+Redis may lose what it has acknowledged. Its scripts are told with every call what the node knows of, and say if that is
+no longer there; and each entry has the id of the one before, so that nothing is missed in reading. Whoever finds a loss
+enters again, which begins a new epoch, so that all do. What the log then says is the truth, but of who is on a node:
+that the node says itself.
 """
 
 from __future__ import annotations
@@ -31,10 +36,12 @@ _LASTING = ("join", "leave")  # what waits for Redis to come back; other proposa
 
 
 class Entry(NamedTuple):
-    """An entry of the log that was read; ``fields`` is None for one that no oxisock wrote."""
+    """An entry of the log that was read, and the id of the one ``before`` it; ``fields`` is None for one that no
+    oxisock wrote."""
 
     id: str
     serial: int
+    before: str
     fields: HubEntry | None
 
 
@@ -45,26 +52,34 @@ class Call(NamedTuple):
     arguments: list[str | int]
 
 
-class Entered(NamedTuple):
-    """What "enter" answers: where the log is, who is in the room, and what was said, oldest first."""
-
-    epoch: str
-    serial: int
-    last_id: str
-    members: list[HubEntry]
-    history: list[Entry]
-
-
 class Answer(NamedTuple):
-    """What the other scripts answer: ok, fenced or epoch; a letter for each item; the serial. A ping: ok."""
+    """What scripts answer: ok, fenced, epoch or lost; a letter for each item; the newest entry. A ping: ok."""
 
     status: str
     letters: str = ""
     serial: int = 0
+    last: str = "0-0"
+
+
+class Entered(NamedTuple):
+    """What "enter" answers, if all is well, with the letters of the last batch: the epoch, whether the log has all that
+    the node knew of, the number of that batch, who is in the room, and what was said, oldest first."""
+
+    answer: Answer
+    epoch: str
+    whole: bool
+    batch: int
+    members: list[HubEntry]
+    history: list[Entry]
 
 
 class Backplane:
     """The decisions of one node."""
+
+    serial: int  # of the last entry that was read
+    _own_id: str  # of that entry
+    _read_id: str  # of the last that was looked at, whoever wrote it
+    _known: tuple[str, int]  # id and serial of the newest entry that is known of
 
     def __init__(self, base: str, lease: int, history: int, now: int) -> None:
         """``base`` begins the names of this node, like which there is no other; ``lease`` is nanoseconds.
@@ -73,26 +88,18 @@ class Backplane:
         """
         self._base, self._history = base, history
         self._tend_every = min(lease // 3, _SECOND // 2)
-        self._turns = 1
-        self.node = f"{base}/1"
-        self._epochs = 1
-        self.epoch = f"{base}/1"  # what a new room is to be called
-        self.serial = 0  # of the last entry that was read
+        self._turns = self._losses = 0
         self.ended = False
-        self._read_id = "0-0"
-        self._own = False  # whether the entry there is one of the room
-        self._check = False  # whether it is still there is to be looked at
         self._generation = 0
-        self._entered = self._closing = self._skipping = self._lost = self._carry = self._away = False
+        self._entered = self._closing = self._skipping = self._lost = self._away = False
         self._ever = False
         self._fresh = self._asked = False  # an answer has just come, and it was to a ping
         self._again = False  # whether the batch under way was sent before
         self._call: Call | None = None  # under way
         self._sent_at = 0
         self._sent_in = 0  # which generation
-        self._sent_serial = 0  # what had been read when it was sent
-        self._batch = 0
         self._limbo: list[HubAppend] = []  # sent, and not answered
+        self._batch = 0  # the number of these
         self._queue: deque[HubAppend] = deque()
         self._queued = 0
         self._mine: dict[int, tuple[str, str, int]] = {}  # nick, where from, when
@@ -103,6 +110,7 @@ class Backplane:
         self._foreign = 0
         self._news: list[HubEntry] = []
         self._notices: list[str] = []
+        self._begin_as_another()
 
     # --- what happened -------------------------------------------------------------------------------------------
 
@@ -146,28 +154,20 @@ class Backplane:
         elif answer.status == "fenced":
             self._fence()
         elif answer.status == "epoch":
-            self._lose("the room is another one", certain=True)
-        elif call.script != "ping" and answer.serial < self._sent_serial:
-            self._lose("the room is as it was before", certain=True)
+            self._lose("the room is another one")
+        elif answer.status == "lost":
+            self._lose("the last entries are gone")
         elif call.script == "append":
-            sent, self._limbo = self._limbo, []
-            for item, letter in zip(sent, answer.letters, strict=False):
-                if letter == "t":
-                    self._refuse(item, f"{item[2]} is taken")
-                elif letter == "g":
-                    self._settle(item)
-                    self._refuse(item, "not delivered")
+            self._settle(answer.letters)
+        if self._entered and not isinstance(answer, Entered) and answer.serial > self._known[1]:
+            self._known = answer.last, answer.serial
         if call.script in ("tend", "append"):
             self._tend_at = now + self._tend_every
 
     def unsent(self, why: str, now: int) -> None:
         """The call under way could not be sent as a whole, so that Redis will not execute it."""
         if self._call is not None and self._call.script == "append" and not self._again:
-            self._batch -= 1
-            for item in reversed(self._limbo):
-                self._queue.appendleft(item)
-                self._queued += _size(item)
-            self._limbo.clear()
+            self._take_back()
         self.broken(why, now)
 
     def broken(self, why: str, now: int) -> None:
@@ -196,39 +196,28 @@ class Backplane:
         """This stands in the log, where ``reading`` has said."""
         if generation != self._generation or not self._entered:
             return
-        if self._check:
-            self._check = False
-            first = entries[0] if entries else None
-            if first is None or first.id != self._read_id or (self._own and first.serial != self.serial):
-                self._lose("the last entries are gone", certain=True)
-                return
-            entries = entries[1:]
         for entry in entries:
-            if entry.fields is not None and entry.serial > self.serial + 1:
-                self._lose("entries were removed before they were read", certain=False)
-                return
-            if entry.fields is not None and entry.serial == self.serial and self.serial:
-                self._lose("two entries have one number", certain=False)
+            if entry.fields is not None and entry.serial > self.serial and entry.before != self._own_id:
+                self._lose("entries were removed before they were read")
                 return
             self._read_id = entry.id
-            self._own = entry.fields is not None and entry.serial == self.serial + 1
-            if entry.fields is None:
+            if entry.fields is None or entry.serial != self.serial + 1:
                 self._foreign += 1
                 if self._foreign & (self._foreign - 1) == 0:
                     self._notices.append(f"{self._foreign} entries that no oxisock wrote were ignored")
-            elif self._own:
-                self.serial = entry.serial
-                kind, node, client = entry.fields[:3]
-                ended = kind == "leave" and node == self.node and client not in self._parting
-                self._note(entry.fields)
-                self._news.append(entry.fields)
-                if ended and not self._closing:  # others took this node for dead, and have said so in the log
-                    self._fence()
-                    return
-
-    def reader_broken(self) -> None:
-        """The connection for reading is gone: what was read last is looked at again."""
-        self._check = self._entered and self._read_id != "0-0"
+                continue
+            self.serial, self._own_id = entry.serial, entry.id
+            if self.serial > self._known[1]:
+                self._known = entry.id, entry.serial
+            kind, node, client = entry.fields[:3]
+            if kind == "node":
+                continue
+            ended = kind == "leave" and node == self.node and client not in self._parting
+            self._note(entry.fields)
+            self._news.append(entry.fields)
+            if ended and not self._closing:  # others took this node for dead, and have said so in the log
+                self._fence()
+                return
 
     def tick(self, now: int) -> bool:
         """Time has passed; True if the connection for calls is to be given up, because no answer came."""
@@ -248,7 +237,7 @@ class Backplane:
         if call is None:
             self._fresh = False
         else:
-            self._call, self._sent_at, self._sent_serial, self._sent_in = call, now, self.serial, self._generation
+            self._call, self._sent_at, self._sent_in = call, now, self._generation
         return call
 
     def deadline(self) -> int:
@@ -258,9 +247,13 @@ class Backplane:
         idle = self._entered and not self._queue and not self._limbo and not self._closing
         return max(self._retry_at, self._tend_at if idle else 0)
 
-    def reading(self) -> tuple[int, str, bool] | None:
-        """Give where to read on: a number to give back, the id, and whether with the entry that has it."""
-        return (self._generation, self._read_id, self._check) if self._entered else None
+    def common(self) -> tuple[str | int, ...]:
+        """Give what all scripts are told of the node: the last serial read; id and serial of what it knows of."""
+        return (self.serial, *self._known)
+
+    def reading(self) -> tuple[int, str] | None:
+        """Give where to read on: a number to give back, and the id behind which."""
+        return (self._generation, self._read_id) if self._entered else None
 
     def take_news(self) -> list[HubEntry]:
         """Give what the hub is to be told."""
@@ -276,16 +269,15 @@ class Backplane:
 
     def _choose(self, now: int) -> Call | None:
         if not self._entered:
-            carried = [(client, *known) for client, known in self._mine.items() if client not in self._parting]
-            # Who was removed from what is still there, by another node, does not come back.
-            kept = [part for member in carried for part in member] if self._carry else []
-            return Call("enter", [self._history, *kept])
+            here = [(client, *known) for client, known in self._mine.items() if client not in self._parting]
+            epoch = f"{self._base}/{self._losses}"
+            return Call("enter", [self._number(), epoch, self._history, *(part for member in here for part in member)])
         if self._limbo or self._queue:
             if not (self._asked or (self._fresh and len(self._queue) >= _BUSY)):
                 return Call("ping", [])
             self._again = bool(self._limbo)
             if not self._limbo:
-                self._batch += 1
+                self._batch = self._number()
                 size = 0
                 while self._queue and len(self._limbo) < _BATCH and size < _BATCH_BYTES:
                     item = self._queue.popleft()
@@ -297,9 +289,20 @@ class Backplane:
             return Call("leave", [])
         return Call("tend", []) if now >= self._tend_at else None
 
-    def _put(self, item: HubAppend) -> None:
-        self._queue.append(item)
+    def _number(self) -> int:
+        """Number a call that changes something, so that Redis knows one that comes late."""
+        self._numbers += 1
+        return self._numbers
+
+    def _put(self, item: HubAppend, first: bool = False) -> None:
+        (self._queue.appendleft if first else self._queue.append)(item)
         self._queued += _size(item)
+
+    def _take_back(self) -> None:
+        """What was sent did not come about, and will not."""
+        for item in reversed(self._limbo):
+            self._put(item, first=True)
+        self._limbo.clear()
 
     def _tell(self, kind: str, client: int = 0, nick: str = "", text: str = "") -> None:
         self._news.append((kind, self.node, client, nick, text, 0))
@@ -311,17 +314,32 @@ class Backplane:
         else:
             self._tell("refused", client, kind, why)
 
-    def _settle(self, item: HubAppend) -> None:
-        """Something that lasts will not be read: the room has decided."""
-        if item[0] == "leave":
-            self._parting.pop(item[1], None)
+    def _settle(self, letters: str) -> None:
+        """What was sent has come about, but for what is answered by another letter."""
+        sent, self._limbo = self._limbo, []
+        for item, letter in zip(sent, letters, strict=False):
+            if letter == "t":
+                self._refuse(item, f"{item[2]} is taken")
+            elif letter == "g":
+                if item[0] == "leave":  # it will not be read
+                    self._parting.pop(item[1], None)
+                self._refuse(item, "not delivered")
 
     def _begin(self, answer: Entered) -> None:
         """The node is in the room."""
         again, self._entered, self._ever = self._ever, True, True
-        self.epoch, self.serial, self._read_id = answer.epoch, answer.serial, answer.last_id
-        self._own = self._check = False
+        self.epoch, (_, letters, self.serial, self._own_id) = answer.epoch, answer.answer
+        self._read_id, self._known = self._own_id, (self._own_id, self.serial)
         self._generation += 1
+        if self._limbo and answer.batch == self._batch:
+            self._settle(letters)
+        elif answer.whole:
+            self._take_back()
+        else:  # others may have seen it, in what was lost
+            for item in self._limbo:
+                if item[0] not in _LASTING:
+                    self._refuse(item, "not delivered")
+            self._limbo.clear()
         self._mine.clear()
         self._tell("entered")
         self._tell("reset")
@@ -329,16 +347,15 @@ class Backplane:
             self._note(member)
             self._news.append(member)
         self._tell("ready")
-        # What was to last and is neither in the room nor on its way there is proposed again.
-        waiting = {item[:2] for item in (*self._limbo, *self._queue)}
+        # What is to last and is not in the room is proposed anew: who comes, then what was said, then who goes.
+        waiting = [item for item in self._queue if item[0] not in _LASTING]
         self._parting = {
-            client: item
-            for client, item in self._parting.items()
-            if client in self._mine or client in self._joining or item[:2] in waiting
+            client: item for client, item in self._parting.items() if client in self._mine or client in self._joining
         }
-        for item in (*self._joining.values(), *self._parting.values()):
-            if item[:2] not in waiting:
-                self._put(item)
+        self._queue.clear()
+        self._queued = 0
+        for item in (*self._joining.values(), *waiting, *self._parting.values()):
+            self._put(item)
         for entry in answer.history:
             if entry.fields is not None and entry.fields[0] in ("say", "cast"):
                 kind, _, _, nick, text, when = entry.fields
@@ -354,9 +371,7 @@ class Backplane:
         self._leave_room()
         self._tell("fenced")
         self._skipping = not self._closing
-        self._turns += 1
-        self.node = f"{self._base}/{self._turns}"
-        self._batch = 0
+        self._begin_as_another()
         self._limbo.clear()
         self._queue.clear()
         self._queued = 0
@@ -366,22 +381,22 @@ class Backplane:
         if self._closing:
             self.ended = True
 
-    def _lose(self, why: str, *, certain: bool) -> None:
+    def _begin_as_another(self) -> None:
+        """Know nothing of the room, under a name that no node has had."""
+        self._turns += 1
+        self.node = f"{self._base}/{self._turns}"
+        self.epoch = ""
+        self.serial = 0
+        self._own_id = self._read_id = "0-0"
+        self._known = "0-0", 0
+        self._numbers = 0
+
+    def _lose(self, why: str) -> None:
         """What the hub knows is not what the log says: begin again with those who are here."""
         self._notices.append(f"lines may be missing: {why}")
         self._leave_room()
         self._lost = True
-        self._carry = certain
-        self._epochs += 1
-        self.epoch = f"{self._base}/{self._epochs}"
-        if not certain:
-            return  # what was sent counts once, as before
-        for item in (*self._limbo, *self._queue):
-            if item[0] not in _LASTING:
-                self._refuse(item, "not delivered")
-        self._limbo.clear()
-        self._queue.clear()
-        self._queued = 0
+        self._losses += 1
 
     def _leave_room(self) -> None:
         self._entered = False

@@ -25,7 +25,7 @@ _BLOCK = 1000  # milliseconds that a read waits for something to read
 _STALLED = 3_000_000_000  # nanoseconds after which one that has not ended is given up
 _READ = 500  # entries at once
 _KEYS = ("log", "facts", "nodes", "members", "nicks", "read", "done")
-_KINDS = frozenset(("join", "member", "nick", "say", "msg", "leave", "kick", "cast"))
+_KINDS = frozenset(("join", "member", "nick", "say", "msg", "leave", "kick", "cast", "node"))
 
 
 class Settings(NamedTuple):
@@ -129,7 +129,6 @@ class Driver:
         self._sent: Call | None = None
         self._reading: tuple[int, int] | None = None  # which generation, and since when
         self._retry_reading = 0
-        self._checking = False
         self._latch = Latch(server_log.thread_failed)
 
     def start(self) -> None:
@@ -241,7 +240,7 @@ class Driver:
 
     def _command(self, call: Call, command: str, script: str) -> None:
         machine, (lease, keep) = self._machine, self._common
-        common = (machine.node, machine.epoch, lease, machine.serial, keep)
+        common = (machine.node, machine.epoch, lease, keep, *machine.common())
         self._calls.send_command(
             command, script, len(self._keys), *self._keys, *common, *call.arguments, check_health=False
         )
@@ -283,17 +282,14 @@ class Driver:
             place = self._machine.reading()
         if place is None or self._reading is not None or now < self._retry_reading:
             return
-        generation, last, check = place
+        generation, last = place
         try:
             if _socket(self._reads) is None:
                 self._reads.connect()
-            if check:
-                command: tuple[Any, ...] = ("XRANGE", self._keys[0], last, "+", "COUNT", _READ)
-            else:
-                command = ("XREAD", "COUNT", _READ, "BLOCK", _BLOCK, "STREAMS", self._keys[0], last)
-            self._reads.send_command(*command, check_health=False)
+            self._reads.send_command(
+                "XREAD", "COUNT", _READ, "BLOCK", _BLOCK, "STREAMS", self._keys[0], last, check_health=False
+            )
             self._reading = (generation, now)
-            self._checking = check
         except Exception:
             self._drop_reads(now)
 
@@ -307,15 +303,13 @@ class Driver:
             self._drop_reads(now)
             return
         self._reading = None
-        rows = answer if self._checking else (answer[0][1] if answer else [])
-        self._machine.read(generation, [entry(row) for row in rows], now)
+        self._machine.read(generation, [entry(row) for row in answer[0][1]] if answer else [], now)
 
     def _drop_reads(self, now: int) -> None:
         self._reading = None
         self._retry_reading = now + 250_000_000
         with suppress(Exception):
             self._reads.disconnect()
-        self._machine.reader_broken()
 
 
 def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReactor, bell: socket.socket) -> Driver:
@@ -362,16 +356,17 @@ def understood(call: Call, answer: Any) -> Entered | Answer:
     """Put what a script answered into the terms of the machine; raises where no script of ours answers so."""
     if call.script == "ping":
         return Answer("ok")
-    if call.script != "enter":
-        status, letters, serial = answer
-        return Answer(status.decode(), letters.decode(), int(serial))
-    epoch, serial, last, members, history = answer
+    status, letters, serial, last, *more = answer
+    common = Answer(status.decode(), letters.decode(), int(serial), last.decode())
+    if not more:
+        return common
+    epoch, whole, batch, members, history = more
     there = []
     for identity, known in zip(members[::2], members[1::2], strict=True):
         client, _, node = _text(identity).partition("@")
         nick, when, where = _text(known).split("\n", 2)
         there.append(("member", node, int(client), nick, where, int(when)))
-    return Entered(epoch.decode(), int(serial), last.decode(), there, [entry(row) for row in reversed(history)])
+    return Entered(common, epoch.decode(), bool(whole), int(batch), there, [entry(row) for row in reversed(history)])
 
 
 def entry(row: Any) -> Entry:
@@ -380,12 +375,12 @@ def entry(row: Any) -> Entry:
     try:
         found = dict(zip(flat[::2], flat[1::2], strict=True))
         serial, client, when = (_number(found[key]) for key in (b"s", b"c", b"t"))
-        kind, node, nick, text = (found[key].decode("utf-8") for key in (b"k", b"n", b"a", b"b"))
-        if kind not in _KINDS or len(found) != 7 or "\n" in text:
+        before, kind, node, nick, text = (found[key].decode("utf-8") for key in (b"p", b"k", b"n", b"a", b"b"))
+        if kind not in _KINDS or len(found) != 8 or "\n" in text:
             raise ValueError(kind)
     except (KeyError, ValueError, TypeError, AttributeError):
-        return Entry(identity.decode(), 0, None)
-    return Entry(identity.decode(), serial, (kind, node, client, nick, text, when))
+        return Entry(identity.decode(), 0, "", None)
+    return Entry(identity.decode(), serial, before, (kind, node, client, nick, text, when))
 
 
 def _number(text: bytes) -> int:

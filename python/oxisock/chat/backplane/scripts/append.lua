@@ -1,13 +1,9 @@
--- Append a batch, once however often it is asked for: further arguments are the number of the batch, and its items, four
--- arguments each (kind, client, nick, text). Gives a status, a letter for each item (o: done, t: the nick is taken, g:
--- whose it is is gone), and the serial.
+-- Append a batch, once however often it is asked for: further arguments are the number of the call, and the items, four
+-- arguments each (kind, client, nick, text). A letter is o: done, t: the nick is taken, g: whose it is is gone.
 local status = look()
-if status ~= 'ok' then return {status, '', serial} end
-local batch, before, answers = tonumber(ARGV[6]), redis.call('HGET', done, node), {}
-if before then
-  local number, given = string.match(before, '^(%d+) (%a*)$')
-  if batch <= tonumber(number) then return {'ok', given, serial} end
-end
+if status ~= 'ok' then return {status, '', serial, last} end
+local call, _, given = past()
+if tonumber(ARGV[8]) <= call then return {'ok', given, serial, last} end
 
 local function item(kind, client, nick, text)
   local id = client .. '@' .. node
@@ -31,9 +27,7 @@ local function item(kind, client, nick, text)
   elseif kind == 'nick' then
     local holder = redis.call('HGET', nicks, string.lower(nick))
     if holder and holder ~= id then return 't' end
-    local when, where = string.match(redis.call('HGET', members, id), '^[^\n]*\n(%d+)\n(.*)$')
-    redis.call('HDEL', nicks, string.lower(own))
-    settle(id, nick, tonumber(when), where)
+    rename(id, nick)
     add('nick', node, client, nick, '')
   elseif kind == 'leave' then
     forget(id)
@@ -46,10 +40,11 @@ local function item(kind, client, nick, text)
   return 'o'
 end
 
-for at = 7, #ARGV, 4 do
-  answers[#answers + 1] = item(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+local letters = {}
+for at = 9, #ARGV, 4 do
+  letters[#letters + 1] = item(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
 end
-answers = table.concat(answers)
-redis.call('HSET', done, node, ARGV[6] .. ' ' .. answers)
-trim()
-return {'ok', answers, serial}
+letters = table.concat(letters)
+redis.call('HSET', done, node, ARGV[8] .. ' ' .. ARGV[8] .. ' ' .. letters)
+finish()
+return {'ok', letters, serial, last}

@@ -1,45 +1,72 @@
--- What all scripts begin with. The room is: a log (stream), facts (hash: epoch, serial, guests, seen), nodes (sorted
--- set: until when each holds its lease), members (hash: CLIENT@NODE to nick, when and where from), nicks (hash: in
--- lower case, to CLIENT@NODE), read (hash: node to the last serial that it has read), done (hash: node to its last
--- batch and the answers). Arguments: node, epoch, lease in ms, last serial read, entries to keep; then the script's own.
+-- What all scripts begin with. The room is: a log (stream), facts (hash: epoch, serial and last: number and id of the
+-- newest entry, guests, seen), nodes (sorted set: until when each holds its lease), members (hash: CLIENT@NODE to nick,
+-- when and where from), nicks (hash: in lower case, to CLIENT@NODE), read (hash: node to the last serial that it has
+-- read), done (hash: node to the number of its last call that changed something, that of its last batch, and the
+-- answers). An epoch begins with its number. Arguments: node, epoch, lease in ms, entries to keep, the last serial read,
+-- id and serial of the newest entry that the node knows of; then the script's own. All scripts answer: a status, a
+-- letter for each item, the last serial, the last id; then their own.
 local log, facts, nodes, members, nicks, read, done = unpack(KEYS)
-local node, epoch, lease, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local node, epoch, lease, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local serial = tonumber(redis.call('HGET', facts, 'serial') or 0)
+local known = redis.call('HMGET', facts, 'epoch', 'serial', 'last', 'seen')
+local current, serial, last, seen = known[1], tonumber(known[2] or 0), known[3] or '0-0', tonumber(known[4] or now)
 local LONGEST = 250000
 
-local function add(kind, whose, client, nick, text)
+-- Each entry has the id of the one before, so that whoever reads knows that nothing is between.
+local function add(kind, whose, client, nick, text, when)
   serial = serial + 1
-  redis.call('XADD', log, '*', 's', serial, 'k', kind, 'n', whose, 'c', client, 'a', nick, 'b', text, 't', now)
+  last = redis.call('XADD', log, '*', 's', serial, 'p', last, 'k', kind, 'n', whose, 'c', client, 'a', nick, 'b', text,
+    't', string.format('%.0f', when or now))
 end
 
--- Keep what somebody has still to read, up to a limit, and as many as are wanted.
-local function trim()
+-- Put down where the log ends. Keep what somebody has still to read, up to a limit, and as much as is wanted.
+local function finish()
   local oldest = serial
   for _, at in ipairs(redis.call('HVALS', read)) do oldest = math.min(oldest, tonumber(at)) end
-  redis.call('HSET', facts, 'serial', serial)
+  redis.call('HSET', facts, 'serial', serial, 'last', last)
   redis.call('XTRIM', log, 'MAXLEN', '~', math.min(math.max(keep, serial - oldest + 1), math.max(keep, LONGEST)))
 end
 
--- Whether the node may act. A time in which no node asked was Redis's own absence, and ends nobody's lease.
-local function look()
-  if redis.call('HGET', facts, 'epoch') ~= epoch then return 'epoch' end
-  local seen = tonumber(redis.call('HGET', facts, 'seen') or 0)
-  if seen > 0 and now - seen > 1500 then
+-- Whether the log still has what the node knows of. If so all that was before is as the node knows it.
+local function intact()
+  local id, number = ARGV[6], tonumber(ARGV[7])
+  if id == last and number == serial then return true end
+  local entry = redis.call('XRANGE', log, id, id)[1]
+  return entry ~= nil and tonumber(entry[2][2]) == number
+end
+
+-- Whether the node holds its lease. A time in which no node asked was Redis's own absence, and ends nobody's.
+local function holds()
+  if now - seen > 1500 then
     for _, other in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. string.format('%.0f', seen), '+inf')) do
       redis.call('ZADD', nodes, 'GT', now + lease, other)
     end
   end
   redis.call('HSET', facts, 'seen', now)
-  if tonumber(redis.call('ZSCORE', nodes, node) or 0) <= now then return 'fenced' end
+  return tonumber(redis.call('ZSCORE', nodes, node) or 0) > now
+end
+
+-- Whether the node may act: if so its lease begins anew.
+local function look()
+  if current ~= epoch then return 'epoch' end
+  if not intact() then return 'lost' end
+  if not holds() then return 'fenced' end
   redis.call('ZADD', nodes, now + lease, node)
-  redis.call('HSET', read, node, ARGV[4])
+  redis.call('HSET', read, node, ARGV[5])
   return 'ok'
 end
 
+-- The number of the node's last call, that of its last batch, and what that was answered.
+local function past()
+  local call, batch, letters = string.match(redis.call('HGET', done, node) or '', '^(%d+) (%d+) (%a*)$')
+  return tonumber(call or 0), batch or '0', letters or ''
+end
+
 local function guest()
-  return 'guest-' .. redis.call('HINCRBY', facts, 'guests', 1)
+  local nick
+  repeat nick = 'guest-' .. redis.call('HINCRBY', facts, 'guests', 1) until redis.call('HEXISTS', nicks, nick) == 0
+  return nick
 end
 
 local function nick_of(id)
@@ -52,17 +79,23 @@ local function settle(id, nick, when, where)
   redis.call('HSET', nicks, string.lower(nick), id)
 end
 
+local function rename(id, nick)
+  local old, when, where = string.match(redis.call('HGET', members, id), '^([^\n]*)\n(%d+)\n(.*)$')
+  redis.call('HDEL', nicks, string.lower(old))
+  settle(id, nick, tonumber(when), where)
+end
+
 local function forget(id)
   redis.call('HDEL', nicks, string.lower(nick_of(id)))
   redis.call('HDEL', members, id)
 end
 
--- All members of a node leave, in the order of joining.
-local function finish(whose, why)
+-- The members of a node leave, but those who stay, in the order of joining.
+local function part(whose, why, stay)
   local clients = {}
   for _, id in ipairs(redis.call('HKEYS', members)) do
     local client, at = string.match(id, '^(%d+)@(.*)$')
-    if at == whose then clients[#clients + 1] = tonumber(client) end
+    if at == whose and not stay[id] then clients[#clients + 1] = tonumber(client) end
   end
   table.sort(clients)
   for _, client in ipairs(clients) do
@@ -70,6 +103,10 @@ local function finish(whose, why)
     forget(client .. '@' .. whose)
     add('leave', whose, client, '', why)
   end
+end
+
+local function bury(whose, why)
+  part(whose, why, {})
   redis.call('ZREM', nodes, whose)
   redis.call('HDEL', read, whose)
   redis.call('HDEL', done, whose)

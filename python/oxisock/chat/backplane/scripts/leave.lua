@@ -1,6 +1,6 @@
--- The node ends of its own will. Gives a status, and the serial.
-if redis.call('HGET', facts, 'epoch') == epoch and redis.call('ZSCORE', nodes, node) then
-  finish(node, 'closing')
-  trim()
+-- The node ends of its own will.
+if current == epoch and redis.call('ZSCORE', nodes, node) then
+  bury(node, 'closing')
+  finish()
 end
-return {'ok', '', serial}
+return {'ok', '', serial, last}

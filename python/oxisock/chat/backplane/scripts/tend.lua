@@ -1,7 +1,7 @@
--- Hold the lease, and end the nodes whose lease is over. Gives a status, and the serial.
+-- Hold the lease, and end the nodes whose lease is over.
 local status = look()
 if status == 'ok' then
-  for _, other in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now)) do finish(other, 'lost') end
-  trim()
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now)) do bury(other, 'lost') end
+  finish()
 end
-return {status, '', serial}
+return {status, '', serial, last}
