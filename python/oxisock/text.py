@@ -1,4 +1,7 @@
-"""Text from strangers, made fit for a terminal: what would move its cursor, turn its text around or begin a line."""
+"""Text from strangers, made fit for a terminal: what would move its cursor, turn its text around or begin a line.
+
+And numbers of things in words.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,8 @@ def _escape_character(character: str) -> str:
         return f"\\x{code - 0xDC00:02x}"
     # What was valid UTF-8 is named by code point, so that \x.. always means a byte or ASCII.
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a number of things; the plural of ``noun`` has an s, or es after one."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"

@@ -91,7 +91,7 @@ def run_shell(shell: str, *words: str) -> str:
         (["sc"], {"scan"}),
         (["--v"], {"--version"}),
         (["scan", "--form"], {"--format"}),
-        (["scan", "--format", ""], {"table", "plain", "json", "ndjson", "csv", "xml"}),
+        (["scan", "--format", ""], {"table", "plain", "json", "ndjson", "csv", "xml", "html"}),
         (["scan", "host", "--impl", "p"], {"pure"}),
         (["scan", "--timeout", ""], set()),
         (["completion", ""], {"-h", "--help", "bash", "fish", "zsh"}),
@@ -113,7 +113,7 @@ def test_fish_completes(tmp_path: Path) -> None:
 
     assert complete("oxisock comp") == {"completion"}
     assert complete("oxisock scan --form") == {"--format"}
-    assert complete("oxisock scan --format ") == {"table", "plain", "json", "ndjson", "csv", "xml"}
+    assert complete("oxisock scan --format ") == {"table", "plain", "json", "ndjson", "csv", "xml", "html"}
     assert complete("oxisock completion ") == {"bash", "fish", "zsh"}
 
 

@@ -406,3 +406,21 @@ def test_wrong_usage_of_executors_and_checkpoints(words: tuple[str, ...], messag
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_page_for_a_browser_shows_what_changed(impl: ModuleType, tmp_path: Path) -> None:
+    with listening(2) as ports:
+        words = ("scan", HOST, "-p", spec(ports), "--impl", impl.impl)
+        old = json.loads(oxisock(*words, "--format", "json").stdout)
+        old["results"], old["counts"]["open"] = old["results"][:1], 1
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        done = oxisock(*words, "-o", tmp_path / "page.html", "--diff", tmp_path / "old.json")
+        shown = oxisock(*words, "--format", "table", "--diff", tmp_path / "old.json")
+        wrong = oxisock(*words, "--format", "json", "--diff", tmp_path / "old.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert all(str(port) in page for port in ports)
+    assert re.search(rf"opened +{HOST} +{ports[1]} +- +open", shown.stdout)
+    assert ">opened<" in page
+    assert (wrong.returncode, "--diff is for the formats html and table" in wrong.stderr) == (2, True)

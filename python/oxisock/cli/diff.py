@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from ..text import escape
+from ..scanning.showing import CHANGES, changes
 from . import EXIT_NO, EXIT_OK, UsageError
 from .arguments import examples
 from .output import format_by_name, message, output
@@ -15,7 +15,6 @@ from .tables import table
 
 if TYPE_CHECKING:
     from ..scanning.report import ReportDiff, ScanReport
-    from ..types import PortResult
 
 _COLOURS = {"opened": "green", "closed": "red", "changed": "yellow"}
 
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.old == args.new == "-":
         raise UsageError("only one of the reports can come from stdin")
     form = args.format or format_by_name(args.output, {".txt": "plain", ".tsv": "plain", ".json": "json"})
-    old, new = (_read(path) for path in (args.old, args.new))
+    old, new = (read_report(path) for path in (args.old, args.new))
     for path, report in ((args.old, old), (args.new, new)):
         if report.partial:
             message(f"{path} is partial: ports that it does not mention are not compared")
@@ -58,16 +57,13 @@ def run(args: argparse.Namespace) -> int:
         if form == "json":
             stream.write(_json(difference) + "\n")
         elif form == "plain":
-            stream.write("".join("\t".join(row) + "\n" for row in _rows(difference, old, new)))
-        elif difference:
-            rows = [("CHANGE", "HOST", "PORT", "BEFORE", "NOW", "SERVICE"), *_rows(difference, old, new)]
-            stream.write(table(rows, stream, right=(2,), fold=(1,), colour=lambda row: _COLOURS[row[0]]))
+            stream.write("".join("\t".join(row) + "\n" for row in changes(difference, old, new)))
         else:
-            stream.write("no difference\n")
+            stream.write(difference_table(old, new, stream))
     return EXIT_NO if difference else EXIT_OK
 
 
-def _read(path: str) -> ScanReport:
+def read_report(path: str) -> ScanReport:
     """Read a report in either format: JSON is one object, NDJSON an object a line, each with its type."""
     import json
 
@@ -90,33 +86,13 @@ def _read(path: str) -> ScanReport:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _rows(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
-    """Give CHANGE, HOST, PORT, STATE BEFORE, STATE NOW, SERVICE for everything that differs."""
-    before, after = ({(r.address, r.port): str(r.state) for r in report} for report in (old, new))
-    news: list[tuple[str, PortResult]] = [("opened", result) for result in difference.opened]
-    news += [("closed", result) for result in difference.closed]
-    rows: list[tuple[str, ...]] = []
-    for change, result in news:
-        key = (result.address, result.port)
-        row = (
-            change,
-            escape(result.host),
-            str(result.port),
-            before.get(key, "-"),
-            after.get(key, "-"),
-            _service(result),
-        )
-        rows.append(row)
-    for one, two in difference.changed:
-        # Alike in state, so it is what they say that differs.
-        same = one.state is two.state
-        was, now = ("old banner", "new banner") if same else (str(one.state), str(two.state))
-        rows.append(("changed", escape(two.host), str(two.port), was, now, _service(two)))
-    return rows
-
-
-def _service(result: PortResult) -> str:
-    return escape(result.service) if result.service else "-"
+def difference_table(old: ScanReport, new: ScanReport, stream: IO[str]) -> str:
+    """Give a table of what differs, or say that nothing does."""
+    difference = old.diff(new)
+    if not difference:
+        return "no difference\n"
+    found = [CHANGES, *changes(difference, old, new)]
+    return table(found, stream, right=(2,), fold=(1,), colour=lambda row: _COLOURS[row[0]])
 
 
 def _json(difference: ReportDiff) -> str:

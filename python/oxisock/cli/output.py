@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from ..scanning.formats import banner_text
+from ..scanning.showing import milliseconds, service_of
 from ..text import escape
 from ..types import PortResult, PortState
 
@@ -48,23 +49,13 @@ def have_rich() -> bool:
     return find_spec("rich") is not None
 
 
-def plural(count: int, noun: str) -> str:
-    """Write a number of things."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Write a round trip for people and for pipes."""
-    return "-" if seconds is None else f"{seconds * 1000:.3f}"
-
-
 def plain_line(result: PortResult, banner: bool) -> str:
     """Give HOST, PORT, STATE, SERVICE and RTT_MS between tabs, ``-`` for none; BANNER too where it was asked for."""
     fields = [
         escape(result.host),
         str(result.port),
         result.state,
-        escape(result.service or "-"),
+        service_of(result),
         milliseconds(result.rtt),
     ]
     if banner:

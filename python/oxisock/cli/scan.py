@@ -15,7 +15,8 @@ from ..scanning.options import ScanOptions
 from ..types import Peer, PortState
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, executors, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration, url_parts
-from .output import coloured, format_by_name, is_terminal, message, output, plural
+from .diff import read_report
+from .output import coloured, format_by_name, is_terminal, message, output
 from .progress import progress_bar
 from .streams import need_stdout
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
     from ..types import PortResult
 
 _HOST_PORT = re.compile(r"(?:[^\s,:@/\[\]]+|\[[^\s,\[\]]+\]):[\w-]+")
-_MOST_TOLD = 5  # lines about ports that could not be asked
-FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml")
+FORMATS = ("table", "plain", "json", "ndjson", "csv", "xml", "html")
 _SUFFIXES = {
     ".txt": "plain", ".tsv": "plain", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv",
     ".xml": "xml",
+    ".html": "html",
+    ".htm": "html",
 }  # fmt: skip
 
 
@@ -143,6 +145,7 @@ def add_parser(subparsers: Any) -> None:
             "oxisock scan 127.0.0.1 -p 22,80,8000-9000,top:100",
             "oxisock scan 127.0.0.0/28 -p ssh,http --format ndjson",
             "oxisock scan 127.0.0.1 -p 1-2000 --all -o scan.json",
+            "oxisock scan 127.0.0.1 -p 1-2000 --banner -o page.html --diff old.json",
             "oxisock scan 127.0.0.1 -p 1-2000 --impl both",
             "oxisock scan 127.0.0.1 -p 22 --why 127.0.0.1:22",
         ),
@@ -173,6 +176,7 @@ def add_parser(subparsers: Any) -> None:
     shown.add_argument(
         "--format", choices=FORMATS, help="default: by the suffix of -o; else table on a terminal and plain elsewhere"
     )
+    shown.add_argument("--diff", metavar="OLD", help="for html and table: show also what changed since this report")
     shown.add_argument("-o", "--output", metavar="FILE", help="write to FILE, which is replaced when the scan is done")
     shown.add_argument("--why", type=endpoint, metavar="HOST:PORT", help="show every probe and answer of one port")
 
@@ -182,6 +186,9 @@ def run(args: argparse.Namespace) -> int:
     form = args.format or format_by_name(args.output, _SUFFIXES)
     if args.output in (None, "-"):
         need_stdout()
+    if args.diff is not None and form not in ("html", "table"):
+        raise UsageError(f"--diff is for the formats html and table, not {form}; oxisock diff compares files")
+    args.old = None if args.diff is None else read_report(args.diff)
     for target in args.targets:
         _explain_target(target)
     options = {name: getattr(args, name) for name in FLAGS}
@@ -203,7 +210,7 @@ def run(args: argparse.Namespace) -> int:
             with output(args.output, utf8=form not in ("table", "plain")) as stream:
                 report, code = _scan_and_stream(args, options, form, stream, exit_code)
                 if form != "ndjson":
-                    stream.write(_render(report, form, args.banner, stream))
+                    stream.write(_render(report, form, args, stream))
                 stream.flush()
         except socket.gaierror as error:
             message(f"no target resolves: {error.strerror or error}")
@@ -281,104 +288,45 @@ def _scan(
     return report, EXIT_NO if report.partial or nobody else EXIT_OK
 
 
-def _render(report: ScanReport, form: str, banner: bool, stream: IO[str]) -> str:
+def _render(report: ScanReport, form: str, args: argparse.Namespace, stream: IO[str]) -> str:
     from . import output as shown
 
     if form == "table":
-        return _table(report, banner, stream)
+        return _table(report, args, stream)
+    if form == "html":
+        return report.to_html(args.old)
     if form == "plain":
-        return "".join(shown.plain_line(result, banner) + "\n" for result in report)
+        return "".join(shown.plain_line(result, args.banner) + "\n" for result in report)
     if form == "json":
         return report.to_json(indent=2) + "\n"
     return report.to_csv() if form == "csv" else report.to_nmap_xml()
 
 
-def _table(report: ScanReport, banner: bool, stream: IO[str]) -> str:
-    """Give the results as a table, and below it what was counted and is not shown."""
-    from ..scanning.formats import banner_text
-    from ..text import escape
-    from .output import STATE_COLOURS, milliseconds, paint
+def _table(report: ScanReport, args: argparse.Namespace, stream: IO[str]) -> str:
+    """Give the results as a table, and below it what changed, and what was counted and is not shown."""
+    from ..scanning import showing
+    from .diff import difference_table
+    from .output import STATE_COLOURS, paint
     from .tables import table
 
-    reasons = any(not result.is_open for result in report)
-    heading = ["HOST", "PORT", "STATE", "SERVICE", "RTT ms"]
-    heading += ["REASON"] * reasons + ["BANNER"] * banner
-    rows = [heading]
-    suspicious = set(report.suspicious)
-    for address in suspicious:
-        number = sum(result.address == address and result.is_open for result in report)
-        rows.append(
-            [address, f"{number:,} ports", "open", "all alike: a proxy or tarpit?", "-", *["-"] * (len(heading) - 5)]
-        )
-    for result in report:
-        if result.is_open and result.address in suspicious:
-            continue
-        host = result.host if result.host == result.address else f"{result.host} ({result.address})"
-        row = [escape(host), str(result.port), result.state, escape(result.service or "-"), milliseconds(result.rtt)]
-        row += [result.reason] * reasons
-        if banner:
-            row.append("-" if result.banner is None else banner_text(result.banner.rstrip(b"\r\n")))
-        rows.append(row)
-    text = _nothing(report)
+    text = showing.nothing(report) + "\n"
     if report.results:
         states = {str(state): name for state, name in STATE_COLOURS.items()}
-        text = table(rows, stream, right=(1, 4), colour=lambda row: states[row[2]], only=2, grouped=True)
-    return text + paint(_summary(report), "dim", stream) + "\n"
-
-
-def _nothing(report: ScanReport) -> str:
-    """Say what was found where there is no row to show."""
-    from ..scanning.specs import parse_ports
-
-    words = "No open ports" if not report.counts[PortState.OPEN] else "No ports to show"
-    if report.ports is None:
-        return f"{words}.\n"
-    more = "; -p - scans all 65,535" if len(parse_ports(report.ports)) < 65535 else ""
-    return f"{words}. Scanned {report.ports}{more}.\n"
-
-
-def _summary(report: ScanReport) -> str:
-    """Say in one line what the scan came to."""
-    decided = sum(report.counts.values())
-    ports = plural(decided, "port")
-    if report.addresses is not None and report.addresses != 1:
-        ports += f" of {report.addresses:,} addresses"
-    counts = ", ".join(f"{count:,} {state}" for state, count in report.counts.items() if count) or "nothing decided"
-    cost = plural(report.stats.probes, "probe")
-    if report.stats.drops:
-        cost += f", {report.stats.drops:,} lost on the way"
-    stats = report.stats
-    hosts = {"up": stats.hosts_up, "unreachable": stats.hosts_unreachable, "silent": stats.hosts_silent}
-    words = ", ".join(f"{count:,} {word}" for word, count in hosts.items() if count) if stats.hosts > 1 else ""
-    if stats.unasked:
-        words += f"{'; ' * bool(words)}{plural(stats.unasked, 'port')} not asked, because their hosts are not there"
-    return (
-        f"{ports} in {report.elapsed:.2f} s ({cost}): {counts}{'; hosts: ' * (stats.hosts > 1 and bool(words))}{words}"
-    )
+        found = showing.rows(report, args.banner)
+        text = table(found, stream, right=(1, 4), colour=lambda row: states[row[2]], only=2, grouped=True)
+    if args.old is not None:
+        text += "\n" + difference_table(args.old, report, stream) + "\n"
+    return text + paint(showing.summary(report), "dim", stream) + "\n"
 
 
 def _comment(report: ScanReport, args: argparse.Namespace) -> None:
     """Tell on stderr what is no answer but must be known."""
-    from ..scanning.asked import number_of
+    from ..scanning.showing import remarks, summary
 
     if args.output not in (None, "-") and is_terminal(sys.stderr):
-        message(f"{_summary(report)}; written to {args.output}")
-    for name, reason in report.unresolved.items():
-        message(f"{name} does not resolve: {reason}")
-    for address in report.suspicious:
-        message(f"{address}: nearly all of its ports are open: a proxy, a tarpit or a firewall answers there")
-    told = 0
-    for part in report.not_asked[:_MOST_TOLD]:
-        count = number_of([part])
-        told += count
-        message(f"{part.addresses}: {plural(count, 'port')} could not be asked: {part.reason}")
-    if (rest := report.counts[PortState.ERROR] - told) > 0:
-        more = "more " * (told > 0)
-        message(f"{rest:,} {more}port{'s' * (rest != 1)} could not be asked because of faults of this machine")
-    if report.partial:
-        message(
-            f"the scan ended early, after {plural(sum(report.counts.values()), 'port')}: this is a part of the answer"
-        )
+        message(f"{summary(report)}; written to {args.output}")
+    for remark in remarks(report):
+        message(remark)
     if args.trace:
         for event in report.trace or ():
             print(f"{Peer(event.address, event.port)!s:24} {event}", file=sys.stderr)
@@ -408,13 +356,14 @@ def _compare(
     args: argparse.Namespace, options: dict[str, Any], native: ScanReport, exit_code: Callable[[], int]
 ) -> int:
     """Scan once more with the pure engine and say on stderr whether it found the same."""
+    from ..scanning.showing import summary
     from .output import paint
 
     pure, code = _scan(args.targets, options, "pure", True, exit_code)
     if code != EXIT_OK:
         return code
     for name, report in (("native", native), ("pure", pure)):
-        message(f"{name:6} {_summary(report)}")
+        message(f"{name:6} {summary(report)}")
     states = [{(r.address, r.port): r.state for r in report} for report in (native, pure)]
     differing = [key for key in states[0] | states[1] if states[0].get(key) is not states[1].get(key)]
     if not differing:

@@ -4,7 +4,8 @@
 - ``running``: a scan under way; ``questions``: questions about one port, for blocking callers and for asyncio.
 - ``specs``: ports and targets as text; ``files``: lists in files; ``targets``: sets of addresses; ``services``: names
   of ports.
-- ``report``: what came of it; ``asked``: what of that was asked; ``formats``, ``nmap_xml``: written; ``reading``: read
+- ``report``: what came of it; ``asked``: what of that was asked; ``formats``, ``nmap_xml``, ``html_page``: written;
+  ``showing``: for people; ``reading``: read
   back; ``sorting``: in order.
 - Part by part: ``sharding`` cuts a plan, ``coordinating`` decides who asks which part, ``spreading`` carries that out,
   ``checkpoint`` writes down what is done.

@@ -327,6 +327,29 @@ class ScanReport:
 
         return report_nmap.to_nmap_xml(self)
 
+    def to_html(self, old: ScanReport | None = None) -> str:
+        """Give the report as a page for a browser: one file that loads nothing.
+
+        ``old`` is an older report of the same; the page then shows what changed since.
+        """
+        from . import html_page
+
+        return html_page.to_html(
+            self, None if old is None else arguments.instance(old, "old", ScanReport, "a ScanReport")
+        )
+
+    def _repr_html_(self) -> str:
+        """Give what a notebook shows."""
+        from . import html_page
+
+        return html_page.for_notebook(self)
+
+    def __rich__(self) -> Any:
+        """Give what ``rich.print`` shows."""
+        from . import showing
+
+        return showing.rich_table(self)
+
 
 def _written(text: str | bytes) -> str | bytes:
     return text if isinstance(text, bytes) else arguments.text(text, "text", "text, or text in UTF-8 as bytes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from ... import webpage
 from . import text
 from .comparison import COLOURS, KINDS, TITLE, axis, bars, kinds
 from .figures import WRONG, digits, machine, rounds, versions, written
@@ -16,32 +17,10 @@ if TYPE_CHECKING:
     from .document import Document, ScenarioResult
 
 _STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --card: #f6f8fa; --ink: #1b1f24; --faint: #57606a; --line: #d8dee4;
-  --warn: #fff3cd; --native: NATIVE; --ceiling: #1b1f24 }
-@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --card: #161b22; --ink: #e6edf3; --faint: #9da7b3;
-  --line: #30363d; --warn: #3d3000; --native: #3d9bd6; --ceiling: #e6edf3 } }
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem }
-p, dl { margin: .5rem 0 }
-.faint, figcaption { color: var(--faint); font-size: .875rem }
-.warn { background: var(--warn); border-radius: .4rem; padding: .6rem .8rem }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem }
-table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums }
-th, td { padding: .4rem .7rem; text-align: left; white-space: nowrap; border-top: 1px solid var(--line) }
-thead th { background: var(--card); border-top: 0 }
+:root { --native: NATIVE; --ceiling: #1b1f24 }
+@media (prefers-color-scheme: dark) { :root { --native: #3d9bd6; --ceiling: #e6edf3 } }
 tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper) }
-td.right, th.right { text-align: right }
 td.wide { white-space: normal; min-width: 11rem; color: var(--faint) }
-details { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0 }
-summary { cursor: pointer; padding: .5rem .7rem }
-details .scroll { border-width: 1px 0 0; border-radius: 0 }
-details p { padding: 0 .7rem }
-pre { background: var(--card); padding: .7rem; border-radius: .5rem; overflow-x: auto }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem }
-dt { color: var(--faint) } dd { margin: 0; overflow-wrap: anywhere }
 figure { margin: 1rem 0; background: var(--card); border-radius: .5rem; padding: .8rem }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; margin: 0 0 .6rem; padding: 0;
   font-size: .875rem }
@@ -82,10 +61,6 @@ def page(document: Document) -> str:
     for kind in ("asyncio", "uvloop", "nmap", "other"):
         style = style.replace(kind.upper(), COLOURS[kind])
     parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>oxisock: benchmarks of {escape(environment['date'])}</title>\n<style>{style}</style>\n",
-        "</head>\n<body>\n",
         "<h1>oxisock: native against pure Python</h1>\n",
         f'<p class="faint">{escape(machine(environment))}; {escape(environment["date"])}; {rounds(scenarios)}</p>\n',
         *(f'<p class="warn">{escape(line)}</p>\n' for line in text.warnings(document)),
@@ -100,9 +75,9 @@ def page(document: Document) -> str:
         "<h2>On your machine</h2>\n<pre>pip install oxisock\noxisock bench --html benchmarks.html\n"
         "oxisock bench --quick      # a part of it, in less than 20 seconds</pre>\n",
         '<p class="faint">Contenders run in turn within each round, and every answer is checked: one that is wrong '
-        "suppresses its ratio.</p>\n</body>\n</html>\n",
+        "suppresses its ratio.</p>\n",
     ]
-    return "".join(parts)
+    return webpage.page(f"oxisock: benchmarks of {environment['date']}", "".join(parts), style)
 
 
 def _chart(document: Document) -> str:

@@ -1,0 +1,155 @@
+"""Scan reports for browsers: a page that loads nothing, and the table that a notebook shows."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from ..text import plural
+from ..types import PortState
+from ..webpage import TILES, page, tiles
+from .showing import CHANGES, changes, host_of, nothing, remarks, rows, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..types import PortResult
+    from .report import ScanReport
+
+_STYLE = (
+    TILES
+    + """
+.open, .opened { color: var(--good) } .closed, .error { color: var(--bad) }
+.filtered, .changed { color: var(--middling) }
+td.last { white-space: normal; min-width: 12rem }
+.hosts { list-style: none; margin: 0; padding: 0; border: 1px solid var(--line); border-radius: .5rem }
+.hosts li { display: grid; grid-template-columns: minmax(9rem, 18rem) 1fr; gap: .3rem 1rem; padding: .45rem .7rem }
+.hosts li + li { border-top: 1px solid var(--line) }
+.hosts a { color: inherit }
+.chips { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .3rem }
+.chips i { font-style: normal; font-size: .8rem; border: 1px solid currentColor;
+  border-radius: .8rem; padding: 0 .55rem }
+@media (max-width: 40rem) { .hosts li { grid-template-columns: 1fr } }
+"""
+)
+_MOST_CHIPS = 40  # ports of a host at a glance
+_MOST_UNFOLDED = 20  # hosts whose tables are open from the start
+_MOST_IN_NOTEBOOK = 200  # rows
+_RIGHT = ("PORT", "RTT ms")
+
+
+def to_html(report: ScanReport, old: ScanReport | None) -> str:
+    """Give the page, with what changed since ``old`` if that is given."""
+    asked = ", ".join(report.targets or ()) or plural(report.addresses or 0, "address")[:200]
+    if len(asked) > 120:
+        asked = asked[:120] + " ..."
+    counts = {state: f"{count:,}" for state, count in report.counts.items() if count or state == PortState.OPEN}
+    hosts = {"hosts up": f"{report.stats.hosts_up:,}"} if report.stats.hosts > 1 else {}
+    parts = [
+        f"<h1>Scan of {escape(asked)}</h1>\n",
+        f'<p class="faint">{escape(_when(report))}{escape(summary(report))}</p>\n',
+        tiles({**counts, **hosts, "seconds": f"{report.elapsed:.2f}"}),
+        *(f'<p class="warn">{escape(line)}</p>\n' for line in remarks(report)),
+        _changes(report, old) if old is not None else "",
+        _glance(report),
+        *_hosts(report),
+        '<p class="faint">Written by oxisock. Times are round trips in milliseconds.</p>\n',
+    ]
+    return page(f"Scan of {asked}", "".join(parts), _STYLE)
+
+
+def _when(report: ScanReport) -> str:
+    import time
+
+    if report.started is None:
+        return ""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC, ", time.gmtime(report.started))
+    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+        return ""
+
+
+def _changes(report: ScanReport, old: ScanReport) -> str:
+    found = changes(old.diff(report), old, report)
+    when = _when(old).rstrip(", ")
+    heading = f"<h2>What changed since {escape(when or 'the older report')}</h2>\n"
+    if left := len(old.left_out(report)):
+        words = f"{plural(left, 'open port')} of one report not compared: the other one says nothing of them."
+        heading += f'<p class="faint">{words}</p>\n'
+    if not found:
+        return heading + "<p>Nothing changed.</p>\n"
+    return heading + table([CHANGES, *found], first=True)
+
+
+def _glance(report: ScanReport) -> str:
+    """Give every host with its ports, each in the colour of its state."""
+    if not report.results:
+        return f"<p>{escape(nothing(report))}</p>\n"
+    lines = []
+    for number, results in enumerate(report.hosts.values(), 1):
+        chips = "".join(_chip(result) for result in results[:_MOST_CHIPS])
+        if len(results) > _MOST_CHIPS:
+            chips += f"<span>and {len(results) - _MOST_CHIPS:,} more</span>"
+        name = escape(host_of(results[0]))
+        lines.append(f'<li><a href="#h{number}">{name}</a><div class="chips">{chips}</div></li>\n')
+    return f'<h2>At a glance</h2>\n<ul class="hosts">\n{"".join(lines)}</ul>\n<h2>Hosts</h2>\n'
+
+
+def _chip(result: PortResult) -> str:
+    from .showing import service_of
+
+    service = service_of(result)
+    words = f"{result.port} {service}" if service != "-" else str(result.port)
+    return f'<i class="{result.state}" title="{result.state}">{escape(words)}</i>'
+
+
+def _hosts(report: ScanReport) -> list[str]:
+    """Give the table of every host."""
+    heading, *body = rows(report, any(result.banner is not None for result in report))
+    by_host: dict[str, list[list[str]]] = {}
+    for row in body:
+        by_host.setdefault(row[0], []).append(row[1:])
+    unfolded = " open" * (len(by_host) <= _MOST_UNFOLDED)
+    names = {host_of(results[0]): number for number, results in enumerate(report.hosts.values(), 1)}
+    return [
+        f'<details id="h{names.get(host, 0)}"{unfolded}>'
+        f"<summary>{escape(host)} · {plural(len(found), 'port')}</summary>\n{table([heading[1:], *found])}</details>\n"
+        for host, found in by_host.items()
+    ]
+
+
+def table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
+    """Give a table, its heading first; a state has its colour, and with ``first`` the first cell, too."""
+    heading, *body = lines
+
+    def cell(number: int, text: str) -> str:
+        names = ["right"] * (heading[number] in _RIGHT) + ["last"] * (
+            number == len(heading) - 1 and heading[-1] == "BANNER"
+        )
+        if text in _STATES and (heading[number] in ("STATE", "BEFORE", "NOW") or (first and number == 0)):
+            names.append(text)
+        return f"<td{_classes(names)}>{escape(text)}</td>"
+
+    head = "".join(f"<th{_classes(['right'] * (name in _RIGHT))}>{escape(name)}</th>" for name in heading)
+    rest = "".join("<tr>" + "".join(map(cell, range(len(row)), row)) + "</tr>\n" for row in body)
+    return (
+        f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rest}</tbody>\n</table>'
+        "</div>\n"
+    )
+
+
+_STATES = frozenset({*map(str, PortState), "opened", "closed", "changed"})
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f' class="{" ".join(names)}"' if names else ""
+
+
+def for_notebook(report: ScanReport) -> str:
+    """Give a table and the summary, for a notebook that has a style of its own."""
+    found = rows(report, any(result.banner is not None for result in report))
+    shown = table(found[: _MOST_IN_NOTEBOOK + 1]) if len(found) > 1 else f"<p>{escape(nothing(report))}</p>\n"
+    if len(found) - 1 > _MOST_IN_NOTEBOOK:
+        shown += f"<p>and {len(found) - 1 - _MOST_IN_NOTEBOOK:,} more</p>\n"
+    notes = "".join(f"<p>{escape(line)}</p>\n" for line in remarks(report))
+    return f"{shown}<p>{escape(summary(report))}</p>\n{notes}"
