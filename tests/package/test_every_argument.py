@@ -288,7 +288,7 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
     "ScanReport": (None, lambda w: {"results": [], "counts": {}, "stats": oxisock.ScanStats()}),
     "ScanReport.why": (lambda w: _REPORT, lambda w: {"address": "127.0.0.1", "port": 80}),
     **dict.fromkeys(
-        [f"ScanReport.{name}" for name in ("diff", "left_out", "from_json", "from_ndjson", "to_json")],
+        [f"ScanReport.{name}" for name in ("diff", "left_out", "from_json", "from_ndjson", "to_html", "to_json")],
         (lambda w: _REPORT, lambda w: {}),
     ),
     "FaultyServer.stop": (lambda w: w.enter(oxisock.testing.FaultyServer()), lambda w: {}),
