@@ -28,7 +28,7 @@ _LONGEST = 1 << 20  # a line of /who in a big room is long
 
 
 class ChatClient(Bound, Conversation):
-    """Somebody in a chat: ``send`` says a line, iteration gives every line that comes, as str.
+    """A client of a chat: ``send`` sends a line, and iteration returns every line that comes, as str.
 
     One thread may iterate while another one sends.
     """

@@ -75,7 +75,7 @@ class ChatMember(NamedTuple):
 
 
 class ChatServer(StreamServer):
-    """A room in which everybody sees every line, in the same order; its lines are text, so that ``nc`` is a client."""
+    """A chat room: everybody sees every line, in the same order. The lines are text, so ``nc`` is a client."""
 
     def __init__(
         self,
@@ -102,27 +102,27 @@ class ChatServer(StreamServer):
         keepalive: bool = False,
         dual_stack: bool = False,
     ) -> None:
-        """Say where to listen, and what is allowed; ``start`` opens the room.
+        """Create a chat server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
-            name: said in the welcome.
-            max_clients: beyond so many, newcomers are turned away.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            name: the name of the server, in the welcome.
+            max_clients: the most clients; others are turned away.
             max_line: bytes; longer lines are dropped.
-            history: how many of the last lines newcomers are told, as far as they fill half a queue.
+            history: the number of past lines shown to new clients, as far as they fill half a queue.
             queue_limit: the most bytes that may wait for a client who does not read.
-            slow_policy: what becomes of one for whom more waits: closed ("disconnect"), or misses lines and is told
+            slow_policy: what to do when a client's queue is full: close it ("disconnect"), or skip lines and tell it
                 how many ("drop").
             rate: lines a second that a client may say in the long run; None: no limit, so that one who floods makes
                 those too slow who read less fast. Those of one address (IPv6: one /64) who leave within a minute may
                 come back as often, and are turned away with ``! slow down`` beyond.
             burst: lines that a client may say at once, and so many that may come and go at once.
             idle_timeout: seconds without a line after which a client is closed; None: never.
-            echo: whether what one says comes back.
-            on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. More
-                than 65,536 events that it has no time for are lost, which is logged too.
+            echo: whether a client gets its own messages.
+            on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. If more
+                than 65,536 events wait for it, the others are lost, which is logged too.
             backplane: where the room is that this server shares with others; None: it has one of its own. Then
                 nothing is shown before it stands in the log of the room, in one order for all; ``on_event`` is told of
                 everybody in it, of private lines only where sender or receiver is connected here.
@@ -133,7 +133,7 @@ class ChatServer(StreamServer):
             keepalive: as for EchoServer.
             dual_stack: as for EchoServer.
 
-        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
         # What is slow, and what is idle, the hub decides; the connections only carry.
         limits: LimitKeywords = {

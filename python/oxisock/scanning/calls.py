@@ -34,11 +34,11 @@ class Scanner(Functions):
     """The scanning functions, bound to one engine."""
 
     def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
-        """Say whether a TCP connection to a port succeeds.
+        """Return whether a TCP connection to a port succeeds.
 
         Every address of ``host``, a name or a literal, is tried side by side. ``timeout`` is in seconds and bounds the
-        whole call, the look-up of the name included; None is no limit. False stands for refused, timed out,
-        unreachable and unresolvable.
+        whole call, including the look-up of the name; None is no limit. The result is False if the connection is
+        refused, times out, or the host is unreachable or unresolvable.
 
         Raises ValueError for a port outside 1..65535 or a host that is neither name nor address, and OSError for a
         fault of this machine (out of descriptors, no permission), because that says nothing about the port.
@@ -46,7 +46,7 @@ class Scanner(Functions):
         return _answer(Questions(self._engine.scanning).check_host(host, port, timeout))
 
     def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
-        """Ask one port of one host, a name or a literal, and give all that was learned.
+        """Probe one port of one host, a name or a literal, and return the result.
 
         ``timeout`` is in seconds and bounds the whole call, the look-up of the name included; a port that does not
         answer in half of it is asked once more, and an answer to the first question still counts. None is no limit.
@@ -59,7 +59,7 @@ class Scanner(Functions):
     def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
     ) -> list[int]:
-        """Give the open ports of one host from ``start`` to ``end``, both included, sorted.
+        """Return the sorted open ports of one host from ``start`` to ``end``, both included.
 
         ``workers`` is the most probes in flight (default: as many as descriptors allow, at most 4,096), ``timeout`` the
         longest that one of them waits, in seconds. Raises ValueError for a bad host or range, and ``socket.gaierror``
@@ -80,13 +80,13 @@ class Scanner(Functions):
         on_progress: Callable[[Progress], object] | None = None,
         **options: Unpack[ScanKeywords],
     ) -> ScanReport:
-        """Scan ports and give the report.
+        """Scan ports and return the report.
 
         Arguments:
-            targets: names, addresses, networks, ranges, files: what ``parse_targets`` reads.
-            ports: what ``parse_ports`` reads, such as "22,80,1000-2000,top:100,!25".
-            exclude: targets that are left out, in the same notation.
-            exclude_ports: ports that are left out, in the same notation.
+            targets: names, addresses, networks, ranges and files, as ``parse_targets`` reads them.
+            ports: as ``parse_ports`` reads them, such as "22,80,1000-2000,top:100,!25".
+            exclude: targets to leave out, in the same notation.
+            exclude_ports: ports to leave out, in the same notation.
             timeout: the longest that a probe waits, in seconds.
             retries: the least number of times that an unanswered port is asked again.
             adaptive: follow the round trip of each host (after nmap's estimator), and ask more often where loss is
@@ -144,7 +144,7 @@ class Scanner(Functions):
         ports: PortSpec = "1-1024",
         **options: Unpack[ScanKeywords],
     ) -> Scan:
-        """Begin a scan and give its results one by one, as they are found.
+        """Begin a scan and return its results one by one, as they are found.
 
         The arguments, and what is raised for bad ones, are those of ``scan``. The Scan is an iterator and a context
         manager; leaving ``with``, ``cancel()``, ``close()`` or dropping it ends the scan.
@@ -152,7 +152,7 @@ class Scanner(Functions):
         return Scan(self._engine, make_job(targets, ports, ScanOptions.of("scan_iter", options)))
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
-        """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
+        """Wait until a TCP connection to a port succeeds, and return the seconds that it took.
 
         Every address of ``host`` is tried, again ``interval`` seconds after they have failed, for at most ``timeout``
         seconds (None: for ever). Where nothing answers, they are asked anew after a second, or ``interval`` if that is

@@ -26,14 +26,14 @@ class FaultKeywords(TypedDict, total=False):
 
 
 class Faults(NamedTuple):
-    """Misbehaviour on purpose, to see whether a client's framing and timeouts hold.
+    """Misbehaviour on purpose, to test the framing and the timeouts of a client.
 
     Attributes:
-        cut: the most bytes of one write, 1 and up; None: as many as go.
-        delay: the seconds before each write.
-        reset_after: the bytes after which a connection is reset; None: never.
-        drop: the chance, from 0 to 1, that a piece that arrived is swallowed and never answered.
-        seed: where those chances start; the same seed drops the same pieces.
+        cut: the most bytes of one write, 1 or more; None: no limit.
+        delay: seconds to wait before each write.
+        reset_after: the number of bytes after which a connection is reset; None: never.
+        drop: the probability, from 0 to 1, that a chunk is never answered.
+        seed: random seed for ``drop``; the same seed drops the same chunks.
     """
 
     cut: int | None = None
@@ -44,7 +44,7 @@ class Faults(NamedTuple):
 
 
 class EchoServer(StreamServer):
-    """Sends back every byte it gets; a half-closed connection gets the rest and is closed."""
+    """Echo server: sends back every byte it gets. A half-closed connection gets the rest and is closed."""
 
     @spelled_out(Limits)
     def __init__(
@@ -57,17 +57,17 @@ class EchoServer(StreamServer):
         faults: Faults | None = None,
         **limits: Unpack[LimitKeywords],
     ) -> None:
-        """Say where to listen, and within which limits; ``start`` does it.
+        """Create a server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
-            workers: how many threads share the connections.
-            faults: how to misbehave on purpose.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            workers: the number of threads that share the connections.
+            faults: how to misbehave on purpose; None: not at all.
             **limits: those of ``serving.limits.Limits``.
 
-        Raises ValueError for what makes no sense; errors of binding come from ``start``.
+        Raises ValueError for a bad argument. ``start`` raises the errors of binding.
         """
         super().__init__(host, port, sock, limits)
         self._workers = arguments.threads(workers, "workers")

@@ -95,8 +95,8 @@ class Server(Bound):
     def start(self: _Self) -> _Self:
         """Bind, begin to serve in the background, and return the server itself.
 
-        Raises OSError where the address cannot be had (with host and port in its words, errno kept), and RuntimeError
-        for a second start, and where gevent has replaced threads.
+        Raises OSError if it cannot bind (the message has host and port, and errno is kept), and RuntimeError for a
+        second start, or if gevent has replaced threads.
         """
         self._check_process()
         _check_threads(self._kind)
@@ -111,11 +111,11 @@ class Server(Bound):
     def stop(self, drain: float | None = 0.0) -> StopReport:
         """Stop listening, answer what was read for at most ``drain`` seconds (None: no limit), then cut the rest.
 
-        Returns within ``drain`` + 0.1 s, with the number of connections that ended with nothing owed to them
-        (``drained``) and of those that were cut (``aborted``), of handlers that had not returned
-        (``stuck_handlers``), and the seconds it took (``elapsed``). Before ``start``, and again after the end, gives
-        the last report (zeros at first). Called from one of the server's own handlers it begins the stop and returns
-        at once. Raises ValueError for a negative ``drain``.
+        Returns a report within ``drain`` + 0.1 s: the connections that got all their answers (``drained``), those that
+        were cut (``aborted``), the handlers that had not returned (``stuck_handlers``), and the seconds it took
+        (``elapsed``). Before ``start``, or if the server has stopped, returns the last report (at first all zeros). A
+        handler may call this: the call begins the stop and returns at once. Raises ValueError for a negative
+        ``drain``.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -133,14 +133,14 @@ class Server(Bound):
         return self._conclude(running)
 
     def serve_forever(self, drain: float | None = 5.0, *, on_start: Callable[[], object] | None = None) -> StopReport:
-        """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then give the report; starts the server if need be.
+        """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then return the report. Starts the server if necessary.
 
-        ``on_start`` is called once the server listens and signals are heeded.
+        ``on_start`` is called when the server listens and handles signals.
 
-        The first signal stops with ``drain`` (seconds; None: no limit), the second at once. Signals are heeded in the
-        main thread only, as Python has it; what handled them before does so again afterwards.
+        The first signal stops with ``drain`` (seconds; None: no limit), the second at once. Signals are handled in the
+        main thread only, and the previous handlers are restored afterwards.
 
-        Raises as ``start``; and what a thread of the server failed with, where that ended it, which is logged too.
+        Raises what ``start`` raises. If a thread of the server fails, that ends the server, is logged and raised.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -174,7 +174,7 @@ class Server(Bound):
         return self._address
 
     def stats(self) -> ServerStats:
-        """Give the counters: zeros before ``start``, the final ones after ``stop``."""
+        """Return the counters: zeros before ``start``, the final ones after ``stop``."""
         self._check_process()
         return ServerStats() if self._running is None else self._running.stats()
 

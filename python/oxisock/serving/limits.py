@@ -35,21 +35,21 @@ class Limits(NamedTuple):
     """The limits that every TCP server takes, by keyword.
 
     Attributes:
-        backlog: the most newcomers that wait to be accepted; the system may allow fewer.
-        max_connections: the most connections at once; more wait in the backlog.
-        max_per_address: the most connections at once from one address (IPv6: from one /64); more are closed as they
-            come, and counted in ``rejected``. None: no limit.
+        backlog: the most connections that wait to be accepted; the system may allow fewer.
+        max_connections: the most connections at once; others wait in the backlog.
+        max_per_address: the most connections at once from one address (IPv6: from one /64); None: no limit. Others are
+            closed at once and counted in ``rejected``.
         idle_timeout: seconds since the last complete message (EchoServer: byte) after which a connection is closed;
             None: never.
-        write_timeout: seconds without progress of a peer that does not read, after which it is reset; None: never.
-        max_buffered: bytes on their way to one peer past which nothing more is read from it.
-        reuse_port: share the port with other processes that say so too (SO_REUSEPORT).
+        write_timeout: seconds without progress after which a peer that does not read is reset; None: never.
+        max_buffered: if more bytes wait for one peer, nothing more is read from it.
+        reuse_port: let several processes listen on this port, if all of them ask for it (SO_REUSEPORT).
         nodelay: send small answers at once (TCP_NODELAY).
-        keepalive: let the system look whether silent peers are still there (SO_KEEPALIVE).
-        dual_stack: with an IPv6 address such as "::", take IPv4 too.
-        proxies: addresses and networks of proxies, such as ``("10.0.0.7", "fd00::/8")``. A connection from one begins
-            with a PROXY header (version 1 or 2), and the peer is whom that names; one without is closed, and counted in
-            ``frame_errors``. It has 5 seconds, or ``idle_timeout`` if that is less.
+        keepalive: let the system check whether silent peers are still there (SO_KEEPALIVE).
+        dual_stack: with an IPv6 address such as "::", accept IPv4 too.
+        proxies: addresses and networks of proxies, such as ``("10.0.0.7", "fd00::/8")``. A connection from a proxy
+            begins with a PROXY header (version 1 or 2), which names the peer. Without one it is closed and counted in
+            ``frame_errors``. The header must come within 5 seconds, or ``idle_timeout`` if that is less.
     """
 
     backlog: int = 1024

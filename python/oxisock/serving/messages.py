@@ -89,28 +89,28 @@ class MessageServer(StreamServer):
         handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> None:
-        """Say what to do with messages, where to listen, and within which limits; ``start`` does it.
+        """Create a server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            handler: ``handler(message, peer)`` gets bytes and the ``(host, port)`` that they came from, and gives the
-                answer as bytes, or None for none.
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
-            codec: how messages stand in the stream; None is ``Lines(eof_frame=True)``.
-            batch: call ``handler([(message, peer), ...])`` with all messages that are there; it gives a list as long,
-                of bytes, None or an Exception.
+            handler: ``handler(message, peer)`` gets the message as bytes and its sender as ``(host, port)``. It returns
+                the answer as bytes, or None for no answer.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            codec: how messages are framed; None is ``Lines(eof_frame=True)``.
+            batch: call ``handler([(message, peer), ...])`` with all messages that wait. It returns a list of the same
+                length, of bytes, None or an Exception.
             dispatchers: the most calls at once. Those of one connection never overlap, and its answers keep their
                 order.
-            ssl: the context of a server with TLS; None: without. The counted bytes are then those of TLS.
-            handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
-                ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
+            ssl: the context of a server with TLS; None: no TLS. The counters then count the bytes of TLS.
+            handshake_timeout: seconds that a TLS handshake may take; None: no limit. A handshake that takes longer is
+                cut and counted in ``timeouts``, one that fails in ``handshake_errors``. The handler notices neither.
             **limits: those of EchoServer; ``idle_timeout`` is the time since the last complete message.
 
-        A handler that raises or gives another type is logged with its peer and closes that connection; a batch that
-        raises or has the wrong length closes all in it.
+        If a handler raises or returns another type, that is logged with the peer, and the connection is closed. If a
+        batch raises or has the wrong length, all connections in it are closed.
 
-        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
         super().__init__(host, port, sock, limits)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))

@@ -38,11 +38,11 @@ class Requests(Functions):
         ssl: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> bytes:
-        """Connect, send ``payload``, and give the answer.
+        """Connect, send ``payload``, and return the answer.
 
-        With a ``codec`` the payload is one frame and so is the answer. Without one, the sending side is closed after
-        the payload, and the answer is all that comes up to the end, at most 16 MiB. ``timeout`` in seconds (None for
-        no limit) covers everything: finding the name, connecting, sending and receiving. ``ssl`` and
+        With a ``codec``, the payload and the answer are one frame each. Without one, the sending side is closed after
+        the payload, and the answer is everything up to the end of the stream, at most 16 MiB. ``timeout`` in seconds
+        (None: no limit) covers everything: name look-up, connecting, sending and receiving. ``ssl`` and
         ``server_hostname`` are those of ``connect``: with TLS the end of the sending side is a close_notify, and an
         answer that ends without one is no answer (``ssl.SSLEOFError``).
 

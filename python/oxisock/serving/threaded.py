@@ -53,22 +53,22 @@ class ThreadedServer(StreamServer):
         handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> None:
-        """Say what to do with connections, where to listen, and within which limits; ``start`` does it.
+        """Create a server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            handler: ``handler(conn, peer)`` gets a ThreadConnection and the ``(host, port)`` at its other end; the
-                connection is closed when it returns. What it raises is logged and ends its connection alone.
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
-            ssl: the context of a server with TLS; None: without.
-            handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
-                ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
-            **limits: those of EchoServer; ``idle_timeout`` and ``write_timeout`` are how long each operation waits.
+            handler: ``handler(conn, peer)`` gets a ThreadConnection and the client as ``(host, port)``. When it
+                returns, the connection is closed. If it raises, that is logged, and only its connection ends.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            ssl: the context of a server with TLS; None: no TLS.
+            handshake_timeout: seconds that a TLS handshake may take; None: no limit. A handshake that takes longer is
+                cut and counted in ``timeouts``, one that fails in ``handshake_errors``. The handler notices neither.
+            **limits: those of EchoServer. ``idle_timeout`` and ``write_timeout`` limit how long each operation waits.
 
-        At a stop, handlers read the end of the stream; past the drain their connections are cut.
+        At a stop, handlers read the end of the stream. After the drain their connections are cut.
 
-        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
         super().__init__(host, port, sock, limits)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))

@@ -18,19 +18,18 @@ LONGEST: Final = 65_527
 
 
 def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None = 1.0, retries: int = 0) -> bytes:
-    """Send one datagram, and give the first one that comes back from the address it was sent to.
+    """Send one datagram, and return the first one that comes back from the address it was sent to.
 
-    ``host`` is a name or an address and ``port`` from 1 to 65535; of a name, the first IPv4 address is asked (the first
-    IPv6 address where it has none), and the next one only where that refuses. ``payload`` (bytes, also none) is sent
-    again up to ``retries`` times, each time after ``timeout`` seconds without an answer (None: no limit); looking up a
-    name counts towards the first of them. A late answer to an earlier try is an answer.
+    ``host`` is a name or an address, and ``port`` is 1 to 65535. Of a name, the first IPv4 address is asked (the first
+    IPv6 address if it has none), and the next one only if that one refuses. If no answer comes within ``timeout``
+    seconds (None: no limit), ``payload`` is sent again, up to ``retries`` times. The first timeout includes the look-up
+    of the name. A late answer to an earlier try counts.
 
-    Raises TimeoutError naming host, port and tries; ``socket.gaierror`` for a name without address;
-    ConnectionRefusedError (or another OSError, errno kept) where the network says that nobody is there; ValueError or
-    TypeError for arguments that make no sense.
+    Raises TimeoutError, which names host, port and tries; ``socket.gaierror`` for a name without address;
+    ConnectionRefusedError (or another OSError, errno kept) if the network says that nobody listens; ValueError or
+    TypeError for a bad argument.
 
-    Both engines share this function: a request is a handful of system calls, and nearly all of its time is spent
-    waiting, so a native one would only be a second one to keep alike.
+    Both engines share this function, because a request spends nearly all of its time waiting.
     """
     question = Question.of(host, port, payload, timeout, retries)
     timeout = question.timeout

@@ -98,29 +98,29 @@ class UdpServer(_UdpBase):
         reuse_port: bool = False,
         answer_low_ports: bool = False,
     ) -> None:
-        """Say what to do with datagrams and where to listen; ``start`` does it.
+        """Create a server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            handler: ``handler(datagram)`` gets a Datagram and gives the reply as bytes, or None for none; it is called
-                on one thread, for one datagram after the other.
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
-            batch: call the handler with a list of up to 64 Datagrams; it gives a list as long, of bytes, None or an
-                Exception.
-            max_datagram: 1 to 65535 bytes; what is longer is cut and marked ``truncated``.
-            reuse_port: share the port with other processes that say so too.
-            answer_low_ports: handle datagrams from source ports below 1024, which are otherwise only counted as
-                ``ignored``: with a forged source address two servers could be made to answer each other for ever.
+            handler: ``handler(datagram)`` gets a Datagram and returns the reply as bytes, or None for no reply. It is
+                called on one thread, for one datagram after the other.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            batch: call the handler with a list of up to 64 Datagrams. It returns a list of the same length, of bytes,
+                None or an Exception.
+            max_datagram: 1 to 65535 bytes; a longer datagram is cut and marked ``truncated``.
+            reuse_port: let several processes listen on this port, if all of them ask for it.
+            answer_low_ports: handle datagrams from source ports below 1024. By default they are only counted as
+                ``ignored``, because a forged source address could make two servers answer each other for ever.
 
-        A handler that raises, gives another type or a reply that no datagram can hold (65,507 bytes over IPv4) is
-        logged with the peer and counted in ``stats().handler_errors``; the server goes on. Replies leave from the
-        address that was asked, also on a machine with several. An empty datagram is one. ICMP errors are counted and
-        survived. ``stats().timeouts`` are replies given up after a second without room in the system. The report of
-        ``stop`` counts replies sent after it began (``drained``), and datagrams and replies that were dropped
-        (``aborted``).
+        If a handler raises, returns another type, or returns a reply that is too long for a datagram (65,507 bytes over
+        IPv4), that is logged with the peer and counted in ``stats().handler_errors``, and the server goes on. Replies
+        leave from the address that was asked. Empty datagrams are handled like others. ICMP errors are counted.
+        ``stats().timeouts`` counts replies that were dropped after a second without room in the system. The report of
+        ``stop`` counts the replies that were sent after it began (``drained``), and the datagrams and replies that were
+        dropped (``aborted``).
 
-        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
         super().__init__(host, port, sock, max_datagram, reuse_port, answer_low_ports)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))
@@ -144,18 +144,18 @@ class UdpEchoServer(_UdpBase):
         reuse_port: bool = False,
         answer_low_ports: bool = False,
     ) -> None:
-        """Say where to listen; ``start`` does it.
+        """Create a server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
-            prefix: goes before each datagram; what together no datagram can hold (65,507 bytes over IPv4) is not sent,
-                and counted in ``stats().handler_errors``.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            prefix: put before each datagram. If both together are too long for a datagram (65,507 bytes over IPv4),
+                nothing is sent, and that is counted in ``stats().handler_errors``.
             reuse_port: as for UdpServer.
             answer_low_ports: as for UdpServer.
 
-        Raises ValueError or TypeError for what makes no sense; errors of binding come from ``start``.
+        Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
         super().__init__(host, port, sock, 65535, reuse_port, answer_low_ports)
         self._prefix = arguments.bytes_like(prefix, "prefix", 0, LONGEST)
