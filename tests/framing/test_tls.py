@@ -121,6 +121,30 @@ def test_a_sock_of_ones_own_is_told_of_cuts_too(impl: ModuleType, certificate: P
                 framed.recv()
 
 
+def test_each_direction_ends_for_itself(impl: ModuleType, certificate: Path, trusting: ssl.SSLContext) -> None:
+    """What the peer said before it heard of the end, and what it says after that, is received."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def talk(conn: Any, peer: Any) -> None:
+        conn.sendall(b"before\n")
+        for line in conn.frames(impl.Lines()):
+            conn.send_frame(line.upper(), impl.Lines())
+        conn.sendall(b"after\n" * 50_000)
+        conn.shutdown_write()
+        assert conn.recv(1) == b""
+
+    with impl.ThreadedServer(talk, ssl=context) as server:
+        options = {"timeout": 30, "ssl": trusting, "server_hostname": "localhost"}
+        with impl.connect(*server.address, impl.Lines(), **options) as framed:
+            framed.send_many([b"one", b"two"])
+            framed.shutdown_write()
+            assert list(framed) == [b"before", b"ONE", b"TWO"] + [b"after"] * 50_000
+            with pytest.raises(OSError):
+                framed.send(b"more")
+    assert (server.stats().handler_errors, server.stats().frame_errors) == (0, 0)
+
+
 def test_who_is_not_believed(impl: ModuleType, certificate: Path, trusting: ssl.SSLContext) -> None:
     for context, more in ((trusting, {"server_hostname": "other.example"}), (ssl.create_default_context(), {})):
         with serving(certificate, until_the_end) as (port, results):

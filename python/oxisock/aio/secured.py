@@ -107,7 +107,9 @@ class _Transport:
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Give what the certificate of the peer says as "peercert", and else what the wire knows."""
-        return self._session.certificate() if name == "peercert" else self._wire.get_extra_info(name, default)
+        if name == "peercert":
+            return self._session.tls.getpeercert() or None
+        return self._wire.get_extra_info(name, default)
 
     def write(self, data: bytes) -> None:
         """Send some bytes."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..text import clean
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe, failed_at
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe, failed_at, tls
 from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import coloured, is_terminal, message
 
@@ -37,14 +37,17 @@ def add_parser(subparsers: Any) -> None:
         "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait to get in (default: 5s)"
     )
     add_impl(parser)
+    tls.add_client_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Get in, and talk."""
     from ..errors import ChatError
 
+    secure = tls.of_client(args)
+
     def connect(nick: str | None) -> ChatClient:
-        client: ChatClient = face(args.impl).ChatClient(*args.endpoint, nick=nick, timeout=args.timeout)
+        client: ChatClient = face(args.impl).ChatClient(*args.endpoint, nick=nick, timeout=args.timeout, **secure)
         return client
 
     try:

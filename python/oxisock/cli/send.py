@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..text import escape
-from . import EXIT_OK, UsageError, failed_at
+from . import EXIT_OK, UsageError, failed_at, tls
 from .arguments import add_impl, endpoint, examples, face, positive_duration
 from .output import is_terminal
 from .streams import need_stdout
@@ -28,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
             "oxisock send 127.0.0.1:7000 hello",
             "oxisock send --udp 127.0.0.1:7000 hello --timeout 500ms",
             "printf 'one\\ntwo\\n' | oxisock send 127.0.0.1:7000 --codec length:4",
+            "oxisock send --tls --ca cert.pem localhost:7000 hello",
         ),
     )
     parser.set_defaults(run=run)
@@ -45,11 +46,15 @@ def add_parser(subparsers: Any) -> None:
         "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait for each (default: 5s)"
     )
     add_impl(parser)
+    tls.add_client_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Send the messages one after the other."""
     need_stdout()
+    secure = tls.of_client(args)
+    if args.udp and secure:
+        raise UsageError("--tls is for connections, and --udp makes none")
     engine = face(args.impl)
     codec = None if args.udp else _codec(engine, args.codec)
     host, port = args.endpoint
@@ -58,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
         if args.udp:
             _print(messages, lambda payload: engine.udp_request(host, port, payload, timeout=args.timeout))
         elif codec is None:
-            _print(messages, lambda payload: engine.tcp_request(host, port, payload, timeout=args.timeout))
+            _print(messages, lambda payload: engine.tcp_request(host, port, payload, timeout=args.timeout, **secure))
         else:
-            with engine.connect(host, port, codec, timeout=args.timeout) as framed:
+            with engine.connect(host, port, codec, timeout=args.timeout, **secure) as framed:
 
                 def ask(payload: bytes) -> bytes:
                     framed.settimeout(args.timeout)

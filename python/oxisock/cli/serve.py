@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .. import arguments
-from . import EXIT_OK, raise_descriptor_limit, serve_chat
+from . import EXIT_OK, raise_descriptor_limit, serve_chat, tls
 from .arguments import add_impl, checked, count, duration, examples, face, positive_duration, whole
 from .output import message
 
@@ -75,10 +75,15 @@ def _add_upper(kinds: Any) -> None:
         "upper",
         help="TCP: answer each line in capitals",
         description='Answer each line, decoded as UTF-8 and stripped, with "Echo: " and the line in capitals.',
-        **examples("oxisock serve upper --port 7000", "echo hello | nc -N 127.0.0.1 7000"),
+        **examples(
+            "oxisock serve upper --port 7000",
+            "echo hello | nc -N 127.0.0.1 7000",
+            "oxisock serve upper --port 7000 --tls-cert cert.pem --tls-key key.pem",
+        ),
     )
     _add_common(parser)
     _add_limits(parser)
+    tls.add_server_options(parser)
     parser.set_defaults(run=_run_upper)
 
 
@@ -144,7 +149,7 @@ def _run_upper(args: argparse.Namespace) -> int:
             message(f"{peer}: {line!r} -> {answer!r}")
         return answer
 
-    server = face(args.impl).MessageServer(upper, args.host, args.port, **_limits(args))
+    server = face(args.impl).MessageServer(upper, args.host, args.port, ssl=tls.of_server(args), **_limits(args))
     return _serve(server, args, watch=args.verbose)
 
 
@@ -202,7 +207,7 @@ def _watch(server: Server, over: threading.Event) -> None:
         last = over.wait(_LOOK)
         now = server.stats()
         for name, was, is_now in zip(now._fields, before, now, strict=True):
-            if is_now > was and name in ("accepted", "closed", "shed", "timeouts", "frame_errors"):
+            if is_now > was and name in ("accepted", "closed", "shed", "timeouts", "frame_errors", "handshake_errors"):
                 message(f"{name} {is_now - was}, {now.active} active, {now.bytes_in} bytes in, {now.bytes_out} out")
         before = now
         if last:

@@ -57,8 +57,8 @@ class FramedSocket(Bound, Conversation):
         # TLS moves bytes both ways under one state, which two threads must not touch at once: no call may block in it.
         self._tls = _is_tls(sock)
         self._tls_state = threading.Lock()
-        if isinstance(sock, socket.socket) and self._tls:
-            sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
+        if self._tls and hasattr(sock, "suppress_ragged_eofs"):
+            sock.suppress_ragged_eofs = False
         self._flags = 0 if self._tls else _DONTWAIT
         sock.setblocking(bool(self._flags))
 
@@ -89,7 +89,7 @@ class FramedSocket(Bound, Conversation):
         name = secure.server_name(ssl, server_hostname, destination.peer.host)
         deadline = _Deadline(destination.timeout)
         sock = connecting.connect(host, port, timeout)
-        if ssl is not None:
+        if ssl is not None and name is not None:
             sock = secure.secured(sock, ssl, name, destination.peer, deadline.left(), timeout)
         try:
             return cls(sock, codec, timeout=timeout)
@@ -145,6 +145,9 @@ class FramedSocket(Bound, Conversation):
                     if secure.is_cut(error):
                         inbox.cut(error)
                         continue
+                    if secure.is_end(error):
+                        inbox.feed(None)
+                        continue
                     # What the system says has a number. It says it once, and then that the stream has ended.
                     if error.errno is not None:
                         inbox.fail(error)
@@ -160,9 +163,24 @@ class FramedSocket(Bound, Conversation):
             yield frame
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed."""
+        """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed.
+
+        Over TLS too, what the peer still says may be received; with an ``ssl.SSLSocket`` of your own, nothing may be on
+        its way at that moment.
+        """
         self._check_usable()
+        if self._tls:
+            deadline = _Deadline(self._timeout)
+            with self._turn(self._sending, deadline):
+                self._move(self._end_tls, _WRITE, deadline)
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
+
+    def _end_tls(self) -> None:
+        try:
+            self._sock.unwrap()  # type: ignore[attr-defined]
+        except OSError as error:
+            if type(error).__name__ != "SSLWantReadError":  # the peer's own end is not waited for
+                raise
 
     def close(self, *, linger: float | None = QUIET / 1e9) -> None:
         """Close the socket, once what was sent has arrived; a call under way in another thread ends with an OSError.
@@ -315,5 +333,5 @@ def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
 
 
 def _is_tls(sock: socket.socket) -> bool:
-    ssl = sys.modules.get("ssl")  # whoever made a TLS socket has imported it
-    return ssl is not None and isinstance(sock, ssl.SSLSocket)
+    """Say whether it is an ssl.SSLSocket, or what is used as one; ssl is not imported for those who have none."""
+    return callable(getattr(sock, "unwrap", None))

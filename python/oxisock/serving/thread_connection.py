@@ -21,15 +21,13 @@ from ..types import Peer, ServerStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from ssl import SSLContext, SSLSocket
+    from ssl import SSLContext
 
     from ..engines.framing import FramingModule
     from ..framing.codecs import Codec
+    from ..sockets.secure_socket import SecureSocket
 
 T = TypeVar("T")
-
-# Of those that take no descriptor.
-_Selector: Any = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 _CHUNK = 1 << 16
 _MOST = 1 << 20  # bytes received at once, however many are asked for: room is made for all of them
@@ -67,7 +65,7 @@ class ThreadConnection:
         self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
         self.waiting = False  # for the peer to say something
         self.stopping = False  # the end of the input is the server's doing
-        self._tls: SSLSocket | None = None
+        self._tls: SecureSocket | None = None
         self._certificate: dict[str, Any] | None = None
         self._stopping = stopping
         self.cut = False  # what was to be sent did not leave
@@ -205,13 +203,11 @@ class ThreadConnection:
         self.sendall(encoder(codec)(payload))
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end of the stream.
-
-        Over TLS that is a close_notify and the end of the conversation: reading gives nothing more.
-        """
-        if self._tls is not None:
-            self._end_tls()
+        """Say that nothing more will be sent; the peer reads the end of the stream."""
         with suppress(OSError):  # gone already
+            if self._tls is not None:
+                self._tls.settimeout(self._write_timeout)
+                self._tls.unwrap()
             self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -240,7 +236,7 @@ class ThreadConnection:
         if not self.stopping:
             self._certificate = self._tls.getpeercert() or None
 
-    def _move(self, call: Callable[[SSLSocket], T], timeout: float | None) -> T | bytes:
+    def _move(self, call: Callable[[SecureSocket], T], timeout: float | None) -> T | bytes:
         """Do what reads from TLS, within so many seconds; b"" where the server stops meanwhile.
 
         The input of TLS is not shut down to wake it: to TLS that would be a fault, which it tells the peer.
@@ -257,7 +253,7 @@ class ThreadConnection:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("timed out")
-            with _Selector() as selector:
+            with secure.Selector() as selector:
                 selector.register(self._tls, event)
                 selector.register(self._stopping.heard, selectors.EVENT_READ)
                 selector.select(left)

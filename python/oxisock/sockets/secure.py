@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import arguments
 from ..types import Peer
@@ -15,9 +16,14 @@ from .resolving import ascii_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from ssl import SSLContext, SSLSocket
+    from ssl import SSLContext
+
+    from .secure_socket import SecureSocket
 
 T = TypeVar("T")
+
+# Of those that take no descriptor.
+Selector: Any = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def server_name(context: SSLContext | None, given: str | None, host: str) -> str | None:
@@ -49,12 +55,14 @@ def server_side(context: SSLContext | None) -> SSLContext | None:
     return context
 
 
-def accepted(sock: socket.socket, context: SSLContext) -> SSLSocket:
+def accepted(sock: socket.socket, context: SSLContext) -> SecureSocket:
     """Give a fresh connection of a server as one with TLS, whose hands are yet to be shaken; it takes ``sock`` over."""
-    return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    from .secure_socket import SecureSocket
+
+    return SecureSocket(sock, context, None)
 
 
-def blocked_on(sock: SSLSocket, call: Callable[[SSLSocket], T], found: list[T]) -> int | None:
+def blocked_on(sock: SecureSocket, call: Callable[[SecureSocket], T], found: list[T]) -> int | None:
     """Do a call that does not block; add what it gives to ``found``, or say for which event of a selector it waits."""
     import ssl
 
@@ -72,18 +80,32 @@ def is_cut(error: BaseException) -> bool:
     return type(error).__name__ == "SSLEOFError"  # ssl is imported only by those who use it
 
 
+def is_end(error: BaseException) -> bool:
+    """Say whether an error is the clean end of a TLS stream whose other direction has ended before."""
+    return type(error).__name__ == "SSLZeroReturnError"
+
+
 def secured(
-    sock: socket.socket, context: SSLContext, name: str | None, peer: Peer, left: float | None, timeout: float | None
-) -> SSLSocket:
+    sock: socket.socket, context: SSLContext, name: str, peer: Peer, left: float | None, timeout: float | None
+) -> SecureSocket:
     """Shake hands on a fresh connection within ``left`` seconds of the ``timeout``, and give the socket to go on with.
 
     The socket that is given belongs to it, and is closed where that fails. Raises TimeoutError, ssl.SSLError
     (ssl.SSLCertVerificationError among them) and OSError, with host and port in their words.
     """
+    from .secure_socket import SecureSocket
+
     try:
         with shaking(peer, timeout):
-            sock.settimeout(left)
-            return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
+            sock.settimeout(0)
+            sock = tls = SecureSocket(sock, context, name)
+            deadline = None if left is None else time.monotonic() + left
+            while (event := blocked_on(tls, SecureSocket.do_handshake, [])) is not None:
+                with Selector() as selector:
+                    selector.register(tls, event)
+                    if not selector.select(None if deadline is None else max(deadline - time.monotonic(), 0.0)):
+                        raise TimeoutError("timed out")
+            return tls
     except BaseException:
         sock.close()
         raise

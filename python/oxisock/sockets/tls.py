@@ -18,18 +18,24 @@ class Session:
         begun: the handshake is done.
         over: nothing more will come: the peer has said so, or the stream has broken.
         fault: why the stream broke, or the handshake failed.
+        tls: knows of the certificate, the version and more.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_said_all", "_tls", "begun", "fault", "held", "over", "told")
+    __slots__ = ("_incoming", "_outgoing", "_said_all", "begun", "fault", "held", "over", "tls", "told")
 
     def __init__(self, context: ssl.SSLContext, name: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
         self._said_all = False
         self.begun = self.over = False
         self.fault: Exception | None = None
         self.held = False  # for who drives it: answers wait for room
         self.told = False  # for who drives it: that it is over was told
+
+    @property
+    def mute(self) -> bool:
+        """Whether nothing more can be said."""
+        return self._said_all or self.fault is not None
 
     def received(self, data: bytes) -> bytes:
         """Take bytes of the wire, and give what the peer says with them."""
@@ -41,9 +47,9 @@ class Session:
                 try:
                     self._incoming.write(wire[at : at + _PIECE])
                     if not self.begun:
-                        self._tls.do_handshake()
+                        self.tls.do_handshake()
                         self.begun = True
-                    while piece := self._tls.read(_PIECE):
+                    while piece := self.tls.read(_PIECE):
                         said.append(piece)
                     self.over = True
                 except ssl.SSLWantReadError:
@@ -59,28 +65,24 @@ class Session:
         if not self.over:
             self._break(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the stream ended without a close_notify"))
 
-    def sealed(self, data: bytes) -> bytes:
+    def sealed(self, data: bytes | memoryview) -> bytes:
         """Give the bytes of the wire that say ``data``, after those that were to go out before."""
         wire = [self.unsent()]
-        if self.fault is None and not self._said_all:
+        if not self.mute:
             with memoryview(data) as rest:
                 at = 0
                 while at < len(data):
-                    at += self._tls.write(rest[at : at + _PIECE])
+                    at += self.tls.write(rest[at : at + _PIECE])
                     wire.append(self.unsent())
         return b"".join(wire)
 
     def last_word(self) -> bytes:
         """Give the bytes that say that this was all (close_notify)."""
-        if self.begun and self.fault is None and not self._said_all:
+        if self.begun and not self.mute:
             self._said_all = True
             with suppress(ssl.SSLError):  # the peer's own is not waited for
-                self._tls.unwrap()
+                self.tls.unwrap()
         return self.unsent()
-
-    def certificate(self) -> dict[str, Any] | None:
-        """Give what the peer's certificate says, as ``ssl.SSLSocket.getpeercert`` does; None where it showed none."""
-        return self._tls.getpeercert() or None
 
     def unsent(self) -> bytes:
         """Give the bytes that TLS itself has to say."""

@@ -1,0 +1,83 @@
+"""The options of TLS, for commands that serve and for those that connect."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from . import UsageError, describe
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a server needs."""
+    group = parser.add_argument_group("TLS")
+    group.add_argument(
+        "--tls-cert", metavar="FILE", help="speak TLS with this certificate, and those up to its root (PEM)"
+    )
+    group.add_argument("--tls-key", metavar="FILE", help="its key (PEM; default: in the file of the certificate)")
+
+
+def add_client_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a client needs; a certificate is verified in any case."""
+    group = parser.add_argument_group("TLS")
+    group.add_argument("--tls", action="store_true", help="speak TLS, and verify the server's certificate")
+    group.add_argument("--ca", metavar="FILE", help="believe these certificates alone (PEM; default: the system's)")
+    group.add_argument("--server-name", metavar="NAME", help="the name in the certificate (default: that of HOST)")
+
+
+def of_server(args: argparse.Namespace) -> SSLContext | None:
+    """Give a server's context, None without TLS; UsageError for files that make none."""
+    if args.tls_cert is None:
+        if args.tls_key is not None:
+            raise UsageError("--tls-key needs --tls-cert")
+        return None
+    import ssl
+
+    def password() -> str:
+        raise UsageError(f"--tls-key {args.tls_key or args.tls_cert}: the key has a password; give one without")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _readable("--tls-cert", args.tls_cert)
+    if args.tls_key is not None:
+        _readable("--tls-key", args.tls_key)
+    try:
+        context.load_cert_chain(args.tls_cert, args.tls_key, password)
+    except (OSError, ValueError) as error:
+        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            what = f"--tls-key {args.tls_key or args.tls_cert}: not the key of the certificate"
+        else:
+            files = f"--tls-cert {args.tls_cert}" + (f" --tls-key {args.tls_key}" if args.tls_key else "")
+            what = f"{files}: expected a certificate and its key in PEM"
+        raise UsageError(what) from None
+    return context
+
+
+def of_client(args: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of who connects with TLS, none without; UsageError for a file that holds no certificates."""
+    if not args.tls:
+        for option, value in (("--ca", args.ca), ("--server-name", args.server_name)):
+            if value is not None:
+                raise UsageError(f"{option} needs --tls")
+        return {}
+    import ssl
+
+    if args.ca is not None:
+        _readable("--ca", args.ca)
+    try:
+        context = ssl.create_default_context(cafile=args.ca)
+    except (OSError, ValueError):
+        raise UsageError(f"--ca {args.ca}: expected certificates in PEM") from None
+    return {"ssl": context, "server_hostname": args.server_name}
+
+
+def _readable(option: str, path: str) -> None:
+    """Say what is wrong with a file, in the system's words; those of ssl do not name it."""
+    try:
+        with open(path, "rb"):
+            pass
+    except (OSError, ValueError) as error:
+        words = describe(error) if isinstance(error, OSError) else f"{path!r}: {error}"
+        raise UsageError(f"{option} {words}") from None

@@ -1,0 +1,124 @@
+"""A connected socket with TLS on it, whose two directions end each for itself.
+
+Python's own ends both at once: where something is on its way to who has said all, that is lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from contextlib import suppress
+from typing import Any
+
+from .tls import Session
+
+_CHUNK = 1 << 16
+
+
+class SecureSocket(socket.socket):
+    """A socket that says and hears bytes within TLS, used as an ``ssl.SSLSocket`` is.
+
+    ``name`` is that of the server, for a client; None makes a server's. What it is asked besides (``version()``,
+    ``cipher()``, ``getpeercert()`` and more) is the SSLObject's to answer. Only a close_notify of the peer is an end.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:
+        self._session = Session(context, name)
+        timeout = sock.gettimeout()
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self.settimeout(timeout)
+        self._heard = bytearray()
+        self._unsent = b""
+        self._sending = 0  # bytes that stand at the end of it, of a send that is to be called again
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._session.tls, name)
+
+    def do_handshake(self) -> None:
+        """Shake hands; raises ssl.SSLError where that fails, and as `recv` does."""
+        session = self._session
+        if not session.begun:
+            self._heard += session.received(b"")
+        while True:
+            self._unsent += session.unsent()
+            if session.fault is not None:
+                with suppress(OSError):  # it is told, if that goes without waiting
+                    self._flush()
+                raise session.fault
+            self._flush()
+            if session.begun:
+                return
+            self._take()
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Give what the peer has said, b"" after its close_notify; ssl.SSLEOFError where there was none.
+
+        Raises ssl.SSLWantReadError where that would block, OSError.
+        """
+        while not self._heard:
+            if self._session.over:
+                fault = self._session.fault
+                if fault is not None:
+                    raise type(fault)(*fault.args)
+                return b""
+            self._take()
+            with suppress(OSError):
+                self._flush()
+        data = bytes(self._heard[:size])
+        del self._heard[:size]
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Do as `recv`, into a buffer."""
+        with memoryview(buffer).cast("B") as view:
+            data = self.recv(nbytes or len(view))
+            view[: len(data)] = data
+            return len(data)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send some of it, and say how much. Where it raises ssl.SSLWantWriteError, it is to be called again with the
+        same. OSError."""
+        if not self._sending:
+            if self._session.mute:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            with memoryview(data) as view, view[:_CHUNK] as part:
+                self._unsent += self._session.sealed(part)
+                self._sending = len(part)
+        self._flush()
+        sent, self._sending = self._sending, 0
+        return sent
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of it; raises as `send` does."""
+        with memoryview(data) as rest:
+            sent = 0
+            while sent < len(rest):
+                sent += self.send(rest[sent:])
+
+    def unwrap(self) -> None:
+        """Say that this was all; what the peer still says may be received. Raises as `send` does."""
+        self._unsent += self._session.last_word()
+        self._flush()
+
+    def _take(self) -> None:
+        try:
+            data = super().recv(_CHUNK)
+        except BlockingIOError:
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "nothing has come") from None
+        if data:
+            self._heard += self._session.received(data)
+        else:
+            self._session.cut()
+        self._unsent += self._session.unsent()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            try:
+                sent = super().send(self._unsent)
+            except BlockingIOError:
+                raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "the peer does not keep up") from None
+            self._unsent = self._unsent[sent:]
