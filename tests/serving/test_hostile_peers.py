@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import oxisock
+from support.certificates import contexts
 from support.chatting import HOST
 from support.hostile_peer import DATAGRAMS, STREAMS
 from support.resources import resident
@@ -48,6 +49,9 @@ SERVERS: dict[str, Callable[[ModuleType], Any]] = {
     "threads": lambda impl: impl.ThreadedServer(talk, **LIMITS),
     "chat": lambda impl: impl.ChatServer(HOST, rate=1000.0, burst=100),
     "coroutines": lambda impl: impl.aio.start_server(answer, **LIMITS),
+    "messages over TLS": lambda impl: impl.MessageServer(echo, ssl=contexts().server, **LIMITS),
+    "threads over TLS": lambda impl: impl.ThreadedServer(talk, ssl=contexts().server, **LIMITS),
+    "coroutines over TLS": lambda impl: impl.aio.start_server(answer, ssl=contexts().server, **LIMITS),
     "datagrams": lambda impl: impl.UdpServer(lambda datagram: datagram.data),
     "batches of datagrams": lambda impl: impl.UdpServer(echo_all, batch=True),
     "echo of datagrams": lambda impl: impl.UdpEchoServer(),

@@ -24,7 +24,7 @@ def _says(*pieces: bytes) -> Callable[[Served], Held]:
     """Say something and keep the connection."""
 
     def do(server: Served) -> Held:
-        sock = server.connect()
+        sock = server.converse()
         for piece in pieces:
             with contextlib.suppress(OSError):
                 sock.sendall(piece)
@@ -72,7 +72,7 @@ def _read_one_and_close(sock: socket.socket) -> None:
 
 
 def _byte_by_byte(server: Served) -> Held:
-    sock = server.connect()
+    sock = server.converse()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in QUESTION * 5:
         sock.sendall(bytes([byte]))
@@ -80,7 +80,7 @@ def _byte_by_byte(server: Served) -> Held:
 
 
 def _never_reads(server: Served) -> Held:
-    sock = server.connect()
+    sock = server.converse()
     sock.setblocking(False)
     refused = sent = 0
     with contextlib.suppress(ConnectionError):
@@ -103,7 +103,7 @@ def _reads_a_byte_now_and_then(server: Served) -> Held:
 
 
 def _says_urgent_things(server: Served) -> Held:
-    sock = server.connect()
+    sock = server.converse()
     with contextlib.suppress(OSError):
         sock.send(b"!", socket.MSG_OOB)
         sock.sendall(QUESTION)

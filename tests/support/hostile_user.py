@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import oxisock
+from support.certificates import contexts
 from support.chatting import HOST
 from support.served import Served, served
 
@@ -330,6 +331,18 @@ SERVERS: dict[str, tuple[Callable[[ModuleType, Hostile], Any], list[str]]] = {
     "batches of datagrams": (lambda impl, user: impl.UdpServer(user.batch, batch=True), ["handler", "item", "log"]),
     "chat": (lambda impl, user: impl.ChatServer(HOST, on_event=user.on_event, rate=None), ["handler", "log"]),
     "coroutines": (lambda impl, user: impl.aio.start_server(user.coroutine, codec=user), ["handler", *CODEC, "log"]),
+    "messages over TLS": (
+        lambda impl, user: impl.MessageServer(user.handler, codec=user, ssl=contexts().server),
+        ["handler", *CODEC, "log"],
+    ),
+    "threads over TLS": (
+        lambda impl, user: impl.ThreadedServer(user.thread, ssl=contexts().server),
+        ["handler", *CODEC, "log"],
+    ),
+    "coroutines over TLS": (
+        lambda impl, user: impl.aio.start_server(user.coroutine, codec=user, ssl=contexts().server),
+        ["handler", *CODEC, "log"],
+    ),
     "functions that give coroutines": (
         lambda impl, user: impl.aio.start_server(user.no_coroutine, codec=user),
         ["call"],
@@ -344,7 +357,7 @@ def is_wrong(kind: str, hook: str, name: str) -> bool:
         return False
     if name.startswith(("raises", "recurs", "exits")) or name in NEVER_RUN:
         return True
-    if hook == "handler" and kind in ("threads", "chat", "coroutines"):
+    if hook == "handler" and kind.removesuffix(" over TLS") in ("threads", "chat", "coroutines"):
         return False  # its result does not matter
     answers = hook == "item" or (hook == "handler" and "batches" not in kind)
     return not (

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from oxisock import Peer, ServerStats, StopReport
+from support.certificates import Stranger, contexts
 
 SECONDS = 20.0
 """How long anything may take here, on a busy machine."""
@@ -22,6 +24,7 @@ class Served:
         self.server = server
         self.datagrams = "datagrams" in kind
         self.chat = kind == "chat"
+        self.secured = kind.endswith("over TLS")
         self._stopping: asyncio.Task[StopReport] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -58,6 +61,20 @@ class Served:
         except BaseException:
             sock.close()
             raise
+        return sock
+
+    def converse(self) -> socket.socket:
+        """Give a socket that is connected to it, after the handshake where it wants one."""
+        sock = self.connect()
+        if self.secured:
+            sock = secured = Stranger(sock, contexts().client, "localhost")
+            try:
+                # Who is cut as he comes hears of it when he asks, as on a plain socket.
+                with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+                    secured.do_handshake()
+            except BaseException:
+                sock.close()
+                raise
         return sock
 
     def knock(self) -> None:
@@ -108,7 +125,7 @@ class Client:
 
     def __init__(self, server: Served) -> None:
         self._server = server
-        self.sock = server.connect()
+        self.sock = server.converse()
         self._rest = b""
         self._said = 0
         if server.chat:

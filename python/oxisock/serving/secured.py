@@ -98,6 +98,7 @@ class SecuredReactor:
         if action == ANSWERED and session.over and not session.told:
             return token, wire, handled, HELD  # the end is next: it will be asked whether there is more
         if action == FINISH or (action == ANSWERED and session.over):
+            session.told = True  # whoever has given it up wants to hear no more of it
             return token, wire + session.last_word(), handled, FINISH
         return token, wire, handled, action
 
