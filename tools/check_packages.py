@@ -78,8 +78,12 @@ def look_into(wheel: Path) -> None:
     """Check that the wheel is one for all Pythons from 3.11 on, and has what it needs and nothing else."""
     assert "-cp311-abi3-" in wheel.name, wheel.name
     names = zipfile.ZipFile(wheel).namelist()
-    for needed in ("oxisock/py.typed", "oxisock/_native.pyi", "pytest_oxisock/__init__.py"):
-        assert needed in names, f"{needed} is missing from {wheel.name}"
+    # Scripts for Redis, stubs and markers of types are easily left out, and nobody imports them.
+    kinds = {"*.py", "*.pyi", "*.lua", "py.typed"}
+    needed = {path.relative_to(ROOT / "python").as_posix() for kind in kinds for path in (ROOT / "python").rglob(kind)}
+    assert {"oxisock/py.typed", "oxisock/_native.pyi", "oxisock/chat/backplane/scripts/append.lua"} <= needed
+    missing = sorted(needed.difference(names))
+    assert not missing, f"missing from {wheel.name}: {missing}"
     assert any(name.endswith("/licenses/LICENSE") for name in names), "the licence is missing"
     strangers = [name for name in names if not name.startswith(("oxisock/", "pytest_oxisock/", "oxisock-"))]
     assert not strangers, f"what is this doing in {wheel.name}: {strangers}"

@@ -35,23 +35,23 @@ def test_a_finished_scan_is_read_from_its_checkpoint(impl: ModuleType, listeners
     assert path.stat().st_size == size
 
 
-def test_a_scan_goes_on_where_it_was(impl: ModuleType, listeners: list[int], tmp_path: Path) -> None:
+def test_a_scan_goes_on_where_it_was(
+    impl: ModuleType, listeners: list[int], small_shards: None, tmp_path: Path
+) -> None:
     path = tmp_path / "scan.ndjson"
     options: dict[str, Any] = {"rate": 40, "keep": EVERYTHING, "seed": 9, "checkpoint": path, "banner": 0.01}
-    ports = listeners * 1
-    asked: list[str] = []
-    with impl.scan_iter("127.0.0.1-100", ports, **options) as scan:
-        for result in scan:
-            asked.append(f"{result.address}:{result.port}")
-            if len(asked) == 420:  # a shard is some 400 probes: one is done
+    with impl.scan_iter("127.0.0.1-100", listeners, **options) as scan:
+        for number, _ in enumerate(scan, 1):
+            if number == 60:  # of 500, and a shard is 50 probes: one is done, and not all can be
                 break
     done = [json.loads(line) for line in path.read_text().splitlines()[1:]]
-    assert len(done) == 1
+    assert 1 <= len(done) < 10
     # The same with another rate and an executor goes on, and asks only what is not done.
-    report = impl.scan("127.0.0.1-100", ports, **{**options, "rate": None}, executor=Inline())
+    report = impl.scan("127.0.0.1-100", listeners, **{**options, "rate": None}, executor=Inline())
     assert len(report.results) == 500
     assert report.counts[PortState.OPEN] == 5
-    assert sum(source.probes for source in report.sources[1:]) == 500 - len(done[0]["outcomes"])
+    found_before = sum(len(shard["outcomes"]) for shard in done)
+    assert sum(source.probes for source in report.sources[len(done) :]) == 500 - found_before
 
 
 def test_another_scan_is_told_from_the_one_of_the_file(impl: ModuleType, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_scan_that_is_killed_at_any_moment_goes_on(impl: ModuleType, listeners
     engine = impl.__name__.rpartition(".")[2]
     command = [sys.executable, "-c", PROGRAM, engine, str(path), ports]
     sizes = [0]
-    for _ in range(10):
+    for _ in range(6):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 process.wait(chance.uniform(0.1, 1.2))

@@ -47,12 +47,12 @@ _ANSWERS = {
     errno.EMSGSIZE: HOST_UNREACHABLE,  # ICMP "fragmentation needed"
     errno.ETIMEDOUT: NO_RESPONSE,
 }
-"""What the error of a connection attempt under way says; one that connect() itself returns is this machine's own."""
+"""What the error of a connection under way says; one that connect() itself returns is this machine's own."""
 if hasattr(errno, "ENONET"):
     _ANSWERS[errno.ENONET] = HOST_UNREACHABLE
 
 
-class _Attempt:
+class _Probe:
     """A socket that waits for its connection, or, once ``outcome`` is set, for its banner."""
 
     __slots__ = ("banner", "deadline", "order", "outcome", "sock")
@@ -73,8 +73,8 @@ class PureScanRun:
         self._plan = plan
         self._engine = ScanEngine(plan, self._addresses.count)
         self._selector = selectors.DefaultSelector()
-        self._attempts: dict[int, _Attempt] = {}  # by token
-        self._reading: dict[int, _Attempt] = {}  # those that wait for a banner
+        self._probes: dict[int, _Probe] = {}  # by token
+        self._reading: dict[int, _Probe] = {}  # those that wait for a banner
         self._ready: list[Outcome] = []
         self._events: list[TraceEvent] = []
         self._start = time.monotonic_ns()
@@ -122,7 +122,7 @@ class PureScanRun:
         return self._events
 
     def __del__(self) -> None:
-        if hasattr(self, "_attempts"):
+        if hasattr(self, "_probes"):
             self._close()
 
     # --- one turn of the loop
@@ -139,17 +139,17 @@ class PureScanRun:
             wake.append(now)
         if (engine_wakeup := self._engine.wakeup(now)) is not None:
             wake.append(engine_wakeup)
-        wake += [attempt.deadline for attempt in self._reading.values()]
+        wake += [probe.deadline for probe in self._reading.values()]
         for key, _ in self._selector.select(max(0, min(wake) - now) / 1e9):
             self._ready_to_go(key.data)
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
         for token in self._engine.expire(now):
-            if attempt := self._attempts.pop(token, None):
-                self._drop(attempt)
+            if probe := self._probes.pop(token, None):
+                self._drop(probe)
         self._look_up()
-        for attempt in [a for a in self._reading.values() if a.deadline <= now]:
-            self._banner_done(attempt)
+        for probe in [a for a in self._reading.values() if a.deadline <= now]:
+            self._banner_done(probe)
         self._collect()
 
     def _look_up(self) -> None:
@@ -169,74 +169,74 @@ class PureScanRun:
             self._engine.answer(order.token, -(error.errno or errno.EIO), self._now())
             return
         sock.setblocking(False)
-        attempt = _Attempt(sock, order)
+        probe = _Probe(sock, order)
         try:
             code = sock.connect_ex(address)
             if code in _UNDER_WAY:
-                self._selector.register(sock, selectors.EVENT_WRITE, attempt)
-                self._attempts[order.token] = attempt
+                self._selector.register(sock, selectors.EVENT_WRITE, probe)
+                self._probes[order.token] = probe
                 return
         except OSError as error:  # registering can fail too
             code = error.errno or errno.EIO
         if code == 0:
-            self._connected(attempt)
+            self._connected(probe)
             return
         sock.close()
         what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, family, address)
         self._engine.answer(order.token, what, self._now())
 
-    def _ready_to_go(self, attempt: _Attempt) -> None:
-        if attempt.outcome is not None:
-            self._read_banner(attempt)
+    def _ready_to_go(self, probe: _Probe) -> None:
+        if probe.outcome is not None:
+            self._read_banner(probe)
             return
-        del self._attempts[attempt.order.token]
-        self._selector.unregister(attempt.sock)
-        code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        del self._probes[probe.order.token]
+        self._selector.unregister(probe.sock)
+        code = probe.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code == 0:
-            self._connected(attempt)
+            self._connected(probe)
             return
-        attempt.sock.close()
-        self._engine.answer(attempt.order.token, _ANSWERS.get(code, -code), self._now())
+        probe.sock.close()
+        self._engine.answer(probe.order.token, _ANSWERS.get(code, -code), self._now())
 
-    def _connected(self, attempt: _Attempt) -> None:
+    def _connected(self, probe: _Probe) -> None:
         now = self._now()
         try:
             # A probe whose own source port is the target meets itself: TCP's simultaneous open (RFC 9293, 3.5).
-            itself = attempt.sock.getsockname() == attempt.sock.getpeername()
+            itself = probe.sock.getsockname() == probe.sock.getpeername()
         except OSError:  # reset since: it did answer
             itself = False
         self._collect()
-        self._engine.answer(attempt.order.token, SELF_CONNECT if itself else SYN_ACK, now)
+        self._engine.answer(probe.order.token, SELF_CONNECT if itself else SYN_ACK, now)
         for outcome in self._engine.take_outcomes():
-            if self._plan.banner and outcome[:3] == (attempt.order.host, attempt.order.port, OPEN):
-                attempt.outcome = outcome
+            if self._plan.banner and outcome[:3] == (probe.order.host, probe.order.port, OPEN):
+                probe.outcome = outcome
             else:
                 self._ready.append(outcome)
-        if attempt.outcome is None:
-            attempt.sock.close()
+        if probe.outcome is None:
+            probe.sock.close()
             return
-        attempt.deadline = now + self._plan.banner
-        self._reading[attempt.order.token] = attempt
+        probe.deadline = now + self._plan.banner
+        self._reading[probe.order.token] = probe
         self._engine.reserved += 1
-        self._selector.register(attempt.sock, selectors.EVENT_READ, attempt)
+        self._selector.register(probe.sock, selectors.EVENT_READ, probe)
 
-    def _read_banner(self, attempt: _Attempt) -> None:
+    def _read_banner(self, probe: _Probe) -> None:
         try:
-            data = attempt.sock.recv(_BANNER_SIZE - len(attempt.banner))
+            data = probe.sock.recv(_BANNER_SIZE - len(probe.banner))
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        attempt.banner += data
-        if not data or data.endswith(b"\n") or len(attempt.banner) >= _BANNER_SIZE:
-            self._banner_done(attempt)
+        probe.banner += data
+        if not data or data.endswith(b"\n") or len(probe.banner) >= _BANNER_SIZE:
+            self._banner_done(probe)
 
-    def _banner_done(self, attempt: _Attempt) -> None:
-        del self._reading[attempt.order.token]
+    def _banner_done(self, probe: _Probe) -> None:
+        del self._reading[probe.order.token]
         self._engine.reserved -= 1
-        self._drop(attempt)
-        if attempt.outcome is not None:
-            self._ready.append(attempt.outcome._replace(banner=attempt.banner or None))
+        self._drop(probe)
+        if probe.outcome is not None:
+            self._ready.append(probe.outcome._replace(banner=probe.banner or None))
 
     # --- small things
 
@@ -249,17 +249,17 @@ class PureScanRun:
     def _collect(self) -> None:
         self._ready += self._engine.take_outcomes()
 
-    def _drop(self, attempt: _Attempt) -> None:
+    def _drop(self, probe: _Probe) -> None:
         with contextlib.suppress(KeyError):
-            self._selector.unregister(attempt.sock)
-        attempt.sock.close()
+            self._selector.unregister(probe.sock)
+        probe.sock.close()
 
     def _close(self) -> None:
-        for attempt in (*self._attempts.values(), *self._reading.values()):
-            attempt.sock.close()
-            if attempt.outcome is not None:  # open all the same, with as much of a banner as there was
-                self._ready.append(attempt.outcome._replace(banner=attempt.banner or None))
-        self._attempts.clear()
+        for probe in (*self._probes.values(), *self._reading.values()):
+            probe.sock.close()
+            if probe.outcome is not None:  # open all the same, with as much of a banner as there was
+                self._ready.append(probe.outcome._replace(banner=probe.banner or None))
+        self._probes.clear()
         self._reading.clear()
         self._selector.close()
 
