@@ -37,9 +37,12 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 pytest_plugins = ["pytester"]
 
-# Started in the background of a script, a process ignores Ctrl-C, and so would every program that a test starts.
+# Started in the background of a script, a process ignores Ctrl-C, and by nohup the end of its terminal; so would every
+# program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
 

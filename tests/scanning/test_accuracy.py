@@ -40,7 +40,8 @@ def least(host: SimHost) -> int:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_open_port_is_found(machine: Any, loss: float) -> None:
-    for seed in range(40):  # times five rates of loss: 200 runs
+    # Times five rates of loss: 200 runs of the native machine, and some of the pure one, which gives the same trace.
+    for seed in range(40 if machine is _native.ScanEngine else 12):
         dice = random.Random(seed)
         host = some_host(dice, loss)
         result = simulate(machine(plan(PORTS, seed=seed, first_ports=dice.choice([0, 20])), 1), [host], seed=seed)

@@ -55,14 +55,17 @@ def far(delay: float, impl: ModuleType) -> Any:
     )
 
 
-def test_a_long_way_is_no_obstacle(impl: ModuleType, run: Run) -> None:
+def test_a_long_way_is_no_obstacle(impl: ModuleType) -> None:
     # Longer than half of what a question has, and than the step after which waiting asks anew.
     near = Scanner(far(1.3, impl))
     assert near.check_host("10.0.0.1", 80, timeout=2.0) is True
     assert near.scan_port("10.0.0.1", 80, timeout=2.0).is_open
     assert near.wait_for_port("10.0.0.1", 80, timeout=8.0) < 8
-    assert run(Aio(far(1.3, impl)).wait_for_port("10.0.0.1", 80, timeout=8.0)) < 8
     assert near.check_host("10.0.0.1", 80, timeout=0.5) is False
+
+
+def test_a_long_way_is_no_obstacle_on_a_loop(impl: ModuleType, run: Run) -> None:
+    assert run(Aio(far(1.3, impl)).wait_for_port("10.0.0.1", 80, timeout=8.0)) < 8
 
 
 def slow(seconds: float) -> Callable[..., list[Any]]:
@@ -73,10 +76,15 @@ def slow(seconds: float) -> Callable[..., list[Any]]:
     return getaddrinfo
 
 
-def test_a_slow_look_up_is_no_obstacle(impl: ModuleType, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_look_up_is_no_obstacle(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", slow(1.3))
     with listening() as (port,):
         assert impl.wait_for_port("db.example", port, timeout=30.0) < 30
+
+
+def test_a_slow_look_up_is_no_obstacle_on_a_loop(impl: ModuleType, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", slow(1.3))
+    with listening() as (port,):
         assert run(impl.aio.wait_for_port("db.example", port, timeout=30.0)) < 30
 
 
@@ -96,10 +104,9 @@ held, port = [], None
 for last in range(2, 42):
     s = socket.socket(); s.bind((f"127.0.9.{{last}}", port or 0)); s.listen(0); held.append(s)
     port = port or s.getsockname()[1]
-    while True:
-        c = socket.socket(); c.settimeout(0.1); held.append(c)
-        try: c.connect(s.getsockname())
-        except TimeoutError: break
+    for _ in range(4):  # more than it takes; those who are too many go on trying
+        c = socket.socket(); c.setblocking(False); held.append(c)
+        c.connect_ex(s.getsockname())
 socket.getaddrinfo = lambda *a, **k: [(2, 1, 6, "", (f"127.0.9.{{last}}", 0)) for last in range(2, 42)]
 impl.check_host("127.0.0.1", 1)
 lowest = os.dup(0); os.close(lowest)
