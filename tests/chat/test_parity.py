@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from oxisock.engines.serving import NEVER
-from support.hubs import HUBS, SECOND, Room, plan
+from support.hubs import HUBS, SECOND, Lockstep, Room, plan
 
 NEWS = re.compile(
     rb"\* (guest-\d+|[\w-]{1,24}) (joined|left \((quit|lost|too slow|idle|kicked|closing)(: .*)?\)|is now [\w-]{1,24})"
@@ -50,7 +50,7 @@ TEXTS = st.one_of(
 )
 
 
-class Life(RuleBasedStateMachine):
+class Life(Lockstep, RuleBasedStateMachine):
     """Joins, leaves, renames, floods, slow readers and bad bytes, in both hubs at once."""
 
     @initialize(
@@ -74,27 +74,13 @@ class Life(RuleBasedStateMachine):
         self.backlog: dict[int, int] = {}
         self.blocked: set[int] = set()  # who does not read
 
-    def both(self, name: str, *arguments: Any) -> Any:
-        first, second = (getattr(hub, name)(*arguments) for hub in self.hubs)
-        assert first == second, name
-        return first
+    def part(self, client: int, last: bytes, cut: bool) -> None:
+        self.taken[client] += last
+        self.blocked.discard(client)
+        self.backlog.pop(client)
+        assert not cut or not self.plan.drop
 
-    def act(self, name: str, *arguments: Any) -> Any:
-        result = self.both(name, *arguments)
-        while True:
-            pressed = self.both("take_pressed")
-            for client in pressed:
-                self.send(client)
-            closes = self.both("take_closes")
-            if not pressed and not closes:
-                return result
-            for client, last, cut in closes:
-                self.taken[client] += last
-                self.blocked.discard(client)
-                self.backlog.pop(client)
-                assert not cut or not self.plan.drop
-
-    def send(self, client: int) -> None:
+    def flush(self, client: int) -> None:
         data = self.both("take", client)
         self.taken[client] = self.taken.get(client, b"") + data
         if client not in self.backlog:
@@ -110,30 +96,30 @@ class Life(RuleBasedStateMachine):
         self.taken[self.clients] = b""
         self.backlog[self.clients] = 0
         full = self.both("members")
-        if not self.act("joined", self.clients, self.now):
+        if not self.told("joined", self.clients, self.now):
             assert len(full) == self.plan.max_clients
             del self.backlog[self.clients]
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data(), text=TEXTS)
     def say(self, data: Any, text: str) -> None:
-        self.act("line", self.pick(data), text.replace("\n", "").encode("utf-8", "replace"), self.now)
+        self.told("line", self.pick(data), text.replace("\n", "").encode("utf-8", "replace"), self.now)
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data(), line=st.binary(max_size=12))
     def babble(self, data: Any, line: bytes) -> None:
-        self.act("line", self.pick(data), line.replace(b"\n", b""), self.now)
+        self.told("line", self.pick(data), line.replace(b"\n", b""), self.now)
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data(), word=st.sampled_from(["nick", "msg", "me", "who", "ping", "quit", "help", "wat"]), text=TEXTS)
     def command(self, data: Any, word: str, text: str) -> None:
         rest = data.draw(st.sampled_from(NICKS)) + (f" {text}" if word == "msg" else "") if word in "nick msg" else text
-        self.act("line", self.pick(data), f"/{word} {rest}".replace("\n", "").encode("utf-8", "replace"), self.now)
+        self.told("line", self.pick(data), f"/{word} {rest}".replace("\n", "").encode("utf-8", "replace"), self.now)
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data())
     def too_long(self, data: Any) -> None:
-        self.act("too_long", self.pick(data), self.now)
+        self.told("too_long", self.pick(data), self.now)
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data(), count=st.integers(1, 30))
@@ -141,12 +127,12 @@ class Life(RuleBasedStateMachine):
         client = self.pick(data)
         for _ in range(count):
             self.serial += 1
-            self.act("line", client, b"flood %d" % self.serial, self.now)
+            self.told("line", client, b"flood %d" % self.serial, self.now)
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data(), lost=st.booleans())
     def leave(self, data: Any, lost: bool) -> None:
-        self.act("left", self.pick(data), lost)
+        self.told("left", self.pick(data), lost)
 
     @precondition(lambda self: self.backlog)
     @rule(data=st.data())
@@ -160,26 +146,26 @@ class Life(RuleBasedStateMachine):
         self.blocked.discard(client)
         self.backlog[client] = 0
         self.both("backlog", client, 0)
-        self.send(client)
+        self.flush(client)
 
     @rule(text=TEXTS)
     def broadcast(self, text: str) -> None:
-        self.act("broadcast", text.replace("\n", "").encode("utf-8", "replace").decode())
+        self.told("broadcast", text.replace("\n", "").encode("utf-8", "replace").decode())
 
     @rule(nick=st.sampled_from([*NICKS, "guest-2"]), reason=TEXTS)
     def kick(self, nick: str, reason: str) -> None:
-        self.act("kick", nick, reason.replace("\n", "").encode("utf-8", "replace").decode())
+        self.told("kick", nick, reason.replace("\n", "").encode("utf-8", "replace").decode())
 
     @rule(passed=st.sampled_from([1, 10, 60, SECOND]))
     def wait(self, passed: int) -> None:
         self.now += passed
         while self.both("deadline") <= self.now:
-            self.act("tick", self.now)
+            self.told("tick", self.now)
 
     @rule()
     def turn(self) -> None:
         for client in self.both("take_dirty"):
-            self.send(client)
+            self.flush(client)
 
     @invariant()
     def the_room_is_good(self) -> None:
@@ -198,7 +184,7 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "hubs"):
             return
-        self.act("close")
+        self.told("close")
         assert self.both("members") == []
         self.transcripts_agree()
 

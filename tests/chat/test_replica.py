@@ -20,10 +20,10 @@ from oxisock import _native
 from oxisock.engines.chat import HubPlan
 from oxisock.engines.serving import NEVER
 from oxisock.pure.chat.replica import Replica
+from support.hubs import Lockstep
 from support.room_log import RoomLog
 
 HUBS = {"pure": Replica, "native": _native.Hub}
-SECOND = 10**9
 LEASE = 10_000
 
 
@@ -37,7 +37,7 @@ def make(request: pytest.FixtureRequest) -> Any:
     return HUBS[request.param]
 
 
-class Node:
+class Node(Lockstep):
     """Hubs of both engines, or of one, in lockstep, and a driver whose sockets take everything."""
 
     def __init__(self, log: RoomLog, name: str, makes: Any, rules: HubPlan) -> None:
@@ -50,24 +50,13 @@ class Node:
         self.waiting: list[Any] = []
         self.enter()
 
-    def both(self, name: str, *arguments: Any) -> Any:
-        first, *others = (getattr(hub, name)(*arguments) for hub in self.hubs)
-        assert all(first == other for other in others), name
-        return first
+    def part(self, client: int, last: bytes, cut: bool) -> None:
+        self.keep(client, last)
+        assert client not in self.closed, "closed twice"
+        self.closed[client] = cut
 
     def act(self, name: str, *arguments: Any) -> Any:
-        result = self.both(name, *arguments)
-        while True:
-            pressed = self.both("take_pressed")
-            for client in pressed:
-                self.flush(client)
-            closes = self.both("take_closes")
-            for client, last, cut in closes:
-                self.keep(client, last)
-                assert client not in self.closed, "closed twice"
-                self.closed[client] = cut
-            if not pressed and not closes:
-                break
+        result = self.told(name, *arguments)
         for client in self.both("take_dirty"):
             self.flush(client)
         self.both("members")

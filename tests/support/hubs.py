@@ -18,6 +18,36 @@ def plan(**changes: Any) -> HubPlan:
     return usual._replace(**changes)
 
 
+class Lockstep:
+    """Hubs that are told the same and have to answer the same; a driver says in ``flush`` and ``part`` what it does."""
+
+    hubs: list[Any]
+
+    def both(self, name: str, *arguments: Any) -> Any:
+        first, *others = (getattr(hub, name)(*arguments) for hub in self.hubs)
+        assert all(first == other for other in others), name
+        return first
+
+    def told(self, name: str, *arguments: Any) -> Any:
+        """Tell them something, and do at once what they want before anything else."""
+        result = self.both(name, *arguments)
+        while True:
+            pressed = self.both("take_pressed")
+            for client in pressed:
+                self.flush(client)
+            closes = self.both("take_closes")
+            if not pressed and not closes:
+                return result
+            for client, last, cut in closes:
+                self.part(client, last, cut)
+
+    def flush(self, client: int) -> None:
+        raise NotImplementedError
+
+    def part(self, client: int, last: bytes, cut: bool) -> None:
+        raise NotImplementedError
+
+
 class Room:
     """A hub with a driver whose sockets take everything, and keeps it."""
 
