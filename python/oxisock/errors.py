@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def errno_name(code: int) -> str | None:
-    """Give the name of an errno, None where it has none; Winsock's are called as POSIX calls them, without WSA."""
+    """Return the name of an errno, None if it has none; Winsock's are called as POSIX calls them, without WSA."""
     name = errno.errorcode.get(code)
     return name and name.removeprefix("WSA")
 
@@ -20,7 +20,7 @@ class FrameError(ValueError):
 
     ``frames`` are the good frames of the same call, in order, which the exception kept from being returned;
     ``offset`` is where in the stream the bad frame begins, in bytes; ``declared`` is the length of its body that the
-    stream declared, or None where nothing was declared; ``limit`` is the codec's limit in bytes, or None where a
+    stream declared, or None if nothing was declared; ``limit`` is the codec's limit in bytes, or None if a
     codec has none.
 
     Two errors are equal if they say the same of the same frame: their ``frames`` do not count.

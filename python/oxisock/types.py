@@ -79,7 +79,7 @@ class PortResult(_PortFields):
         reason: "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable", "proto-unreachable",
             "self-connect", "host-silent" (not asked: nothing had come from that host) or "local-error: " with the name
             of the errno, "broadcast address" or "multicast address".
-        rtt: the round trip in seconds; None where nothing came back, so never for an open port.
+        rtt: the round trip in seconds; None if nothing came back, so never for an open port.
         service: the usual service of that port number, or None.
         banner: what the port said first, or None.
     """
@@ -96,7 +96,7 @@ class PortResult(_PortFields):
         return self.state is PortState.OPEN
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fields as JSON-ready values: the state as a string, the banner in base64."""
+        """Return the fields as JSON-ready values: the state as a string, the banner in base64."""
         fields = self._asdict()
         fields["state"] = str(self.state)
         if self.banner is not None:
@@ -161,7 +161,7 @@ class ScanSource(NamedTuple):
     Attributes:
         task: the number of the task, in the order in which they were given out.
         host: the name of the machine.
-        address: the address that its probes came from, or None where that is not known.
+        address: the address that its probes came from, or None if that is not known.
         seconds: how long it took.
         probes: how many it sent.
     """

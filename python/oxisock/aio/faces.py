@@ -60,7 +60,7 @@ class Aio(Functions):
     # --- scanning --------------------------------------------------------------------------------------------------
 
     async def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
-        """Say whether a TCP connection to a port succeeds; arguments and errors are those of ``oxisock.check_host``."""
+        """Return whether a TCP connection to a port succeeds; arguments and errors as for ``oxisock.check_host``."""
         return await answer(self._questions.check_host(host, port, timeout))
 
     async def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
@@ -77,7 +77,7 @@ class Aio(Functions):
     async def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
     ) -> list[int]:
-        """Give the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
+        """Return the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
         ports = port_span(start, end)
         workers = None if workers is None else arguments.count(workers, "workers")
         report = await self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
@@ -100,7 +100,7 @@ class Aio(Functions):
         return await self.scan_iter(targets, ports, **options).run(on_result, on_progress)
 
     def scan_iter(self, targets: TargetSpec, ports: PortSpec = "1-1024", **options: Unpack[ScanKeywords]) -> AsyncScan:
-        """Give a scan that is to be iterated over with ``async for``, as itself or under ``async with``.
+        """Return a scan that is to be iterated over with ``async for``, as itself or under ``async with``.
 
         Arguments and errors are those of ``oxisock.scan_iter``; the errors come with the first result asked for.
         """
@@ -133,8 +133,8 @@ class Aio(Functions):
         none is given.
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, ``ssl.SSLError`` where the handshake fails, and whatever OSError the last address gave; host and
-        port are in the words of each.
+        TimeoutError, ``ssl.SSLError`` if the handshake fails, and the OSError of the last address; host and
+        port are in the message of each.
         """
         destination = Destination.of(host, port, timeout)
         name = secure.server_name(ssl, server_hostname, destination.peer.host)
@@ -162,10 +162,10 @@ class Aio(Functions):
             handler: ``async def handler(stream, peer)`` gets a FramedStream and the ``(host, port)`` at its other end;
                 when it returns, what it sent is sent and the connection closed. One that raises is logged with its
                 peer and ends its connection alone.
-            host: the address, or a name of it, to listen on.
-            port: the port to listen on; 0: any free one.
-            codec: how messages stand in the stream; None is ``Lines(eof_frame=True)``.
-            sock: a bound socket to listen on instead, taken over and closed by ``stop``.
+            host: the address or name to listen on.
+            port: the port to listen on; 0 lets the system choose.
+            codec: how messages are framed; None is ``Lines(eof_frame=True)``.
+            sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
             ssl: the context of a server with TLS; None: without.
             handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
                 ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
@@ -174,7 +174,7 @@ class Aio(Functions):
                 ``recv`` and ``send`` then raise TimeoutError, and the connection is closed. Past ``max_buffered``
                 bytes under way ``send`` waits and nothing more is read.
 
-        Raises ValueError or TypeError for what makes no sense; errors of binding come when it is started.
+        Raises ValueError or TypeError for a bad argument. Starting it raises the errors of binding.
         """
         return FramedServer(self.impl, handler, self._bound(codec), host, port, sock, ssl, handshake_timeout, limits)
 
@@ -254,5 +254,5 @@ async def _open(
 
 
 def bind(impl: Impl) -> Aio:
-    """Give the functions of ``oxisock.aio`` bound to the engine "pure" or "native"."""
+    """Return the functions of ``oxisock.aio`` bound to the engine "pure" or "native"."""
     return Aio.of(engine(impl))

@@ -36,7 +36,7 @@ class AsyncScan:
         return self
 
     async def __anext__(self) -> PortResult:
-        """Give the next result; StopAsyncIteration at the end. Cancelling it ends the scan."""
+        """Return the next result; StopAsyncIteration at the end. Cancelling it ends the scan."""
         driver = self._driver
         try:
             await self._give_way()
@@ -98,7 +98,7 @@ class AsyncScan:
         return Progress(0, 0, 0, 0.0, 0.0) if scan is None else scan.progress()
 
     def report(self) -> ScanReport:
-        """Give what is known by now; marked partial unless every port is decided. RuntimeError before the beginning."""
+        """Return what is known by now; marked partial unless every port is decided. RuntimeError before the start."""
         if self._driver.report is not None:
             return self._driver.report
         if self._driver.scan is None:

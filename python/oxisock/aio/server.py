@@ -82,7 +82,7 @@ class FramedServer:
     async def start(self) -> Self:
         """Bind, begin to serve, and give the server itself.
 
-        Raises OSError where the address cannot be had (with host and port in its words, errno kept), and RuntimeError
+        Raises OSError if the address cannot be had (with host and port in its words, errno kept), and RuntimeError
         for a second start.
         """
         self._check_process()
@@ -126,7 +126,7 @@ class FramedServer:
         """Stop listening, let the handlers read the end of their streams for at most ``drain`` seconds (None: no
         limit), then cancel those that are left and cut their connections.
 
-        Gives the number of connections that ended with nothing owed to them (``drained``) and of those that were cut
+        Returns the number of connections that ended with nothing owed to them (``drained``) and of those that were cut
         (``aborted``), of handlers that went on in spite of it (``stuck_handlers``), and the seconds it took. Before the
         start, and again after the end, gives the last report (zeros at first). From one of the server's own handlers
         it begins the stop and returns at once. Raises ValueError for a negative ``drain``.
@@ -171,7 +171,7 @@ class FramedServer:
         return self._address
 
     def stats(self) -> ServerStats:
-        """Give the counters: zeros before the start, the final ones after ``stop``."""
+        """Return the counters: zeros before the start, the final ones after ``stop``."""
         self._check_process()
         return ServerStats() if self._running is None else self._running.stats()
 
@@ -255,11 +255,11 @@ class _Running:
         self.loop.call_soon_threadsafe(self.begin_stop, drain if self._signals == 1 else 0.0)
 
     def inside(self) -> bool:
-        """Say whether the running task is a handler's."""
+        """Return whether the running task is a handler's."""
         return asyncio.current_task() in self._streams
 
     def stats(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         streams = list(self._streams.values())  # as they are now: another thread may ask
         return ServerStats(
             accepted=self._accepted,
@@ -365,7 +365,7 @@ class _Running:
         sock.close()
 
     async def _introduced(self, sock: socket.socket, peer: Peer) -> Peer | None:
-        """Read what a proxy says of a connection, and give the peer; None where that is not to be had."""
+        """Read what a proxy says of a connection, and give the peer; None if that is not to be had."""
         header, patience = ProxyHeader(), self._plan.header_timeout / 1e9
         wrong: ValueError | None = None
         try:

@@ -95,7 +95,7 @@ class FramedStream:
         """Frame a payload and send it; waits while more is under way than the peer and the limits take.
 
         A frame that was begun is sent whole, also when the waiting is cancelled; while there is no room, none is begun.
-        Raises ValueError for a payload that the codec cannot frame, with nothing sent, and OSError where the connection
+        Raises ValueError for a payload that the codec cannot frame, with nothing sent, and OSError if the connection
         is closed or lost, or `shutdown_write` was called.
         """
         await self._send(self._encode, payload)
@@ -105,10 +105,10 @@ class FramedStream:
         await self._send(self._bound.encode_many, payloads)
 
     async def recv(self) -> bytes | None:
-        """Give the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
+        """Return the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
 
-        Raises FrameError (IncompleteFrame where the stream ended within a frame), or whatever a user's decoder raises,
-        after the good frames before it; OSError where the connection is closed or lost; RuntimeError where another task
+        Raises FrameError (IncompleteFrame if the stream ended within a frame), or whatever a user's decoder raises,
+        after the good frames before it; OSError if the connection is closed or lost; RuntimeError if another task
         receives. A fault stays: every later call raises an equal one.
         """
         await self._give_way()
@@ -132,14 +132,14 @@ class FramedStream:
         return self
 
     async def __anext__(self) -> bytes:
-        """Give the next frame, up to the end of the stream; raises as `recv` does."""
+        """Return the next frame, up to the end of the stream; raises as `recv` does."""
         frame = await self.recv()
         if frame is None:
             raise StopAsyncIteration
         return frame
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed."""
+        """End the sending side; the peer reads the end of the stream. OSError once it is closed."""
         self._check_open()
         self._flush()
         self._output_ended = True
@@ -176,7 +176,7 @@ class FramedStream:
     async def wait_closed(self) -> None:
         """Wait until a connection that was closed is gone; cancelled, it is closed at once, by `abort`.
 
-        Raises TimeoutError where what was sent may be lost: a peer that takes nothing goes on talking, and the system
+        Raises TimeoutError if what was sent may be lost: a peer that takes nothing goes on talking, and the system
         throws away what has not arrived.
         """
         try:

@@ -48,7 +48,7 @@ class ChatClient(Bound, Conversation):
         The welcome, and the news of being called ``nick``, are not among the lines that iteration gives; whatever else
         comes meanwhile is. ``ssl`` and ``server_hostname`` are those of ``connect``.
 
-        Raises ChatError where the server is full, is no chat, or does not grant the nick;
+        Raises ChatError if the server is full, is no chat, or does not grant the nick;
         ValueError for a bad port or timeout, ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
         """
         destination = Destination.of(host, port, timeout)
@@ -95,7 +95,7 @@ class ChatClient(Bound, Conversation):
     def send(self, text: str) -> None:
         """Say a line: plain text, or a command that begins with a slash.
 
-        Raises ValueError for text with a line break in it, and OSError where the connection is gone.
+        Raises ValueError for text with a line break in it, and OSError if the connection is gone.
         """
         if {"\n", "\r"} & {*arguments.text(text, "text")}:
             arguments.refuse(ValueError, "text", text, "a line of chat, without line breaks")
@@ -103,7 +103,7 @@ class ChatClient(Bound, Conversation):
             self._framed.send(text.encode("utf-8", "replace"))
 
     def recv(self, timeout: float | None = None) -> str | None:
-        """Give the next line, or None where the server has closed the connection.
+        """Return the next line, or None if the server has closed the connection.
 
         Raises TimeoutError after ``timeout`` seconds (None: no limit), and OSError.
         """
@@ -113,7 +113,7 @@ class ChatClient(Bound, Conversation):
         return self._receive()
 
     def __iter__(self) -> Iterator[str]:
-        """Give every line until the server closes the connection; a connection that is lost is an OSError."""
+        """Return every line until the server closes the connection; a connection that is lost is an OSError."""
         while (line := self.recv()) is not None:
             yield line
 

@@ -173,7 +173,7 @@ class ChatServer(StreamServer):
         self._backplane = backplane
 
     def members(self) -> list[ChatMember]:
-        """Give those who are there, in order of joining; nobody before ``start`` and after ``stop``."""
+        """Return those who are there, in order of joining; nobody before ``start`` and after ``stop``."""
         running = self._chat_running()
         return [] if running is None else running.members()
 
@@ -262,16 +262,16 @@ class _ChatRunning(EngineRunning):
         return True
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
+        """Return the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
         drained, aborted, _ = super().outcome()
         return drained, aborted, int(self._handling)
 
     def stats(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         return super().stats()._replace(handler_errors=self._handler_errors)
 
     def inside(self) -> bool:
-        """Say whether the calling thread is in ``on_event``."""
+        """Return whether the calling thread is in ``on_event``."""
         return self._teller.inside()
 
     def abandon(self) -> None:
@@ -280,7 +280,7 @@ class _ChatRunning(EngineRunning):
         super().abandon()
 
     def members(self) -> list[ChatMember]:
-        """Give those who are there."""
+        """Return those who are there."""
         if self._driver is not None:
             return [
                 ChatMember(nick, _peer(where), when / 1e3, queued, skipped, node.partition("#")[0])

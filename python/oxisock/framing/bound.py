@@ -27,7 +27,7 @@ _ONLY_BYTES: Final = frozenset([bytes])
 
 
 def encoder(codec: Codec) -> Callable[[Any], bytes]:
-    """Give what frames a payload: what a user's own codec makes of it is looked at. TypeError for what is no codec."""
+    """Return what frames a payload; what a user's own codec makes of it is checked. TypeError for what is no codec."""
     if isinstance(codec, StreamCodec):
         return codec.encode
     return partial(_encode, arguments.codec(codec))
@@ -66,7 +66,7 @@ class BoundCodec:
             self.encode_many = lambda payloads: b"".join([encode(payload) for payload in payloads])
 
     def decoder(self) -> StreamDecoder:
-        """Begin a stream; raises what a user's codec does, and TypeError where it gives no decoder."""
+        """Begin a stream; raises what a user's codec does, and TypeError if it gives no decoder."""
         if self.framer is not None:
             return self.framer.decoder(False)
         decoder = self.codec.decoder()
@@ -79,7 +79,7 @@ class Inbox:
     """What was received of one stream: frames, and the fault that came after the last of them.
 
     Attributes:
-        codec: what frames the stream; None where an engine does, and frames and fault are put here.
+        codec: what frames the stream; None if an engine does, and frames and fault are put here.
         frames: those that nobody has taken yet.
         fault: what came after them; it stays.
         ended: the stream has ended.
@@ -112,7 +112,7 @@ class Inbox:
         return self.ended or self.fault is not None
 
     def decode(self, data: Buffer | None) -> list[bytes]:
-        """Give the frames that the next bytes complete, or the end of the stream (None), past those in ``frames``.
+        """Return the frames that the next bytes complete, or the end of the stream (None), past those in ``frames``.
 
         A fault is in ``fault`` afterwards; what comes after it, or after the end, is no part of the stream.
         """
@@ -144,7 +144,7 @@ class Inbox:
             return frames
 
     def decode_some(self, data: bytes, most: int) -> tuple[list[bytes], bytes]:
-        """Give at most so many frames of the next bytes, and what follows them; with a decoder of an engine."""
+        """Return at most so many frames of the next bytes, and what follows them; with a decoder of an engine."""
         if self._decoder is None or self.over:
             return [], b""
         try:
@@ -164,7 +164,7 @@ class Inbox:
         return len(frames)
 
     def taken(self) -> list[bytes]:
-        """Give all frames."""
+        """Return all frames."""
         frames = list(self.frames)
         self.frames.clear()
         return frames
@@ -238,7 +238,7 @@ class RewindableInbox(Inbox):
         return frames
 
     def rest(self) -> bytes:
-        """Give the bytes after the last frame that was taken.
+        """Return the bytes after the last frame that was taken.
 
         Raises TypeError for a user's codec with one decoder for all streams, or one that decodes the same bytes in
         another way the next time: nobody can say what its frames stand for.
@@ -271,7 +271,7 @@ class RewindableInbox(Inbox):
         return b"".join([chunk for chunk, _ in self._log])
 
     def _end_of(self, count: int) -> int | None:
-        """Give where in the log the last of so many frames ends; None where it is not found again."""
+        """Return where in the log the last of so many frames ends; None if it is not found again."""
         if not count:
             return 0
         before, seen, chunk = bytearray(), 0, b""
@@ -293,7 +293,7 @@ class RewindableInbox(Inbox):
 
 
 def equal_fault(fault: BaseException) -> BaseException:
-    """Give an equal of a fault, to be raised; to raise one object again and again makes its traceback grow."""
+    """Return an equal of a fault, to be raised; to raise one object again and again makes its traceback grow."""
     try:
         again = copy.copy(fault)
     except BaseException:  # of a user's exception that cannot be made from its args

@@ -63,7 +63,7 @@ class Decoder(Protocol):
     def feed(self, data: Buffer, /) -> list[bytes]:
         """Take the next bytes of the stream (any C-contiguous buffer) and give the frames that they complete.
 
-        Raises FrameError where the stream is bad, with the good frames of this call in ``.frames``, and an equal one
+        Raises FrameError if the stream is bad, with the good frames of this call in ``.frames``, and an equal one
         without frames on every later call; MemoryError, in the same way, where there is no room for what came;
         ValueError after `eof`; TypeError for what holds no bytes; BufferError for a buffer that is not contiguous.
         """
@@ -72,16 +72,16 @@ class Decoder(Protocol):
     def eof(self) -> list[bytes]:
         """Take the end of the stream and give the frame that it completes, if any; a second call gives [].
 
-        Raises IncompleteFrame where the stream ended within a frame.
+        Raises IncompleteFrame if the stream ended within a frame.
         """
         ...
 
     def take_skipped(self) -> list[SkippedFrame]:
-        """Give the frames left out since the last call, at most the last 1,000, and forget them."""
+        """Return the frames left out since the last call, at most the last 1,000, and forget them."""
         ...
 
     def get_buffer(self, sizehint: int, /) -> memoryview:
-        """Give room to receive into, about ``sizehint`` bytes of it, as asyncio.BufferedProtocol wants it."""
+        """Return room to receive into, about ``sizehint`` bytes of it, as asyncio.BufferedProtocol wants it."""
         ...
 
     def buffer_updated(self, n: int, /) -> list[bytes]:
@@ -97,7 +97,7 @@ class Codec(Protocol):
     """
 
     def encode(self, payload: bytes, /) -> bytes:
-        """Frame one payload; ValueError where decoding would not give exactly that payload back."""
+        """Frame one payload; ValueError if decoding would not give exactly that payload back."""
         ...
 
     def decoder(self) -> StreamDecoder:
@@ -129,7 +129,7 @@ class StreamCodec(Bound):
     def encode(self, payload: Buffer) -> bytes:
         """Frame one payload (any C-contiguous buffer).
 
-        Raises ValueError unless decoding the result gives exactly that payload back; MemoryError where there is no
+        Raises ValueError unless decoding the result gives exactly that payload back; MemoryError if there is no
         room for it.
         """
         return self._framer.encode(payload)
@@ -141,7 +141,7 @@ class StreamCodec(Bound):
     def decode(self, data: Buffer) -> list[bytes]:
         """Cut a whole stream into its frames.
 
-        Raises FrameError, with the good frames before the bad one in ``.frames``; IncompleteFrame where the last one
+        Raises FrameError, with the good frames before the bad one in ``.frames``; IncompleteFrame if the last one
         is cut off.
         """
         decoder = self._framer.decoder(False)

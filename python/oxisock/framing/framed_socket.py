@@ -81,8 +81,8 @@ class FramedSocket(Bound, Conversation):
         none is given. The handshake is part of connecting.
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, ``ssl.SSLError`` where the handshake fails (``ssl.SSLCertVerificationError`` where the certificate
-        is not believed), and whatever OSError the last address gave; host and port are in the words of each.
+        TimeoutError, ``ssl.SSLError`` if the handshake fails (``ssl.SSLCertVerificationError`` if the certificate
+        is not believed), and the OSError of the last address; host and port are in the message of each.
         """
         arguments.codec(codec)
         destination = connecting.Destination.of(host, port, timeout)
@@ -124,9 +124,9 @@ class FramedSocket(Bound, Conversation):
         self._send_all(self._bound.encode_many(payloads))
 
     def recv(self) -> bytes | None:
-        """Give the next frame, or None at a clean end of the stream.
+        """Return the next frame, or None at a clean end of the stream.
 
-        Raises FrameError (IncompleteFrame where the stream ended within a frame), or whatever a user's decoder raises,
+        Raises FrameError (IncompleteFrame if the stream ended within a frame), or whatever a user's decoder raises,
         after the good frames before it; TimeoutError past the deadline, with what was received kept, so that `recv`
         may be called again; OSError. A fault stays: every later call raises an equal one.
         """
@@ -158,12 +158,12 @@ class FramedSocket(Bound, Conversation):
             return inbox.frames.popleft()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give frame after frame up to the end of the stream; raises as `recv` does."""
+        """Return frame after frame up to the end of the stream; raises as `recv` does."""
         while (frame := self.recv()) is not None:
             yield frame
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end of the stream. OSError once it is closed.
+        """End the sending side; the peer reads the end of the stream. OSError once it is closed.
 
         Over TLS too, what the peer still says may be received; with an ``ssl.SSLSocket`` of your own, nothing may be on
         its way at that moment.

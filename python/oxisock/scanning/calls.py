@@ -51,7 +51,7 @@ class Scanner(Functions):
         ``timeout`` is in seconds and bounds the whole call, the look-up of the name included; a port that does not
         answer in half of it is asked once more, and an answer to the first question still counts. None is no limit.
 
-        Raises ValueError for a bad host or port, ``socket.gaierror`` where the name has no address, TimeoutError where
+        Raises ValueError for a bad host or port, ``socket.gaierror`` if the name has no address, TimeoutError where
         its look-up takes too long.
         """
         return _answer(Questions(self._engine.scanning).scan_port(host, port, timeout))
@@ -201,7 +201,7 @@ def check_callbacks(on_result: object, on_progress: object) -> None:
 
 
 def _nothing() -> ScanReport:
-    """Give the report of a scan that was interrupted before it began."""
+    """Return the report of a scan that was interrupted before it began."""
     return ScanReport(results=(), counts={}, stats=ScanStats(), partial=True)
 
 

@@ -63,12 +63,12 @@ class ScanReport:
         seed: the seed of the order in which ports were asked, or None.
         partial: whether the scan ended before every port was decided.
         elapsed: seconds that the scan took; default ``stats.elapsed``.
-        started: when it began, in seconds since 1970, or None where that is not known.
-        addresses: how many addresses were asked, or None where that is not known.
-        trace: the events of all ports in order of time, or None where the scan kept none.
+        started: when it began, in seconds since 1970, or None if that is not known.
+        addresses: how many addresses were asked, or None if that is not known.
+        trace: the events of all ports in order of time, or None if the scan kept none.
         sources: who asked which part and from where, of a scan with an executor or a checkpoint.
-        targets: what was to be asked: names, addresses, networks and ranges; None where that is not known.
-        ports: which ports of each, such as "22,80-90", or None where that is not known.
+        targets: what was to be asked: names, addresses, networks and ranges; None if that is not known.
+        ports: which ports of each, such as "22,80-90", or None if that is not known.
         exclude: what of the targets was left out; names, and the addresses they stand for.
         names: by address, all spellings under which it was given, where there is any but the usual one.
         not_asked: ports that this machine could not ask, and why; also where the state "error" was not kept.
@@ -187,7 +187,7 @@ class ScanReport:
 
     @property
     def trace(self) -> list[ProbeEvent] | None:
-        """Every probe and answer of the scan in order of time; None where it ran without ``trace=True``."""
+        """Every probe and answer of the scan in order of time; None if it ran without ``trace=True``."""
         return self._trace
 
     def diff(self, other: ScanReport) -> ReportDiff:
@@ -202,7 +202,7 @@ class ScanReport:
         return self._compare(other)[0]
 
     def left_out(self, other: ScanReport) -> list[tuple[PortResult, str]]:
-        """Give the open ports of this report or ``other``, the newer one, that ``diff`` does not compare, and why."""
+        """Return the open ports of this report or ``other``, the newer one, that ``diff`` does not compare, and why."""
         return self._compare(other)[1]
 
     def _compare(self, other: ScanReport) -> tuple[ReportDiff, list[tuple[PortResult, str]]]:
@@ -234,7 +234,7 @@ class ScanReport:
         return ReportDiff(opened, closed, changed), left_out
 
     def _silences(self) -> Callable[[PortResult], str]:
-        """Give what says why nothing is known of a port that is not among the results; no word: it was not open."""
+        """Return what says why nothing is known of a port that is not among the results; no word: it was not open."""
         everywhere = ""
         if self.partial:
             everywhere = "is partial"
@@ -262,10 +262,10 @@ class ScanReport:
         return why
 
     def why(self, address: str, port: int) -> ProbeTrail:
-        """Give every probe of a port, and every answer to it, in order of time; ``str()`` has one line for each.
+        """Return every probe of a port, and every answer to it, in order of time; ``str()`` has one line for each.
 
         ``address`` is the address, or, for a port among the results, the target as it was given. A port that was not
-        asked has an empty list. Raises ValueError where the scan ran without ``trace=True``, or where the report was
+        asked has an empty list. Raises ValueError if the scan ran without ``trace=True``, or where the report was
         read from a file.
         """
         address, port = arguments.text(address, "address"), arguments.port(port)
@@ -275,7 +275,7 @@ class ScanReport:
         return ProbeTrail(event for event in self._trace if event.port == port and event.address in addresses)
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Give the report as one JSON object: schema 1, the rtt in seconds, banners in base64."""
+        """Return the report as one JSON object: schema 1, the rtt in seconds, banners in base64."""
         from . import formats as report_formats
 
         return report_formats.to_json(self, None if indent is None else arguments.count(indent, "indent", 0, 80))
@@ -284,7 +284,7 @@ class ScanReport:
     def from_json(cls, text: str | bytes) -> Self:
         """Read a report that ``to_json`` wrote.
 
-        Raises ValueError where the text is not JSON, not a report, or of another schema; the message names the part at
+        Raises ValueError if the text is not JSON, not a report, or of another schema; the message names the part at
         fault. Members that are not known are passed over.
         """
         from . import reading as report_reading
@@ -292,7 +292,7 @@ class ScanReport:
         return cls(**report_reading.from_json(_written(text)))
 
     def to_ndjson(self) -> str:
-        """Give one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``."""
+        """Return one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``."""
         from . import formats as report_formats
 
         return report_formats.to_ndjson(self)
@@ -308,7 +308,7 @@ class ScanReport:
         return cls(**report_reading.from_ndjson(_written(text)))
 
     def to_csv(self) -> str:
-        """Give the results as CSV with a header line and PortResult's names, the rtt in seconds.
+        """Return the results as CSV with a header line and PortResult's names, the rtt in seconds.
 
         Banners are text with backslash escapes for whatever is not printable, and for a first character that a
         spreadsheet would take for a formula.
@@ -318,7 +318,7 @@ class ScanReport:
         return report_formats.to_csv(self)
 
     def to_nmap_xml(self) -> str:
-        """Give the report in nmap's XML, for the many tools that read it.
+        """Return the report in nmap's XML, for the many tools that read it.
 
         States that were not kept are summed up in ``extraports`` where the report is of one host; "error" is nmap's
         "unknown"; a banner is the output of a script named "banner", escaped as in CSV.
@@ -328,7 +328,7 @@ class ScanReport:
         return report_nmap.to_nmap_xml(self)
 
     def to_html(self, old: ScanReport | None = None) -> str:
-        """Give the report as a page for a browser: one file that loads nothing.
+        """Return the report as a page for a browser: one file that loads nothing.
 
         ``old`` is an older report of the same; the page then shows what changed since.
         """
@@ -339,13 +339,13 @@ class ScanReport:
         )
 
     def _repr_html_(self) -> str:
-        """Give what a notebook shows."""
+        """Return what a notebook shows."""
         from . import html_page
 
         return html_page.for_notebook(self)
 
     def __rich__(self) -> Any:
-        """Give what ``rich.print`` shows."""
+        """Return what ``rich.print`` shows."""
         from . import showing
 
         return showing.rich_table(self)

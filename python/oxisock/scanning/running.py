@@ -92,7 +92,7 @@ class Scan:
         return self
 
     def __next__(self) -> PortResult:
-        """Give the next result; StopIteration at the end, and ScanInterrupted on Ctrl-C."""
+        """Return the next result; StopIteration at the end, and ScanInterrupted on Ctrl-C."""
         try:
             while not self._fresh:
                 if self._closed or self.advance(_SLICE) is None:
@@ -140,13 +140,13 @@ class Scan:
         return Progress(done, self._job.total, tally.open, elapsed, rate, unasked)
 
     def report(self) -> ScanReport:
-        """Give what is known by now; marked partial unless every port is decided."""
+        """Return what is known by now; marked partial unless every port is decided."""
         if not self._run.done():
             self._collect(0)
         return self.taken()
 
     def taken(self) -> ScanReport:
-        """Give what was taken from the engine so far; may be called while another thread is in ``advance``."""
+        """Return what was taken from the engine so far; may be called while another thread is in ``advance``."""
         from .report import ScanReport
 
         tally = Tally(*self._run.tally())
@@ -212,7 +212,7 @@ class Scan:
         return results
 
     def _names(self, number: int) -> tuple[int, str, str]:
-        """Give (number, host as given, address) of a host; results of one host tend to come together."""
+        """Return (number, host as given, address) of a host; results of one host tend to come together."""
         if self._cached[0] != number:
             self._cached = (number, self._job.targets.host(number), self._job.targets.address(number))
         return self._cached

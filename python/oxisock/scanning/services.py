@@ -92,7 +92,7 @@ TOP_PORTS: Final = tuple(_OWN["tcp"])
 
 
 def top_ports(count: int) -> tuple[int, ...]:
-    """Give the ``count`` TCP ports most worth asking, best first: TOP_PORTS, and after them the others, lowest first.
+    """Return the ``count`` TCP ports most worth asking, best first: TOP_PORTS, and after them the others, lowest first.
 
     Raises ValueError unless ``count`` is 1 to 65535.
     """
@@ -113,12 +113,12 @@ def service_name(port: int, protocol: str = "tcp", default: str = "unknown") -> 
 
 
 def service_port(name: str, protocol: str = "tcp") -> int | None:
-    """Give the port of a service by name or alias, in any case of letters, or None where it is unknown."""
+    """Return the port of a service by name or alias, in any case of letters, or None if it is unknown."""
     return _names(protocol)[1].get(name.lower())
 
 
 def service_names(protocol: str = "tcp") -> Iterable[str]:
-    """Give the names and aliases of all services, in small letters."""
+    """Return the names and aliases of all services, in small letters."""
     return _names(protocol)[1]
 
 
@@ -161,7 +161,7 @@ def _remember(known: tuple[dict[int, str], dict[str, int]], port: int, *names: s
 
 
 def port_span(start: int, end: int) -> range:
-    """Give the ports from ``start`` to ``end``, both included; ValueError unless they are in order."""
+    """Return the ports from ``start`` to ``end``, both included; ValueError unless they are in order."""
     first, last = arguments.port(start, "start"), arguments.port(end, "end")
     if first > last:
         raise ValueError(f"start={first} is above end={last}")

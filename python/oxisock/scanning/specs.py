@@ -42,7 +42,7 @@ def parse_ports(spec: PortSpec) -> tuple[int, ...]:
 
 
 def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> array[int]:
-    """Give the ports of ``spec`` less those of ``exclude``, sorted, each once, in two bytes each.
+    """Return the ports of ``spec`` less those of ``exclude``, sorted, each once, in two bytes each.
 
     ``exclude`` is read as ``spec`` is, but may be empty; ``name`` is what errors call ``spec``. Raises what
     ``parse_ports`` raises.
@@ -71,7 +71,7 @@ def format_ports(ports: Iterable[int]) -> str:
 
 
 def _choose_ports(spec: PortSpec, what: str) -> bytearray:
-    """Give one byte for each port number, 1 for the chosen."""
+    """Return one byte for each port number, 1 for the chosen."""
     chosen = bytearray(MAX_PORT + 1)
     if isinstance(spec, str):
         _choose_from_text(spec, what, chosen)
@@ -258,7 +258,7 @@ def _read_file(part: str, at: str) -> Iterator[Given | str]:
 
 
 def read_target(part: str) -> Given | str:
-    """Give what one target is: addresses, or a name as it stands; ValueError, saying what was expected."""
+    """Return what one target is: addresses, or a name as it stands; ValueError, saying what was expected."""
     if reads_as_address(part):
         first, last, literal = parse_range(part)
         usual = not literal or ":" not in part or part == format_key(first)  # IPv4 has but one spelling

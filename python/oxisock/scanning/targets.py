@@ -92,7 +92,7 @@ class Segment:
 
 
 def _first_spellings(given: Sequence[Given]) -> dict[int, str]:
-    """Give the spelling of each literal that no earlier item includes."""
+    """Return the spelling of each literal that no earlier item includes."""
     spelled = {}
     earliest: list[int] = []  # a heap of the numbers of items, of which some have ended
     by_first = sorted(range(len(given)), key=lambda number: given[number].first)
@@ -111,7 +111,7 @@ class Targets:
     """The addresses and names to scan, each once: made by ``parse_targets``, and never changed.
 
     It is iterated in address order (IPv4 before IPv6, then names as they were given); ``in`` takes any spelling of an
-    address, and names without regard to case. ``len()`` raises OverflowError where ``count`` does not fit.
+    address, and names without regard to case. ``len()`` raises OverflowError if ``count`` does not fit.
     """
 
     __slots__ = ("_excluded", "_excluded_names", "_found", "_parts", "_spelled", "_starts", "count", "names", "ranges")
@@ -179,12 +179,12 @@ class Targets:
         return self._excluded_names
 
     def excluding(self, excluded: RangeSet, excluded_names: Iterable[str]) -> Targets:
-        """Give these targets with more exclusions."""
+        """Return these targets with more exclusions."""
         names = (*self._excluded_names, *excluded_names)
         return Targets(self._parts, RangeSet([*self._excluded, *excluded]), names, self._found)
 
     def resolved(self, found: Mapping[str, Iterable[str]]) -> Targets:
-        """Give these targets with the addresses of ``found`` in the place of names; names not in it are left out.
+        """Return these targets with the addresses of ``found`` in the place of names; names not in it are left out.
 
         Addresses that excluded names stand for are removed. What remains may be nothing.
         """
@@ -193,7 +193,7 @@ class Targets:
         return Targets(self._parts, excluded, self._excluded_names, found)
 
     def given(self) -> list[str]:
-        """Give what was to be scanned, before anything was excluded: networks, ranges, addresses and names."""
+        """Return what was to be scanned, before anything was excluded: networks, ranges, addresses and names."""
         texts: dict[str, None] = {}
         for part in self._parts:
             if isinstance(part, Segment):
@@ -203,11 +203,11 @@ class Targets:
         return list(texts)
 
     def excluded(self) -> list[str]:
-        """Give what was left out, as ``given`` does: names, and the addresses that they stand for."""
+        """Return what was left out, as ``given`` does: names, and the addresses that they stand for."""
         return [*self._excluded_names, *itertools.starmap(format_range, self._excluded)]
 
     def spellings(self) -> dict[str, list[str]]:
-        """Give all spellings of each address that was given in more than the usual one, the first of them first."""
+        """Return all spellings of each address that was given in more than the usual one, the first of them first."""
         found = self._found or {}
         addressed = {name: list(map(parse_address, texts)) for name, texts in found.items()}
         spelled = {key for part in self._parts if isinstance(part, Segment) for key, _ in part.others}
@@ -229,11 +229,11 @@ class Targets:
         return {format_key(key): list(held) for key, held in texts.items()}
 
     def address(self, index: int) -> str:
-        """Give the address with this number, 0 being the first of ``ranges``; IndexError where there is none."""
+        """Return the address with this number, 0 being the first of ``ranges``; IndexError if there is none."""
         return format_key(self._key(index))
 
     def host(self, index: int) -> str:
-        """Give the address with this number as it was first given: its spelling, its name, or the address itself."""
+        """Return the address with this number as it was first given: its spelling, its name, or the address itself."""
         key = self._key(index)
         return self._spelled.get(key) or format_key(key)
 

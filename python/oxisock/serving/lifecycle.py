@@ -54,19 +54,19 @@ class Running(forks.Forkable, Protocol):
         ...
 
     def failure(self) -> BaseException | None:
-        """Give what ended it, where that was no stop but a thread that could not go on; logged by then."""
+        """Return what ended it, where that was no stop but a thread that could not go on; logged by then."""
         ...
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the connections drained and aborted by the stop, and the handlers that still run."""
+        """Return the connections drained and aborted by the stop, and the handlers that still run."""
         ...
 
     def stats(self) -> ServerStats:
-        """Give the counters; also after the end."""
+        """Return the counters; also after the end."""
         ...
 
     def inside(self) -> bool:
-        """Say whether the calling thread is in one of the server's handlers."""
+        """Return whether the calling thread is in one of the server's handlers."""
         ...
 
 
@@ -257,7 +257,7 @@ class Server(Bound):
 
 
 def _check_threads(kind: str) -> None:
-    """Raise RuntimeError where threads are none: a server's would never let anybody else run."""
+    """Raise RuntimeError if threads are none: a server's would never let anybody else run."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading"):
         raise RuntimeError(
@@ -283,7 +283,7 @@ class EngineThreads:
             return True
 
     def failure(self) -> BaseException | None:
-        """Give what ended them, where that was no stop."""
+        """Return what ended them, where that was no stop."""
         return self._failure
 
 
@@ -300,15 +300,15 @@ class EngineRunning(EngineThreads):
         self._reactors.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the connections drained and aborted by the stop, and the handlers that still run."""
+        """Return the connections drained and aborted by the stop, and the handlers that still run."""
         return (*self._reactors.outcome(), 0)
 
     def stats(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         return self._reactors.counters()
 
     def inside(self) -> bool:
-        """Say whether the calling thread is in a handler."""
+        """Return whether the calling thread is in a handler."""
         return False
 
     def abandon(self) -> None:

@@ -47,7 +47,7 @@ class Requests(Functions):
         answer that ends without one is no answer (``ssl.SSLEOFError``).
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, FrameError (FrameTooLong past 16 MiB; IncompleteFrame where the peer closed before a whole frame),
+        TimeoutError, FrameError (FrameTooLong past 16 MiB; IncompleteFrame if the peer closed before a whole frame),
         OSError. Host and port are in the words of those of connecting, and of TimeoutError.
         """
         destination = Destination.of(host, port, timeout)
@@ -138,7 +138,7 @@ def _exchange_tls(
 
 
 def _left(deadline: float | None) -> float | None:
-    """Seconds up to a deadline; TimeoutError where it has passed."""
+    """Seconds up to a deadline; TimeoutError if it has passed."""
     if deadline is None:
         return None
     left = deadline - time.monotonic()

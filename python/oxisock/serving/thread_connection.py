@@ -88,7 +88,7 @@ class ThreadConnection:
         self._idle_timeout = self._write_timeout = arguments.timeout(seconds, "seconds")
 
     def recv(self, n: int) -> bytes:
-        """Give what has come, from 1 to ``n`` bytes; b"" at the end of the stream. TimeoutError, OSError."""
+        """Return what has come, from 1 to ``n`` bytes; b"" at the end of the stream. TimeoutError, OSError."""
         n = arguments.size(n, "n")
         self._rewind()
         if not self._ahead:
@@ -98,7 +98,7 @@ class ThreadConnection:
         return data
 
     def recv_exactly(self, n: int) -> bytes:
-        """Give ``n`` bytes, all within one timeout; where they do not come, those that did are there for the next call.
+        """Return ``n`` bytes, all within one timeout. If it runs out, the next call has the bytes that came.
 
         Raises IncompleteFrame (an EOFError) where the stream ends before, TimeoutError, OSError.
         """
@@ -123,14 +123,14 @@ class ThreadConnection:
         return data
 
     def frames(self, codec: Codec) -> Iterator[bytes]:
-        """Give frame after frame up to the end of the stream, each within one timeout.
+        """Return frame after frame up to the end of the stream, each within one timeout.
 
         May be left and entered again, with the same codec or an equal one, and loses nothing. With another codec, and
         with `recv` and `recv_exactly`, reading goes on with the byte after the last frame that was taken.
 
-        Raises FrameError (IncompleteFrame where the stream ends within a frame), or whatever a user's decoder raises,
+        Raises FrameError (IncompleteFrame if the stream ends within a frame), or whatever a user's decoder raises,
         after the good frames before it, and an equal one each time that it is entered again; TimeoutError, OSError;
-        TypeError where a user's decoder cannot be asked a second time what its frames stood for, and that is needed.
+        TypeError if a user's decoder cannot be asked a second time what its frames stood for, and that is needed.
         """
         return self._frames(BoundCodec(codec, self._engine))
 
@@ -161,7 +161,7 @@ class ThreadConnection:
         return inbox.frames.popleft()
 
     def _inbox_of(self, bound: BoundCodec) -> RewindableInbox:
-        """Give the inbox of a codec: the one there is, or a new one with what was read and not taken."""
+        """Return the inbox of a codec: the one there is, or a new one with what was read and not taken."""
         inbox = self._inbox
         if inbox is not None and (inbox.codec is bound.codec or inbox.codec == bound.codec):
             return inbox
@@ -179,7 +179,7 @@ class ThreadConnection:
             self._inbox = None
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it; TimeoutError where the peer takes nothing for the timeout, OSError."""
+        """Send all of it; TimeoutError if the peer takes nothing for the timeout, OSError."""
         with arguments.view(data, "data") as rest:
             sent = 0
             while sent < len(rest):
@@ -203,7 +203,7 @@ class ThreadConnection:
         self.sendall(encoder(codec)(payload))
 
     def shutdown_write(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end of the stream."""
+        """End the sending side; the peer reads the end of the stream."""
         with suppress(OSError):  # gone already
             if self._tls is not None:
                 self._tls.settimeout(self._write_timeout)
@@ -230,7 +230,7 @@ class ThreadConnection:
                 shut_down(self._sock)
 
     def _secure(self, context: SSLContext, timeout: float | None) -> None:
-        """Shake hands; raises TimeoutError, or ssl.SSLError or another OSError where it fails."""
+        """Shake hands; raises TimeoutError, or ssl.SSLError or another OSError if it fails."""
         self._sock = self._tls = secure.accepted(self._sock, context)
         self._move(lambda tls: tls.do_handshake(), timeout)
         if not self.stopping:
@@ -327,7 +327,7 @@ class Counters:
                 self._values[name] += value
 
     def stats(self) -> ServerStats:
-        """Give them all."""
+        """Return them all."""
         with self._lock:
             return ServerStats(**self._values)
 

@@ -45,7 +45,7 @@ class _UdpBase(Server):
         self._answer_low_ports = arguments.flag(answer_low_ports, "answer_low_ports")
 
     def _bind(self) -> tuple[int, UdpPlan, Peer]:
-        """Give a bound descriptor that the engine may keep, what the engine needs to know, and the address."""
+        """Return a bound descriptor that the engine may keep, what the engine needs to know, and the address."""
         if self._sock is not None:
             sock = binding.adopt(self._sock, socket.SOCK_DGRAM)
         else:
