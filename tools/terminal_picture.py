@@ -20,8 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-ERASED = re.compile(r"[^\n]*\x1b\[2K")
-CURSOR = re.compile(r"\x1b\[\?25[lh]|\x1b\[\d*A")
+CONTROLS = re.compile(r"(\r|\n|\x1b\[2K|\x1b\[\d*A|\x1b\[\?25[lh])")
 
 
 def shown(command: list[str], width: int) -> str:
@@ -40,10 +39,27 @@ def shown(command: list[str], width: int) -> str:
             output += piece
         process.wait()
     os.close(ours)
-    text = output.decode().replace("\r\n", "\n")
-    # A progress bar writes over itself: what it wrote before is not on the terminal any more.
-    text = CURSOR.sub("", ERASED.sub("", text))
-    return "\n".join(line.rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(on_screen(output.decode()))
+
+
+def on_screen(output: str) -> list[str]:
+    """Give the lines that are left on a terminal: a progress bar writes over itself, and is erased when it is done."""
+    lines, row, anew = [""], 0, False
+    for part in CONTROLS.split(output):
+        if part == "\n":
+            row, anew = row + 1, False
+            if row == len(lines):
+                lines.append("")
+        elif part == "\r":
+            anew = True
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part.endswith("A") and CONTROLS.fullmatch(part):
+            row = max(0, row - int(part[2:-1] or 1))
+        elif part and not CONTROLS.fullmatch(part):
+            lines[row] = part if anew else lines[row] + part
+            anew = False
+    return lines
 
 
 def main(path: str, width: str, *command: str) -> None:
