@@ -158,7 +158,7 @@ class FramedSocket(Bound, Conversation):
             return inbox.frames.popleft()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Return frame after frame up to the end of the stream; raises as `recv` does."""
+        """Yield frame after frame up to the end of the stream; raises as `recv` does."""
         while (frame := self.recv()) is not None:
             yield frame
 

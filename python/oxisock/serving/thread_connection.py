@@ -123,7 +123,7 @@ class ThreadConnection:
         return data
 
     def frames(self, codec: Codec) -> Iterator[bytes]:
-        """Return frame after frame up to the end of the stream, each within one timeout.
+        """Yield frame after frame up to the end of the stream, each within one timeout.
 
         May be left and entered again, with the same codec or an equal one, and loses nothing. With another codec, and
         with `recv` and `recv_exactly`, reading goes on with the byte after the last frame that was taken.
