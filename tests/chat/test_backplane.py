@@ -281,6 +281,7 @@ class World(RuleBasedStateMachine):
         for text, whose in self.said.items():
             if whose[1] in whose[0].closed:
                 continue
+            refusals.setdefault(whose, 0)
             if text not in lines.get(whose, []):
                 assert text not in shown or self.lost, f"{text} was shown, but not to him who said it"
                 refusals[whose] = refusals.get(whose, 0) + 1
@@ -329,6 +330,10 @@ class LossyWorld(World):
         else:
             self.command(at, data, what)
         self.turn(self.servers[at], rounds)
+        if data.draw(st.booleans()):  # it is read, and the answer does not come
+            self.send(at)
+            self.execute(at)
+            self.read(at, 5)
         self.turn(self.servers[(at + 1) % 3], others)
         self.fail_over(behind)
 
@@ -358,3 +363,22 @@ def test_every_line_is_shown_once_or_refused() -> None:
 
 def test_what_redis_loses_is_told() -> None:
     run_state_machine_as_test(LossyWorld, settings=settings(stateful_step_count=60, deadline=None))
+
+
+def test_what_was_read_before_its_answer_was_lost_is_not_refused() -> None:
+    world = LossyWorld()
+    world.join(0)
+    world.all_well()
+    world.remember()
+    server = world.servers[0]
+    server.act("line", 0, b"shown", world.now)
+    for step in (server.send, server.execute, server.arrive, server.send, server.execute, server.read):
+        step()
+    assert server.heard[0][-1] == "[guest-1] shown"
+    world.fail_over(behind=False)
+    world.wait(600)
+    world.all_well()
+    assert server.heard[0][-2:] == ["[guest-1] shown", "* lines may be missing"]
+    server.act("line", 0, b"after", world.now)
+    world.all_well()
+    assert server.heard[0][-1] == "[guest-1] after"

@@ -100,6 +100,7 @@ class Backplane:
         self._sent_in = 0  # which generation
         self._limbo: list[HubAppend] = []  # sent, and not answered
         self._batch = 0  # the number of these
+        self._shown: set[tuple[str, int, str]] = set()  # which of these have been read, before the answer
         self._queue: deque[HubAppend] = deque()
         self._queued = 0
         self._mine: dict[int, tuple[str, str, int]] = {}  # nick, where from, when
@@ -213,6 +214,8 @@ class Backplane:
             if kind == "node":
                 continue
             ended = kind == "leave" and node == self.node and client not in self._parting
+            if self._limbo and node == self.node:
+                self._shown.add(_marks(kind, client, *entry.fields[3:5]))
             self._note(entry.fields)
             self._news.append(entry.fields)
             if ended and not self._closing:  # others took this node for dead, and have said so in the log
@@ -278,6 +281,7 @@ class Backplane:
             self._again = bool(self._limbo)
             if not self._limbo:
                 self._batch = self._number()
+                self._shown.clear()
                 size = 0
                 while self._queue and len(self._limbo) < _BATCH and size < _BATCH_BYTES:
                     item = self._queue.popleft()
@@ -337,7 +341,7 @@ class Backplane:
             self._take_back()
         else:  # others may have seen it, in what was lost
             for item in self._limbo:
-                if item[0] not in _LASTING:
+                if item[0] not in _LASTING and _marks(*item) not in self._shown:
                     self._refuse(item, "not delivered")
             self._limbo.clear()
         self._mine.clear()
@@ -420,3 +424,8 @@ class Backplane:
 
 def _size(item: HubAppend) -> int:
     return len(item[3]) + 64
+
+
+def _marks(kind: str, client: int, nick: str, text: str) -> tuple[str, int, str]:
+    """Give what an item and the entry that comes of it have in common."""
+    return kind, client, nick if kind == "nick" else text
