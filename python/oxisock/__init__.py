@@ -74,6 +74,9 @@ __all__ = [
     "UdpEchoServer",
     "UdpServer",
     "udp_request",
+    # load
+    "LoadReport",
+    "load_test",
     # values
     "Datagram",
     "Peer",

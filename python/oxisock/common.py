@@ -10,6 +10,7 @@ from .errors import FrameTooLong as FrameTooLong
 from .errors import IncompleteFrame as IncompleteFrame
 from .framing.codecs import Codec as Codec
 from .framing.codecs import Decoder as Decoder
+from .load.report import LoadReport as LoadReport
 from .scanning.report import PortChange as PortChange
 from .scanning.report import ReportDiff as ReportDiff
 from .scanning.report import ScanInterrupted as ScanInterrupted

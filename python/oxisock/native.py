@@ -10,6 +10,7 @@ from .engines.selection import Impl as _Impl
 from .framing import codecs as _codecs
 from .framing import framed_socket as _framed_socket
 from .framing.well_known import Presets as _Presets
+from .load.calls import Loads as _Loads
 from .scanning.calls import Scanner as _Scanner
 from .serving import echo as _echo
 from .serving import messages as _messages
@@ -79,6 +80,7 @@ class ThreadedServer(_threaded.ThreadedServer, engine=_engine): ...
 
 
 tcp_request = _Requests.of(_engine).tcp_request
+load_test = _Loads.of(_engine).load_test
 
 
 class UdpServer(_udp.UdpServer, engine=_engine): ...

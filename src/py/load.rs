@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::framing::Framer;
 use super::signals::heeding_signals;
@@ -90,6 +90,18 @@ impl LoadRun {
         }
     }
 
+    /// Give the histogram of the latencies: seconds up to which each of its spans goes, and how many lie in it.
+    fn histogram(&self, py: Python<'_>, spans: u32) -> PyResult<Vec<(f64, u64)>> {
+        let load = self.load.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        match &*load {
+            Some(load) => {
+                let spans = load.course().tally.latency.spans(spans.min(1000));
+                Ok(spans.into_iter().map(|(end, count)| (Duration::from_nanos(end).as_secs_f64(), count)).collect())
+            }
+            None => Err(Error::State("the load is closed".to_owned()).into()),
+        }
+    }
+
     /// Close every connection.
     fn close(&self, py: Python<'_>) {
         py.detach(|| lock(&self.load).take());
@@ -128,6 +140,11 @@ fn figures<'py>(py: Python<'py>, tally: &Tally, progress: Progress) -> PyResult<
         local.set_item(code, count)?;
     }
     figures.set_item("local_errors", local)?;
+    let first_wrong = tally.first_wrong.as_ref().map(|wrong| {
+        let expected = wrong.expected.as_ref().map(|bytes| PyBytes::new(py, bytes));
+        (PyBytes::new(py, &wrong.came), expected)
+    });
+    figures.set_item("first_wrong", first_wrong)?;
     figures.set_item("latency", times(py, &tally.latency)?)?;
     figures.set_item("lag", times(py, &tally.lag)?)?;
     Ok(figures)

@@ -61,7 +61,16 @@ BAD: dict[str, Callable[[], Any]] = {
 }
 
 # Values, and what only oxisock makes: whoever makes one by hand means it. Their methods are tried like all others.
-NOT_MADE_BY_USERS = {"Scan", "Targets", "ThreadConnection", "AsyncScan", "FramedServer", "FramedStream", "Aio"}
+NOT_MADE_BY_USERS = {
+    "LoadReport",
+    "Scan",
+    "Targets",
+    "ThreadConnection",
+    "AsyncScan",
+    "FramedServer",
+    "FramedStream",
+    "Aio",
+}
 
 # What a message may call a parameter: parts of it, what is in it, and where it goes.
 ALSO = {
@@ -278,6 +287,7 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
         (World.conn, lambda w: {}),
     ),
     "tcp_request": (None, lambda w: {**_HERE, "port": w.closed, "payload": b"x", "timeout": 0.05}),
+    "load_test": (lambda w: oxisock.native, lambda w: {**_HERE, "port": w.closed, "duration": 0.01, "timeout": 0.05}),
     "udp_request": (None, lambda w: {**_HERE, "port": w.udp(), "payload": b"x", "timeout": 5.0}),
     "ChatClient": (None, lambda w: {**_HERE, "port": w.chat().address.port, "timeout": 5.0}),
     "ChatClient.recv": (World.client, lambda w: {"timeout": 0.01}),

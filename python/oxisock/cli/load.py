@@ -5,35 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import arguments
-from ..types import Peer
 from . import EXIT_NO, EXIT_OK, UsageError, failed_at, raise_descriptor_limit
 from .arguments import checked, count, endpoint, examples, positive_duration
-from .output import is_terminal, message
+from .output import is_terminal, message, output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .._native import LoadRun
-    from ..framing.codecs import StreamCodec
-    from ..load.plan import LoadPlan
+    from ..load.calls import Job
     from ..load.report import LoadReport
 
-_SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
-_SECOND = 1_000_000_000
-_MOST_CONNECTIONS, _MOST_DEPTH, _MOST_SIZE = 100_000, 100_000, 16 << 20
-_LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
-_RATE = checked(float, arguments.number, 0.001, 1e7, "messages a second, from 0.001 to 10,000,000")
-_TIME = checked(positive_duration, arguments.number, 0, 86_400, "a day at most")
 _BUSY = 0.9  # of a core: the load is no more at leisure
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
     from ..framing.specs import CODEC_HELP
+    from ..load.calls import LEAST_RATE, MOST_CONNECTIONS, MOST_DEPTH, MOST_RATE, MOST_SECONDS, MOST_SIZE
     from ..load.plan import EXPECTATIONS
+
+    rate = checked(float, arguments.number, LEAST_RATE, MOST_RATE, "messages a second, from 0.001 to 10,000,000")
+    time = checked(positive_duration, arguments.number, 0, MOST_SECONDS, "a day at most")
 
     parser = subparsers.add_parser(
         "load",
@@ -45,6 +38,7 @@ def add_parser(subparsers: Any) -> None:
         **examples(
             "oxisock load 127.0.0.1:7000",
             "oxisock load 127.0.0.1:7000 --codec lines --expect upper --rate 5000 --duration 30s",
+            "oxisock load 127.0.0.1:7000 --duration 5s --max-p99 20ms --min-rate 1000     # for CI",
             "oxisock load --udp 127.0.0.1:7000 --prefix 'ACK: ' --json",
         ),
     )
@@ -52,24 +46,24 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="the server")
     parser.add_argument("--udp", action="store_true", help="send datagrams; connections are sockets")
     parser.add_argument(
-        "-c", "--connections", type=count(1, _MOST_CONNECTIONS), default=50, metavar="N", help="how many (default: 50)"
+        "-c", "--connections", type=count(1, MOST_CONNECTIONS), default=50, metavar="N", help="how many (default: 50)"
     )
     parser.add_argument(
         "--depth",
-        type=count(1, _MOST_DEPTH),
+        type=count(1, MOST_DEPTH),
         metavar="N",
         help="most messages in flight on each connection (default: 1; 64 where there is a --rate)",
     )
     parser.add_argument(
-        "-s", "--size", type=count(1, _MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
+        "-s", "--size", type=count(1, MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
     )
-    parser.add_argument("-r", "--rate", type=_RATE, metavar="N", help="messages a second, of all connections together")
+    parser.add_argument("-r", "--rate", type=rate, metavar="N", help="messages a second, of all connections together")
     parser.add_argument(
-        "-d", "--duration", type=_TIME, default=10.0, metavar="TIME", help="how long to send (default: 10s)"
+        "-d", "--duration", type=time, default=10.0, metavar="TIME", help="how long to send (default: 10s)"
     )
     parser.add_argument(
         "--timeout",
-        type=_TIME,
+        type=time,
         metavar="TIME",
         help="a connection that is silent for so long has failed (default: 5s); a datagram not answered by then is "
         "lost (default: 1s)",
@@ -87,15 +81,20 @@ def add_parser(subparsers: Any) -> None:
         'upper" gives it; or, with --codec, any frame',
     )
     parser.add_argument("--prefix", metavar="TEXT", help="what stands before the message in a right answer")
+    parser.add_argument("--max-p99", type=time, metavar="TIME", help="exit code 1 if p99 is longer, such as 5ms")
+    parser.add_argument("--min-rate", type=rate, metavar="N", help="exit code 1 if fewer answers a second come")
+    parser.add_argument("--html", metavar="FILE", help="write the report as a page for a browser, too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask, wherever the server is")
 
 
 def run(args: argparse.Namespace) -> int:
     """Look who is to be loaded, ask where that is another machine, load, and tell."""
+    from ..load.calls import carry_out
+    from ..load.report import why_nobody
     from ..sockets.listening import is_loopback
     from ..sockets.resolving import host_addresses
-    from .load_view import shown
+    from .load_view import shown, watch
 
     job = _job(args)
     try:
@@ -106,156 +105,61 @@ def run(args: argparse.Namespace) -> int:
         message("nothing was sent")
         return EXIT_NO
     raise_descriptor_limit()
-    first, *others = addresses
-    report, interrupted = _load(job, first)
-    # Where nobody is at all, another address of the name may be the right one.
-    while others and _nobody(report) and not interrupted:
-        report, interrupted = _load(job, others.pop(0))
+    try:
+        report, interrupt = carry_out(job, addresses, lambda: watch(job.name, job.options["duration"]))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if args.json:
         json.dump(report.document(), sys.stdout, indent=2)
         print()
-    if _nobody(report) and not interrupted:
-        message(f"{job.name}: {_why(report)}")
+    if args.html is not None:
+        from ..load.html_page import to_html
+
+        with output(args.html) as stream:
+            stream.write(to_html(report))
+    if report.nobody and interrupt is None:
+        message(f"{job.name}: {why_nobody(report)}")
         return EXIT_NO
     if not args.json:
         sys.stdout.write(shown(report, sys.stdout))
     _comment(report)
-    if interrupted:
+    if interrupt is not None:
         message(f"interrupted after {report.figures['elapsed']:.1f} s: this is a part of the answer")
         return int(args.exit_code())
-    return EXIT_OK if report.good else EXIT_NO
+    return EXIT_OK if report.good and _within(report, args) else EXIT_NO
 
 
-def _load(job: _Job, address: str) -> tuple[LoadReport, bool]:
-    """Load one address to the end, or until Ctrl-C, which the second value tells."""
-    import time
+def _within(report: LoadReport, args: argparse.Namespace) -> bool:
+    """Tell which of the limits that were asked for was passed, if one was."""
+    from ..load.report import milliseconds
 
-    from ..load.report import LoadReport
-    from .load_view import watch
-
-    try:
-        load = job.start(str(Peer(_numeric_zone(address), job.target["port"])))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    interrupted, cpu = False, time.thread_time()
-    try:
-        with watch(job.name, job.options["duration"]) as show:
-            while load.step(_SLICE):
-                show(load)
-    except KeyboardInterrupt:
-        interrupted = True  # what there is by now is a report, too
-    try:
-        cpu, figures = time.thread_time() - cpu, load.figures()
-        complete = not interrupted and figures["alive"] > 0
-        return LoadReport({**job.target, "address": address}, job.options, figures, complete, cpu), interrupted
-    finally:
-        load.close()
+    within = True
+    if args.max_p99 is not None and (report.p99 is None or report.p99 > args.max_p99):
+        took = "no answer came" if report.p99 is None else f"it is {milliseconds(report.p99)} ms"
+        message(f"p99 is over --max-p99 {milliseconds(args.max_p99)} ms: {took}")
+        within = False
+    if args.min_rate is not None and report.rate < args.min_rate:
+        message(f"the rate is under --min-rate {args.min_rate:,.12g}: {report.rate:,.1f} answers a second")
+        within = False
+    return within
 
 
-# --- what was asked for --------------------------------------------------------------------------------------------
-
-
-class _Job(NamedTuple):
-    """A load to be: the target and the options as the report has them, and what starts it at an address."""
-
-    target: dict[str, Any]
-    options: dict[str, Any]
-    start: Callable[[str], LoadRun]
-
-    @property
-    def name(self) -> str:
-        name: str = self.target["name"]
-        return name
-
-
-def _job(args: argparse.Namespace) -> _Job:
+def _job(args: argparse.Namespace) -> Job:
     """Read the options; UsageError where they do not go together."""
-    from ..load.plan import LoadPlan
-
-    if args.udp and args.codec:
-        raise UsageError("--codec cuts a stream into messages, and a datagram is one: leave --codec or --udp out")
-    if args.expect == "any" and not args.codec:
-        raise UsageError("--expect any needs --codec: without it nobody knows where an answer ends")
-    codec = _codec(args.codec) if args.codec else None
-    options = {
-        "connections": args.connections,
-        "depth": args.depth or (64 if args.rate else 1),
-        "size": args.size or getattr(codec, "size", 64),
-        "rate": args.rate,
-        "duration": args.duration,
-        "timeout": args.timeout or (1.0 if args.udp else 5.0),
-        "codec": args.codec,
-        "expect": args.expect,
-        "prefix": args.prefix if args.prefix is not None else "Echo: " if args.expect == "upper" else "",
-    }
-    plan = LoadPlan(
-        options["connections"],
-        options["depth"],
-        None if args.rate is None else round(args.rate * 1000),
-        round(options["duration"] * _SECOND),
-        round(options["timeout"] * _SECOND),
-    )
-    host, port = args.endpoint
-    target = {
-        "name": str(args.endpoint),
-        "host": host,
-        "address": None,
-        "port": port,
-        "protocol": "udp" if args.udp else "tcp",
-    }
-    return _Job(target, options, _datagrams(plan, options) if args.udp else _stream(plan, options, codec))
-
-
-def _codec(spec: str) -> StreamCodec:
-    import oxisock.native
-
-    from ..framing.specs import parse_codec
-
-    try:
-        return parse_codec(spec, oxisock.native)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _stream(plan: LoadPlan, options: dict[str, Any], codec: StreamCodec | None) -> Callable[[str], LoadRun]:
-    from .. import _native
     from ..engines.binding import engine
-    from ..framing.bound import BoundCodec
-    from ..load.plan import messages
+    from ..load.calls import job
 
     try:
-        requests, replies = messages(options["size"], codec, options["expect"], _bytes(options["prefix"]))
+        return job(
+            engine("native"), *args.endpoint, udp=args.udp, connections=args.connections, depth=args.depth,
+            size=args.size, rate=args.rate, duration=args.duration, timeout=args.timeout, codec=args.codec,
+            expect=args.expect, prefix=None if args.prefix is None else args.prefix.encode("utf-8", "surrogateescape"),
+        )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from None
-    framer: Any = codec and BoundCodec(codec, engine("native").framing).framer
-    return lambda address: _native.start_tcp_load(address, plan, requests, replies, framer)
 
 
-def _datagrams(plan: LoadPlan, options: dict[str, Any]) -> Callable[[str], LoadRun]:
-    from .. import _native
-    from ..load.plan import text
-
-    size, prefix, upper = options["size"], _bytes(options["prefix"]), options["expect"] == "upper"
-    if not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
-        raise UsageError(f"--size {size}: a datagram has from {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes")
-    return lambda address: _native.start_udp_load(address, plan, size, text(size), prefix, upper)
-
-
-def _bytes(prefix: str) -> bytes:
-    return prefix.encode("utf-8", "surrogateescape")
-
-
-def _numeric_zone(address: str) -> str:
-    """Write the zone of an address as a number."""
-    import socket
-
-    host, percent, zone = address.partition("%")
-    if not percent or zone.isdigit():
-        return address
-    return f"{host}%{socket.if_nametoindex(zone)}"
-
-
-def _may(job: _Job) -> bool:
+def _may(job: Job) -> bool:
     """Ask whether another machine is to be loaded; where nobody can answer, that is wrong usage."""
     if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
         raise UsageError(f"{job.name} is not on this machine's loopback: say --yes if it may be loaded")
@@ -271,35 +175,18 @@ def _may(job: _Job) -> bool:
 # --- what came of it -----------------------------------------------------------------------------------------------
 
 
-def _nobody(report: LoadReport) -> bool:
-    """Whether no connection could be opened, or no datagram arrived anywhere."""
-    figures = report.figures
-    if figures["opened"] == 0:
-        return True
-    udp = report.target["protocol"] == "udp"
-    return udp and figures["alive"] == 0 and figures["answered"] == 0 and bool(figures["errors"])
-
-
-def _why(report: LoadReport) -> str:
-    """Say in one line why nothing could be sent to anybody."""
-    from ..load.report import words
-
-    udp = report.target["protocol"] == "udp"
-    done = "nobody receives there" if udp else "no connection could be opened"
-    why = "; ".join(words(name) for name in report.errors)
-    if report.local_errors:
-        local = "; ".join(words(name) for name in report.local_errors)
-        why += "; " * bool(why) + f"this machine is at fault: {local}"
-    return f"{done}: {why}"
-
-
 def _comment(report: LoadReport) -> None:
     """Tell on stderr what is no figure but must be known."""
-    from ..load.report import milliseconds, words
+    from ..load.report import first_wrong, milliseconds, words
 
     figures = report.figures
     if figures["alive"] == 0:
         message(f"the load ended early, after {figures['elapsed']:.1f} s: no connection is left")
+    if wrong := first_wrong(report):
+        expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
+        message(f"the first wrong answer began with {wrong['came']}{expected}")
+        if report.options["expect"] == "upper" and report.options["prefix"]:
+            message("--expect upper is what oxisock serve upper answers; without \"Echo: \" it is --prefix ''")
     for name, often in report.local_errors.items():
         message(f"this machine is at fault, not the server: {words(name)} ({often:,} times)")
     if not report.kept_rate:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..load.report import milliseconds, words
 from .output import have_rich, is_terminal, paint
@@ -15,7 +15,7 @@ from .tables import aligned
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .._native import LoadRun
+    from ..engines.load import LoadRun
     from ..load.report import Figures, LoadReport
 
 _EVERY = 0.2  # seconds between two looks at the figures
@@ -23,7 +23,7 @@ _LIVE = ("p50", "p90", "p99", "p99.9", "max")
 
 
 @contextmanager
-def watch(name: str, duration: float) -> Iterator[Callable[[LoadRun], None]]:
+def watch(name: str, duration: float) -> Iterator[Callable[[LoadRun], object]]:
     """Give what shows a load on stderr a few times a second, and does nothing where nobody looks."""
     if not is_terminal(sys.stderr):
         yield lambda load: None
@@ -38,7 +38,7 @@ def watch(name: str, duration: float) -> Iterator[Callable[[LoadRun], None]]:
             sys.stderr.flush()
 
 
-def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], None]:
+def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], object]:
     """Show the figures now and then, with the answers a second since the last time."""
     last, answered = 0.0, 0
 
@@ -47,7 +47,7 @@ def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], None]
         now = time.monotonic()
         if now - last < _EVERY:
             return
-        figures = load.figures()
+        figures = cast("Figures", load.figures())
         show(figures, (figures["answered"] - answered) / (now - last) if last else 0.0)
         last, answered = now, figures["answered"]
 
@@ -131,6 +131,7 @@ def shown(report: LoadReport, stream: IO[str]) -> str:
             aligned(_counts(report), right=(1,)),
             "\n",
             _latencies(figures["latency"], stream),
+            _histogram(report),
             "".join(f"{line}\n" for line in _schedule(figures, options)),
             f"The load itself used {report.busy:.0%} of a core.\n",
         )
@@ -171,6 +172,19 @@ def _latencies(times: dict[str, float] | None, stream: IO[str]) -> str:
         return "no answer, no latency\n"
     heading, row = aligned([[*times], [milliseconds(times[name]) for name in times]], right=range(9)).splitlines()
     return f"latency, ms  {paint(heading, 'dim', stream)}\n             {row}\n"
+
+
+def _histogram(report: LoadReport) -> str:
+    """Draw how many answers took how long, from the first span that has one to the last."""
+    spans = [*report.histogram]
+    if sum(count > 0 for _, count in spans) < 2:
+        return ""
+    most = max(count for _, count in spans)
+    rows = [(f"to {milliseconds(end)}", f"{count:,}") for end, count in spans]
+    left = aligned(rows, right=(0, 1)).splitlines()
+    room = max(8, min(50, shutil.get_terminal_size().columns - max(map(len, left)) - 3))
+    bars = ("#" * max(count > 0, round(count / most * room)) for _, count in spans)
+    return "\n" + "".join(f"{line}  {bar}".rstrip() + "\n" for line, bar in zip(left, bars, strict=True)) + "\n"
 
 
 def _schedule(figures: Figures, options: dict[str, Any]) -> Iterator[str]:

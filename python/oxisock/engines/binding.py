@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from .chat import ChatModule
     from .framing import FramingModule
+    from .load import LoadModule
     from .scanning import ScanningModule
     from .selection import Impl
     from .serving import ServingModule
@@ -48,6 +49,12 @@ class Engine:
     def udp(self) -> UdpModule:
         """What serves UDP."""
         found: UdpModule = self._load("udp")
+        return found
+
+    @cached_property
+    def load(self) -> LoadModule:
+        """What loads servers."""
+        found: LoadModule = self._load("load")
         return found
 
     @cached_property

@@ -45,15 +45,31 @@ class Figures(TypedDict):
     local_errors: dict[int, int]
     latency: dict[str, float] | None
     lag: dict[str, float] | None
+    first_wrong: tuple[bytes, bytes | None] | None
 
 
 class LoadReport:
-    """What a load came to, as a verdict, as a document, and as lines."""
+    """What a load came to, as a verdict, as a document, and as lines.
+
+    Attributes:
+        target: name, host, address, port and protocol of the server.
+        options: how it was loaded, by the names of the arguments of ``load_test``.
+        figures: what was counted and measured; times are seconds.
+        complete: whether it ran to its end.
+        cpu: CPU seconds that the load itself took.
+        histogram: the latencies: seconds up to which each span goes, and how many lie in it.
+    """
 
     def __init__(
-        self, target: dict[str, Any], options: dict[str, Any], figures: Figures, complete: bool, cpu: float
+        self,
+        target: dict[str, Any],
+        options: dict[str, Any],
+        figures: Figures,
+        complete: bool,
+        cpu: float,
+        histogram: list[tuple[float, int]] | None = None,
     ) -> None:
-        """``cpu`` is the CPU seconds that the load itself took."""
+        self.histogram = histogram or []
         self.cpu = cpu
         self.target = target
         self.options = options
@@ -66,6 +82,34 @@ class LoadReport:
         figures = self.figures
         bad = figures["lost"] + figures["wrong"] + figures["duplicates"] + len(figures["errors"])
         return bool(figures["answered"]) and not bad and not figures["local_errors"] and self.kept_rate
+
+    @property
+    def p99(self) -> float | None:
+        """Seconds within which 99 of 100 answers came; None where there was none."""
+        times = self.figures["latency"]
+        return times["p99"] if times else None
+
+    @property
+    def nobody(self) -> bool:
+        """Whether no connection could be opened, or no datagram arrived anywhere."""
+        figures = self.figures
+        if figures["opened"] == 0:
+            return True
+        udp = self.target["protocol"] == "udp"
+        return udp and figures["alive"] == 0 and figures["answered"] == 0 and bool(figures["errors"])
+
+    @property
+    def errno(self) -> int:
+        """The system's number of an error that was met, 0 where there was none."""
+        found = [*self.figures["errors"], *self.figures["local_errors"]]
+        return next((number for number in found if isinstance(number, int)), 0)
+
+    def __repr__(self) -> str:
+        figures = self.figures
+        return (
+            f"<LoadReport: {figures['answered']:,} answered, {figures['wrong']:,} wrong, {figures['lost']:,} lost in "
+            f"{figures['elapsed']:.3f} s>"
+        )
 
     @property
     def kept_rate(self) -> bool:
@@ -122,6 +166,8 @@ class LoadReport:
             "bytes": {"sent": figures["bytes_sent"], "received": figures["bytes_received"]},
             "latency": figures["latency"],
             "lag": figures["lag"],
+            "first_wrong": first_wrong(self),
+            "histogram": [{"to": end, "count": count} for end, count in self.histogram],
         }
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -165,3 +211,23 @@ def _name(error: int | str) -> str:
 def words(name: str) -> str:
     """Say what the name of an error means."""
     return _WORDS.get(name) or os.strerror(getattr(errno, name, 0))
+
+
+def first_wrong(report: LoadReport) -> dict[str, str | None] | None:
+    """Give the first wrong answer, and what was expected, as Python writes bytes; each is cut at 256 bytes."""
+    wrong = report.figures.get("first_wrong")
+    if wrong is None:
+        return None
+    came, expected = wrong
+    return {"came": repr(bytes(came)), "expected": None if expected is None else repr(bytes(expected))}
+
+
+def why_nobody(report: LoadReport) -> str:
+    """Say in one line why nothing could be sent to anybody."""
+    udp = report.target["protocol"] == "udp"
+    done = "nobody receives there" if udp else "no connection could be opened"
+    why = "; ".join(words(name) for name in report.errors)
+    if report.local_errors:
+        local = "; ".join(words(name) for name in report.local_errors)
+        why += "; " * bool(why) + f"this machine is at fault: {local}"
+    return f"{done}: {why}"

@@ -42,6 +42,29 @@ impl Latency {
         self.0.saturating_record_n(nanoseconds, count);
     }
 
+    /// How many times lie within each of `count` spans, which get longer by one factor from the least time to the
+    /// most: where each ends, in nanoseconds, and how many.
+    #[must_use]
+    pub fn spans(&self, count: u32) -> Vec<(u64, u64)> {
+        if self.0.is_empty() || count == 0 {
+            return Vec::new();
+        }
+        let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds.max(1)).as_secs_f64();
+        let (min, max) = (seconds(self.0.min()), seconds(self.0.max()));
+        let ends = (1..=count).map(|number| {
+            let share = f64::from(number) / f64::from(count);
+            if number == count { self.0.max() } else { (min * (max / min).powf(share) * 1e9) as u64 }
+        });
+        let mut spans: Vec<(u64, u64)> = ends.map(|end| (end, 0)).collect();
+        let last = spans.len() - 1;
+        for step in self.0.iter_recorded() {
+            let time = step.value_iterated_to();
+            let at = spans.iter().position(|(end, _)| time <= *end).unwrap_or(last);
+            spans[at].1 += step.count_at_value();
+        }
+        spans
+    }
+
     /// What it comes to so far; None where nothing was recorded.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
@@ -80,6 +103,21 @@ mod tests {
         for (time, milliseconds) in summary.percentiles.into_iter().zip([500.0, 750.0, 900.0, 950.0, 990.0, 999.0]) {
             assert!(near(time, milliseconds), "{time:?} for {milliseconds} ms");
         }
+    }
+
+    #[test]
+    fn spans_hold_every_time_once() {
+        let mut latency = Latency::new().unwrap();
+        assert_eq!(latency.spans(8), []);
+        for microseconds in 1..=1000 {
+            latency.record(microseconds * 1000, 2);
+        }
+        let spans = latency.spans(8);
+        assert_eq!((spans.len(), spans.iter().map(|(_, count)| count).sum::<u64>()), (8, 2000));
+        assert!(spans.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        let mut one = Latency::new().unwrap();
+        one.record(5000, 3);
+        assert_eq!(one.spans(4).iter().map(|(_, count)| count).sum::<u64>(), 3);
     }
 
     #[test]

@@ -23,4 +23,4 @@ pub use ledger::Ledger;
 pub use schedule::{Schedule, Until};
 pub use script::{Replies, Script};
 pub use talk::Talk;
-pub use tally::{Fault, Progress, Tally};
+pub use tally::{Fault, Progress, Tally, Wrong};

@@ -127,6 +127,7 @@ impl Talk {
     ) -> Result<(), Fault> {
         while !data.is_empty() {
             if self.in_flight == 0 {
+                tally.keep_wrong(data, None);
                 tally.wrong += 1;
                 return Err(Fault::Unasked);
             }
@@ -137,7 +138,11 @@ impl Talk {
             if !right {
                 // Which of the messages is wrong? One after the other.
                 (piece, rest) = data.split_at(piece.len().min(size - self.got));
-                self.spoilt |= *piece != bytes[at..at + piece.len()];
+                if *piece != bytes[at..at + piece.len()] {
+                    // A server may answer more or less than was expected: what stands there now tells it.
+                    tally.keep_wrong(data, Some(&bytes[at..at + size - self.got]));
+                    self.spoilt = true;
+                }
                 right = !self.spoilt;
             }
             self.got += piece.len();
@@ -167,10 +172,15 @@ impl Talk {
         let held = frames.first.iter().map(|(held, span)| &held[span.start..span.end]);
         for frame in held.chain(frames.spans.iter().map(|span| &data[span.start..span.end])) {
             if self.in_flight == 0 {
+                tally.keep_wrong(frame, None);
                 tally.wrong += 1;
                 return Err(Fault::Unasked);
             }
-            let right = payloads.is_none_or(|payloads| payloads[self.expected % payloads.len()] == frame);
+            let expected = payloads.map(|payloads| payloads[self.expected % payloads.len()].as_slice());
+            let right = expected.is_none_or(|expected| expected == frame);
+            if !right {
+                tally.keep_wrong(frame, expected);
+            }
             self.expected = (self.expected + 1) % script.count;
             self.settle(1, right, now, tally);
         }
@@ -178,6 +188,7 @@ impl Talk {
         frames.spans.clear();
         self.frames = frames;
         if fed.is_err() {
+            tally.keep_wrong(data, None);
             if self.in_flight > 0 {
                 self.settle(1, false, now, tally);
             } else {
@@ -276,6 +287,7 @@ mod tests {
                 talk.received(&script, piece, 7, &mut tally).unwrap();
             }
             assert_eq!((tally.answered, tally.wrong), (2, 1));
+            assert!(tally.first_wrong.is_some_and(|wrong| !wrong.came.is_empty() && wrong.expected.is_some()));
             assert_eq!(tally.latency.summary().unwrap().count, 2);
         }
     }

@@ -21,8 +21,22 @@ pub enum Fault {
     Corrupt,
 }
 
+/// As much of a wrong answer as is kept.
+const KEPT: usize = 256;
+
+/// The first wrong answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wrong {
+    /// What came, or the beginning of it.
+    pub came: Vec<u8>,
+    /// What was right, or the beginning of it; None where nothing, or anything, was.
+    pub expected: Option<Vec<u8>>,
+}
+
 /// The counts and times of a load.
 pub struct Tally {
+    /// The first of the answers that were not the right ones.
+    pub first_wrong: Option<Wrong>,
     /// Messages that began to be sent.
     pub sent: u64,
     /// Those that were answered rightly, in time.
@@ -72,6 +86,7 @@ impl Tally {
     /// Nothing has happened.
     pub fn new() -> Result<Self> {
         Ok(Self {
+            first_wrong: None,
             sent: 0,
             answered: 0,
             wrong: 0,
@@ -85,6 +100,14 @@ impl Tally {
             latency: Latency::new()?,
             lag: Latency::new()?,
         })
+    }
+
+    /// Keep what came if it is the first wrong answer.
+    pub fn keep_wrong(&mut self, came: &[u8], expected: Option<&[u8]>) {
+        if self.first_wrong.is_none() {
+            let cut = |bytes: &[u8]| bytes[..bytes.len().min(KEPT)].to_vec();
+            self.first_wrong = Some(Wrong { came: cut(came), expected: expected.map(cut) });
+        }
     }
 
     /// Count what ended a connection.

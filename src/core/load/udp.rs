@@ -144,7 +144,10 @@ impl UdpLoad {
                 }
                 Verdict::Late => tally.late += 1,
                 Verdict::Duplicate => tally.duplicates += 1,
-                Verdict::Unknown => tally.wrong += 1,
+                Verdict::Unknown => {
+                    tally.keep_wrong(data, None);
+                    tally.wrong += 1;
+                }
             }
         }
         self.course.heard(now);

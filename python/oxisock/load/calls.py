@@ -1,0 +1,230 @@
+"""Load tests: what was asked for becomes a job, and a job is carried out at the first address where somebody is."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import arguments
+from ..engines.binding import Functions
+from ..sockets.resolving import checked_host, host_addresses
+from ..types import Peer
+from .plan import EXPECTATIONS, LoadPlan, messages, text
+from .report import LoadReport, why_nobody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from ..engines.binding import Engine
+    from ..engines.load import LoadRun
+    from ..framing.codecs import StreamCodec
+
+    Watch = Callable[[], AbstractContextManager[Callable[[LoadRun], object]]]
+
+MOST_CONNECTIONS, MOST_DEPTH, MOST_SIZE = 100_000, 100_000, 16 << 20
+LEAST_RATE, MOST_RATE = 0.001, 1e7
+MOST_SECONDS = 86_400
+_LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
+_SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
+_SECOND = 1_000_000_000
+_SPANS = 12  # of the histogram
+
+
+class Job(NamedTuple):
+    """A load to be: the target and the options as the report has them, and what starts it at an address."""
+
+    target: dict[str, Any]
+    options: dict[str, Any]
+    start: Callable[[str], LoadRun]
+
+    @property
+    def name(self) -> str:
+        """HOST:PORT."""
+        name: str = self.target["name"]
+        return name
+
+
+class Loads(Functions):
+    """Load tests, bound to one engine."""
+
+    def load_test(
+        self,
+        host: str,
+        port: int,
+        *,
+        udp: bool = False,
+        connections: int = 50,
+        depth: int | None = None,
+        size: int | None = None,
+        rate: float | None = None,
+        duration: float = 10.0,
+        timeout: float | None = None,
+        codec: StreamCodec | str | None = None,
+        expect: str = "echo",
+        prefix: bytes | None = None,
+    ) -> LoadReport:
+        """Put load on a server that is yours, check every answer, and give what came of it, as ``oxisock load`` does.
+
+        Arguments:
+            host: a name or an address; where nobody is at the first address of a name, the next one is loaded.
+            port: 1 to 65535.
+            udp: send datagrams; connections are sockets then.
+            connections: how many, 1 to 100,000.
+            depth: most messages in flight on each connection; default 1, and 64 where there is a rate.
+            size: bytes of each message; default 64.
+            rate: messages a second of all connections together; None sends each message when the one before has its
+                answer. Latencies count from when a message was to be sent.
+            duration: seconds to send, a day at most.
+            timeout: seconds after which a silent connection has failed (default 5) or a datagram is lost (default 1).
+            codec: frames instead of bytes: a codec, or one in words, such as "lines" or "length:4".
+            expect: the right answer: "echo" (the message), "upper" (the message in capitals) or, with a codec, "any".
+            prefix: what stands before the message in a right answer; default b"Echo: " for "upper", as
+                ``oxisock serve upper`` answers, else nothing.
+
+        Returns:
+            The report. ``report.good`` says whether all went well, ``report.figures`` has every figure.
+
+        Raises ValueError and TypeError for bad arguments, OSError where nobody can be reached, and NotImplementedError
+        from the pure engine, which has no load generator. Ctrl-C ends it; what was counted by then is the ``report`` of
+        the KeyboardInterrupt.
+        """
+        found = job(
+            self._engine, host, port, udp=udp, connections=connections, depth=depth, size=size, rate=rate,
+            duration=duration, timeout=timeout, codec=codec, expect=expect, prefix=prefix,
+        )  # fmt: skip
+        report, interrupt = carry_out(found, host_addresses(host, timeout=10.0))
+        if interrupt is not None:
+            interrupt.report = report  # type: ignore[attr-defined]
+            raise interrupt
+        if report.nobody:
+            raise OSError(report.errno, f"{found.name}: {why_nobody(report)}")
+        return report
+
+
+def job(
+    engine: Engine,
+    host: str,
+    port: int,
+    *,
+    udp: bool,
+    connections: int,
+    depth: int | None,
+    size: int | None,
+    rate: float | None,
+    duration: float,
+    timeout: float | None,
+    codec: StreamCodec | str | None,
+    expect: str,
+    prefix: bytes | None,
+) -> Job:
+    """Check the arguments of ``load_test``; raise ValueError where they do not go together."""
+    peer = Peer(checked_host(host), arguments.port(port))
+    arguments.flag(udp, "udp")
+    arguments.choice(expect, "expect", EXPECTATIONS)
+    if udp and codec is not None:
+        raise ValueError("a codec cuts a stream into messages, and a datagram is one: leave --codec or --udp out")
+    if expect == "any" and codec is None:
+        raise ValueError("--expect any needs --codec: without it nobody knows where an answer ends")
+    framing = _framing(engine, codec)
+    longest = arguments.number(duration, "duration", 0, MOST_SECONDS, "a day at most")
+    patience = (1.0 if udp else 5.0) if timeout is None else timeout
+    options: dict[str, Any] = {
+        "connections": arguments.count(connections, "connections", 1, MOST_CONNECTIONS),
+        "depth": (64 if rate else 1) if depth is None else arguments.count(depth, "depth", 1, MOST_DEPTH),
+        "size": getattr(framing, "size", 64) if size is None else arguments.count(size, "size", 1, MOST_SIZE),
+        "rate": None if rate is None else arguments.number(rate, "rate", LEAST_RATE, MOST_RATE, "messages a second"),
+        "duration": longest,
+        "timeout": arguments.number(patience, "timeout", 0, MOST_SECONDS, "a day at most"),
+        "codec": codec if codec is None or isinstance(codec, str) else repr(codec),
+        "expect": expect,
+        "prefix": arguments.bytes_like(_prefix(expect) if prefix is None else prefix, "prefix", 0, MOST_SIZE),
+    }
+    plan = LoadPlan(
+        options["connections"],
+        options["depth"],
+        None if rate is None else round(rate * 1000),
+        round(options["duration"] * _SECOND),
+        round(options["timeout"] * _SECOND),
+    )
+    start = _datagrams(engine, plan, options) if udp else _stream(engine, plan, options, framing)
+    options["prefix"] = options["prefix"].decode("utf-8", "surrogateescape")
+    target = {"name": str(peer), "host": host, "address": None, "port": port, "protocol": "udp" if udp else "tcp"}
+    return Job(target, options, start)
+
+
+def _prefix(expect: str) -> bytes:
+    return b"Echo: " if expect == "upper" else b""
+
+
+def _framing(engine: Engine, codec: StreamCodec | str | None) -> StreamCodec | None:
+    from ..framing.codecs import StreamCodec
+    from ..framing.specs import parse_codec
+
+    if codec is None:
+        return None
+    if isinstance(codec, str):
+        return parse_codec(codec, engine.names)
+    return arguments.instance(codec, "codec", StreamCodec, "a codec, or one in words")
+
+
+def _stream(
+    engine: Engine, plan: LoadPlan, options: dict[str, Any], codec: StreamCodec | None
+) -> Callable[[str], LoadRun]:
+    from ..framing.bound import BoundCodec
+
+    requests, replies = messages(options["size"], codec, options["expect"], options["prefix"])
+    framer: Any = codec and BoundCodec(codec, engine.framing).framer
+    return lambda address: engine.load.start_tcp_load(address, plan, requests, replies, framer)
+
+
+def _datagrams(engine: Engine, plan: LoadPlan, options: dict[str, Any]) -> Callable[[str], LoadRun]:
+    size, prefix, upper = options["size"], options["prefix"], options["expect"] == "upper"
+    if not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
+        raise ValueError(f"--size {size}: a datagram has from {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes")
+    return lambda address: engine.load.start_udp_load(address, plan, size, text(size), prefix, upper)
+
+
+def carry_out(
+    found: Job,
+    addresses: Iterable[str],
+    watch: Watch | None = None,
+) -> tuple[LoadReport, KeyboardInterrupt | None]:
+    """Load the first address where somebody is, to the end or until Ctrl-C, which is the second value."""
+    first, *others = addresses
+    report, interrupt = _load(found, first, watch)
+    # Where nobody is at all, another address of the name may be the right one.
+    while others and report.nobody and interrupt is None:
+        report, interrupt = _load(found, others.pop(0), watch)
+    return report, interrupt
+
+
+def _load(found: Job, address: str, watch: Watch | None) -> tuple[LoadReport, KeyboardInterrupt | None]:
+    from contextlib import nullcontext
+
+    load = found.start(str(Peer(_numeric_zone(address), found.target["port"])))
+    interrupt, cpu = None, time.thread_time()
+    try:
+        with nullcontext(lambda _: None) if watch is None else watch() as show:
+            while load.step(_SLICE):
+                show(load)
+    except KeyboardInterrupt as error:
+        interrupt = error  # what there is by now is a report, too
+    try:
+        cpu, figures = time.thread_time() - cpu, load.figures()
+        complete = interrupt is None and figures["alive"] > 0
+        target = {**found.target, "address": address}
+        report = LoadReport(target, found.options, figures, complete, cpu, load.histogram(_SPANS))  # type: ignore[arg-type]
+        return report, interrupt
+    finally:
+        load.close()
+
+
+def _numeric_zone(address: str) -> str:
+    """Write the zone of an address as a number."""
+    import socket
+
+    host, percent, zone = address.partition("%")
+    if not percent or zone.isdigit():
+        return address
+    return f"{host}%{socket.if_nametoindex(zone)}"

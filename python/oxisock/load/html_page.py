@@ -1,0 +1,89 @@
+"""The report of a load test as a page for a browser."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from ..webpage import TILES, page, tiles
+from .report import first_wrong, milliseconds, words
+
+if TYPE_CHECKING:
+    from .report import LoadReport
+
+_STYLE = (
+    TILES
+    + """
+.bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .25rem .7rem; align-items: center;
+  font-size: .875rem; font-variant-numeric: tabular-nums }
+.bars span { text-align: right }
+.bars i { display: block; height: 1rem; background: #2f81f7; border-radius: 2px; min-width: 1px }
+"""
+)
+_LABELS = ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent")
+
+
+def to_html(report: LoadReport) -> str:
+    """Give the page."""
+    figures, options = report.figures, report.options
+    pace = f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
+    told = f"{figures['opened']:,} of {options['connections']:,} connections, {pace}, {options['size']:,} bytes each"
+    if not report.complete:
+        told += "; ended early"
+    p99 = {} if report.p99 is None else {"p99, ms": milliseconds(report.p99)}
+    title = f"Load test of {report.target['name']}"
+    parts = [
+        f"<h1>{escape(title)}</h1>\n",
+        f'<p class="faint">{escape(told)}; {figures["elapsed"]:.2f} s</p>\n',
+        tiles({"answers a second": f"{report.rate:,.0f}", **p99, **dict(_counts(report)[1:4])}),
+        *_remarks(report),
+        _histogram(report),
+        _latencies(report),
+        "<h2>Counts</h2>\n<dl>"
+        + "".join(f"<dt>{name}</dt><dd>{count}</dd>" for name, count in _counts(report))
+        + f"</dl>\n<p class='faint'>Written by oxisock. The load itself used {report.busy:.0%} of a core.</p>\n",
+    ]
+    return page(title, "".join(parts), _STYLE)
+
+
+def _counts(report: LoadReport) -> list[tuple[str, str]]:
+    counts: dict[str, Any] = {**report.figures}
+    return [(name, f"{counts[name]:,}") for name in _LABELS]
+
+
+def _remarks(report: LoadReport) -> list[str]:
+    found = [f"{count:,} times: {words(name)}" for name, count in report.errors.items()]
+    local = report.local_errors.items()
+    found += [f"{count:,} times this machine was at fault: {words(name)}" for name, count in local]
+    if wrong := first_wrong(report):
+        expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
+        found.append(f"The first wrong answer began with {wrong['came']}{expected}")
+    if not report.kept_rate:
+        found.append(f"The rate was not kept: {report.figures['unsent']:,} messages were due and never sent")
+    return [f'<p class="warn">{escape(line)}</p>\n' for line in found]
+
+
+def _histogram(report: LoadReport) -> str:
+    most = max((count for _, count in report.histogram), default=0)
+    if not most:
+        return ""
+    rows = "".join(
+        f"<span>to {milliseconds(end)} ms</span><div><i style='width:{count / most:.1%}'></i></div>"
+        f"<span>{count:,}</span>\n"
+        for end, count in report.histogram
+    )
+    return f'<h2>How long answers took</h2>\n<div class="bars">\n{rows}</div>\n'
+
+
+def _latencies(report: LoadReport) -> str:
+    times = report.figures["latency"]
+    if not times:
+        return ""
+    head = "".join(f'<th class="right">{name}</th>' for name in times)
+    cells = "".join(f'<td class="right">{milliseconds(time)}</td>' for time in times.values())
+    since = ", from when each message was to be sent" if report.options["rate"] else ""
+    return (
+        f"<h2>Latency, ms{since}</h2>\n"
+        f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody><tr>{cells}</tr></tbody>\n'
+        "</table></div>\n"
+    )
