@@ -272,3 +272,16 @@ def test_an_address_in_other_notations_is_no_endpoint(impl: ModuleType) -> None:
         done = oxisock(command, "127.0.0.010:80", "--impl", impl.impl)
         assert (done.returncode, done.stdout) == (2, "")
         assert "expected an IPv4 address" in done.stderr
+
+
+def test_a_command_runs_when_the_port_is_open(impl: ModuleType) -> None:
+    with listening() as (port,), refusing() as shut:
+        there = f"{HOST}:{port}"
+        done = oxisock(
+            "wait", there, "--impl", impl.impl, "--", sys.executable, "-c", "print('up'); raise SystemExit(7)"
+        )
+        late = oxisock("wait", f"{HOST}:{shut}", "--timeout", "100ms", "--", "echo", "up")
+        none = oxisock("wait", there, "--", "/no/such/command")
+    assert (done.returncode, done.stdout) == (7, f"{there} open\nup\n")
+    assert (late.returncode, late.stdout) == (1, "")
+    assert (none.returncode, none.stderr) == (2, "oxisock: /no/such/command: No such file or directory\n")

@@ -75,6 +75,8 @@ class Parser(argparse.ArgumentParser):
         complain(f"{message} ({self.prog} --help says more)")
         sys.exit(EXIT_USAGE)
 
+    takes_command = False
+    """Whether what stands behind ``--`` is the command line of another program, which becomes ``args.then``."""
     kinds: Any = None
     """The argument that names a command of this one, None where there is none."""
 
@@ -111,6 +113,8 @@ class Parser(argparse.ArgumentParser):
         if "--" in words:  # behind it, nothing is an option
             at = words.index("--")
             words, rest = words[:at], words[at:]
+        if self.takes_command:
+            namespace.then, rest = rest[1:], []
         namespace, unknown = self.parse_known_intermixed_args([*words, *rest], namespace)
         if unknown:
             word = unknown[0]

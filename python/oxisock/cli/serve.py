@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 from .. import arguments
 from . import EXIT_OK, raise_descriptor_limit, serve_chat, tls
 from .arguments import add_impl, checked, count, duration, examples, face, positive_duration, whole
-from .output import message
+from .output import is_terminal, message
 
 if TYPE_CHECKING:
     from ..serving.lifecycle import Server
     from ..types import Peer
 
+_HINTS = {
+    "echo": "oxisock send {} hello",
+    "upper": "oxisock send {} hello",
+    "udp": "oxisock send --udp {} hello",
+    "chat": "oxisock chat {} --nick ann",
+}
 _LOOK = 0.1  # seconds between two looks at the counters of a server that runs no Python
 
 
@@ -188,6 +194,8 @@ def _serve(server: Server, args: argparse.Namespace, watch: bool) -> int:
 
     def tell() -> None:
         print(f"Listening on {server.address}", flush=True)
+        if is_terminal(sys.stderr):
+            message(f"try it: {_HINTS[args.server].format(server.address)}; Ctrl-C ends the server")
         if watch:
             watcher.start()
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..types import Peer
-from . import EXIT_NO, EXIT_OK, describe, raise_descriptor_limit
+from . import EXIT_NO, EXIT_OK, UsageError, describe, raise_descriptor_limit
 from .arguments import add_endpoints, add_impl, endpoints, examples, positive_duration, questions
 from .output import message, paint
 
@@ -20,10 +20,15 @@ def add_parser(subparsers: Any) -> None:
         "wait",
         help="wait until ports are open",
         description="Wait until every one of the ports has been seen open. The exit code is 0 then, and 1 when the "
-        "time ran out.",
-        **examples("oxisock wait localhost:5432 --timeout 1m", "oxisock wait localhost:22 [::1]:22 --interval 500ms"),
+        "time ran out. With -- COMMAND, that command then runs in place of this one.",
+        **examples(
+            "oxisock wait localhost:5432 --timeout 1m",
+            "oxisock wait localhost:22 [::1]:22 --interval 500ms",
+            "oxisock wait localhost:5432 --timeout 1m -- echo the database is up",
+        ),
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, then=[])
+    parser.takes_command = True
     add_endpoints(parser, "what to wait for")
     parser.add_argument(
         "--timeout", type=positive_duration, default=30.0, metavar="TIME", help="longest wait for all (default: 30s)"
@@ -40,7 +45,23 @@ def run(args: argparse.Namespace) -> int:
 
     peers = endpoints(args)
     raise_descriptor_limit()
-    return asyncio.run(_wait(peers, args))
+    code = asyncio.run(_wait(peers, args))
+    return _become(args.then) if code == EXIT_OK and args.then else code
+
+
+def _become(command: list[str]) -> int:
+    """Run the command in place of this process, or where a system cannot, as a child of it."""
+    import os
+
+    sys.stdout.flush()
+    if sys.platform == "win32":
+        import subprocess
+
+        return subprocess.call(command)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise UsageError(f"{command[0]}: {describe(error)}") from None
 
 
 async def _wait(peers: list[Peer], args: argparse.Namespace) -> int:
