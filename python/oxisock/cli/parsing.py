@@ -85,7 +85,8 @@ class Parser(argparse.ArgumentParser):
         self.kinds = super().add_subparsers(**options)
         return self.kinds
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    # Not an override as pyright sees it: argparse has overloads, which say the same.
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
         """Read the words, which end with those of the last command that they name."""
         words: list[str] = sys.argv[1:] if args is None else list(args)
         kinds = self.kinds

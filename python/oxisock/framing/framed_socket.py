@@ -58,7 +58,7 @@ class FramedSocket(Bound, Conversation):
         self._tls = _is_tls(sock)
         self._tls_state = threading.Lock()
         if self._tls and hasattr(sock, "suppress_ragged_eofs"):
-            sock.suppress_ragged_eofs = False
+            sock.suppress_ragged_eofs = False  # pyright: ignore[reportAttributeAccessIssue]
         self._flags = 0 if self._tls else _DONTWAIT
         sock.setblocking(bool(self._flags))
 
