@@ -25,6 +25,7 @@ _BLOCK = 1000  # milliseconds that a read waits for something to read
 _STALLED = 3_000_000_000  # nanoseconds after which one that has not ended is given up
 _READ = 500  # entries at once
 _KEYS = ("log", "facts", "nodes", "members", "nicks", "read", "done")
+_FIELDS = [b"s", b"p", b"k", b"n", b"c", b"a", b"b", b"t"]  # of an entry
 _KINDS = frozenset(("join", "member", "nick", "say", "msg", "leave", "kick", "cast", "node"))
 
 
@@ -373,14 +374,16 @@ def entry(row: Any) -> Entry:
     """Read an entry; what no oxisock wrote has no fields."""
     identity, flat = row
     try:
-        found = dict(zip(flat[::2], flat[1::2], strict=True))
-        serial, client, when = (_number(found[key]) for key in (b"s", b"c", b"t"))
-        before, kind, node, nick, text = (found[key].decode("utf-8") for key in (b"p", b"k", b"n", b"a", b"b"))
-        if kind not in _KINDS or len(found) != 8 or "\n" in text:
-            raise ValueError(kind)
-    except (KeyError, ValueError, TypeError, AttributeError):
+        if flat[::2] != _FIELDS:
+            raise ValueError(flat)
+        serial, before, kind, node, client, nick, text, when = flat[1::2]
+        said = text.decode()
+        fields = kind.decode(), node.decode(), _number(client), nick.decode(), said, _number(when)
+        if fields[0] not in _KINDS or "\n" in said:
+            raise ValueError(fields)
+        return Entry(identity.decode(), _number(serial), before.decode(), fields)
+    except (ValueError, TypeError, AttributeError):
         return Entry(identity.decode(), 0, "", None)
-    return Entry(identity.decode(), serial, before, (kind, node, client, nick, text, when))
 
 
 def _number(text: bytes) -> int:
