@@ -9,9 +9,10 @@ import itertools
 import re
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from oxisock import Peer, _native
 from oxisock.sockets.proxies import ProxyHeader
+from support.certificates import self_signed
 from support.talking import adds_up, ask, exactly, until_the_end
 from support.waiting import wait_until
 
@@ -413,31 +415,53 @@ def test_proxies_that_make_no_sense(make: Callable[..., Any], wrong: Any, error:
 # --- a real proxy ----------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def haproxy(folder: Path, server: Any, how: str, tls: str = "") -> Iterator[int]:
+    """Run HAProxy in front of a server, and give its port."""
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if program is None:
+        pytest.skip("haproxy is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        front = free.getsockname()[1]
+    config = folder / "haproxy.cfg"
+    config.write_text(
+        f"defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n"
+        f"listen front\n bind 127.0.0.1:{front} {tls}\n server back {server.address} {how} source 127.0.0.1\n"
+    )
+    with subprocess.Popen([program, "-db", "-f", str(config)]) as proxy:
+        try:
+
+            def up() -> bool:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", front), timeout=20):
+                    return True
+                return False
+
+            assert wait_until(up)
+            yield front
+        finally:
+            proxy.terminate()
+
+
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_haproxy(make: Callable[..., Any], tmp_path: Path, version: str) -> None:
-    haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    if haproxy is None:
-        pytest.skip("haproxy is not installed")
-    with make(proxies=("127.0.0.1",)) as server:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            front = free.getsockname()[1]
-        config = tmp_path / "haproxy.cfg"
-        config.write_text(
-            f"defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n"
-            f"listen front\n bind 127.0.0.1:{front}\n server back {server.address} {version} source 127.0.0.1\n"
-        )
-        with subprocess.Popen([haproxy, "-db", "-f", str(config)]) as proxy:
-            try:
+    with make(proxies=("127.0.0.1",)) as server, haproxy(tmp_path, server, version) as front:
+        with socket.create_connection(("127.0.0.1", front), timeout=20, source_address=("127.0.0.5", 0)) as sock:
+            assert told(sock) == b"127.0.0.5:%d" % sock.getsockname()[1]
 
-                def up() -> bool:
-                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", front), timeout=20):
-                        return True
-                    return False
 
-                assert wait_until(up)
-                with socket.create_connection(
-                    ("127.0.0.1", front), timeout=20, source_address=("127.0.0.5", 0)
-                ) as sock:
-                    assert told(sock) == b"127.0.0.5:%d" % sock.getsockname()[1]
-            finally:
-                proxy.terminate()
+def test_haproxy_ends_tls_before_a_chat(impl: ModuleType, tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with (
+        impl.ChatServer(proxies=("127.0.0.1",)) as server,
+        haproxy(tmp_path, server, "send-proxy-v2", f"ssl crt {certificate}") as front,
+    ):
+        options: dict[str, Any] = {"timeout": 20, "ssl": trusting, "server_hostname": "localhost"}
+        with (
+            impl.ChatClient("127.0.0.1", front, nick="ann", **options) as ann,
+            impl.ChatClient("127.0.0.1", front, nick="bob", **options) as bob,
+        ):
+            bob.send("hello")
+            assert "[bob] hello" in (ann.recv(20) for _ in range(5))
+            peers = {member.nick: member.peer for member in server.members()}
+            assert peers == {"ann": ann.sock.getsockname(), "bob": bob.sock.getsockname()}

@@ -203,3 +203,14 @@ def test_an_answer_without_end_is_refused(impl: ModuleType) -> None:
     with impl.ThreadedServer(handler) as server, pytest.raises(oxisock.FrameTooLong) as caught:
         impl.tcp_request(*server.address, b"")
     assert caught.value.limit == 16 << 20
+
+
+def test_the_socket_itself_waits_as_a_fresh_one_does(impl: ModuleType) -> None:
+    seen: list[float | None] = []
+
+    def handler(conn: Any, peer: Peer) -> None:
+        seen.append(conn.sock.gettimeout())
+
+    with impl.ThreadedServer(handler) as server, connect(server) as sock:
+        assert sock.recv(1) == b""
+    assert seen == [None]

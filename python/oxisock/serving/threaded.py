@@ -317,6 +317,8 @@ class _ThreadedRunning:
         if lent is None:  # the server has been dropped, and stops
             return
         try:
+            with suppress(OSError):  # what the handler does with it by itself waits, as with a fresh socket
+                conn.sock.setblocking(True)
             result: object = lent.function(conn, conn.peer)
             hooks.check_ran("a handler", result)
         except BaseException as error:
