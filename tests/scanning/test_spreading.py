@@ -16,7 +16,7 @@ import pytest
 
 import oxisock
 from oxisock import PortState, ScanInterrupted, ScanReport
-from oxisock.scanning.spreading import scan_shard
+from oxisock.scanning.tasks import scan_shard
 from support.spreading import EVERYTHING, PLAN, Inline, facts, ports_around, processes
 from support.waiting import wait_until
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..engines.binding import Engine
     from ..engines.scanning import ScanRun
     from .report import ScanReport
-    from .spreading import SpreadRun
+    from .shard_runs import SpreadRun
 
 _SLICE = 0.05  # seconds: how soon Ctrl-C is seen, at the latest
 _REASONS = (
