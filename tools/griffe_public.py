@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 # Classes whose methods are bound to an engine and offered as functions, and the module that offers them.
 BINDERS = {
-    "oxisock": ("oxisock.scanning.calls.Scanner", "oxisock.serving.requests.Requests"),
+    "oxisock": (
+        "oxisock.scanning.calls.Scanner",
+        "oxisock.serving.requests.Requests",
+        "oxisock.load.calls.Loads",
+    ),
     "oxisock.aio": ("oxisock.aio.faces.Aio",),
 }
 # What a public name is called where it is defined, if not the same.
