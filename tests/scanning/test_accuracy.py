@@ -10,7 +10,7 @@ import pytest
 from oxisock import _native
 from oxisock.engines.scanning import CLOSED, FILTERED, OPEN
 from oxisock.pure.scanning.driver import ScanEngine as PureEngine
-from support.simulator import MS, SECOND, SimHost, plan, simulate
+from support.simulator import MS, SECOND, Bottleneck, SimHost, plan, simulate
 
 PORTS = 200
 LOSSES = (0.0, 0.02, 0.05, 0.1, 0.2)
@@ -68,6 +68,28 @@ def test_an_accept_queue_that_overflows_hides_no_port(machine: Any) -> None:
         host = some_host(random.Random(seed), 0.0, accept_rate=5)
         result = simulate(machine(plan(PORTS, seed=seed), 1), [host], seed=seed)
         assert result.found(OPEN) == host.open, f"seed {seed}"
+
+
+@pytest.mark.parametrize(("rate", "queue"), [(4000, 50), (8000, 100)])
+def test_a_slow_line_hides_no_port_and_is_not_crawled_over(machine: Any, rate: int, queue: int) -> None:
+    for seed in range(3):
+        opened = frozenset(random.Random(seed).sample(range(1, 4001), 40))
+        bottleneck = Bottleneck(rate, queue)
+        chosen = plan(4000, seed=seed, keep=1, trace=False)
+        host = SimHost(opened, rtt=20 * MS)
+        result = simulate(machine(chosen, 1), [host], seed=seed, cost=10_000, step=MS, bottleneck=bottleneck)
+        assert bottleneck.dropped > 1000, "more is sent than the line bears"
+        assert result.found(OPEN) == opened, f"seed {seed}"
+        assert result.elapsed < 20 * SECOND
+
+
+def test_a_distant_firewalled_host_is_asked_as_often_as_loss_demands(machine: Any) -> None:
+    for loss, most in (0.01, 4), (0.05, 7):
+        opened = frozenset({22, 80, 443, 6000, 7070})
+        host = SimHost(opened, rtt=50 * MS, jitter=10 * MS, loss=loss)
+        result = simulate(machine(plan(8000, keep=1, trace=False), 1), [host], cost=12_000)
+        assert result.found(OPEN) == opened
+        assert 2 * 8000 < len(result.sent) < most * 8000 + 1000
 
 
 def test_a_host_that_dies_is_given_up_soon(machine: Any) -> None:

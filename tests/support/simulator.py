@@ -166,6 +166,25 @@ class Gone:
         return at - now
 
 
+class Bottleneck:
+    """A slow line that all packets of this machine pass: what finds its queue full is dropped."""
+
+    def __init__(self, rate: int, queue: int) -> None:
+        self._each = SECOND // rate
+        self._queue = queue
+        self._free_at = 0
+        self.dropped = 0
+
+    def delay(self, now: int) -> int | None:
+        """Give how long a packet that leaves now waits for those before it; None where it is dropped."""
+        self._free_at = max(self._free_at, now)
+        if self._free_at - now > self._queue * self._each:
+            self.dropped += 1
+            return None
+        self._free_at += self._each
+        return self._free_at - now
+
+
 @dataclass
 class Result:
     """What a simulated scan gave."""
@@ -191,11 +210,13 @@ def simulate(
     limit: int = 3600,
     table: int = 0,
     cost: int = 0,
+    bottleneck: Bottleneck | None = None,
 ) -> Result:
     """Drive an engine through the network until it is finished, and check what must always hold.
 
     ``descriptors``: more probes at once than this meet EMFILE. ``step``: how long the driver takes for a round, and
     ``cost``: for a probe. ``table``: how many addresses the neighbour table can be asked for at once.
+    ``bottleneck``: what all packets pass.
     """
     neighbours, gone = Table(table), Gone()
     dice = random.Random(seed)
@@ -222,13 +243,14 @@ def simulate(
             most = max(most, len(in_flight))
             sent.append(now)
             reply = None
-            if neighbours.passes(host, hosts[host], now):
+            waits = bottleneck.delay(now) if bottleneck else 0
+            if waits is not None and neighbours.passes(host, hosts[host], now):
                 reply = hosts[host].answer(port, now, dice)
                 if reply is None and (after := gone.says(host, hosts[host], now)) is not None:
                     reply = HOST_UNREACHABLE, after
             if reply is not None:
                 serial += 1
-                heapq.heappush(arrivals, (now + reply[1], serial, token, reply[0]))
+                heapq.heappush(arrivals, (now + (waits or 0) + reply[1], serial, token, reply[0]))
         wake = engine.wakeup(now)
         times = [t for t in (wake, arrivals[0][0] if arrivals else None) if t is not None]
         assert times or engine.finished(), "the scan waits for nothing"

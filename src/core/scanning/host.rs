@@ -23,8 +23,11 @@ const PRIOR_LOSS: i64 = 400;
 const SLOWEST: i64 = 5 * MS;
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 64;
-const CANARY_MAX: i64 = 128;
-const CANARIES_AT_ONCE: i64 = 4;
+const CANARY_MAX: i64 = 256;
+const CANARIES_AT_ONCE: i64 = 8;
+const CANARIES_WHEN_SLOW: i64 = 4;
+/// So many probes in flight that are not answered at once are no burst yet.
+const BURST: usize = 128;
 const DEAD_AFTER: u32 = 6;
 
 /// One question: a port, the how-manieth time, and whether it is a canary (a port known to answer).
@@ -144,6 +147,8 @@ pub struct Host {
     closed_ports: Vec<u16>,
     open_ports: Vec<u16>,
     turn: usize,
+    /// So many other probes leave before the next canary.
+    apart: usize,
     canaries_sent: i64,
     canary_losses: u32,
     next_canary: i64,
@@ -160,6 +165,8 @@ pub struct Host {
     pub sent: VecDeque<u64>,
     /// What is to be asked when the window allows.
     pub waiting: VecDeque<Ask>,
+    /// Canaries that wait, too.
+    pub canaries: VecDeque<Ask>,
     /// By port.
     pub questions: HashMap<u16, Question>,
     /// (port, repeats) asked often enough for now.
@@ -220,6 +227,7 @@ impl Host {
             closed_ports: Vec::new(),
             open_ports: Vec::new(),
             turn: 0,
+            apart: 0,
             canaries_sent: 0,
             canary_losses: 0,
             next_canary: 0,
@@ -230,6 +238,7 @@ impl Host {
             put_back: 0,
             sent: VecDeque::new(),
             waiting: VecDeque::new(),
+            canaries: VecDeque::new(),
             questions: HashMap::new(),
             bench: VecDeque::new(),
             armed: -1,
@@ -244,6 +253,35 @@ impl Host {
         self.cursor < if self.phase == Phase::Unheard { self.first } else { self.order.count() }
     }
 
+    /// Whether there is anything to ask by now.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || !self.canaries.is_empty() || self.to_draw()
+    }
+
+    /// Have a port asked once more, and not always at the same distance behind the same others.
+    ///
+    /// Else the last probes of a burst, which a full queue drops, would be its last each time.
+    pub fn again(&mut self, port: u16, repeat: u32) {
+        let place = self.waiting.len().saturating_sub((self.silences * 37 % 64) as usize);
+        self.waiting.insert(place, Ask { port, repeat, canary: false });
+    }
+
+    /// Whether a canary leaves before anything else.
+    ///
+    /// They leave among the others, here and there: those before all others would find every queue empty.
+    pub fn canary_is_next(&mut self) -> bool {
+        if self.canaries.is_empty() {
+            return false;
+        }
+        if self.apart > 0 && (!self.waiting.is_empty() || self.to_draw()) {
+            self.apart -= 1;
+            return false;
+        }
+        self.apart = self.turn * 37 % 64;
+        true
+    }
+
     /// Whether window and pace allow another probe.
     #[must_use]
     pub fn may_be_asked(&self, now: i64) -> bool {
@@ -254,9 +292,21 @@ impl Host {
     pub fn asked(&mut self, now: i64, slack: i64) {
         self.in_flight += 1;
         self.asked_since += 1;
-        if self.interval > 0 {
-            self.next_send = self.next_send.max(now - slack) + self.interval;
+        let interval = self.interval.max(self.spacing());
+        if interval > 0 {
+            self.next_send = self.next_send.max(now - slack) + interval;
         }
+    }
+
+    /// The time between two probes that spreads a full window over the time that a probe has in it.
+    ///
+    /// Silence ends for thousands of ports at once. Repeats that left together would overflow a queue on the way, each
+    /// time the same ones, while the canaries before them came through. Who answers at once sets the pace by itself.
+    fn spacing(&self) -> i64 {
+        if self.in_flight <= BURST {
+            return 0;
+        }
+        (if self.srtt < 0 { FLOOR } else { self.timeout }) * 3 / (4 * self.window as i64)
     }
 
     /// Take a round trip into the estimate; say whether the timeout became shorter.
@@ -312,12 +362,14 @@ impl Host {
         }
     }
 
-    /// Widen the window by an eighth where a canary came back and no more than a quarter was lost.
+    /// Widen the window where a canary came back and no more than a quarter was lost: by an eighth, or by less once it
+    /// was found too wide.
     ///
     /// Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
     pub fn vouched(&mut self, limit: usize) {
-        if 4 * self.drops <= self.answers + self.drops {
-            self.window = limit.min(self.window + self.window / 8);
+        if 4 * self.large_drops <= self.large_answers + self.large_drops {
+            let part = if self.window < self.threshold { 8 } else { 64 };
+            self.window = limit.min(self.window + self.window / part);
         }
     }
 
@@ -352,7 +404,8 @@ impl Host {
             let pace = (now - self.reviewed) * 4 / (5 * answered.max(1));
             self.interval = self.interval.max(pace.min(SLOWEST));
         } else {
-            self.interval -= (self.interval + 7) / 8;
+            let part = if self.large_drops > 0 { 8 } else { 4 };
+            self.interval -= (self.interval + part - 1) / part;
         }
         self.large_answers = 0;
         self.large_drops = 0;
@@ -364,7 +417,9 @@ impl Host {
     /// Recompute how often an unanswered port is asked again; say whether that became more.
     pub fn grant(&mut self, retries: u32) -> bool {
         let before = self.allowed;
-        let mut wanted = repeats_for_loss(self.drops, self.answers + self.drops);
+        // Of few samples one loss says too much: what is silent waits until there are more.
+        let samples = self.answers + self.drops;
+        let mut wanted = if samples >= self.canaries_needed() { repeats_for_loss(self.drops, samples) } else { 0 };
         if self.highest > 0 {
             wanted = wanted.max(self.highest + 1);
         }
@@ -391,22 +446,31 @@ impl Host {
         Some(ports[self.turn % ports.len()])
     }
 
-    /// How many canaries are to tell silence from loss now: once per timeout, and a few while none was lost.
+    /// How many canaries are to tell silence from loss now: a few per timeout, as many as silences call for.
     ///
-    /// The sooner loss is seen, the fewer ports are asked in vain and listened to for long.
+    /// The sooner loss is known, the fewer ports are asked in vain. A host that was slowed down has some for as long as it
+    /// is slow: nothing else tells that it may be asked faster again.
     pub fn canaries_due(&mut self, now: i64) -> i64 {
-        let left = (self.silences / 4).min(CANARY_MAX) - self.canaries_sent;
+        let wanted = (self.silences / 4).min(CANARY_BURST) + (self.silences / 256).min(CANARY_MAX - CANARY_BURST);
+        let mut left = wanted - self.canaries_sent;
+        if self.interval > 0 && left < CANARIES_WHEN_SLOW {
+            left = CANARIES_WHEN_SLOW.min(self.silences / 16 + CANARY_BURST - self.canaries_sent);
+        }
         if now < self.next_canary || left <= 0 {
             return 0;
         }
         self.next_canary = now + self.timeout;
-        if self.drops > 0 { 1 } else { left.min(CANARIES_AT_ONCE) }
+        left.min(CANARIES_AT_ONCE)
     }
 
     /// How many canaries must still be sent before silence is called filtered.
     #[must_use]
     pub fn canaries_missing(&self) -> i64 {
-        (self.silences / 2).clamp(1, CANARY_BURST) - self.canaries_sent
+        self.canaries_needed() - self.canaries_sent
+    }
+
+    fn canaries_needed(&self) -> i64 {
+        (self.silences / 2).clamp(1, CANARY_BURST)
     }
 
     /// Count a canary without answer; many in a row, for long, and nothing else heard: the host has died.

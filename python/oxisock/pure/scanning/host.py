@@ -21,8 +21,11 @@ _PRIOR_LOSS = 400  # per mille: random loss that is believed without having been
 _SLOWEST = 5 * MS  # between two probes to a host whose answers are limited
 _CANARY_PORTS = 4
 _CANARY_BURST = 64
-_CANARY_MAX = 128
-_CANARIES_AT_ONCE = 4
+_CANARY_MAX = 256
+_CANARIES_AT_ONCE = 8
+_CANARIES_WHEN_SLOW = 4
+_BURST = 128
+"""So many probes in flight that are not answered at once are no burst yet."""
 _DEAD_AFTER = 6
 
 
@@ -117,6 +120,7 @@ class Host:
         self.closed_ports: list[int] = []
         self.open_ports: list[int] = []
         self.turn = 0
+        self.apart = 0  # so many other probes leave before the next canary
         self.canaries_sent = 0
         self.canary_losses = 0
         self.next_canary = 0
@@ -128,6 +132,7 @@ class Host:
         self.put_back = 0  # probes that a fault of this machine kept from leaving
         self.sent: deque[int] = deque()  # tokens of probes under way, oldest first
         self.waiting: deque[Probe] = deque()
+        self.canaries: deque[Probe] = deque()  # that wait, too
         self.questions: dict[int, Question] = {}  # by port
         self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
         self.armed = -1  # when its timer is set, -1 for not at all
@@ -138,6 +143,31 @@ class Host:
         """Say whether there are ports that may be asked and were not yet."""
         return self.cursor < (self.first if self.phase == UNHEARD else self.order.count)
 
+    def has_work(self) -> bool:
+        """Say whether there is anything to ask by now."""
+        return bool(self.waiting or self.canaries) or self.to_draw()
+
+    def again(self, port: int, repeat: int) -> None:
+        """Have a port asked once more, and not always at the same distance behind the same others.
+
+        Else the last probes of a burst, which a full queue drops, would be its last each time.
+        """
+        place = len(self.waiting) - self.silences * 37 % 64
+        self.waiting.insert(max(0, place), Probe(self, port, repeat, False))
+
+    def canary_is_next(self) -> bool:
+        """Say whether a canary leaves before anything else.
+
+        They leave among the others, here and there: those before all others would find every queue empty.
+        """
+        if not self.canaries:
+            return False
+        if self.apart > 0 and (self.waiting or self.to_draw()):
+            self.apart -= 1
+            return False
+        self.apart = self.turn * 37 % 64
+        return True
+
     def may_be_asked(self, now: int) -> bool:
         """Say whether window and pace allow another probe."""
         return self.in_flight < self.window and now >= self.next_send
@@ -146,8 +176,18 @@ class Host:
         """Note that a probe leaves: the next one keeps its distance."""
         self.in_flight += 1
         self.asked_since += 1
-        if self.interval:
-            self.next_send = max(self.next_send, now - slack) + self.interval
+        if interval := max(self.interval, self._spacing()):
+            self.next_send = max(self.next_send, now - slack) + interval
+
+    def _spacing(self) -> int:
+        """Give the time between two probes that spreads a full window over the time that a probe has in it.
+
+        Silence ends for thousands of ports at once. Repeats that left together would overflow a queue on the way, each
+        time the same ones, while the canaries before them came through. Who answers at once sets the pace by itself.
+        """
+        if self.in_flight <= _BURST:
+            return 0
+        return (FLOOR if self.srtt < 0 else self.timeout) * 3 // (4 * self.window)
 
     def sample(self, rtt: int, limit: int) -> bool:
         """Take a round trip into the estimate; say whether the timeout became shorter.
@@ -184,12 +224,13 @@ class Host:
                 self.window += 1
 
     def vouched(self, limit: int) -> None:
-        """Widen the window by an eighth where a canary came back and no more than a quarter was lost.
+        """Widen the window where a canary came back and no more than a quarter was lost: by an eighth, or by less once
+        it was found too wide.
 
         Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
         """
-        if 4 * self.drops <= self.answers + self.drops:
-            self.window = min(limit, self.window + self.window // 8)
+        if 4 * self.large_drops <= self.large_answers + self.large_drops:
+            self.window = min(limit, self.window + self.window // (8 if self.window < self.threshold else 64))
 
     def lost(self, small: bool) -> None:
         """Count a lost probe to a port that is known to answer."""
@@ -218,7 +259,7 @@ class Host:
             pace = (now - self.reviewed) * 4 // (5 * max(1, answered))
             self.interval = max(self.interval, min(pace, _SLOWEST))
         else:
-            self.interval -= -(-self.interval // 8)
+            self.interval -= -(-self.interval // (8 if self.large_drops else 4))
         self.large_answers = self.large_drops = self.asked_since = 0
         self.reviewed = now
         self.next_review = now + self.timeout
@@ -226,7 +267,9 @@ class Host:
     def grant(self, retries: int) -> bool:
         """Recompute how often an unanswered port is asked again; say whether that became more."""
         before = self.allowed
-        wanted = repeats_for_loss(self.drops, self.answers + self.drops)
+        # Of few samples one loss says too much: what is silent waits until there are more.
+        samples = self.answers + self.drops
+        wanted = repeats_for_loss(self.drops, samples) if samples >= self._canaries_needed() else 0
         if self.highest:
             wanted = max(wanted, self.highest + 1)
         self.allowed = max(retries, min(wanted, MAX_REPEATS))
@@ -248,19 +291,26 @@ class Host:
         return ports[self.turn % len(ports)]
 
     def canaries_due(self, now: int) -> int:
-        """Say how many canaries are to tell silence from loss now: once per timeout, and a few while none was lost.
+        """Say how many canaries are to tell silence from loss now: a few per timeout, as many as silences call for.
 
-        The sooner loss is seen, the fewer ports are asked in vain and listened to for long.
+        The sooner loss is known, the fewer ports are asked in vain. A host that was slowed down has some for as long as
+        it is slow: nothing else tells that it may be asked faster again.
         """
-        left = min(self.silences // 4, _CANARY_MAX) - self.canaries_sent
+        left = min(self.silences // 4, _CANARY_BURST) + min(self.silences // 256, _CANARY_MAX - _CANARY_BURST)
+        left -= self.canaries_sent
+        if self.interval and left < _CANARIES_WHEN_SLOW:
+            left = min(_CANARIES_WHEN_SLOW, self.silences // 16 + _CANARY_BURST - self.canaries_sent)
         if now < self.next_canary or left <= 0:
             return 0
         self.next_canary = now + self.timeout
-        return 1 if self.drops else min(left, _CANARIES_AT_ONCE)
+        return min(left, _CANARIES_AT_ONCE)
 
     def canaries_missing(self) -> int:
         """Give how many canaries must still be sent before silence is called filtered."""
-        return min(max(1, self.silences // 2), _CANARY_BURST) - self.canaries_sent
+        return self._canaries_needed() - self.canaries_sent
+
+    def _canaries_needed(self) -> int:
+        return min(max(1, self.silences // 2), _CANARY_BURST)
 
     def canary_lost(self, now: int, timeout: int, limit: int) -> None:
         """Count a canary without answer; many in a row, for long, and nothing else heard: the host has died."""

@@ -41,7 +41,7 @@ impl ScanEngine {
             let state = if closed { State::Closed } else { State::Open };
             self.decide(slot, ask.port, state, what, rtt);
         }
-        if ask.repeat > 0 {
+        if ask.repeat > 0 || ask.canary {
             self.grant(slot);
         }
     }
@@ -114,7 +114,7 @@ impl ScanEngine {
         if ask.repeat < MAX_REPEATS
             && let Some(host) = self.hosts[slot as usize].as_mut()
         {
-            host.waiting.push_front(Ask { repeat: ask.repeat + 1, ..ask });
+            host.canaries.push_front(Ask { repeat: ask.repeat + 1, ..ask });
         }
     }
 
@@ -138,7 +138,7 @@ impl ScanEngine {
                 host.questions.remove(&ask.port);
             }
             if !last {
-                host.waiting.push_back(Ask { repeat: ask.repeat + 1, ..ask });
+                host.again(ask.port, ask.repeat + 1);
             }
         }
         if until <= now {
@@ -200,7 +200,7 @@ impl ScanEngine {
             if repeat < host.allowed {
                 question.benched = false;
                 self.benched -= 1;
-                host.waiting.push_back(Ask { port, repeat: repeat + 1, canary: false });
+                host.again(port, repeat + 1);
             } else {
                 host.bench.push_back((port, repeat));
             }
@@ -237,8 +237,7 @@ impl ScanEngine {
     pub(super) fn add_canary(&mut self, slot: u32) -> bool {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return false };
         let Some(port) = host.canary() else { return false };
-        // Before all others: it is to judge what happens to them.
-        host.waiting.push_front(Ask { port, repeat: 0, canary: true });
+        host.canaries.push_back(Ask { port, repeat: 0, canary: true });
         true
     }
 

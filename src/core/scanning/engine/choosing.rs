@@ -94,8 +94,7 @@ impl ScanEngine {
     fn take(&mut self, slot: u32) -> Option<Ask> {
         let found = self.take_one(slot);
         // Else it is not done: its last probe is about to leave.
-        let more = |host: &Host| !host.waiting.is_empty() || host.to_draw();
-        if found.is_none() || self.hosts[slot as usize].as_ref().is_some_and(more) {
+        if found.is_none() || self.hosts[slot as usize].as_ref().is_some_and(Host::has_work) {
             self.touch(slot, found.is_some());
         }
         found
@@ -107,16 +106,19 @@ impl ScanEngine {
             if !host.may_be_asked(self.now) {
                 return None;
             }
+            if host.canary_is_next() {
+                let canary = host.canaries.pop_front();
+                if canary.is_some() && !host.dead {
+                    return canary;
+                }
+                continue;
+            }
             let Some(ask) = host.waiting.pop_front() else {
                 return self.draw(slot).map(|port| Ask { port, repeat: 0, canary: false });
             };
-            if ask.canary {
-                if !host.dead {
-                    return Some(ask);
-                }
-            } else if host.questions.contains_key(&ask.port) {
-                // Else it was answered meanwhile.
-                if !host.dead || ask.repeat <= self.plan.retries {
+            if host.questions.contains_key(&ask.port) {
+                // Else it was answered meanwhile, or granted when more seemed to be lost.
+                if ask.repeat <= host.allowed {
                     return Some(ask);
                 }
                 self.bench(slot, ask.port, ask.repeat - 1);

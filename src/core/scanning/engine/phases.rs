@@ -56,7 +56,7 @@ impl ScanEngine {
     /// the next.
     pub(super) fn touch(&mut self, slot: u32, again: bool) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !host.waiting.is_empty() || host.to_draw() {
+        if host.has_work() {
             if host.queued || host.in_flight >= host.window {
                 return;
             }
@@ -83,8 +83,11 @@ impl ScanEngine {
     fn finish(&mut self, slot: u32) {
         let Some(host) = &self.hosts[slot as usize] else { return };
         let mut missing = if host.bench.is_empty() { 0 } else { host.canaries_missing() };
-        let quiet = host.listening == 0;
-        let mut asked = false;
+        if missing <= 0 && !host.dead {
+            self.grant(slot);
+        }
+        let Some(host) = &self.hosts[slot as usize] else { return };
+        let (quiet, mut asked) = (host.listening == 0, host.has_work());
         while missing > 0 && self.add_canary(slot) {
             missing -= 1;
             asked = true;

@@ -37,7 +37,7 @@ class Answers(Faults):
         else:
             host.known_to_answer(probe.port, closed=what == CONN_REFUSED)
             self._decide(host, probe.port, OPEN if what == SYN_ACK else CLOSED, what, rtt)
-        if probe.repeat:
+        if probe.repeat or probe.canary:
             self._grant(host)
 
     def _seems_unreachable(self, probe: Probe, what: int, now: int) -> bool:
@@ -75,7 +75,7 @@ class Answers(Faults):
             else:
                 self._grant(host)
                 if probe.repeat < MAX_REPEATS:
-                    host.waiting.appendleft(Probe(host, probe.port, probe.repeat + 1, True))
+                    host.canaries.appendleft(Probe(host, probe.port, probe.repeat + 1, True))
         else:
             host.silences += 1
             question = host.questions.get(probe.port)
@@ -92,7 +92,7 @@ class Answers(Faults):
             else:
                 self._forget(token)
             if not last:
-                host.waiting.append(Probe(host, probe.port, probe.repeat + 1, False))
+                host.again(probe.port, probe.repeat + 1)
             elif host.phase == SILENT:
                 question.exhausted = True
                 if until <= now:

@@ -81,13 +81,13 @@ class Choosing(Phases):
         """Give the next thing to ask of a host, if there is any by now, and queue it again if there are more."""
         found: Probe | None = None
         while found is None and host.may_be_asked(self._now):
-            if host.waiting:
+            if host.canary_is_next():
+                canary = host.canaries.popleft()
+                found = None if host.dead else canary
+            elif host.waiting:
                 probe = host.waiting.popleft()
-                if probe.canary:
-                    if not host.dead:
-                        found = probe
-                elif probe.port in host.questions:  # else answered meanwhile
-                    if host.dead and probe.repeat > self._plan.retries:
+                if probe.port in host.questions:  # else answered meanwhile
+                    if probe.repeat > host.allowed:  # it was granted when more seemed to be lost
                         self._bench(host, probe.port, probe.repeat - 1)
                     else:
                         found = probe
@@ -95,7 +95,7 @@ class Choosing(Phases):
                 found = Probe(host, port, 0, False)
             else:
                 break
-        if found is None or host.waiting or host.to_draw():  # else it is not done: its last probe is about to leave
+        if found is None or host.has_work():  # else it is not done: its last probe is about to leave
             self._touch(host, again=found is not None)
         return found
 

@@ -55,7 +55,7 @@ class Phases(Verdicts):
         """
         if host.gone:
             return
-        if host.waiting or host.to_draw():
+        if host.has_work():
             if host.queued or host.in_flight >= host.window:
                 return
             if self._now >= host.next_send:
@@ -75,7 +75,9 @@ class Phases(Verdicts):
         """There is nothing left to ask of a host in its phase."""
         if host.phase == HEARD and host.up:
             missing = host.canaries_missing() if host.bench else 0
-            asked = False
+            if missing <= 0 and not host.dead:
+                self._grant(host)
+            asked = host.has_work()
             while missing > 0 and self._add_canary(host):
                 missing -= 1
                 asked = True

@@ -54,7 +54,7 @@ class Verdicts(State):
             if repeat < host.allowed:
                 question.benched = False
                 self._benched -= 1
-                host.waiting.append(Probe(host, port, repeat + 1, False))
+                host.again(port, repeat + 1)
             else:
                 host.bench.append((port, repeat))
 
@@ -62,6 +62,5 @@ class Verdicts(State):
         port = host.canary()
         if port < 0:
             return False
-        # Before all others: it is to judge what happens to them.
-        host.waiting.appendleft(Probe(host, port, 0, True))
+        host.canaries.append(Probe(host, port, 0, True))
         return True
