@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs cross windows-test wheel clean
+.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs cross windows-test windows-wheel wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -71,6 +71,12 @@ cross:
 
 windows-test:
 	tools/cross.sh test
+
+# The wheel for Windows, built here; its contents and what it asks of the system are checked, for nothing can run it here.
+windows-wheel: $(VENV)/.tools
+	rm -rf target/cross/wheels
+	MATURIN=$(abspath $(BIN))/maturin tools/cross.sh wheel target/cross/wheels
+	$(BIN)/python tools/check_packages.py --look target/cross/wheels/*.whl
 
 # The documentation site, in site/: needs neither Rust nor the package, because the API pages are read from the source.
 # The theme shows its sidebar from 1,220 pixels on, which leaves many laptops without; here it begins at 1,136.

@@ -1,10 +1,14 @@
 """Builds the wheel and the source distribution, and tries both in clean environments on every Python there is.
 
     python tools/check_packages.py [--suite none|first|all] [--python PYTHON ...]
+    python tools/check_packages.py --look WHEEL
 
 Each Python gets an environment of its own with the wheel alone, in which bare_install.py runs; then the extra "test" is
 added and the test suite runs on what is installed, on the first Python or on all of them. The source distribution is
 built and tried on the first. Needs maturin, Rust, and a way to PyPI for the extra.
+
+With ``--look``, a wheel that was built elsewhere or for another system is looked into, and nothing runs. For Windows,
+mingw-w64's objdump tells which libraries of the system its extension asks for.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+# What every Windows from 10 on has, and the library that every Python from 3.11 on has there.
+WINDOWS = ("python3.dll", "bcryptprimitives.dll", "kernel32.dll", "ntdll.dll", "ws2_32.dll", "msvcrt.dll")
 
 
 def main() -> None:
@@ -28,7 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", metavar="PYTHON", help="try this one (default: all that are here)")
     parser.add_argument("--suite", choices=("none", "first", "all"), default="first", help="where the suite runs")
+    parser.add_argument("--look", type=Path, metavar="WHEEL", help="only look into this wheel")
     args = parser.parse_args()
+    if args.look is not None:
+        look_into(args.look)
+        print(f"{args.look}: {args.look.stat().st_size / 1000:.0f} kB, with all that it needs and nothing else")
+        return
     pythons = args.python or found()
     wheel, sdist = build()
     look_into(wheel)
@@ -84,9 +95,26 @@ def look_into(wheel: Path) -> None:
     assert {"oxisock/py.typed", "oxisock/_native.pyi", "oxisock/chat/backplane/scripts/append.lua"} <= needed
     missing = sorted(needed.difference(names))
     assert not missing, f"missing from {wheel.name}: {missing}"
+    extension = "oxisock/_native.pyd" if wheel.stem.endswith("-win_amd64") else "oxisock/_native.abi3.so"
+    assert extension in names, f"{extension} is missing from {wheel.name}"
+    if extension.endswith(".pyd"):
+        asked = libraries(zipfile.ZipFile(wheel).read(extension))
+        foreign = [name for name in asked if name not in WINDOWS and not name.startswith("api-ms-win-core-")]
+        assert not foreign, f"{extension} asks for libraries that a Windows may not have: {foreign}"
     assert any(name.endswith("/licenses/LICENSE") for name in names), "the licence is missing"
     strangers = [name for name in names if not name.startswith(("oxisock/", "pytest_oxisock/", "oxisock-"))]
     assert not strangers, f"what is this doing in {wheel.name}: {strangers}"
+
+
+def libraries(extension: bytes) -> list[str]:
+    """Give the names of the libraries that an extension for Windows is linked to."""
+    with tempfile.TemporaryDirectory(prefix="oxisock-") as folder:
+        path = Path(folder) / "extension.pyd"
+        path.write_bytes(extension)
+        told = subprocess.run(["x86_64-w64-mingw32-objdump", "-p", path], capture_output=True, text=True, check=True)
+    names = [line.split()[-1].lower() for line in told.stdout.splitlines() if "DLL Name:" in line]
+    assert names, "objdump told no library, and an extension needs python3.dll at least"
+    return names
 
 
 def environment(python: str, folder: Path, package: Path) -> str:

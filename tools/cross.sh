@@ -3,6 +3,7 @@
 #
 #     tools/cross.sh check TARGET...     core and bindings for each target
 #     tools/cross.sh test [ARGUMENT...]  the core's tests for Windows, run under Wine
+#     tools/cross.sh wheel FOLDER        the wheel for Windows; MATURIN names the maturin that builds it
 #
 # With Debian's rust-web-src the standard library is built for every target, so that nothing but Debian is needed; else
 # rustup's targets are used. Everything is built in target/cross (CROSS_TARGET_DIR).
@@ -31,7 +32,7 @@ else
   build() { local what=$1; shift; cargo "$what" --locked "$@"; }
 fi
 
-case ${1:?check or test} in
+case ${1:?check, test or wheel} in
 check)
   shift
   [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$@"
@@ -53,8 +54,19 @@ test)
   # ICMP errors reach a socket of Wine only where Linux gives them to one that did not ask for them; Windows does.
   build test --target "$windows" --no-default-features --lib --tests "$@" -- --skip a_port_where_nobody_is_ends_it
   ;;
+wheel)
+  need gcc-mingw-w64-x86-64 || echo "expects mingw-w64 to be there" >&2
+  if [ -n "${RUSTC_BOOTSTRAP:-}" ]; then
+    export PATH=/usr/bin:$PATH CARGO_UNSTABLE_BUILD_STD=std,panic_unwind
+  else
+    rustup target add "$windows"
+  fi
+  # No Python of that system is here to ask for its version.
+  unset PYO3_NO_PYTHON
+  PYO3_CROSS_PYTHON_VERSION=3.11 "${MATURIN:-maturin}" build --quiet --release --locked --target "$windows" --out "${2:?a folder}"
+  ;;
 *)
-  echo "$1 is neither check nor test" >&2
+  echo "$1 is none of check, test and wheel" >&2
   exit 2
   ;;
 esac
