@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import oxisock.native
+import oxisock.pure
 from support.commands import on_terminal
 from support.processes import OXISOCK, ended, process, serve
 from support.talking import ask, exactly, stuff_until_it_stops
@@ -172,6 +174,11 @@ def test_source_prints_the_pure_engine() -> None:
 
     assert "class Connection:" in source("connection").stdout
     assert "reactor\tThe pure reactor" in source().stdout
+    # Every file is a part, wherever it stands, and each has a name of its own.
+    parts = [line.partition("\t")[0] for line in source().stdout.splitlines()]
+    assert len(set(parts)) == len(parts) == len(list(Path(oxisock.pure.__file__).parent.glob("*/**/*.py")))
+    assert "class ScanEngine" in source("engine").stdout
+    assert source("serving/service").stdout != source("chat/service").stdout
     done = source("nothing")
     assert done.returncode == 2
     assert "reactor" in done.stderr

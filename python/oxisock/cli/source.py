@@ -30,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
     need_stdout()
     from .. import pure
 
-    # A folder goes by its own name: what it begins with says what is in which file.
-    files = sorted(Path(pure.__file__).parent.glob("*/*.py"))
-    parts = {(path.parent.name if path.stem == "__init__" else path.stem): path for path in files}
+    parts = _parts(Path(pure.__file__).parent)
     if args.name is None:
         for name, path in parts.items():
             print(f"{name}\t{_first_sentence(path)}")
@@ -42,6 +40,18 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"there is no part called {args.name!r}: there are {', '.join(parts)}")
     sys.stdout.write(parts[wanted].read_text("utf-8"))
     return EXIT_OK
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """Give the files of the engine by name; where two have one name, their folders are part of it."""
+    files = sorted(folder.glob("*/**/*.py"))
+    # A folder goes by its own name: what it begins with says what is in which file.
+    named = [(path.parent if path.stem == "__init__" else path.with_suffix("")) for path in files]
+    names = [path.name for path in named]
+    return {
+        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}": file
+        for path, file in zip(named, files, strict=True)
+    }
 
 
 def _first_sentence(path: Path) -> str:
