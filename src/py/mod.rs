@@ -16,6 +16,33 @@ pub mod udp;
 use crate::core::errors::{Error, Result};
 use crate::core::os::handles::{Owned, take_over};
 
+/// Python's allocator aligns objects to two pointers: to 8 bytes where a pointer has 4, and what
+/// asks for more may not stand in one.
+macro_rules! fit_into_objects {
+    ($($class:ty),+ $(,)?) => {
+        $(const _: () = assert!(align_of::<$class>() <= 2 * size_of::<usize>());)+
+    };
+}
+
+fit_into_objects!(
+    chat::ChatReactor,
+    chat::Hub,
+    chat::Porter,
+    framing::Decoder,
+    framing::Framer,
+    load::LoadRun,
+    scanning::ScanEngine,
+    scanning::ScanRun,
+    serving::Connection,
+    serving::EchoReactors,
+    serving::MessageReactor,
+    serving::ProxyHeader,
+    serving::Reactors,
+    serving::Shares,
+    udp::UdpEchoReactor,
+    udp::UdpReactor,
+);
+
 /// Take over a socket that Python gives away: from here on it is closed once, by whoever owns it.
 ///
 /// # Safety

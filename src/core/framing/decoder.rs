@@ -62,7 +62,14 @@ pub struct Frames {
     pub spans: Vec<Span>,
 }
 
+/// What asks for no more than eight bytes of alignment, although numbers of 128 bits are in it: a Python of 32 bits
+/// aligns its objects to eight, and a decoder stands in one.
+#[derive(Clone, Copy)]
+#[repr(Rust, packed(8))]
+struct Loose<T>(T);
+
 /// A frame being left out.
+#[derive(Clone, Copy)]
 struct Bad {
     offset: u64,
     fault: Fault,
@@ -74,11 +81,11 @@ pub struct Decoder {
     skip: bool,
     held: Vec<u8>,
     received: u64,
-    bad: Option<Bad>,
+    bad: Option<Loose<Bad>>,
     passing: Passing,
     skipped: VecDeque<Skipped>,
     skipped_count: u64,
-    failure: Option<FeedError>,
+    failure: Option<Loose<FeedError>>,
     ended: bool,
 }
 
@@ -126,7 +133,7 @@ impl Decoder {
     /// Say whether the stream takes more bytes.
     pub fn check_open(&self) -> Result<(), FeedError> {
         match self.failure {
-            Some(error) => Err(error),
+            Some(Loose(error)) => Err(error),
             None if self.ended => Err(FeedError::Ended),
             None => Ok(()),
         }
@@ -152,7 +159,7 @@ impl Decoder {
         self.held = Vec::new();
         self.passing = Passing::default();
         self.bad = None;
-        self.failure = Some(FeedError::Memory);
+        self.failure = Some(Loose(FeedError::Memory));
     }
 
     fn advance(&mut self, data: &[u8], frames: &mut Frames, most: usize) -> Result<usize, FeedError> {
@@ -221,9 +228,8 @@ impl Decoder {
 
     /// Discard what of the bad frame stands in `data`, whose first byte is at `offset`; give how much that is.
     fn pass_over(&mut self, data: &[u8], offset: u64) -> Result<usize, FeedError> {
-        let Some(bad) = &self.bad else { return Ok(0) };
-        let began = bad.offset;
-        match self.codec.pass_over(&mut self.passing, data, bad.fault.declared)? {
+        let Some(Loose(Bad { offset: began, fault })) = self.bad else { return Ok(0) };
+        match self.codec.pass_over(&mut self.passing, data, fault.declared)? {
             Passed::All => Ok(data.len()),
             Passed::To(end) => {
                 self.record(offset + end as u64);
@@ -240,7 +246,7 @@ impl Decoder {
     fn meet(&mut self, fault: Fault, offset: u64) -> Result<(), FeedError> {
         match fault.discard {
             Some(left) if self.skip => {
-                self.bad = Some(Bad { offset, fault });
+                self.bad = Some(Loose(Bad { offset, fault }));
                 self.passing.left = left;
                 Ok(())
             }
@@ -257,13 +263,13 @@ impl Decoder {
             declared: fault.declared,
             limit: self.codec.limit(),
         };
-        self.failure = Some(FeedError::Frame(error));
+        self.failure = Some(Loose(FeedError::Frame(error)));
         FeedError::Frame(error)
     }
 
     /// Note the frame that was left out, now that it is known to end before `end`.
     fn record(&mut self, end: u64) {
-        let Some(Bad { offset, fault }) = self.bad.take() else {
+        let Some(Loose(Bad { offset, fault })) = self.bad.take() else {
             return;
         };
         if self.skipped.len() == KEPT_SKIPS {
