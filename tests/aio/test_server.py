@@ -107,7 +107,7 @@ def test_a_connection_without_messages_times_out(impl: ModuleType, run: Run) -> 
                     await stream.send(b"x")
                     assert await stream.recv() == b"X"
                     await asyncio.sleep(0.1)
-                stream._write(b"no newline")
+                stream._write(bytes, b"no newline")
                 with suppress(ConnectionResetError):
                     assert await stream.recv() is None
                 assert asyncio.get_running_loop().time() - began >= 0.6

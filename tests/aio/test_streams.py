@@ -109,7 +109,7 @@ def test_codecs_of_either_engine_and_users_own(impl: ModuleType, run: Run) -> No
         async def talk(stream: Any, peer: Peer) -> None:
             stream.sock  # noqa: B018
             await stream.send(b"whole")
-            stream._write(b"half")
+            stream._write(bytes, b"half")
 
         async with (
             impl.aio.start_server(talk, codec=Shout()) as server,
@@ -129,7 +129,7 @@ def test_good_frames_come_before_the_error_and_the_error_comes_again(impl: Modul
     async def main() -> None:
         async def half(stream: Any, peer: Peer) -> None:
             await stream.send(b"whole")
-            stream._write(b"9:cut")
+            stream._write(bytes, b"9:cut")
 
         async with impl.aio.start_server(half, codec=impl.Netstring()) as server:
             with impl.connect(*server.address, impl.Netstring()) as blocking:

@@ -5,43 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..framing.bound import BoundCodec
 from ..serving import log as server_log
 from ..sockets import forks, secure
 from ..sockets.closing import reset_on_close, shut_down
-from .stream import FramedStream
+from .stream import FramedStream, Tally
 
 if TYPE_CHECKING:
     from ..serving.limits import Limits
     from ..types import Peer
+    from .waking import Waker
 
 _HEARINGS = 2  # callbacks from one to the other of which a loop has read what is in
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
-
-
-class Tally(Protocol):
-    """The counters of a server that its connections add to."""
-
-    messages: int
-    bytes_in: int
-    bytes_out: int
-    timeouts: int
-    shut_first: bool
-    child: bool
 
 
 class ServedStream(FramedStream):
     """A stream that the server closes when no message comes, or when the peer takes nothing."""
 
     def __init__(self, bound: BoundCodec, limits: Limits, tally: Tally) -> None:
-        super().__init__(bound)
+        super().__init__(bound, tally)
         self._limits = limits
-        self._tally = tally
         self._most_unread = limits.max_buffered
-        self._last = self._loop.time()  # when the last message came, or the handler had done with it
-        self._handling = False
+        self._last = self._loop.time()  # when the handler had done with the last messages
         self.expected = False  # something has to come first: a PROXY header, or a handshake
         self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -78,18 +66,18 @@ class ServedStream(FramedStream):
 
     def unhandled(self) -> int:
         """Give how many messages wait for the handler."""
-        return len(self._inbox.frames)
+        return len(self._frames)
 
     def at_rest(self) -> bool:
         """Say whether nothing is owed: everything is sent, and the handler waits for a message or has ended."""
         if self._pending or self.unsent():
             return False
-        return self._discarding or (self._receiver is not None and not self._inbox.frames)
+        return self._discarding or (self._receiver.waited_on() and not self._frames)
 
     def end_input(self) -> None:
         """Let the handler read the end of the stream after what is in by now."""
         self._inbox.ended = True
-        self._wake()
+        self._receiver.wake()
 
     async def part(self) -> None:
         """End the conversation without losing what was said last."""
@@ -114,15 +102,6 @@ class ServedStream(FramedStream):
 
     # --- limits ----------------------------------------------------------------------------------------------------
 
-    def _received(self, data: memoryview) -> None:
-        self._tally.bytes_in += len(data)
-        super()._received(data)
-        self._end_child()
-
-    def _flush(self) -> None:
-        self._end_child()
-        super()._flush()
-
     def _pause(self) -> None:
         self._end_child()
         super()._pause()
@@ -137,11 +116,6 @@ class ServedStream(FramedStream):
         if self._tally.child:
             forks.end_child(server_log.child_returned)
 
-    def _completed(self, frames: int) -> None:
-        self._end_child()
-        self._tally.messages += frames
-        self._last = self._loop.time()
-
     def _handed_over(self, size: int) -> None:
         self._tally.bytes_out += size
         self._outgoing += size
@@ -152,12 +126,11 @@ class ServedStream(FramedStream):
                 self._taken = self._outgoing - waiting
                 self._look_later(self._limits.write_timeout)
 
-    async def _wait_for_frames(self) -> None:
-        if self._handling:
-            self._handling = False
+    def _next_input(self) -> Waker:
+        if self._took:
+            self._took = False
             self._last = self._loop.time()
-        await super()._wait_for_frames()
-        self._handling = bool(self._inbox.frames)
+        return super()._next_input()
 
     def _blocked(self) -> None:
         super()._blocked()
@@ -165,7 +138,7 @@ class ServedStream(FramedStream):
 
     def _relieved(self) -> None:
         super()._relieved()
-        if not self._inbox.frames and not self._reading:
+        if not self._frames and not self._reading:
             self._resume()
 
     def _check_idle(self, hearings: int = 0) -> None:
@@ -173,7 +146,7 @@ class ServedStream(FramedStream):
         now = self._loop.time()
         timeout = self._limits.idle_timeout
         # While the handler is at work it is not the peer who is idle.
-        due = self._last + timeout if self._receiver is not None and not self.unsent() else now + timeout
+        due = self._last + timeout if self._receiver.idle() and not self.unsent() else now + timeout
         if now < due:
             self._idle_timer = self._loop.call_at(due, self._check_idle)
         elif hearings < _HEARINGS:
@@ -202,7 +175,7 @@ class ServedStream(FramedStream):
         self._lost = TimeoutError(text)
         self._before_abort(owed=bool(self.unsent()))
         self._transport.abort()
-        self._wake()
+        self._receiver.wake()
 
     def _connection_lost(self, error: Exception | None) -> None:
         for timer in (self._idle_timer, self._stall_timer):

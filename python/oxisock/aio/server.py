@@ -29,7 +29,7 @@ from ..sockets.accepting import Door
 from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
-from .stream import FramedStream, StreamProtocol
+from .stream import FramedStream, StreamProtocol, Tally
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -204,7 +204,7 @@ class FramedServer:
             )
 
 
-class _Running:
+class _Running(Tally):
     """A server under way: what its tasks hold, rather than the user's handle."""
 
     def __init__(
@@ -222,10 +222,7 @@ class _Running:
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
         self.stopping = False
-        self.shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
-        self.messages = self.bytes_in = self.bytes_out = self.timeouts = 0
         self._accepted = self._closed = self._handler_errors = self._frame_errors = self._handshake_errors = 0
-        self.child = False  # this is the copy of a child that a handler or a codec has forked
         self._lent = lent
         self._bound = bound
         self._limits = limits

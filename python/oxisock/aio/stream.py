@@ -22,6 +22,7 @@ from ..framing.codecs import Codec
 from ..sockets.addresses import peer_of
 from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
 from ..types import Peer
+from .waking import Waker
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
@@ -39,6 +40,14 @@ _UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pau
 _SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
 
 
+class Tally:
+    """The counters that streams add to: a server's to those of the server, others to some that nobody reads."""
+
+    messages = bytes_in = bytes_out = timeouts = 0
+    child = False  # this is the copy of a child that a handler or a codec has forked
+    shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
+
+
 class FramedStream:
     """A connection and a codec, for the tasks of one event loop: one may receive while others send.
 
@@ -46,18 +55,22 @@ class FramedStream:
     closes it: after what was sent has left, or, where an exception leaves the block, at once.
     """
 
-    def __init__(self, bound: BoundCodec) -> None:
+    def __init__(self, bound: BoundCodec, tally: Tally | None = None) -> None:
         self._bound = bound
         self._encode = bound.encode
+        self._tally = tally or Tally()
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox(bound)
+        self._frames = self._inbox.frames
         self._lost: Exception | None = None  # why the connection is no more
         self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
         self._closed = self._output_ended = self._discarding = self._heard = self._eof_seen = False
         self._unarrived = 0  # bytes that had not arrived when it was closed
-        self._unread = self._given = 0
+        self._unread = self._given = self._sent = 0
         self._reading = True
-        self._receiver: asyncio.Future[None] | None = None
+        self._took = False  # a frame, since it was waited for one
+        self._sends_one = True  # between two waits
+        self._receiver = Waker(self._loop)
         self._pending: list[bytes] = []  # frames on their way to the transport
         self._pending_size = 0
         self._flush_due = False
@@ -98,11 +111,19 @@ class FramedStream:
         Raises ValueError for a payload that the codec cannot frame, with nothing sent, and OSError if the connection
         is closed or lost, or `shutdown_write` was called.
         """
-        await self._send(self._encode, payload)
+        if self._room is not None:
+            await self._give_way()
+        self._write(self._encode, payload)
+        if self._room is not None or self._given >= _FAIR_SHARE:
+            await self._give_way()
 
     async def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them in one go; raises as `send` does."""
-        await self._send(self._bound.encode_many, payloads)
+        if self._room is not None:
+            await self._give_way()
+        self._write(self._bound.encode_many, payloads)
+        if self._room is not None or self._given >= _FAIR_SHARE:
+            await self._give_way()
 
     async def recv(self) -> bytes | None:
         """Return the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
@@ -111,32 +132,27 @@ class FramedStream:
         after the good frames before it; OSError if the connection is closed or lost; RuntimeError if another task
         receives. A fault stays: every later call raises an equal one.
         """
-        await self._give_way()
-        inbox = self._inbox
-        while not inbox.frames:
-            self._check_open(receiving=True)
-            if inbox.over:
-                try:
-                    inbox.end()
-                except BaseException as error:
-                    self._raised = error
-                    raise
+        if self._given >= _FAIR_SHARE:
+            await self._give_way()
+        while not self._frames:
+            if self._over():
                 return None
-            await self._wait_for_frames()
-        frame = inbox.frames.popleft()
-        if not inbox.frames and not self._reading:
-            self._resume()
-        return frame
+            await self._next_input()
+        return self._take()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         """Return the next frame, up to the end of the stream; raises as `recv` does."""
-        frame = await self.recv()
-        if frame is None:
-            raise StopAsyncIteration
-        return frame
+        # The same once more: a coroutine within another one would cost a tenth of a small message.
+        if self._given >= _FAIR_SHARE:
+            await self._give_way()
+        while not self._frames:
+            if self._over():
+                raise StopAsyncIteration
+            await self._next_input()
+        return self._take()
 
     def shutdown_write(self) -> None:
         """End the sending side; the peer reads the end of the stream. OSError once it is closed."""
@@ -156,8 +172,8 @@ class FramedStream:
         if not self._closed:
             self._flush()
             self._closed = self._discarding = True
-            self._inbox.frames.clear()
-            self._wake()
+            self._frames.clear()
+            self._receiver.wake()
             parting = self._loop.create_task(self._part(quiet))
             _partings.add(parting)
             parting.add_done_callback(_partings.discard)
@@ -171,7 +187,7 @@ class FramedStream:
         if owed and not self._gone.done():
             reset_on_close(self._transport.get_extra_info("socket"))
         self._transport.abort()
-        self._wake()
+        self._receiver.wake()
 
     async def wait_closed(self) -> None:
         """Wait until a connection that was closed is gone; cancelled, it is closed at once, by `abort`.
@@ -215,50 +231,73 @@ class FramedStream:
     # --- receiving -------------------------------------------------------------------------------------------------
 
     def _received(self, data: memoryview) -> None:
-        inbox = self._inbox
+        tally, inbox = self._tally, self._inbox
+        tally.bytes_in += len(data)
         if self._discarding:
             self._heard = True
         if self._discarding or inbox.over:
             return
-        made = inbox.feed(data)
+        frames = inbox.decode(data)
+        if tally.child:
+            self._end_child()
         if inbox.fault is not None:
             self._pause()
         self._unread += len(data)
-        if made:
-            self._completed(made)
-            if self._unread > self._most_unread:
-                self._pause()
-        self._wake()
+        if not frames and inbox.fault is None:
+            return
+        self._frames += frames
+        tally.messages += len(frames)
+        if self._unread > self._most_unread:
+            self._pause()
+        self._receiver.go_on()
 
     def _ended(self, cut: Exception | None = None) -> None:
         """The peer will send no more, or, where it was not the peer who said so, the stream was cut."""
         self._eof_seen = True
         if not self._inbox.over:
-            if cut is None:
-                self._completed(self._inbox.feed(None))
-            else:
+            if cut is not None:
                 self._inbox.cut(cut)
-            self._wake()
+            else:
+                made = self._inbox.feed(None)
+                if self._tally.child:
+                    self._end_child()
+                self._tally.messages += made
+            self._receiver.wake()
 
     _most_unread = _UNREAD
 
-    def _completed(self, frames: int) -> None:
-        """Frames have come; a server's connection notes when."""
+    def _end_child(self) -> None:
+        """In a forked child a server's connection goes no further."""
 
-    async def _wait_for_frames(self) -> None:
-        if self._receiver is not None:
-            raise RuntimeError("another task receives from this stream")
-        self._flush()
-        self._given = 0
-        self._receiver = self._loop.create_future()
+    def _over(self) -> bool:
+        """Say whether no frame will come any more; raises why, where that is no clean end."""
+        self._check_open(receiving=True)
+        if not self._inbox.over:
+            return False
         try:
-            await self._receiver
-        finally:
-            self._receiver = None
+            self._inbox.end()
+        except BaseException as error:
+            self._raised = error
+            raise
+        return True
 
-    def _wake(self) -> None:
-        if self._receiver is not None and not self._receiver.done():
-            self._receiver.set_result(None)
+    def _next_input(self) -> Waker:
+        """Give what to wait on for more."""
+        if self._receiver.waited_on():
+            raise RuntimeError("another task receives from this stream")
+        if self._pending:
+            self._flush()
+        self._sends_one = self._sent <= 1
+        self._given = self._sent = 0
+        return self._receiver
+
+    def _take(self) -> bytes:
+        self._given += 1
+        self._took = True
+        frame = self._frames.popleft()
+        if not self._reading and not self._frames:
+            self._resume()
+        return frame
 
     def _pause(self) -> None:
         if self._reading:
@@ -277,22 +316,21 @@ class FramedStream:
 
     # --- sending ---------------------------------------------------------------------------------------------------
 
-    async def _send(self, encode: Callable[[T], bytes], what: T) -> None:
-        self._check_sending()
-        if self._room is not None:
-            await self._wait_for_room()
-        self._write(encode(what))
-        if self._room is not None:
-            await self._wait_for_room()
-        else:
-            await self._give_way()
-
     def _check_sending(self) -> None:
         self._check_open()
         if self._output_ended:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    def _write(self, wire: bytes) -> None:
+    def _write(self, encode: Callable[[T], bytes], what: T) -> None:
+        if self._closed or self._output_ended or self._lost is not None:
+            self._check_sending()
+        wire = encode(what)
+        self._given += 1
+        self._sent += 1
+        if self._sent == 1 and self._sends_one and not self._frames:
+            # It seems to be the only one until more comes in, and so it need not wait for others.
+            self._hand_over(wire)
+            return
         # Many small frames make one write: those of one task's turn, or as many as fill a large one.
         self._pending.append(wire)
         self._pending_size += len(wire)
@@ -300,33 +338,39 @@ class FramedStream:
             self._flush()
         elif not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self._flush()
 
     def _flush(self) -> None:
-        self._flush_due = False
         if self._pending:
             wire = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
             self._pending.clear()
             self._pending_size = 0
-            if not self._gone.done():
-                self._transport.write(wire)
-                self._handed_over(len(wire))
+            self._hand_over(wire)
+
+    def _hand_over(self, wire: bytes) -> None:
+        if self._tally.child:
+            self._end_child()
+        if not self._gone.done():
+            self._transport.write(wire)
+            self._handed_over(len(wire))
 
     def _handed_over(self, size: int) -> None:
         """Bytes were given to the transport; a server's connection counts and times them."""
 
-    async def _wait_for_room(self) -> None:
+    async def _give_way(self) -> None:
+        """Wait while the peer does not keep up; or let others have a turn, however much there is to do here."""
         self._given = 0
+        if self._room is None:
+            await asyncio.sleep(0)
+            return
+        self._check_sending()
         while self._room is not None:
             await asyncio.wait([self._room])
         self._check_sending()
-
-    async def _give_way(self) -> None:
-        """Let others have a turn now and then, however much there is to receive and to send."""
-        self._given += 1
-        if self._given >= _FAIR_SHARE:
-            self._given = 0
-            await asyncio.sleep(0)
 
     def _blocked(self) -> None:
         if self._room is None:
@@ -387,7 +431,7 @@ class FramedStream:
         if self._lost is None:
             self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         self._relieved()
-        self._wake()
+        self._receiver.wake()
 
 
 _partings: set[asyncio.Task[None]] = set()  # which the loop alone does not hold

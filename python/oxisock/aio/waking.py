@@ -1,0 +1,82 @@
+"""What a task waits on for its stream's next frame: it goes on within the very callback that brought the frame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import Context, copy_context
+from typing import Any
+
+
+class Waker:
+    """To be awaited by one task at a time, again and again; as good as a future to asyncio's tasks.
+
+    A future lets its task go on by one more callback of the loop, which costs as much as all else that is done for a
+    small message. That callback is spared where no task runs.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False  # by its presence tasks know what they can wait on
+        self._callback: Callable[[Any], object] | None = None  # of the task that waits
+        self._context: Context | None = None
+        self._woken = self._cancelled = False
+        self._message: object = None  # of who cancelled the task
+
+    def waited_on(self) -> bool:
+        """Say whether a task waits, or is about to go on."""
+        return self._callback is not None
+
+    def idle(self) -> bool:
+        """Say whether a task waits that nothing has woken."""
+        return self._callback is not None and not self._woken
+
+    def wake(self) -> None:
+        """Let the task go on in the loop's next turn; does nothing where none waits."""
+        if self._callback is not None and not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._callback, self, context=self._context)
+
+    def go_on(self) -> None:
+        """Let the task go on now, or soon where another one runs; it waits again or has ended when this returns."""
+        callback = self._callback
+        if callback is not None and not self._woken:
+            if asyncio.current_task(self._loop) is None and self._context is not None:
+                self._woken = True
+                self._context.run(callback, self)
+            else:
+                self.wake()
+
+    # --- what a task asks of a future --------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        return iter((self,))  # type: ignore[return-value]  # which costs less than a generator
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Give the loop whose tasks may wait."""
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        """Begin to wait: what the task gives lets it go on."""
+        self._callback = callback
+        self._context = copy_context() if context is None else context
+
+    def cancel(self, msg: object = None) -> bool:
+        """Let the task go on with CancelledError; False where it is about to go on anyhow."""
+        if not self.idle():
+            return False
+        self._cancelled, self._message = True, msg
+        self.wake()
+        return True
+
+    def result(self) -> None:
+        """End the waiting; raises CancelledError where it was cancelled."""
+        self._callback = self._context = None
+        self._woken = False
+        if self._cancelled:
+            self._cancelled = False
+            message, self._message = self._message, None
+            raise asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
