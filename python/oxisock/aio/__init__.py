@@ -4,7 +4,7 @@
 
 - ``faces``: the functions; ``connect``: connecting and asking; ``questions``: about one port; ``scanning``: scans.
 - ``stream``: a connection in frames; ``server``: a server of such, each of which is a ``connection``;
-  ``secured``: TLS on it.
+  ``waking``: what a task waits on for a frame; ``secured``: TLS on it.
 """
 
 from __future__ import annotations
