@@ -127,6 +127,9 @@ class ServedStream(FramedStream):
                 self._look_later(self._limits.write_timeout)
 
     def _next_input(self) -> Waker:
+        # A child that went on would read what is its parent's, before the loop comes to end it.
+        if self._tally.child:
+            self._end_child()
         if self._took:
             self._took = False
             self._last = self._loop.time()
