@@ -131,10 +131,10 @@ def _fork(stage: Stage, right: Any) -> Any:
 
 
 def _fork_and_raise(stage: Stage, right: Any) -> Any:
-    before = len(stage.children)
-    _fork(stage, right)
-    if len(stage.children) == before:
+    child = forked()
+    if child == 0:
         raise OSError("in the child")
+    stage.children.append(child)
     return right
 
 
@@ -198,6 +198,7 @@ class Hostile:
     def __init__(self) -> None:
         self.hook = ""
         self.deed: Deed | None = None
+        self.doing = False
         self.server: Served | None = None
         self.children: list[int] = []
         self.told: list[str] = []  # what stands in the log
@@ -210,15 +211,19 @@ class Hostile:
     @property
     def done(self) -> bool:
         """Whether the deed is done."""
-        return self.deed is None
+        return self.deed is None and not self.doing
 
     def at(self, hook: str, right: Any) -> Any:
         """Do a deed in a hook, or give what is right."""
         if hook != self.hook or self.deed is None:
             return right
+        self.doing = True
         deed, self.deed = self.deed, None
         assert self.server is not None
-        return deed.do(Stage(self.server, self.children), right)
+        try:
+            return deed.do(Stage(self.server, self.children), right)
+        finally:
+            self.doing = False
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 
