@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import ssl
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ import oxisock.pure
 from oxisock import ChatServer, EchoServer, MessageServer, ThreadedServer, UdpEchoServer, UdpServer
 from oxisock.aio.faces import Aio
 from support.addresses import HOST
+from support.certificates import self_signed
 from support.coroutines import Run
 from support.resources import descriptors, native_threads
 from support.waiting import wait_until
@@ -51,6 +53,28 @@ ENGINES = {"pure": oxisock.pure, "native": oxisock.native}
 def impl(request: pytest.FixtureRequest) -> ModuleType:
     """The face bound to one engine: every test of behaviour runs on both."""
     return ENGINES[request.param]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of localhost that signs itself, and its key."""
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def context(certificate: Path) -> ssl.SSLContext:
+    """A server's context with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def trusting(request: pytest.FixtureRequest, certificate: Path) -> ssl.SSLContext:
+    """A client's context that believes the certificate, for one version of TLS."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.minimum_version = context.maximum_version = request.param
+    return context
 
 
 @pytest.fixture(autouse=True, scope="session")

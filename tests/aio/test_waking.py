@@ -76,19 +76,6 @@ def test_a_handler_goes_on_as_itself(impl: ModuleType, run: Run) -> None:
     run(main())
 
 
-def test_only_one_task_receives(impl: ModuleType, run: Run) -> None:
-    async def main() -> None:
-        async with impl.aio.start_server(upper) as server, impl.aio.open_framed(*server.address) as stream:
-            first = asyncio.create_task(stream.recv())
-            await asyncio.sleep(0)
-            with pytest.raises(RuntimeError, match="another task receives"):
-                await stream.recv()
-            await stream.send(b"x")
-            assert await first == b"X"
-
-    run(main())
-
-
 def test_a_handler_that_closes_others_where_its_frame_came_in(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
         streams: list[Any] = []

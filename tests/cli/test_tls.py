@@ -19,11 +19,6 @@ from support.processes import ended, process, serve
 from support.tools import tool
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"))
-
-
 def test_serve_and_send(impl: ModuleType, certificate: Path) -> None:
     with process(*serve(impl, "upper", "-v", "--tls-cert", str(certificate))) as (server, (host, port)):
         options = ["--impl", impl.impl, "--timeout", "30", f"{host}:{port}"]

@@ -18,7 +18,6 @@ import pytest
 import oxisock.native
 import oxisock.pure
 from oxisock import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
-from support.certificates import self_signed
 from support.talking import reset
 from support.threads import beside
 from support.waiting import wait_until
@@ -242,11 +241,6 @@ def test_frames_of_several_writers_do_not_mix(impl: ModuleType, pair: tuple[sock
             assert sorted((frame[:1], len(frame), len(set(frame))) for frame in frames) == sorted(
                 [(bytes([byte]), 300_000, 1) for byte in b"abc"] * 5
             )
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @contextlib.contextmanager

@@ -13,21 +13,7 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame
-from support.certificates import self_signed
 from support.threads import beside
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def trusting(request: pytest.FixtureRequest, certificate: Path) -> ssl.SSLContext:
-    """A client's context that believes the certificate, for one version of TLS."""
-    context = ssl.create_default_context(cafile=str(certificate))
-    context.minimum_version = context.maximum_version = request.param
-    return context
 
 
 @contextlib.contextmanager

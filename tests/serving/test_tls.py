@@ -18,30 +18,9 @@ import pytest
 
 from oxisock import IncompleteFrame, Peer
 from support.addresses import HOST
-from support.certificates import self_signed
 from support.talking import adds_up
 from support.tools import tool
 from support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def trusting(request: pytest.FixtureRequest, certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(certificate))
-    context.minimum_version = context.maximum_version = request.param
-    return context
-
 
 KINDS = ["threads", "messages", "batches"]
 

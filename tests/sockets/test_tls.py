@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from oxisock.sockets.tls import Session
-from support.certificates import self_signed
 from support.resources import resident
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def pair(certificate: Path) -> tuple[Session, Session]:
