@@ -83,6 +83,7 @@ windows-wheel: $(VENV)/.tools
 # What the docstrings' reader says is only a message to the generator, so it is looked for.
 docs: .venv-docs/.built
 	PYTHONPATH=python OXISOCK_IMPL=pure .venv-docs/bin/python tools/cli_reference.py
+	PYTHONPATH=python OXISOCK_IMPL=pure .venv-docs/bin/python tools/completions.py
 	.venv-docs/bin/zensical build --strict --clean >site.log 2>&1 || { cat site.log; exit 1; }
 	@cat site.log; ! grep -qEi 'griffe:|warning|error' site.log
 	.venv-docs/bin/codespell --skip '*.svg,*.json' README.md CHANGELOG.md CONTRIBUTING.md docs

@@ -65,7 +65,7 @@ def the_command_works() -> None:
                 assert line[:3] == ["127.0.0.1", port, "open"], line
             finally:
                 server.terminate()
-    assert "_oxisock" in oxisock_command("completion", "bash")
+    assert "_shtab_oxisock" in oxisock_command("completion", "bash")
 
 
 def command() -> list[str]:

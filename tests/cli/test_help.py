@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -16,6 +17,8 @@ from oxisock.cli import COMMANDS, build_parser
 from support.commands import environment, oxisock
 from support.reports import NEW, OLD
 from support.tools import tool
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_the_version() -> None:
@@ -84,6 +87,18 @@ def run_shell(shell: str, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_the_scripts_are_of_this_parser(shell: str) -> None:
+    spec = importlib.util.spec_from_file_location("completions", ROOT / "tools" / "completions.py")
+    assert spec is not None and spec.loader is not None
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    assert oxisock("completion", shell).stdout == writer.render(shell), "python tools/completions.py writes them anew"
+
+
+FORMATS = {"table", "plain", "json", "ndjson", "csv", "xml", "html"}
+
+
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
@@ -91,16 +106,27 @@ def run_shell(shell: str, *words: str) -> str:
         (["sc"], {"scan"}),
         (["--v"], {"--version"}),
         (["scan", "--form"], {"--format"}),
-        (["scan", "--format", ""], {"table", "plain", "json", "ndjson", "csv", "xml", "html"}),
+        (["scan", "--format", ""], FORMATS),
         (["scan", "host", "--impl", "p"], {"pure"}),
         (["scan", "--timeout", ""], set()),
-        (["completion", ""], {"-h", "--help", "bash", "fish", "zsh"}),
+        (["scan", "--keep", "f"], {"filtered"}),
+        (["scan", "host", "-o", "rep"], {"report.json"}),
+        (["completion", ""], {"bash", "fish", "zsh"}),
         (["check", "--"], {"--help", "--timeout", "--impl"}),
+        (["serve", ""], {"echo", "upper", "udp", "chat"}),
+        (["serve", "echo", "--re"], {"--reuse-port", "--reset-after"}),
+        (["serve", "chat", "--slow-policy", ""], {"disconnect", "drop"}),
+        (["serve", "echo", "--impl", "n"], {"native"}),
+        (["explain", "--codec", "len"], {"length"}),
+        (["source", "--", "react"], {"reactor", "reactors"}),
+        (["bench", "--only", "f"], {"framing"}),
     ],
 )
 def test_bash_completes(typed: list[str], expected: set[str], tmp_path: Path) -> None:
+    (tmp_path / "report.json").touch()
     words = " ".join(f"'{word}'" for word in ["oxisock", *typed])
-    code = f"source {script('bash', tmp_path)}; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _oxisock; "
+    code = f"source {script('bash', tmp_path)}; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _shtab_oxisock; "
+    code = f"cd {tmp_path}; {code}"
     assert set(run_shell("bash", "-c", code + 'printf "%s\\n" "${COMPREPLY[@]}"').split()) == expected
 
 
@@ -113,7 +139,9 @@ def test_fish_completes(tmp_path: Path) -> None:
 
     assert complete("oxisock comp") == {"completion"}
     assert complete("oxisock scan --form") == {"--format"}
-    assert complete("oxisock scan --format ") == {"table", "plain", "json", "ndjson", "csv", "xml", "html"}
+    assert complete("oxisock scan --format ") == FORMATS
+    assert complete("oxisock serve ") == {"echo", "upper", "udp", "chat"}
+    assert complete("oxisock serve echo --re") == {"--reuse-port", "--reset-after"}
     assert complete("oxisock completion ") == {"bash", "fish", "zsh"}
 
 
@@ -121,13 +149,3 @@ def test_zsh_reads_its_script(tmp_path: Path) -> None:
     path = script("zsh", tmp_path)
     assert path.read_text().startswith("#compdef oxisock\n")
     assert run_shell("zsh", "-n", str(path)) == ""
-
-
-def test_every_option_is_in_every_script(tmp_path: Path) -> None:
-    subparsers = next(action for action in build_parser()._actions if action.dest == "command")
-    flags = {
-        flag for parser in subparsers.choices.values() for action in parser._actions for flag in action.option_strings
-    }
-    for shell in ("bash", "zsh"):
-        text = script(shell, tmp_path).read_text()
-        assert not {flag for flag in flags if flag not in text}

@@ -8,6 +8,16 @@ from typing import Any
 
 from . import EXIT_NO, EXIT_OK
 from .arguments import add_impl, examples, face
+from .output import message, paint
+
+_COLOURS = {
+    "title": "bold",
+    "offset": "dim",
+    "header": "cyan",
+    "body": "green",
+    "terminator": "yellow",
+    "fault": "red",
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,16 +32,20 @@ def add_parser(subparsers: Any) -> None:
         **examples(
             "oxisock explain --codec length:4 capture.bin",
             r"oxisock explain --codec 'delimiter:\r\n:max_frame=80' capture.bin",
+            r"printf '\0\5hello' | oxisock explain --codec length:2",
         ),
     )
     parser.set_defaults(run=run)
-    parser.add_argument("file", metavar="FILE", help="where the bytes are; - is the standard input")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="where the bytes are (default: the standard input, -)"
+    )
     parser.add_argument("--codec", required=True, metavar="CODEC", help=CODEC_HELP.replace("%", "%%"))
     add_impl(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the drawing."""
+    from ..framing.explaining import explain
     from ..framing.specs import parse_codec
     from . import UsageError
 
@@ -40,11 +54,13 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if args.file == "-":
+        if sys.stdin.isatty():
+            message("reading the standard input; Ctrl-D ends it")
         data = sys.stdin.buffer.read()
     else:
         with open(args.file, "rb") as file:
             data = file.read()
-    print(codec.explain(data))
+    print(explain(codec, data, lambda text, kind: paint(text, _COLOURS[kind], sys.stdout)))
     try:
         codec.decode(data)
     except ValueError:

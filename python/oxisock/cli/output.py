@@ -18,7 +18,7 @@ from ..types import PortResult, PortState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1, "dim": 2}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 STATE_COLOURS = {PortState.OPEN: "green", PortState.CLOSED: "red", PortState.FILTERED: "yellow", PortState.ERROR: "red"}
 
 

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--codec",
         default="lines",
-        metavar="NAME",
+        metavar="CODEC",
         help="how messages are framed: lines (default), length:WIDTH, netstring, or none: one connection per "
         "message; the reply is all bytes until the server closes",
     )

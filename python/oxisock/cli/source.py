@@ -28,23 +28,23 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one module, or the first sentence of each."""
     need_stdout()
-    from .. import pure
-
-    parts = _parts(Path(pure.__file__).parent)
+    found = parts()
     if args.name is None:
-        for name, path in parts.items():
+        for name, path in found.items():
             print(f"{name}\t{_first_sentence(path)}")
         return EXIT_OK
     wanted = args.name.removesuffix(".py")
-    if wanted not in parts:
-        raise UsageError(f"there is no part called {args.name!r}: there are {', '.join(parts)}")
-    sys.stdout.write(parts[wanted].read_text("utf-8"))
+    if wanted not in found:
+        raise UsageError(f"there is no part called {args.name!r}: there are {', '.join(found)}")
+    sys.stdout.write(found[wanted].read_text("utf-8"))
     return EXIT_OK
 
 
-def _parts(folder: Path) -> dict[str, Path]:
+def parts() -> dict[str, Path]:
     """Give the files of the engine by name; where two have one name, their folders are part of it."""
-    files = sorted(folder.glob("*/**/*.py"))
+    from .. import pure
+
+    files = sorted(Path(pure.__file__).parent.glob("*/**/*.py"))
     # A folder goes by its own name: what it begins with says what is in which file.
     named = [(path.parent if path.stem == "__init__" else path.with_suffix("")) for path in files]
     names = [path.name for path in named]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from .. import arguments
@@ -33,30 +33,37 @@ class Part(NamedTuple):
     what: str
 
 
-def explain(codec: StreamCodec, data: Buffer) -> str:
+def explain(codec: StreamCodec, data: Buffer, paint: Callable[[str, str], str] | None = None) -> str:
     """Draw ``data`` as a whole stream of ``codec``: a line for each part of each frame, and the fault if there is one.
 
-    A line has the offset, the bytes in hexadecimal and as text, and what they are. Long parts are shortened.
+    A line has the offset, the bytes in hexadecimal and as text, and what they are. Long parts are shortened. ``paint``
+    may colour a text, by what it is: "title", "offset", "header", "body", "terminator" or "fault".
     """
     stream = arguments.bytes_like(data, "data")
+    colour = paint or (lambda text, kind: text)
     fault: FrameError | None = None
     try:
         frames = codec.decode(stream)
     except FrameError as error:
         fault, frames = error, error.frames
-    lines = [_summary(codec, stream, frames, fault)]
+    lines = [colour(_summary(codec, stream, frames, fault), "title")]
     at = 0
     for number, frame in enumerate(frames, 1):
         parts = list(_frame_parts(codec, stream, at, frame))
-        lines += ["", f"frame {number}, {_bytes(len(frame))}"]
+        lines += ["", colour(f"frame {number}, {_bytes(len(frame))}", "title")]
         for part in parts:
-            lines += _rows(stream, part)
+            lines += _rows(stream, part, _kind(part), colour)
         at = parts[-1].end
     if fault is not None:
-        lines += ["", f"{type(fault).__name__}: {fault}"]
+        lines += ["", colour(f"{type(fault).__name__}: {fault}", "fault")]
         for part in _fault_parts(codec, stream, at, fault):
-            lines += _rows(stream, part)
+            lines += _rows(stream, part, "fault", colour)
     return "\n".join(lines)
+
+
+def _kind(part: Part) -> str:
+    first = part.what.partition(",")[0]
+    return first if first in ("body", "terminator") else "header"
 
 
 def _summary(codec: StreamCodec, stream: bytes, frames: list[bytes], fault: FrameError | None) -> str:
@@ -152,16 +159,17 @@ def _fault_parts(codec: StreamCodec, stream: bytes, at: int, fault: FrameError) 
         yield Part(body, end, "from here on" if header else "no terminator" if fault.declared is None else "body")
 
 
-def _rows(stream: bytes, part: Part) -> Iterator[str]:
+def _rows(stream: bytes, part: Part, kind: str, colour: Callable[[str, str], str]) -> Iterator[str]:
     """A part as lines; those in the middle of a long one are left out."""
     starts = list(range(part.start, part.end, _ROW)) or [part.start]
     left_out = len(starts) - _ROWS
     for place, start in enumerate(starts):
         if left_out > 0 and _ROWS - 1 <= place < len(starts) - 1:
             if place == _ROWS - 1:
-                yield f"{'...':>8}  {_bytes(starts[-1] - start)} more"
+                yield colour(f"{'...':>8}  {_bytes(starts[-1] - start)} more", "offset")
             continue
         row = stream[start : min(start + _ROW, part.end)]
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
         what = part.what if place == 0 else ""
-        yield f"{start:8}  {row.hex(' '):{3 * _ROW - 1}}  {text:{_ROW}}  {what}".rstrip()
+        drawn = f"{row.hex(' '):{3 * _ROW - 1}}  {text:{_ROW}}  {what}".rstrip()
+        yield colour(f"{start:8}", "offset") + (f"  {colour(drawn, kind)}" if drawn else "")
