@@ -2,6 +2,7 @@
 
 use memchr::memmem::Finder;
 
+use super::headers::unfit;
 use super::{Fault, Kind, Machine, Passed, Passing, Reason, Span, Step, WrapError};
 use crate::core::memory::{NoMemory, append, push};
 
@@ -226,17 +227,20 @@ impl Machine for Delimited {
 
     fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         if payload.len() as u64 > self.limit {
-            return Err(Reason::Over(payload.len() as i128, self.limit).to_string().into());
+            return Err(unfit(payload.len(), self.limit));
         }
         let begin = out.len();
         out.try_reserve(payload.len() + self.overlap + 1).map_err(NoMemory::from)?;
         out.extend_from_slice(payload);
         out.extend_from_slice(&self.delimiters[0]);
-        if self.find(&out[begin..], 0) != Some((payload.len(), out.len() - begin)) {
-            let words = "a payload that contains a terminator, or makes one with the terminator after it";
-            return Err(WrapError::Unfit(words.to_owned()));
+        // The search finds the wire's end at the latest, so what it finds before that is within the payload.
+        match self.find(&out[begin..], 0) {
+            Some((start, _)) if start < payload.len() => {
+                let words = "expected none, because a frame ends there";
+                Err(format!("payload has a delimiter at byte {start}: {words}").into())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

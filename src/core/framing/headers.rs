@@ -15,8 +15,14 @@ fn too_long(body: u64, limit: u64, overhead: usize) -> Head {
     }))
 }
 
+/// The words for a payload that no frame may hold.
+#[must_use]
+pub fn unfit(body: usize, limit: u64) -> WrapError {
+    format!("payload makes a frame of {body} bytes: expected at most max_frame={limit}").into()
+}
+
 fn check(body: usize, limit: u64) -> Result<(), WrapError> {
-    if body as u64 > limit { Err(Reason::Over(body as i128, limit).to_string().into()) } else { Ok(()) }
+    if body as u64 > limit { Err(unfit(body, limit)) } else { Ok(()) }
 }
 
 /// A body of `size` bytes after a header of `head`, or the fault of one over the limit.
@@ -109,15 +115,20 @@ impl Header for LengthPrefix {
         if size < self.header {
             let least = self.header - self.strip;
             let size = payload.len();
-            return Err(
-                format!("a payload of {size} bytes, shorter than the {least} of header that it includes").into()
-            );
+            return Err(format!(
+                "payload has {size} bytes: expected at least the {least} of the header that it includes"
+            )
+            .into());
         }
         let body = size - self.header;
         check(body, self.limit)?;
         let field = body as i128 - i128::from(self.adjustment);
         if field < 0 || field >= 1i128 << (8 * self.width) {
-            return Err(format!("a body of {body} bytes, which a field of {} bytes cannot tell", self.width).into());
+            let width = self.width;
+            return Err(format!(
+                "payload makes a body of {body} bytes: expected a length that a field of {width} bytes can hold"
+            )
+            .into());
         }
         let (field, begin) = (field as u64, out.len());
         out.try_reserve(size).map_err(NoMemory::from)?;
@@ -299,7 +310,8 @@ impl Header for Fixed {
 
     fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
         if payload.len() != self.size {
-            return Err(format!("a payload of {} bytes, where every frame has {}", payload.len(), self.size).into());
+            let (given, size) = (payload.len(), self.size);
+            return Err(format!("payload has {given} bytes: expected {size}, the size of every frame").into());
         }
         append(out, payload)?;
         Ok(())

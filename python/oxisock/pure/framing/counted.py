@@ -93,12 +93,17 @@ class Counted:
     def check(self, body: int) -> None:
         """Refuse to encode a body over the limit."""
         if body > self.limit:
-            raise ValueError(over_limit(body, self.limit))
+            raise ValueError(unfit(body, self.limit))
 
 
 def over_limit(body: int, limit: int) -> str:
     """The words for a frame that is too long."""
     return f"a frame of {body} bytes, over the limit of {limit}"
+
+
+def unfit(body: int, limit: int) -> str:
+    """The words for a payload that no frame may hold."""
+    return f"payload makes a frame of {body} bytes: expected at most max_frame={limit}"
 
 
 class LengthPrefix(Counted):
@@ -130,12 +135,15 @@ class LengthPrefix(Counted):
         wire = bytearray(self._strip) + payload
         if len(wire) < self._header:
             least = self._header - self._strip
-            raise ValueError(f"a payload of {len(payload)} bytes, shorter than the {least} of header that it includes")
+            size = len(payload)
+            raise ValueError(f"payload has {size} bytes: expected at least the {least} of the header that it includes")
         body = len(wire) - self._header
         self.check(body)
         field = body - self._adjustment
         if not 0 <= field < 1 << 8 * self._width:
-            raise ValueError(f"a body of {body} bytes, which a field of {self._width} bytes cannot tell")
+            raise ValueError(
+                f"payload makes a body of {body} bytes: expected a length that a field of {self._width} bytes can hold"
+            )
         wire[self._offset : self._header] = field.to_bytes(self._width, self._order)  # type: ignore[arg-type]
         return bytes(wire)
 
@@ -240,5 +248,5 @@ class Fixed(Counted):
 
     def wrap(self, payload: bytes) -> bytes:
         if len(payload) != self.limit:
-            raise ValueError(f"a payload of {len(payload)} bytes, where every frame has {self.limit}")
+            raise ValueError(f"payload has {len(payload)} bytes: expected {self.limit}, the size of every frame")
         return payload

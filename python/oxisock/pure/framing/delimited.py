@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ...errors import FrameTooLong
-from .counted import TO_TERMINATOR, Fault, incomplete, over_limit
+from .counted import TO_TERMINATOR, Fault, incomplete, unfit
 
 
 class Delimited:
@@ -103,10 +103,12 @@ class Delimited:
     def wrap(self, payload: bytes) -> bytes:
         """Frame a payload; ValueError where no frame can hold it."""
         if len(payload) > self.limit:
-            raise ValueError(over_limit(len(payload), self.limit))
+            raise ValueError(unfit(len(payload), self.limit))
         wire = payload + self._terminator
-        if self.find(wire, 0) != (len(payload), len(wire)):
-            raise ValueError("a payload that contains a terminator, or makes one with the terminator after it")
+        # The search finds the wire's end at the latest, so what it finds before that is within the payload.
+        found = self.find(wire, 0)
+        if found and found[0] < len(payload):
+            raise ValueError(f"payload has a delimiter at byte {found[0]}: expected none, because a frame ends there")
         return wire
 
 
