@@ -3,8 +3,9 @@
 ``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
 
 - ``faces``: the functions; ``connect``: connecting and asking; ``questions``: about one port; ``scanning``: scans.
-- ``stream``: a connection in frames; ``server``: a server of such, each of which is a ``connection``;
-  ``waking``: what a task waits on for a frame; ``secured``: TLS on it.
+- ``stream``: a connection in frames; ``waking``: what a task waits on for one; ``secured``: TLS on it.
+- ``server``: a server of streams, as the user holds it; ``running``: the same under way; ``connection``: one of its
+  streams.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ from ..sockets.resolving import checked_host
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
 from .questions import answer
+from .running import Handler
 from .scanning import AsyncScan
-from .server import FramedServer, Handler
+from .server import FramedServer
 from .stream import FramedStream, StreamProtocol
 
 if TYPE_CHECKING:

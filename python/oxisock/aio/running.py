@@ -1,0 +1,336 @@
+"""A server of framed connections under way on an event loop: who is let in, what calls the handlers, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from .. import hooks
+from ..framing.bound import BoundCodec
+from ..serving import log as server_log
+from ..serving.limits import Limits
+from ..sockets import forks
+from ..sockets import listening as binding
+from ..sockets.accepting import Door
+from ..sockets.proxies import ProxyHeader
+from ..types import Peer, ServerStats, StopReport
+from .connection import ServedStream
+from .stream import FramedStream, StreamProtocol, Tally
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+Handler = Callable[[FramedStream, Peer], Awaitable[object]]
+"""``async def handler(stream, peer)``: one conversation."""
+
+_ACCEPT_BATCH = 64  # newcomers in a row, before others have their turn
+# A handler that reads the end of the stream has this long, also where there is no drain.
+_LAST_WORDS = 0.02
+# One that was cancelled has this long: `stop` promises to be back a tenth of a second after its drain.
+_GRACE = 0.05
+
+_serving: ContextVar[FramedRunning | None] = ContextVar("_serving", default=None)  # whose connection a task is of
+
+
+class FramedRunning(Tally):
+    """A server under way: what its tasks hold, rather than the user's handle."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        lent: ref[hooks.Lent[Handler]],
+        bound: BoundCodec,
+        limits: Limits,
+        tls: SSLContext | None,
+        handshake_timeout: float | None,
+    ) -> None:
+        self._tls = tls
+        self._handshake_timeout = handshake_timeout
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self.report = StopReport()
+        self.stopping = False
+        self._accepted = self._closed = self._handler_errors = self._frame_errors = self._handshake_errors = 0
+        self._lent = lent
+        self._bound = bound
+        self._limits = limits
+        self._plan = limits.plan()
+        self._door = Door(listener, self._plan)
+        self._streams: dict[asyncio.Task[None], ServedStream] = {}
+        self._changed = asyncio.Event()
+        self._stop_at = float("inf")
+        self._signals = 0  # that asked it to stop
+        self._listening = self.loop.create_task(self._listen())
+        self._end_task: asyncio.Task[None] | None = None
+        forks.live.add(self)
+
+    def begin_stop(self, drain: float | None) -> None:
+        """Stop listening and end within ``drain`` seconds; again may bring the end forward."""
+        if drain is not None:
+            self._stop_at = min(self._stop_at, self.loop.time() + drain)
+        self._changed.set()
+        if not self.stopping:
+            self.stopping = True
+            self._end_task = self.loop.create_task(self._end())
+
+    def signalled(self, drain: float | None, number: int, frame: FrameType | None) -> None:
+        """Stop with ``drain`` at the first signal, and at once at the second."""
+        self._signals += 1
+        # Within a signal handler only this is allowed, and it wakes the loop.
+        self.loop.call_soon_threadsafe(self.begin_stop, drain if self._signals == 1 else 0.0)
+
+    def inside(self) -> bool:
+        """Return whether the running task is a handler's."""
+        return asyncio.current_task() in self._streams
+
+    def stats(self) -> ServerStats:
+        """Return the counters."""
+        streams = list(self._streams.values())  # as they are now: another thread may ask
+        return ServerStats(
+            accepted=self._accepted,
+            active=self._accepted - self._closed,
+            closed=self._closed,
+            shed=self._door.shed,
+            rejected=self._door.rejected,
+            messages=self.messages - sum(stream.unhandled() for stream in streams),
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out - sum(stream.unsent() for stream in streams),
+            handler_errors=self._handler_errors,
+            frame_errors=self._frame_errors,
+            timeouts=self.timeouts,
+            handshake_errors=self._handshake_errors,
+        )
+
+    def forked(self) -> None:
+        """This is the parent of a fork."""
+        self.shut_first = True
+
+    def abandon(self) -> None:
+        """Close the listening descriptor in a forked child."""
+        self._door.abandon()
+        if _serving.get() is self:
+            # Should the handler wait for something in the child, the loop would serve there, too.
+            self.child = True
+            self.loop.call_soon(forks.end_child, server_log.child_returned)
+
+    # --- accepting -------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Accept until this is cancelled, by a stop or by the end of the loop."""
+        _serving.set(self)
+        # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
+        door = self._door
+        try:
+            while True:
+                if self._room() > 0 and time.monotonic_ns() >= door.again:
+                    try:
+                        self.loop.add_reader(door.listener, self._knocked)
+                    except OSError:  # the system watches too much already
+                        self._back_off()
+                await self._changed.wait()
+                self._changed.clear()
+        finally:
+            self.loop.remove_reader(door.listener)
+            door.close(self.shut_first)
+
+    def _room(self) -> int:
+        return self._plan.max_connections - len(self._streams)
+
+    def _knocked(self) -> None:
+        door, now = self._door, time.monotonic_ns()
+        for sock, peer in door.newcomers(min(self._room(), _ACCEPT_BATCH), now):
+            self._take(sock, peer)
+        if door.again > now:
+            self._back_off()
+        elif self._room() <= 0:
+            self.loop.remove_reader(door.listener)
+
+    def _back_off(self) -> None:
+        self.loop.remove_reader(self._door.listener)
+        self._door.back_off(time.monotonic_ns())
+        self.loop.call_later((self._door.again - time.monotonic_ns()) / 1e9, self._changed.set)
+
+    def _take(self, sock: socket.socket, peer: Peer) -> None:
+        binding.prepare(sock, self._plan.nodelay, self._plan.keepalive)
+        stream = ServedStream(self._bound, self._limits, self)
+        if self.child:  # the codec has forked
+            forks.end_child(server_log.child_returned)
+        self._accepted += 1
+        task = self.loop.create_task(self._serve(sock, stream, peer))
+        self._streams[task] = stream
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self.messages -= self._streams.pop(task).unhandled()
+        self._closed += 1
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.loop.call_exception_handler({"message": "a connection ended badly", "exception": error, "task": task})
+
+    # --- one connection --------------------------------------------------------------------------------------------
+
+    async def _serve(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        _serving.set(self)
+        if not self._door.is_proxy(peer):
+            await self._converse(sock, stream, peer)
+            return
+        stream.expected = True
+        try:
+            source = await self._introduced(sock, peer)
+        except BaseException:
+            sock.close()
+            raise
+        stream.expected = False
+        if source is not None and self._door.admit(source):
+            await self._converse(sock, stream, source)
+            return
+        if source is not None:  # there are too many from there
+            self._accepted -= 1
+            self._closed -= 1
+        sock.close()
+
+    async def _introduced(self, sock: socket.socket, peer: Peer) -> Peer | None:
+        """Read what a proxy says of a connection, and give the peer; None if that is not to be had."""
+        header, patience = ProxyHeader(), self._plan.header_timeout / 1e9
+        wrong: ValueError | None = None
+        try:
+            async with asyncio.timeout(patience):
+                while data := await self.loop.sock_recv(sock, header.wanted):
+                    if header.feed(data) >= 0:
+                        return header.source or peer
+            wrong = ValueError("the stream ended within a PROXY header")
+        except ValueError as error:
+            wrong = error
+        except TimeoutError:
+            wrong = ValueError(f"no PROXY header within {patience:g} s")
+        except OSError as error:
+            server_log.lost(peer, error)
+        if wrong is not None:
+            self._frame_errors += 1
+            server_log.framing_broken(peer, wrong)
+        return None
+
+    async def _converse(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        try:
+            await self._carry(sock, stream, peer)
+        finally:
+            self._door.left(peer)
+
+    async def _carry(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        try:
+            if self._tls is None:
+                await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
+            elif not await self._secured(sock, stream, peer, self._tls):
+                return
+        except BaseException:
+            sock.close()
+            raise
+        if not self._plan.nodelay:
+            with suppress(OSError):  # the loop has switched it on
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        try:
+            stream.begin(peer)
+            await self._call(stream, peer)
+            await stream.part()
+        finally:
+            if not stream.gone():
+                stream.abort()
+                await stream.wait_closed()
+
+    async def _secured(self, sock: socket.socket, stream: ServedStream, peer: Peer, context: SSLContext) -> bool:
+        """Shake hands; say whether that came to something."""
+        from .secured import shake_hands
+
+        stream.expected = True
+        try:
+            async with asyncio.timeout(self._handshake_timeout):
+                await shake_hands(stream, sock, context, None)
+        except TimeoutError:
+            self.timeouts += 1
+            server_log.timed_out(peer)
+        except (OSError, ValueError) as error:
+            self._handshake_errors += 1
+            server_log.lost(peer, error)
+        stream.expected = False
+        return stream.begun()
+
+    async def _call(self, stream: ServedStream, peer: Peer) -> None:
+        lent = self._lent()
+        if lent is None:  # the server has been dropped, and stops
+            return
+        task = asyncio.current_task()
+        try:
+            conversation = lent.function(stream, peer)
+            if not inspect.isawaitable(conversation):
+                raise hooks.wrong("a handler gives something to await", conversation)
+            hooks.check_ran("a handler", await conversation)
+        except BaseException as error:
+            assert task is not None
+            if isinstance(error, asyncio.CancelledError) and task.cancelling():
+                raise  # the handler did not come to it by itself
+            if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not task:
+                raise  # what is left of a loop that has ended
+            self._failed(stream, peer, error)
+            if hooks.is_ctrl_c(error):
+                raise
+        finally:
+            if self.child:
+                forks.end_child(server_log.child_returned)
+
+    def _failed(self, stream: ServedStream, peer: Peer, error: BaseException) -> None:
+        if not stream.raised(error):
+            self._handler_errors += 1
+            server_log.handler_failed(peer, error)
+        elif stream.broken():
+            self._frame_errors += 1
+            server_log.framing_broken(peer, error)
+        elif isinstance(error, TimeoutError):
+            server_log.timed_out(peer)
+        else:
+            server_log.lost(peer, error)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
+        began = time.monotonic()
+        try:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+            total = len(self._streams)
+            for task, stream in self._streams.items():
+                if stream.expected:
+                    task.cancel()
+                else:
+                    stream.end_input()
+            await self._emptied(lambda: self._stop_at + _LAST_WORDS)
+            left = dict(self._streams)
+            aborted = sum(not stream.at_rest() for stream in left.values())
+            for task, stream in left.items():
+                task.cancel()
+                if stream.begun():
+                    stream.abort()
+            until = self.loop.time() + _GRACE
+            await self._emptied(lambda: until)
+            elapsed = time.monotonic() - began
+            self.report = StopReport(total - aborted, aborted, len(self._streams), elapsed)
+        finally:
+            forks.live.discard(self)
+            self.ended.set_result(None)
+
+    async def _emptied(self, until: Callable[[], float]) -> None:
+        """Wait for all handlers to end, up to a time that may come nearer."""
+        while self._streams and (left := until() - self.loop.time()) > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left == float("inf") else left):
+                    await self._changed.wait()
