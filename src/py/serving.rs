@@ -19,6 +19,7 @@ use crate::core::os::addresses;
 use crate::core::serving::connection::{self as machine, Closed, Faults, Limits};
 use crate::core::serving::control::{Control, Stats};
 use crate::core::serving::echo;
+use crate::core::serving::journal::What;
 use crate::core::serving::messages::{self, Action, Batch, Delivery, Input};
 use crate::core::serving::proxies;
 use crate::core::serving::running::Running;
@@ -53,6 +54,21 @@ impl Reactors {
     /// Give the counters, as Python's `ServerStats`.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         named(py, self.control.stats())
+    }
+
+    /// Give what happened to connections since the last call, and how much was lost; the first call begins to watch.
+    fn notices<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, u64)> {
+        let (notices, lost) = self.control.journal.take();
+        let found = PyList::empty(py);
+        for notice in notices {
+            let (what, number) = match notice.what {
+                What::Opened => ("opened", 0),
+                What::Received(size) => ("received", size),
+                What::Closed(reason) => ("closed", reason as usize),
+            };
+            found.append((notice.when, addresses::host(notice.peer), notice.peer.port(), what, number))?;
+        }
+        Ok((found, lost))
     }
 
     /// From now on, shut sockets down before closing them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -32,12 +33,20 @@ def listens(address: tuple[str, int]) -> bool:
 def test_serve_echo_ends_with_a_signal(impl: ModuleType, number: signal.Signals) -> None:
     with process(*serve(impl, "echo", "-v", "--workers", "2")) as (server, address):
         with socket.create_connection(address, timeout=20) as sock:
+            name = sock.getsockname()
             assert ask(sock) == b"hello\n"
             server.send_signal(number)
             assert sock.recv(1) == b""
         code, out, err = ended(server)
         assert (code, out) == (0, "")
-        assert "accepted 1" in err
+        peer = "{}:{}".format(*name)
+        shown = [line.split("  ") for line in err.splitlines()]
+        assert [line[1:] for line in shown[:3]] == [
+            [peer, "opened"],
+            [peer, "received 6 bytes"],
+            [peer, "closed: done"],
+        ]
+        assert all(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", line[0]) for line in shown[:3])
         assert "stats: accepted 1, closed 1, bytes_in 6, bytes_out 6; drained 1, aborted 0" in err
 
 

@@ -5,8 +5,8 @@ A command is a module of this package with ``add_parser(subparsers)``, which set
 parser, so what a command needs to do its work it imports in ``run``.
 
 What several share: ``parsing`` and ``arguments`` (read and checked), ``streams``, ``output``, ``tables`` and
-``progress`` (shown), ``tls`` (who speaks it). Parts of one command: ``executors`` of scan, ``serve_chat`` of serve,
-``load_view`` of load, ``demo_chat`` of demo.
+``progress`` (shown), ``tls`` (who speaks it). Parts of one command: ``executors`` of scan, ``serve_chat`` and
+``serve_events`` of serve, ``load_view`` of load, ``demo_chat`` of demo.
 """
 
 from __future__ import annotations

@@ -56,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.endpoint}: {error}") from None
     except OSError as error:
         return failed_at(args.endpoint, error)
-    if sys.stdin.isatty() and is_terminal(sys.stdout) and _have_prompt_toolkit():
-        return Conversation(client, connect).run()
-    return _plain(client)
+    if not (sys.stdin.isatty() and is_terminal(sys.stdout)):
+        return _plain(client)
+    print(f"-- welcome to the chat on {args.endpoint}: you are {client.nick}. /help lists the commands, Ctrl-D leaves.")
+    client.send("/who")
+    return Conversation(client, connect).run() if _have_prompt_toolkit() else _plain(client)
 
 
 def _have_prompt_toolkit() -> bool:

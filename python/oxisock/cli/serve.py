@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from .. import arguments
 from . import EXIT_OK, raise_descriptor_limit, serve_chat, tls
 from .arguments import add_impl, checked, count, duration, examples, face, positive_duration, whole
 from .output import is_terminal, message
+from .serve_events import Events
 
 if TYPE_CHECKING:
     from ..serving.lifecycle import Server
@@ -22,7 +22,6 @@ _HINTS = {
     "udp": "oxisock send --udp {} hello",
     "chat": "oxisock chat {} --nick ann",
 }
-_LOOK = 0.1  # seconds between two looks at the counters of a server that runs no Python
 
 
 def add_parser(subparsers: Any) -> None:
@@ -119,7 +118,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="longest time for pending replies at the end (default: 5s)",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="a line on stderr for each event")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="a line on stderr for each event: time, peer, what"
+    )
     add_impl(parser)
 
 
@@ -145,32 +146,36 @@ def _run_echo(args: argparse.Namespace) -> int:
         faults=None if faults == Faults(seed=args.seed) else faults,
         **_limits(args),
     )
-    return _serve(server, args, watch=args.verbose)
+    return _serve(server, args, Events(bytes_too=True))
 
 
 def _run_upper(args: argparse.Namespace) -> int:
+    events = Events()
+
     def upper(line: bytes, peer: Peer) -> bytes:
         answer = b"Echo: " + line.decode("utf-8", "replace").strip().upper().encode()
         if args.verbose:
-            message(f"{peer}: {line!r} -> {answer!r}")
+            events.say(peer, f"{line!r} -> {answer!r}")
         return answer
 
     server = face(args.impl).MessageServer(upper, args.host, args.port, ssl=tls.of_server(args), **_limits(args))
-    return _serve(server, args, watch=args.verbose)
+    return _serve(server, args, events)
 
 
 def _run_udp(args: argparse.Namespace) -> int:
     engine = face(args.impl)
+    events = Events()
     if args.verbose:
 
         def answer(datagram: Any) -> bytes:
-            message(f"{datagram.peer}: {datagram.data!r}")
-            return b"ACK: " + bytes(datagram.data)
+            answer = b"ACK: " + bytes(datagram.data)
+            events.say(datagram.peer, f"{datagram.data!r} -> {answer!r}")
+            return answer
 
         server = engine.UdpServer(answer, args.host, args.port, reuse_port=args.reuse_port)
     else:
         server = engine.UdpEchoServer(args.host, args.port, prefix=b"ACK: ", reuse_port=args.reuse_port)
-    return _serve(server, args, watch=False)
+    return _serve(server, args, events)
 
 
 def _limits(args: argparse.Namespace) -> dict[str, Any]:
@@ -182,41 +187,23 @@ def _limits(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _serve(server: Server, args: argparse.Namespace, watch: bool) -> int:
+def _serve(server: Server, args: argparse.Namespace, events: Events) -> int:
     """Serve until a signal, and say how it went."""
     import logging
 
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="oxisock: %(message)s", stream=sys.stderr
     )
-    over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(server, over), daemon=True)
 
     def tell() -> None:
+        if args.verbose:
+            events.begin(server)  # before anybody is told where to connect
         print(f"Listening on {server.address}", flush=True)
         if is_terminal(sys.stderr):
             message(f"try it: {_HINTS[args.server].format(server.address)}; Ctrl-C ends the server")
-        if watch:
-            watcher.start()
 
     report = server.serve_forever(args.drain, on_start=tell)
-    over.set()
-    if watch:
-        watcher.join()
+    events.end()
     stats = ", ".join(f"{name} {count}" for name, count in server.stats()._asdict().items() if count)
     message(f"stats: {stats or 'nothing happened'}; drained {report.drained}, aborted {report.aborted}")
     return EXIT_OK
-
-
-def _watch(server: Server, over: threading.Event) -> None:
-    """Tell of connections by the counters: the loops that serve them run no Python that could."""
-    before = server.stats()
-    while True:
-        last = over.wait(_LOOK)
-        now = server.stats()
-        for name, was, is_now in zip(now._fields, before, now, strict=True):
-            if is_now > was and name in ("accepted", "closed", "shed", "timeouts", "frame_errors", "handshake_errors"):
-                message(f"{name} {is_now - was}, {now.active} active, {now.bytes_in} bytes in, {now.bytes_out} out")
-        before = now
-        if last:
-            return

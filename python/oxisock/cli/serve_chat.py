@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import UsageError, raise_descriptor_limit
 from .arguments import count, examples, face, positive_duration
-from .output import message
+from .serve_events import Events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add(
     kinds: Any,
     add_common: Callable[[argparse.ArgumentParser], None],
-    serve: Callable[[Server, argparse.Namespace, bool], int],
+    serve: Callable[[Server, argparse.Namespace, Events], int],
 ) -> None:
     """Add the command to those of ``oxisock serve``, whose arguments and way of serving it shares."""
     parser = kinds.add_parser(
@@ -78,8 +78,21 @@ def add(
     parser.set_defaults(run=lambda args: _run(args, serve))
 
 
-def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, bool], int]) -> int:
+def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, Events], int]) -> int:
     raise_descriptor_limit()
+    events = Events()
+    peers: dict[str, object] = {}
+
+    def say(event: ChatEvent) -> None:
+        nick = event.nick
+        if nick not in peers:
+            peers.update((member.nick, member.peer) for member in server.members())
+        events.say(peers.get(nick, "-"), _words(event))
+        if event.kind == "leave":
+            peers.pop(nick, None)
+        elif event.kind == "nick" and nick in peers:
+            peers[event.text] = peers.pop(nick)
+
     if args.room is not None and args.backplane is None:
         raise UsageError("--room is for --backplane")
     try:
@@ -101,19 +114,25 @@ def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, 
             burst=args.burst,
             idle_timeout=args.idle_timeout,
             echo=not args.no_echo,
-            on_event=_log if args.verbose else None,
+            on_event=say if args.verbose else None,
             backplane=backplane,
             reuse_port=args.reuse_port,
         )
     except (ValueError, ModuleNotFoundError) as error:
         raise UsageError(str(error)) from None
-    return serve(server, args, False)
+    return serve(server, args, events)
 
 
-def _log(event: ChatEvent) -> None:
+def _words(event: ChatEvent) -> str:
     kind, nick, text = event
     # What is said in private stays private.
-    message(f"{kind} {nick}" + (f": {text}" if text and kind != "private" else ""))
+    said = {
+        "join": "joined",
+        "leave": f"left ({text})",
+        "nick": f"is now {text}",
+        "private": "said something in private",
+    }
+    return f"{nick} {said[kind]}" if kind in said else f"[{nick}] {text}"
 
 
 def _rate(text: str) -> float | None:

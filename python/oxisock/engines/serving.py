@@ -37,6 +37,11 @@ class FaultPlan(NamedTuple):
     seed: int
 
 
+Notice: TypeAlias = "tuple[int, str, int, str, int]"
+"""What happened to a connection: when, in nanoseconds since 1970; its peer's host and port; "opened", "received" or
+"closed"; how many bytes were received, or the number that machines use for why it was closed."""
+
+
 class Reactors(Protocol):
     """The reactors of a TCP server; every method may be called from any thread, and none blocks."""
 
@@ -49,6 +54,13 @@ class Reactors(Protocol):
 
     def counters(self) -> ServerStats:
         """Give the counters."""
+        ...
+
+    def notices(self) -> tuple[list[Notice], int]:
+        """Give what happened to connections since the last call, and how many notices were lost.
+
+        The first call begins to watch: before that, nothing is noticed.
+        """
         ...
 
     def forked(self) -> None:

@@ -5,5 +5,6 @@
 - ``messages``: the message server, and who calls its handler; ``threads``: who leads, and so polls;
   ``secured``: its reactor within TLS.
 - ``threaded``: a thread for each connection, which is a ``thread_connection``.
+- ``watching``: what happens to the connections of a server, for somebody who watches.
 - ``requests``: one question, one answer; ``background``: blocking work for asyncio.
 """

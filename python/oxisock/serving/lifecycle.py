@@ -294,6 +294,7 @@ class EngineRunning(EngineThreads):
         super().__init__(reactors.wait)
         self._reactors = reactors
         self.forked = reactors.forked
+        self.notices = reactors.notices
 
     def begin_stop(self, drain: float | None) -> None:
         """Stop listening, and end within ``drain`` seconds."""

@@ -39,6 +39,7 @@ class SecuredReactor:
         self._stopping = False
         self.outcome = reactor.outcome
         self.forked = reactor.forked
+        self.notices = reactor.notices
         self.abandon = reactor.abandon
         self.begun = reactor.begun
         self.count_errors = reactor.count_errors

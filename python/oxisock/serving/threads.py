@@ -42,6 +42,7 @@ class MessagesRunning:
         self._dispatchers = dispatchers
         self.stats = reactor.counters
         self.forked = reactor.forked
+        self.notices = reactor.notices
         self._lock = threading.Lock()
         self._work: deque[Item] = deque()
         self._outbox: list[Reply] = []

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use mio::net::TcpStream;
 use mio::{Registry, Waker};
 
+use super::journal::Journal;
 use super::reactor::WAKE;
 use super::service::Plan;
 use super::shares::Shares;
@@ -127,6 +128,8 @@ impl Mailbox {
 pub struct Control {
     /// The counters.
     pub counters: Counters,
+    /// What happened to connections, where somebody watches.
+    pub journal: Journal,
     /// The reactors; the first accepts.
     pub mailboxes: Vec<Mailbox>,
     clock: Clock,
@@ -149,6 +152,7 @@ impl Control {
     pub fn new(mailboxes: Vec<Mailbox>, listener: Inherited, plan: &Plan) -> Self {
         Self {
             counters: Counters::default(),
+            journal: Journal::default(),
             mailboxes,
             clock: Clock::start(),
             stop_at: AtomicU64::new(u64::MAX),

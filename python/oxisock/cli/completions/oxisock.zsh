@@ -211,7 +211,7 @@ _shtab_oxisock_serve_chat_options=(
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
-  {-v,--verbose}"[a line on stderr for each event]"
+  {-v,--verbose}"[a line on stderr for each event\: time, peer, what]"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--name[name of the server in the welcome (default\: oxisock)]:name:"
   "--max-clients[most clients at a time (default\: 1000)]:N:"
@@ -236,7 +236,7 @@ _shtab_oxisock_serve_echo_options=(
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
-  {-v,--verbose}"[a line on stderr for each event]"
+  {-v,--verbose}"[a line on stderr for each event\: time, peer, what]"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--max-connections[default\: 10000]:N:"
   "--idle-timeout[close connections that send nothing for so long (default\: 300s)]:TIME:"
@@ -257,7 +257,7 @@ _shtab_oxisock_serve_udp_options=(
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
-  {-v,--verbose}"[a line on stderr for each event]"
+  {-v,--verbose}"[a line on stderr for each event\: time, peer, what]"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
 )
 
@@ -270,7 +270,7 @@ _shtab_oxisock_serve_upper_options=(
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
-  {-v,--verbose}"[a line on stderr for each event]"
+  {-v,--verbose}"[a line on stderr for each event\: time, peer, what]"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--max-connections[default\: 10000]:N:"
   "--idle-timeout[close connections that send nothing for so long (default\: 300s)]:TIME:"
@@ -283,7 +283,7 @@ _shtab_oxisock_serve_upper_defaults_added=0
 
 _shtab_oxisock_source_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":a part, such as reactor, scanning or framing:(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses crowd driver engine answers choosing faults phases state verdicts host permutation serving connection echo messages newcomers reactor reactors serving/service udp datagrams)"
+  ":a part, such as reactor, scanning or framing:(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses crowd driver engine answers choosing faults phases state verdicts host permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams)"
 )
 
 # guard to ensure default positional specs are added only once per session

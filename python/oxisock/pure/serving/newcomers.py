@@ -78,6 +78,7 @@ class Newcomers:
             link.header = ProxyHeader()
             machine.require_by(min(now + plan.header_timeout, NEVER), now)
         else:
+            reactor.journal.note(peer, "opened")
             self._service.opened(reactor, link, now)
         if reactor.draining:
             reactor.stopped += 1
@@ -105,6 +106,7 @@ class Newcomers:
         else:
             link.header = None
             machine.begin(now)
+            self._reactor.journal.note(link.peer, "opened")
             self._service.opened(self._reactor, link, now)
         return data[end:] if machine.room() else b""
 

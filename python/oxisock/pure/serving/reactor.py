@@ -18,6 +18,7 @@ from ...sockets.accepting import WatchedDoor
 from ...sockets.closing import NO_SIGNAL, Lingering, reset_on_close, shut_down, still_sending
 from ...sockets.waking import Bell
 from .connection import BROKEN, CUT, DONE, IDLE, LOST, OPEN, REFUSED, RESET, STALLED
+from .journal import Journal
 from .newcomers import Newcomers
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Reactor:
         self._service = service
         self._hung_up = listener is None
         self.lingering = Lingering()
+        self.journal = Journal()
         self._timers: list[tuple[int, int]] = []
         self._sleeping_until = NEVER
         self._read_until = NEVER
@@ -313,6 +315,7 @@ class Reactor:
                 return
         if data:
             self.bytes_in += len(data)
+            self.journal.note(link.peer, "received", len(data))
             self._service.received(self, link, data, now)
         else:
             self._service.ended(self, link, now)
@@ -360,6 +363,7 @@ class Reactor:
         else:
             link.sock.close()
         if link.header is None:
+            self.journal.note(link.peer, "closed", reason)
             if (door := self.group[0].door) is not None:
                 door.left(link.peer)
             self._service.closed(self, link, now)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from ...sockets.latch import Latch
 from ...types import ServerStats
+from .journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...engines.serving import Notice
     from .reactor import Reactor
 
 
@@ -21,6 +23,9 @@ class Reactors:
 
     def __init__(self, reactors: Sequence[Reactor]) -> None:
         self._reactors = reactors
+        self._journal = Journal()
+        for reactor in reactors:
+            reactor.journal = self._journal
         self._latch = Latch()
 
     def _start(self, name: str) -> None:
@@ -70,6 +75,10 @@ class Reactors:
             frame_errors=sum(r.frame_errors for r in reactors),
             timeouts=sum(r.timeouts for r in reactors),
         )
+
+    def notices(self) -> tuple[list[Notice], int]:
+        """Give what happened to connections since the last call, and how many notices were lost."""
+        return self._journal.take()
 
     def forked(self) -> None:
         """From now on, shut sockets down before closing them: a forked child holds duplicates."""

@@ -20,6 +20,7 @@ use crate::core::os::waiting;
 use crate::core::serving::connection::{Closed, Faults, NEVER};
 use crate::core::serving::control::{Control, Mailbox};
 use crate::core::serving::door::Door;
+use crate::core::serving::journal::What;
 use crate::core::serving::links::{Links, Taken};
 use crate::core::serving::service::{Plan, Service};
 
@@ -274,6 +275,7 @@ impl<S: Service> Reactor<S> {
             Taken::Bytes(count) => {
                 let begin = self.introduce(key, count, now);
                 if begin < count {
+                    self.note(key, What::Received(count - begin));
                     self.service.received(&mut self.links, key, &self.buffer[begin..count], now);
                 }
             }
@@ -341,10 +343,17 @@ impl<S: Service> Reactor<S> {
         if let Some(link) = self.links.remove(key, shut_first, now)
             && link.opened
         {
+            self.control.journal.note(link.peer, What::Closed(reason));
             self.control.left(link.peer);
             self.service.closed(link);
         }
         self.made_room();
+    }
+
+    fn note(&mut self, key: usize, what: What) {
+        if let Some(link) = self.links.get_mut(key) {
+            self.control.journal.note(link.peer, what);
+        }
     }
 
     fn made_room(&self) {

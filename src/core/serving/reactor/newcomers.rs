@@ -10,6 +10,7 @@ use crate::core::os::streams;
 use crate::core::serving::connection::{Closed, NEVER};
 use crate::core::serving::control::Newcomer;
 use crate::core::serving::door::Knock;
+use crate::core::serving::journal::What;
 use crate::core::serving::service::Service;
 
 /// Accepted in one turn, so that a storm of connects does not starve those who are connected.
@@ -98,6 +99,7 @@ impl<S: Service> Reactor<S> {
                     link.machine.require_by(due, Closed::Broken, now);
                 }
             } else {
+                self.control.journal.note(peer, What::Opened);
                 self.service.opened(&mut self.links, key, now);
             }
             if self.draining
@@ -147,6 +149,7 @@ impl<S: Service> Reactor<S> {
         }
         link.header = None;
         link.machine.begin(now);
+        self.control.journal.note(peer, What::Opened);
         self.service.opened(&mut self.links, key, now);
         let listens = self.links.get_mut(key).is_some_and(|link| link.machine.room() > 0);
         if listens { end } else { count }

@@ -1,0 +1,74 @@
+"""What ``oxisock serve -v`` says: a line for each event, with its time and the peer."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .output import message, paint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..serving.lifecycle import Server
+
+_LOOK = 0.1  # seconds between two looks at what happened
+_KEPT = 10_000  # events that wait to be told
+
+
+class Events:
+    """Gathers what happens, and tells it in the order in which it happened, from a thread of its own."""
+
+    def __init__(self, bytes_too: bool = False) -> None:
+        self._bytes_too = bytes_too
+        self._said: deque[tuple[float, str, str]] = deque(maxlen=_KEPT)
+        self._lost = 0
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def say(self, peer: object, text: str) -> None:
+        """Tell of an event that the caller knows of; from any thread."""
+        self._lost += len(self._said) == _KEPT
+        self._said.append((time.time(), str(peer), text))
+
+    def begin(self, server: Server) -> None:
+        """Begin to watch a server."""
+        list(self._of_connections(server))  # which begins to watch
+        self._thread = threading.Thread(target=self._run, args=(server,), daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Tell what is left."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, server: Server) -> None:
+        last = False
+        while not last:
+            last = self._over.wait(_LOOK)
+            said = [self._said.popleft() for _ in range(len(self._said))]
+            for when, peer, text in sorted([*said, *self._of_connections(server)], key=lambda line: line[0]):
+                clock = f"{time.strftime('%H:%M:%S', time.localtime(when))}.{int(when % 1 * 1000):03}"
+                print(f"{paint(clock, 'dim', sys.stderr)}  {peer}  {text}", file=sys.stderr)
+            if self._lost:
+                message(f"{self._lost:,} events are not shown: too many at once")
+                self._lost = 0
+            sys.stderr.flush()
+
+    def _of_connections(self, server: Server) -> Iterator[tuple[float, str, str]]:
+        from ..serving.limits import StreamServer
+        from ..serving.watching import take_events
+
+        if not isinstance(server, StreamServer):
+            return
+        events, lost = take_events(server)
+        self._lost += lost
+        for when, peer, kind, size, reason in events:
+            if kind != "received":
+                yield when, str(peer), f"closed: {reason}" if reason else kind
+            elif self._bytes_too:
+                yield when, str(peer), f"received {size:,} byte{'' if size == 1 else 's'}"
