@@ -12,4 +12,5 @@ pub mod scanning;
 pub mod serving;
 pub mod splitmix;
 pub mod time;
+pub mod timers;
 pub mod udp;

@@ -10,7 +10,7 @@ use super::serving::{Reactors, ServerPlan};
 use super::signals::{wait_for_end, wait_in_slices};
 use crate::core::chat::hub;
 use crate::core::chat::porter;
-use crate::core::chat::replica;
+use crate::core::chat::room;
 use crate::core::chat::rules::Rules;
 use crate::core::chat::service;
 use crate::core::framing::Codec;
@@ -59,11 +59,11 @@ type Entry = (String, String, u64, String, String, u64);
 /// Python's `HubResident`: nick, where from, when, bytes waiting, lines missed, node.
 type Resident = (String, String, u64, usize, u64, String);
 
-fn entry((kind, node, client, nick, text, when): Entry) -> replica::Entry {
-    replica::Entry { kind, node, client, nick, text, when }
+fn entry((kind, node, client, nick, text, when): Entry) -> room::Entry {
+    room::Entry { kind, node, client, nick, text, when }
 }
 
-fn residents(found: Vec<replica::Resident>) -> Vec<Resident> {
+fn residents(found: Vec<room::Resident>) -> Vec<Resident> {
     found.into_iter().map(|one| (one.nick, one.place, one.when, one.queued, one.skipped, one.node)).collect()
 }
 
@@ -106,7 +106,7 @@ impl ChatReactor {
     }
 
     /// Give what is to be appended to the log of a shared room; None when there will be no more.
-    fn take_appends(&self) -> Option<Vec<replica::Append>> {
+    fn take_appends(&self) -> Option<Vec<room::Append>> {
         self.reactor.shared.take_appends()
     }
 
@@ -187,7 +187,7 @@ impl Hub {
         self.hub.entry(&self::entry(entry));
     }
 
-    fn take_appends(&mut self) -> Vec<replica::Append> {
+    fn take_appends(&mut self) -> Vec<room::Append> {
         self.hub.take_appends()
     }
 

@@ -3,22 +3,20 @@
 //! It is the twin of `oxisock.pure.chat.hub`, which says what a driver has to do and when, and makes the same trace.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::mem;
 
 use crate::core::memory;
 use crate::core::time::NEVER;
+use crate::core::timers::Timers;
 
 use super::queues::{Client, Lists};
-use super::replica::Room;
+use super::room::Room;
 use super::rules::Rules;
 use super::text::{blank, clean, clean_bytes};
 
 const SECOND: u64 = 1_000_000_000;
-/// So many timers that nobody waits for any more are kept, beside as many as there are members.
-const KEPT_TIMERS: usize = 64;
 /// An empty queue larger than this is given back.
 const KEPT_OUTPUT: usize = 2048;
 
@@ -60,7 +58,7 @@ pub struct Hub {
     pub(super) nicks: HashMap<String, u64>,
     guests: u64,
     history: VecDeque<Box<[u8]>>,
-    pub(super) timers: BinaryHeap<Reverse<(u64, u64)>>,
+    pub(super) timers: Timers,
     pub(super) lists: Lists,
     pub(super) closes: Vec<Close>,
     events: Vec<Event>,
@@ -83,7 +81,7 @@ impl Hub {
             nicks: HashMap::new(),
             guests: 0,
             history: VecDeque::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             lists: Lists::default(),
             closes: Vec::new(),
             events: Vec::new(),
@@ -114,7 +112,7 @@ impl Hub {
         self.clients.insert(id, Client::new(nick.clone(), now));
         self.nicks.insert(nick.clone(), id);
         if self.rules.idle_timeout != NEVER {
-            self.timers.push(Reverse((now + self.rules.idle_timeout, id)));
+            self.timers.set(now + self.rules.idle_timeout, id);
         }
         self.greet(id, &nick);
         true
@@ -187,16 +185,13 @@ impl Hub {
 
     /// Time has passed: part with one who was silent for too long, if so; there may be more at `deadline`.
     pub fn tick(&mut self, now: u64) {
-        while self.deadline() <= now {
-            let Some(Reverse((_, id))) = self.timers.pop() else {
-                break;
-            };
+        while let Some((_, id)) = self.timers.take(now) {
             let Some(client) = self.clients.get(&id) else {
                 continue;
             };
             let due = client.last + self.rules.idle_timeout;
             if due > now {
-                self.timers.push(Reverse((due, id)));
+                self.timers.set(due, id);
             } else {
                 self.tell(id, b"! you have been idle for too long\n");
                 self.remove(id, "idle", "");
@@ -325,7 +320,7 @@ impl Hub {
     /// The time at which `tick` has something to judge.
     #[must_use]
     pub fn deadline(&self) -> u64 {
-        self.timers.peek().map_or(NEVER, |Reverse((due, _))| *due)
+        self.timers.next()
     }
 
     /// How many were silent for too long.
@@ -443,10 +438,8 @@ impl Hub {
 
     /// Forget the timers of members who have left, once they are most.
     pub(super) fn forget_timers(&mut self) {
-        if self.timers.len() > 2 * self.clients.len() + KEPT_TIMERS {
-            let clients = &self.clients;
-            self.timers.retain(|Reverse((_, id))| clients.contains_key(id));
-        }
+        let clients = &self.clients;
+        self.timers.tidy(clients.len(), |_, id| clients.contains_key(&id));
     }
 
     pub(super) fn find(&self, nick: &str) -> Option<u64> {

@@ -1,11 +1,12 @@
-//! Chat: a room of clients who all see the same lines in the same order. `hub` decides who hears
-//! what, `porter` who may come in, `service` moves the bytes.
+//! Chat: a room of clients who all see the same lines in the same order. `hub` decides who hears what, `replica` the same
+//! for a `room` that many nodes share, `porter` who may come in; `service` moves the bytes.
 
 mod commands;
 pub mod hub;
 pub mod porter;
 mod queues;
-pub mod replica;
+mod replica;
+pub mod room;
 pub mod rules;
 pub mod service;
 pub mod shared;

@@ -2,142 +2,15 @@
 //!
 //! It is the twin of `oxisock.pure.chat.replica`, which lists the kinds of entries, and makes the same trace.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 
 use super::hub::{Close, Hub, because};
 use super::queues::Client;
+use super::room::{Append, Early, Entry, Resident};
 use super::text::{clean, is_guest, is_nick};
-use crate::core::memory;
 use crate::core::time::NEVER;
 
-/// What is proposed: kind, client, nick, text.
-pub type Append = (&'static str, u64, String, String);
-
 const CLOSING: &[u8] = b"* server is closing\n";
-
-/// An entry of the log, or what the driver has to say of it.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// What it is.
-    pub kind: String,
-    /// The node that it came from.
-    pub node: String,
-    /// That node's client.
-    pub client: u64,
-    /// What somebody is called.
-    pub nick: String,
-    /// What was said.
-    pub text: String,
-    /// In milliseconds since 1970.
-    pub when: u64,
-}
-
-/// One who is in the room, on whichever node.
-#[derive(Clone, Debug)]
-pub struct Resident {
-    /// What it is called.
-    pub nick: String,
-    /// Host and port.
-    pub place: String,
-    /// When it joined, in milliseconds since 1970.
-    pub when: u64,
-    /// How many bytes wait for it, and how many lines it missed, where it is a client of this node.
-    pub queued: usize,
-    /// See above.
-    pub skipped: u64,
-    /// The node that it is on.
-    pub node: String,
-    client: u64,
-}
-
-/// What comes before the welcome.
-enum Early {
-    Line(Box<[u8]>, u64),
-    TooLong(u64),
-    TooMuch,
-    End,
-}
-
-/// What a hub knows of the shared room.
-#[derive(Default)]
-pub(super) struct Room {
-    node: String,
-    // In order of joining.
-    residents: BTreeMap<u64, Resident>,
-    places: HashMap<String, HashMap<u64, u64>>,
-    called: HashMap<String, u64>,
-    arrivals: u64,
-    // Since when, and what came meanwhile.
-    arriving: BTreeMap<u64, (u64, Vec<Early>)>,
-    leaving: BTreeSet<u64>,
-    appends: Vec<Append>,
-}
-
-impl Room {
-    fn place_of(&self, node: &str, client: u64) -> Option<u64> {
-        self.places.get(node)?.get(&client).copied()
-    }
-
-    fn find(&self, nick: &str) -> Option<u64> {
-        self.called.get(&nick.to_ascii_lowercase()).copied()
-    }
-
-    fn clear(&mut self) {
-        self.residents.clear();
-        self.places.clear();
-        self.called.clear();
-    }
-
-    fn propose(&mut self, kind: &'static str, client: u64, nick: &str, text: &str) {
-        self.appends.push((kind, client, nick.to_owned(), text.to_owned()));
-    }
-
-    /// How many are on their way in.
-    pub(super) fn arriving(&self) -> usize {
-        self.arriving.len()
-    }
-
-    /// Somebody has come from `place`.
-    pub(super) fn joined(&mut self, client: u64, now: u64, place: &str) {
-        self.arriving.insert(client, (now, Vec::new()));
-        self.propose("join", client, "", place);
-    }
-
-    /// Whether a line is none that is heard now: it is kept until the welcome, or its client is leaving.
-    pub(super) fn defers(&mut self, client: u64, line: Option<&[u8]>, now: u64, limit: usize) -> bool {
-        let Some((_, early)) = self.arriving.get_mut(&client) else {
-            return self.leaving.contains(&client);
-        };
-        let size = |kept: &Early| if let Early::Line(line, _) = kept { line.len() + 16 } else { 16 };
-        let fits = early.iter().map(size).sum::<usize>() + line.map_or(0, <[u8]>::len) <= limit;
-        // What there is no memory for is too much as well.
-        let kept = match (fits, line) {
-            (true, Some(line)) => memory::copy(line).map_or(Early::TooMuch, |line| Early::Line(line.into(), now)),
-            (true, None) => Early::TooLong(now),
-            (false, _) => Early::TooMuch,
-        };
-        if !matches!((&kept, early.last()), (Early::TooMuch, Some(Early::TooMuch))) {
-            early.push(kept);
-        }
-        true
-    }
-
-    /// Whether somebody who has left, or is to be heard no more, was on his way in.
-    pub(super) fn turned_back(&mut self, client: u64, lost: bool) -> bool {
-        let Some((_, early)) = self.arriving.get_mut(&client) else {
-            return false;
-        };
-        if lost {
-            self.arriving.remove(&client);
-            self.propose("leave", client, "", "lost");
-        } else {
-            early.push(Early::End);
-        }
-        true
-    }
-}
 
 impl Hub {
     /// Apply an entry of the log, or what the driver has to say of it.
@@ -330,7 +203,7 @@ impl Hub {
     fn welcome(&mut self, client: u64, nick: &str, since: u64) {
         self.clients.insert(client, Client::new(nick.to_owned(), since));
         if self.rules.idle_timeout != NEVER {
-            self.timers.push(Reverse((since + self.rules.idle_timeout, client)));
+            self.timers.set(since + self.rules.idle_timeout, client);
         }
         self.greet(client, nick);
     }

@@ -11,7 +11,7 @@ use memchr::memchr;
 
 use super::hub::{Close, Hub, Member};
 use super::porter::Porter;
-use super::replica::{Entry, Resident};
+use super::room::{Entry, Resident};
 use super::rules::Rules;
 use super::shared::{Command, Shared};
 use crate::core::errors::Result;

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::hub::{Event, Member};
-use super::replica::{Append, Entry, Resident};
+use super::room::{Append, Entry, Resident};
 use crate::core::latch::lock;
 use crate::core::os::bell::Rope;
 

@@ -1,7 +1,5 @@
 //! The connections of one reactor: sockets, machines, what waits to be written, and timers.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +16,8 @@ use super::proxies::ProxyHeader;
 use super::service::Plan;
 use crate::core::memory::append;
 use crate::core::os::{streams, waiting};
+use crate::core::timers::Timers;
 
-/// So many timers that nobody waits for any more are kept, beside as many as there are connections.
-const KEPT_TIMERS: usize = 64;
 /// How long a connection with input that waits to be read is not judged again.
 const READ_FIRST: u64 = 1_000_000;
 /// An output buffer larger than this is given back when it is empty.
@@ -95,7 +92,7 @@ pub struct Links<T> {
     registry: Option<Registry>,
     limits: Limits,
     faults: Option<Faults>,
-    timers: BinaryHeap<Reverse<(u64, u64)>>,
+    timers: Timers,
     /// Keys of those that were written to by somebody else's event.
     touched: Vec<usize>,
     pub(super) lingering: Lingering,
@@ -109,7 +106,7 @@ impl<T: Default> Links<T> {
             registry: Some(registry),
             limits: plan.limits,
             faults,
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             touched: Vec::new(),
             lingering: Lingering::default(),
             control,
@@ -124,7 +121,7 @@ impl<T: Default> Links<T> {
     /// The key of the connection with this token, if it is still there.
     #[must_use]
     pub fn key_of(&self, token: u64) -> Option<usize> {
-        self.link_of(token).map(|link| (link.token & 0xffff_ffff) as usize)
+        find(&self.slab, token).map(|link| (link.token & 0xffff_ffff) as usize)
     }
 
     /// How many there are.
@@ -383,30 +380,21 @@ impl<T: Default> Links<T> {
     }
 
     fn set_timer(&mut self, due: u64, token: u64) {
-        if self.timers.len() > 2 * self.slab.len() + KEPT_TIMERS {
-            // Most are of connections that are gone, or were replaced by an earlier one.
-            let mut timers = std::mem::take(&mut self.timers);
-            timers.retain(|Reverse((due, token))| self.link_of(*token).is_some_and(|link| link.armed == *due));
-            self.timers = timers;
-        }
-        self.timers.push(Reverse((due, token)));
-    }
-
-    fn link_of(&self, token: u64) -> Option<&Link<T>> {
-        self.slab.get((token & 0xffff_ffff) as usize).filter(|link| link.token == token)
+        let slab = &self.slab;
+        self.timers.tidy(slab.len(), |due, token| find(slab, token).is_some_and(|link| link.armed == due));
+        self.timers.set(due, token);
     }
 
     /// When the next timer is due.
     pub(super) fn next_timer(&self) -> u64 {
-        self.timers.peek().map_or(NEVER, |Reverse((due, _))| *due)
+        self.timers.next()
     }
 
     /// Take a timer that was due before `heard`, judge its connection, and give its key.
     ///
     /// What came in before `heard` is dealt with, but for connections that still wait to be read.
     pub(super) fn expire(&mut self, heard: u64, now: u64) -> Option<usize> {
-        while self.next_timer() <= heard {
-            let Reverse((due, token)) = self.timers.pop()?;
+        while let Some((due, token)) = self.timers.take(heard) {
             let Some(key) = self.key_of(token) else {
                 continue;
             };
@@ -417,7 +405,7 @@ impl<T: Default> Links<T> {
             }
             if link.behind() {
                 link.armed = now + READ_FIRST;
-                self.timers.push(Reverse((now + READ_FIRST, token)));
+                self.timers.set(link.armed, token);
                 continue;
             }
             link.armed = NEVER;
@@ -487,4 +475,8 @@ impl<T: Default> Links<T> {
         self.lingering.clear();
         self.registry = None;
     }
+}
+
+fn find<T>(slab: &Slab<Link<T>>, token: u64) -> Option<&Link<T>> {
+    slab.get((token & 0xffff_ffff) as usize).filter(|link| link.token == token)
 }

@@ -12,19 +12,18 @@ A client is a number that the driver chooses; numbers grow with every join.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
 from ...engines.serving import NEVER
 from ...text import clean
+from ..timers import Timers
 from .nicks import is_guest, is_nick
 
 if TYPE_CHECKING:
     from ...engines.chat import HubAppend, HubClose, HubEntry, HubEvent, HubMember, HubPlan, HubResident
 
 _SECOND = 1_000_000_000
-_KEPT_TIMERS = 64  # that nobody waits for any more, beside as many as there are members
 
 HELP = b"* /nick NAME, /who, /msg NICK TEXT, /me ACTION, /ping, /quit [TEXT], /help; //x says /x\n"
 
@@ -71,7 +70,7 @@ class Hub:
         self._nicks: dict[str, int] = {}  # in lower case
         self._guests = 0
         self._history: deque[bytes] = deque(maxlen=plan.history)
-        self._timers: list[tuple[int, int]] = []
+        self._timers = Timers()
         self._dirty: list[int] = []
         self._pressed: list[int] = []
         self._doomed: deque[int] = deque()
@@ -97,7 +96,7 @@ class Hub:
         self._clients[client] = newcomer
         self._nicks[nick] = client
         if self._plan.idle_timeout != NEVER:
-            heapq.heappush(self._timers, (now + self._plan.idle_timeout, client))
+            self._timers.set(now + self._plan.idle_timeout, client)
         self._deliver(client, newcomer, f"* welcome to {self._plan.name}, you are {nick}\n".encode())
         for line in self._remembered():
             self._deliver(client, newcomer, line)
@@ -138,15 +137,14 @@ class Hub:
 
     def tick(self, now: int) -> None:
         """Time has passed: part with one who was silent for too long, if so; there may be more at ``deadline``."""
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            _, client = heapq.heappop(timers)
+        while timer := self._timers.take(now):
+            _, client = timer
             member = self._clients.get(client)
             if member is None:
                 continue
             due = member.last + self._plan.idle_timeout
             if due > now:
-                heapq.heappush(timers, (due, client))
+                self._timers.set(due, client)
             else:
                 self._deliver(client, member, b"! you have been idle for too long\n")
                 self._remove(client, "idle", "")
@@ -240,7 +238,7 @@ class Hub:
 
     def deadline(self) -> int:
         """Give the time at which ``tick`` has something to judge."""
-        return self._timers[0][0] if self._timers else NEVER
+        return self._timers.next()
 
     def members(self) -> list[HubMember]:
         """Give those who are there, in order of joining."""
@@ -414,9 +412,7 @@ class Hub:
 
     def _forget_timers(self) -> None:
         """Forget the timers of members who have left, once they are most."""
-        if len(self._timers) > 2 * len(self._clients) + _KEPT_TIMERS:
-            self._timers = [timer for timer in self._timers if timer[1] in self._clients]
-            heapq.heapify(self._timers)
+        self._timers.tidy(len(self._clients), lambda _, client: client in self._clients)
 
     def _remembered(self) -> list[bytes]:
         """Give the last lines, as many as leave room for what comes."""

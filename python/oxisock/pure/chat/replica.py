@@ -26,7 +26,6 @@ same lines in the same order. Whether a proposal makes an entry is decided where
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...engines.serving import NEVER
@@ -254,7 +253,7 @@ class Replica(Hub):
         newcomer = _Client(nick, since)
         self._clients[client] = newcomer
         if self._plan.idle_timeout != NEVER:
-            heapq.heappush(self._timers, (since + self._plan.idle_timeout, client))
+            self._timers.set(since + self._plan.idle_timeout, client)
         self._deliver(client, newcomer, f"* welcome to {self._plan.name}, you are {nick}\n".encode())
         for line in self._remembered():
             self._deliver(client, newcomer, line)

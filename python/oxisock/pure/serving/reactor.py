@@ -6,7 +6,6 @@ selector just what each machine wants, so a connection that must wait costs noth
 
 from __future__ import annotations
 
-import heapq
 import selectors
 import threading
 import time
@@ -17,6 +16,7 @@ from ...engines.serving import NEVER
 from ...sockets.accepting import WatchedDoor
 from ...sockets.closing import NO_SIGNAL, Lingering, reset_on_close, shut_down, still_sending
 from ...sockets.waking import Bell
+from ..timers import Timers
 from .connection import BROKEN, CUT, DONE, IDLE, LOST, OPEN, REFUSED, RESET, STALLED
 from .journal import Journal
 from .newcomers import Newcomers
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _READ_FIRST = 1_000_000  # nanoseconds, before a connection with input that waits to be read is judged again
-_KEPT_TIMERS = 64  # that nobody waits for any more, beside as many as there are connections
 
 
 class Reactor:
@@ -54,7 +53,7 @@ class Reactor:
         self._hung_up = listener is None
         self.lingering = Lingering()
         self.journal = Journal()
-        self._timers: list[tuple[int, int]] = []
+        self._timers = Timers()
         self._sleeping_until = NEVER
         self._read_until = NEVER
         self._heard = 0  # what came in before is dealt with at the end of the turn
@@ -247,9 +246,8 @@ class Reactor:
         deadline = machine.deadline()
         if deadline < link.armed:
             link.armed = deadline
-            heapq.heappush(self._timers, (deadline, link.token))
-            if len(self._timers) > 2 * len(self.links) + _KEPT_TIMERS:
-                self._forget_timers()
+            self._timers.set(deadline, link.token)
+            self._timers.tidy(len(self.links), self._waits_for)
             if deadline < self._sleeping_until:
                 self.wake()
 
@@ -275,7 +273,7 @@ class Reactor:
                 if over and (not self.lingering or now >= self._stop_at):
                     self._end()
                     return None
-            wait_until = min(self._timers[0][0] if self._timers else NEVER, self._stop_at or NEVER)
+            wait_until = min(self._timers.next(), self._stop_at or NEVER)
             wait_until = min(wait_until, self._service.deadline(), self.lingering.due())
             if self.door is not None and not self._hung_up:
                 self.door.listen(self.newcomers.room() > 0, now)
@@ -323,15 +321,15 @@ class Reactor:
     def _expire(self, heard: int, now: int) -> None:
         """Judge the timers that were due before ``heard``."""
         timers = self._timers
-        while timers and timers[0][0] <= heard:
-            due, token = heapq.heappop(timers)
-            link = self.links.get(token)
-            if link is None or link.armed != due:
-                continue  # gone, or an earlier timer has taken its place
+        while timer := timers.take(heard):
+            _, token = timer
+            if not self._waits_for(*timer):
+                continue
+            link = self.links[token]
             if link.behind and link.machine.room():
                 # It has said something that was not read yet.
                 link.armed = now + _READ_FIRST
-                heapq.heappush(timers, (link.armed, token))
+                timers.set(link.armed, token)
                 continue
             link.armed = NEVER
             if link.machine.deadline() <= heard:
@@ -374,11 +372,10 @@ class Reactor:
         if not (first.door and first.door.listening) and first._sleeping_until:
             first.wake()  # there is room to accept again, or an end to come to
 
-    def _forget_timers(self) -> None:
-        """Drop the timers of connections that are gone, and those that an earlier one has replaced."""
-        links = self.links
-        self._timers[:] = [(due, token) for due, token in self._timers if token in links and links[token].armed == due]
-        heapq.heapify(self._timers)
+    def _waits_for(self, due: int, token: int) -> bool:
+        """Say whether the connection is still there, and no earlier timer has taken the place of this one."""
+        link = self.links.get(token)
+        return link is not None and link.armed == due
 
     def _hang_up(self) -> None:
         if self.door is None:
