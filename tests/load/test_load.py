@@ -185,6 +185,7 @@ def test_what_nobody_asked_for_is_no_answer() -> None:
         code, told = loaded((LOCAL, port), "-c", 2, *SHORT)
     # Where the greeting comes after the first message it is a wrong answer; both end with the server's closing.
     assert code == 1 and told["answered"] == 0 and told["errors"]
+    assert told["sent"] == told["wrong"] + told["lost"]
 
 
 def test_what_is_no_frame_ends_a_connection() -> None:

@@ -181,10 +181,16 @@ def _comment(report: LoadReport) -> None:
 
     figures = report.figures
     if figures["alive"] == 0:
-        message(f"the load ended early, after {figures['elapsed']:.1f} s: no connection is left")
+        asked, sending = report.options["duration"], figures["sending"]
+        if sending < asked:
+            message(f"no connection was left after {sending:.1f} s of {asked:g} s")
+        else:
+            message(f"no connection was left in the end; the last one was given up after {figures['elapsed']:.1f} s")
     if wrong := first_wrong(report):
         expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
         message(f"the first wrong answer began with {wrong['came']}{expected}")
+        if report.options["expect"] == "echo" and str(wrong["came"]).startswith("b'Echo: "):
+            message("that looks like oxisock serve upper, for which there is --codec lines --expect upper")
         if report.options["expect"] == "upper" and report.options["prefix"]:
             message("--expect upper is what oxisock serve upper answers; without \"Echo: \" it is --prefix ''")
     for name, often in report.local_errors.items():

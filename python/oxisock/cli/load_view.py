@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..load.report import Figures, LoadReport
 
 _EVERY = 0.2  # seconds between two looks at the figures
+_WRONG_DATAGRAM = "answers to nothing that was sent: what they were for is lost"
 _LIVE = ("p50", "p90", "p99", "p99.9", "max")
 
 
@@ -63,10 +64,17 @@ def _rewrite(line: str) -> None:
 def _line(name: str, duration: float, figures: Figures, rate: float) -> str:
     if not figures["begun"]:
         return f"{name}  connecting: {figures['opened']:,} open"
-    line = f"{name}  {figures['sending']:.1f} of {duration:g} s  {rate:,.0f}/s"
+    line = f"{name}  {_stage(figures, duration)}  {rate:,.0f}/s"
     if figures["latency"]:
         line += "  " + "  ".join(f"{label} {milliseconds(figures['latency'][label])}" for label in _LIVE) + " ms"
     return line + "".join(f"  {count:,} {label}" for label, count in _troubles(figures))
+
+
+def _stage(figures: Figures, duration: float) -> str:
+    """Say how far the sending is, or what is still waited for."""
+    if figures["sending"] < duration or not figures["pending"]:
+        return f"{figures['sending']:.1f} of {duration:g} s"
+    return f"all sent, {figures['pending']:,} answers to come"
 
 
 def _troubles(figures: Figures) -> list[tuple[str, int]]:
@@ -94,7 +102,7 @@ def _rich(name: str, duration: float) -> Iterator[Callable[[Figures, float], Non
         head.add_row(
             Text(name, style="bold"),
             ProgressBar(total=duration, completed=min(figures["sending"], duration), width=30),
-            Text(f"{figures['sending']:.1f} of {duration:g} s"),
+            Text(_stage(figures, duration)),
             Text(f"{rate:,.0f}/s", style="cyan"),
             Text(f"{figures['answered']:,} answered", style="green"),
         )
@@ -149,13 +157,17 @@ def _title(report: LoadReport) -> str:
 
 
 def _counts(report: LoadReport) -> list[tuple[str, str, str]]:
-    figures = report.figures
+    figures, udp = report.figures, report.target["protocol"] == "udp"
     megabytes = figures["bytes_received"] / figures["elapsed"] / 1e6 if figures["elapsed"] else 0.0
     rows = [
         ("sent", f"{figures['sent']:,}", f"in {figures['elapsed']:.2f} s"),
         ("answered", f"{figures['answered']:,}", f"{report.rate:,.0f}/s, {megabytes:,.1f} MB/s"),
-        ("lost", f"{figures['lost']:,}", ""),
-        ("wrong", f"{figures['wrong']:,}", ""),
+        ("lost", f"{figures['lost']:,}", "no answer came in time" if figures["lost"] else ""),
+        (
+            "wrong",
+            f"{figures['wrong']:,}",
+            (_WRONG_DATAGRAM if udp else "another answer came") if figures["wrong"] else "",
+        ),
     ]
     notes = {"late": "came after they counted as lost", "duplicates": "came once more", "pending": "on their way"}
     counts: dict[str, Any] = {**figures}

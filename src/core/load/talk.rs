@@ -128,7 +128,6 @@ impl Talk {
         while !data.is_empty() {
             if self.in_flight == 0 {
                 tally.keep_wrong(data, None);
-                tally.wrong += 1;
                 return Err(Fault::Unasked);
             }
             let at = self.expected * size + self.got;
@@ -173,7 +172,6 @@ impl Talk {
         for frame in held.chain(frames.spans.iter().map(|span| &data[span.start..span.end])) {
             if self.in_flight == 0 {
                 tally.keep_wrong(frame, None);
-                tally.wrong += 1;
                 return Err(Fault::Unasked);
             }
             let expected = payloads.map(|payloads| payloads[self.expected % payloads.len()].as_slice());
@@ -191,8 +189,6 @@ impl Talk {
             tally.keep_wrong(data, None);
             if self.in_flight > 0 {
                 self.settle(1, false, now, tally);
-            } else {
-                tally.wrong += 1;
             }
             return Err(Fault::Corrupt);
         }
@@ -297,7 +293,9 @@ mod tests {
         for (script, greeting) in [(echo(), &b"220 hello\n"[..]), (lines(), b"220 hi\n")] {
             let (mut talk, mut tally) = (Talk::new(&script, 0), Tally::new().unwrap());
             assert_eq!(talk.received(&script, greeting, 1, &mut tally), Err(Fault::Unasked));
-            assert_eq!(tally.wrong, 1);
+            // It is no message's answer: every message is answered, wrong, lost or on its way.
+            assert_eq!((tally.sent, tally.wrong), (0, 0));
+            assert!(tally.first_wrong.is_some());
         }
     }
 
