@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oxisock::core::framing::counted::Counted;
 use oxisock::core::framing::delimited::Delimited;
 use oxisock::core::framing::headers::{Decimal, Escaped, Fixed, LengthPrefix, Varint};
-use oxisock::core::framing::{Codec, Decoder, FeedError, FrameError, Frames, Skipped};
+use oxisock::core::framing::{Codec, Decoder, FeedError, FrameError, Frames, Skipped, wrap};
 
 use super::script::Script;
 
@@ -137,8 +137,9 @@ pub fn run(data: &[u8]) {
             continue;
         }
         // A good frame, so that the bytes need not be guessed.
-        let mut wire = Vec::new();
-        if codec.wrap(script.bytes(size), &mut wire).is_ok() && wire.len() < 1 << 16 {
+        if let Ok(wire) = wrap(&*codec, script.bytes(size))
+            && wire.len() < 1 << 16
+        {
             let alone = decode(&codec, skip, most, std::iter::once(&wire[..]));
             assert!(
                 alone.frames.len() == 1 && alone.error.is_none() && alone.skipped.is_empty(),

@@ -4,6 +4,8 @@ use std::alloc::{Layout, alloc_zeroed};
 use std::collections::{TryReserveError, VecDeque};
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
+use std::{ptr, slice};
 
 use super::os::errors;
 
@@ -59,6 +61,52 @@ pub fn push_back<T>(to: &mut VecDeque<T>, item: T) -> Result<(), NoMemory> {
     Ok(())
 }
 
+/// Memory of a given size, to be written from its beginning to its end.
+pub struct Room<'a> {
+    place: &'a mut [MaybeUninit<u8>],
+    filled: usize,
+}
+
+impl<'a> Room<'a> {
+    /// Nothing of it is written yet.
+    #[inline]
+    #[must_use]
+    pub fn new(place: &'a mut [MaybeUninit<u8>]) -> Self {
+        Self { place, filled: 0 }
+    }
+
+    /// Write these next. They have to fit: whoever makes the room knows what will be written.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) {
+        let place = &mut self.place[self.filled..][..bytes.len()];
+        // SAFETY: both are that many bytes, and one of them is borrowed to be written to, so that they do not overlap.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_mut_ptr().cast(), bytes.len()) };
+        self.filled += bytes.len();
+    }
+
+    /// Write so many zeros next, which have to fit.
+    #[inline]
+    pub fn zeros(&mut self, size: usize) {
+        self.place[self.filled..][..size].fill(MaybeUninit::new(0));
+        self.filled += size;
+    }
+
+    /// What is written.
+    #[inline]
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        // SAFETY: so many are written, from the beginning on.
+        unsafe { slice::from_raw_parts(self.place.as_ptr().cast(), self.filled) }
+    }
+
+    /// How much is not.
+    #[inline]
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.place.len() - self.filled
+    }
+}
+
 /// A copy.
 pub fn copy(bytes: &[u8]) -> Result<Vec<u8>, NoMemory> {
     let mut made = Vec::new();
@@ -93,6 +141,17 @@ pub fn zeros(size: usize) -> Result<Vec<u8>, NoMemory> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_written_in_order() {
+        let mut place = [MaybeUninit::uninit(); 7];
+        let mut room = Room::new(&mut place);
+        room.append(b"ab");
+        room.zeros(2);
+        room.append(b"");
+        room.append(b"cd");
+        assert_eq!((room.written(), room.left()), (&b"ab\0\0cd"[..], 1));
+    }
 
     #[test]
     fn what_cannot_be_had_is_refused() {

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::slice;
+use std::{ptr, slice};
 
 use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
 use pyo3::ffi;
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::arguments::no_bytes;
+use crate::core::memory::{NoMemory, Room, with_capacity};
 
 /// The bytes of a Python object, borrowed while this lives.
 pub enum Buffer<'a, 'py> {
@@ -90,6 +91,50 @@ pub fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyByt
         let object = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), size);
         Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked())
     }
+}
+
+/// The bytes of a list's items; None where not all of them are bytes objects and nothing else.
+///
+/// They are valid until Python code may run again, which is all that could change the list.
+#[inline]
+pub fn bytes_in_list<'a>(list: &'a Bound<'_, PyList>) -> PyResult<Option<Vec<&'a [u8]>>> {
+    let size = list.len();
+    let mut parts = with_capacity(size).map_err(|NoMemory| PyMemoryError::new_err(()))?;
+    for place in 0..size {
+        // SAFETY: `place` is below the list's size. The list holds the item, whose type says that the other calls are
+        // right for it, and bytes do not change or move.
+        unsafe {
+            let item = ffi::PyList_GetItem(list.as_ptr(), place as isize);
+            if ffi::PyBytes_CheckExact(item) == 0 {
+                return Ok(None);
+            }
+            parts.push(slice::from_raw_parts(ffi::PyBytes_AsString(item).cast(), ffi::PyBytes_Size(item) as usize));
+        }
+    }
+    Ok(Some(parts))
+}
+
+/// A bytes object of `size`, which `fill` writes into; `MemoryError` where there is no room for it.
+#[inline]
+pub fn bytes_with(
+    py: Python<'_>,
+    size: usize,
+    fill: impl FnOnce(&mut Room<'_>) -> PyResult<()>,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let length = isize::try_from(size).map_err(|_| PyMemoryError::new_err(()))?;
+    // SAFETY: without bytes to copy, the result is a new reference to a bytes object of that size with nothing written
+    // yet, or null with an exception set.
+    let object = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), length);
+        Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>()
+    };
+    // SAFETY: `size` bytes are there, nobody else has seen the object, and it outlives the slice.
+    let place = unsafe { slice::from_raw_parts_mut(ffi::PyBytes_AsString(object.as_ptr()).cast(), size) };
+    let mut room = Room::new(place);
+    fill(&mut room)?;
+    // None are, but nobody is to see bytes that were never written.
+    room.zeros(room.left());
+    Ok(object)
 }
 
 /// A list of `size` bytes objects, made at its final size: growing it costs a fifth of the time at small frames.

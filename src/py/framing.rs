@@ -10,11 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyType};
 
 use super::arguments::{no_iterable, whole};
-use super::buffer::{Buffer, bytes_of, list_of};
+use super::buffer::{Buffer, bytes_in_list, bytes_of, bytes_with, list_of};
 use crate::core::framing::counted::Counted;
 use crate::core::framing::delimited::Delimited;
 use crate::core::framing::headers::{Decimal, Escaped, Fixed, LengthPrefix, Varint};
 use crate::core::framing::{self as core, Codec, FeedError, FrameError, Frames, Kind, Span, WrapError};
+use crate::core::memory::{NoMemory, push};
 
 mod exceptions {
     pyo3::import_exception!(oxisock.errors, FrameTooLong);
@@ -27,14 +28,10 @@ const MOST_BUFFER: isize = 256 << 10;
 
 /// Scratch space for more frames than this is not kept: it is 16 bytes each.
 const KEPT_SPANS: usize = 64 << 10;
-/// Nor are more bytes than this.
-const KEPT_WIRE: usize = 64 << 10;
 
 thread_local! {
     // Taken while in use, so that a finaliser that feeds another decoder meanwhile finds none and makes its own.
     static SPANS: Cell<Vec<Span>> = const { Cell::new(Vec::new()) };
-    // The same for bytes on their way out.
-    static WIRE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 fn exception(py: Python<'_>, kind: Kind) -> Bound<'_, PyType> {
@@ -66,8 +63,12 @@ pub(super) fn feed_error(py: Python<'_>, error: FeedError, frames: Bound<'_, PyL
 fn wrap_error(error: WrapError) -> PyErr {
     match error {
         WrapError::Unfit(words) => PyValueError::new_err(words),
-        WrapError::Memory => PyMemoryError::new_err(()),
+        WrapError::Memory => no_memory(),
     }
+}
+
+fn no_memory() -> PyErr {
+    PyMemoryError::new_err(())
 }
 
 /// One stream being cut into frames.
@@ -205,33 +206,29 @@ impl Framer {
     /// Frame one payload.
     #[pyo3(signature = (payload, /))]
     fn encode<'py>(&self, payload: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut wire = Vec::new();
-        self.codec.wrap(Buffer::of(payload, "payload")?.as_slice(), &mut wire).map_err(wrap_error)?;
-        bytes_of(payload.py(), &wire)
+        let buffer = Buffer::of(payload, "payload")?;
+        let size = self.codec.framed(buffer.as_slice().len()).map_err(wrap_error)?;
+        bytes_with(payload.py(), size, |room| self.codec.write(buffer.as_slice(), room).map_err(wrap_error))
     }
 
     /// Frame payloads one after the other.
     #[pyo3(signature = (payloads, /))]
     fn encode_many<'py>(&self, payloads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut wire = WIRE.take();
-        let mut wrap = |payload: &Bound<'py, PyAny>| -> PyResult<()> {
-            self.codec.wrap(Buffer::of(payload, "payload")?.as_slice(), &mut wire).map_err(wrap_error)
-        };
-        if let Ok(list) = payloads.cast_exact::<PyList>() {
-            for payload in list.iter() {
-                wrap(&payload)?;
-            }
-        } else {
-            for payload in payloads.try_iter().map_err(|_| no_iterable(payloads, "payloads"))? {
-                wrap(&payload?)?;
-            }
+        if let Ok(list) = payloads.cast_exact::<PyList>()
+            && let Some(parts) = bytes_in_list(list)?
+        {
+            return self.joined(payloads.py(), &parts);
         }
-        let framed = bytes_of(payloads.py(), &wire);
-        if wire.capacity() <= KEPT_WIRE {
-            wire.clear();
-            WIRE.set(wire);
-        }
-        framed
+        let mut kept = Vec::new();
+        let taken = payloads.try_iter().map_err(|_| no_iterable(payloads, "payloads"))?.try_for_each(|payload| {
+            let payload = payload?;
+            let buffer = Buffer::of(&payload, "payload")?;
+            push(&mut kept, bytes_of(payload.py(), buffer.as_slice())?).map_err(|NoMemory| no_memory())
+        });
+        let parts: Vec<_> = kept.iter().map(PyBytesMethods::as_bytes).collect();
+        let wire = self.joined(payloads.py(), &parts)?;
+        // Of several that are wrong the first is told, so this comes after what was taken before.
+        taken.map(|()| wire)
     }
 
     /// Begin a stream.
@@ -242,6 +239,27 @@ impl Framer {
 }
 
 impl Framer {
+    /// Frame each: the sizes first, so that it is copied once, to where it stays.
+    #[inline]
+    fn joined<'py>(&self, py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
+        let mut size = 0usize;
+        let mut wrong = None;
+        let mut good = parts;
+        for (place, part) in parts.iter().enumerate() {
+            match self.codec.framed(part.len()) {
+                Ok(framed) => size = size.checked_add(framed).ok_or_else(no_memory)?,
+                Err(error) => {
+                    (good, wrong) = (&parts[..place], Some(error));
+                    break;
+                }
+            }
+        }
+        let wire = bytes_with(py, size, |room| {
+            good.iter().try_for_each(|part| self.codec.write(part, room)).map_err(wrap_error)
+        })?;
+        wrong.map_or(Ok(wire), |error| Err(wrap_error(error)))
+    }
+
     fn of(machine: impl core::Machine + 'static) -> Self {
         Self { codec: Arc::new(machine) }
     }

@@ -23,7 +23,7 @@ from .threads import MessagesRunning
 if TYPE_CHECKING:
     import socket
     from collections import deque
-    from collections.abc import Sized
+    from collections.abc import Iterator, Sized
     from ssl import SSLContext
 
     from ..engines.serving import Item, MessageReactor, Reply
@@ -156,16 +156,19 @@ class Conversations:
         """This is the child of a fork."""
         self._abandoned = True
 
-    def answer(self, item: Item, others: Sized) -> Reply:
+    def handler(self) -> Callable[..., Any] | None:
+        """Give the handler, to hold for a turn; None if the server has been dropped, and stops."""
+        lent = self._lent()
+        return None if lent is None else lent.function
+
+    def answer(self, item: Item, others: Sized, handler: Callable[..., Any] | None) -> Reply:
         """Call the handler for each message of an Item, as long as there is room for answers.
 
         Where ``others`` wait, a few at a time: the rest takes its turn after them.
         """
         token, peer, given, room, error = item
-        lent = self._lent()
-        if lent is None:  # the server has been dropped, and stops
+        if handler is None:
             return token, b"", 0, FINISH
-        handler = lent.function
         fault: BaseException | None = error
         if self._framed and isinstance(given, list) and token not in self._inboxes:
             messages = given
@@ -173,19 +176,22 @@ class Conversations:
             messages, fault = self._messages(item)
         payloads: list[bytes] = []
         counted = 0
+        waiting = len(messages)
         # Answers of at most an equal share each do not fill the room: only larger ones make it worth counting.
-        share = room // (len(messages) or 1)
+        share = room // (waiting or 1)
         rest = iter(messages)
         left: list[bytes] = []
         failure: BaseException | None = None
-        waiting = len(messages)
-        until = time.monotonic() + _SHARE if waiting > _TURN else 0.0
+        some: Iterator[bytes] = rest
+        until = 0.0
+        if waiting > _TURN:
+            some, until = islice(rest, _TURN), time.monotonic() + _SHARE
         try:
-            while waiting > 0:
-                for message in islice(rest, _TURN):
+            while True:
+                for message in some:
                     payload = handler(message, peer)
                     if self._abandoned:
-                        break
+                        end_child(server_log.child_returned)
                     if type(payload) is not bytes:
                         if payload is None:
                             continue
@@ -199,17 +205,22 @@ class Conversations:
                             break
                         counted = len(payloads)
                         share = room // len(messages)
-                waiting -= _TURN
-                if room <= 0 or (others and time.monotonic() > until) or self._abandoned:
-                    left = list(rest)
-                    break
+                else:
+                    waiting -= _TURN
+                    if waiting <= 0:
+                        break
+                    if not others or time.monotonic() <= until:
+                        some = islice(rest, _TURN)
+                        continue
+                left = list(rest)
+                break
         except BaseException as raised:
+            if self._abandoned:
+                end_child(server_log.child_returned)
             failure, left = raised, list(rest)
-        if self._abandoned:
-            end_child(server_log.child_returned)
         return self._reply(token, peer, payloads, len(messages) - len(left), left, fault, failure)
 
-    def answer_batch(self, work: deque[Item], taken: list[Item]) -> list[Reply]:
+    def answer_batch(self, work: deque[Item], taken: list[Item], handler: Callable[..., Any] | None) -> list[Reply]:
         """Call the handler once for the messages of all Items, or of the first where there are very many."""
         unpacked: list[tuple[int, Peer, list[bytes], BaseException | None]] = []
         pairs: list[tuple[bytes, Peer]] = []
@@ -227,11 +238,10 @@ class Conversations:
         answers: list[Any] = []
         failure: BaseException | None = None
         if count:
-            lent = self._lent()
-            if lent is None:  # the server has been dropped, and stops
+            if handler is None:
                 return [(token, b"", 0, FINISH) for token, *_ in unpacked]
             try:
-                answers = hooks.batch_answers(lent.function(pairs), count)
+                answers = hooks.batch_answers(handler(pairs), count)
             except BaseException as raised:
                 failure, answers = raised, []
             if self._abandoned:

@@ -176,22 +176,28 @@ class MessagesRunning:
 
         In that case what came in meanwhile is handled too, and the answers are sent.
         """
-        work, conversations = self._work, self._conversations
+        work, outbox, conversations = self._work, self._outbox, self._conversations
+        handler = conversations.handler()
         flush_at = time.monotonic() + _FLUSH_AFTER if len(work) > 1 else _LATER
         while True:
             if self._over:
                 work.clear()
             else:
-                taken: list[Item] = []  # none where other threads took the rest
                 # Whatever user code does there, in a hook or in what it gave, costs these connections and no other.
-                try:
-                    if self._batch:
-                        self._outbox.extend(conversations.answer_batch(work, taken))
-                    else:
-                        taken.append(work.popleft())
-                        self._outbox.append(conversations.answer(taken[0], work))
-                except BaseException as error:
-                    self._outbox.extend([conversations.failed(item, error) for item in taken])
+                if self._batch:
+                    taken: list[Item] = []
+                    try:
+                        outbox.extend(conversations.answer_batch(work, taken, handler))
+                    except BaseException as error:
+                        outbox.extend([conversations.failed(item, error) for item in taken])
+                else:
+                    item = None
+                    try:
+                        item = work.popleft()
+                        outbox.append(conversations.answer(item, work, handler))
+                    except BaseException as error:
+                        if item is not None:  # else other threads took the rest
+                            outbox.append(conversations.failed(item, error))
                 if self._abandoned:
                     end_child(server_log.child_returned)
             # With nothing left to do the next turn sends the answers anyway.

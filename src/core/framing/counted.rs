@@ -1,7 +1,7 @@
 //! Frames whose header says how long they are: the walk from header to header, whatever the headers are.
 
 use super::{Fault, Machine, Passed, Passing, Reason, Span, Step, WrapError};
-use crate::core::memory::{NoMemory, append, push};
+use crate::core::memory::{NoMemory, Room, append, push};
 
 /// What a header says.
 pub enum Head {
@@ -34,8 +34,10 @@ pub trait Header: Send + Sync {
     fn declares(&self) -> bool {
         true
     }
-    /// Append a payload, framed; after an error, what was appended is to be thrown away.
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError>;
+    /// How many bytes a payload of this size is when it is framed; refuses a size that no frame has.
+    fn framed(&self, payload: usize) -> Result<usize, WrapError>;
+    /// Write a payload, framed, of a size that `framed` has accepted.
+    fn write(&self, payload: &[u8], out: &mut Room<'_>);
 }
 
 /// The codec of a header.
@@ -138,18 +140,24 @@ impl<H: Header> Machine for Counted<H> {
         Err(Fault::incomplete(held.len(), declared))
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-        self.0.wrap(payload, out)
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+        self.0.framed(payload)
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) -> Result<(), WrapError> {
+        self.0.write(payload, out);
+        Ok(())
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::headers::{Decimal, LengthPrefix, Varint};
-    use super::super::{Decoder, Frames};
+    use super::super::{Decoder, Frames, wrap};
     use super::*;
 
     /// A header that counts how many bytes it is read from.
@@ -167,16 +175,18 @@ mod tests {
         fn trailer(&self) -> Option<u8> {
             self.0.trailer()
         }
-        fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-            self.0.wrap(payload, out)
+        fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+            self.0.framed(payload)
+        }
+        fn write(&self, payload: &[u8], out: &mut Room<'_>) {
+            self.0.write(payload, out);
         }
     }
 
     fn work(header: impl Header + 'static, size: usize) -> usize {
         let count = Arc::new(AtomicUsize::new(0));
         let codec = Arc::new(Counted(Counting(header, Arc::clone(&count))));
-        let mut wire = Vec::new();
-        assert!(codec.wrap(&vec![b'x'; size], &mut wire).is_ok());
+        let wire = wrap(&*codec, &vec![b'x'; size]).unwrap();
         let mut decoder = Decoder::new(codec, false);
         let mut found = 0;
         for byte in wire {

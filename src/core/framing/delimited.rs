@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 
 use super::headers::unfit;
 use super::{Fault, Kind, Machine, Passed, Passing, Reason, Span, Step, WrapError};
-use crate::core::memory::{NoMemory, append, push};
+use crate::core::memory::{NoMemory, Room, append, push};
 
 /// How terminators are found.
 enum Search {
@@ -225,16 +225,19 @@ impl Machine for Delimited {
         if held.len() as u64 > self.limit { Err(self.too_long()) } else { Ok(()) }
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-        if payload.len() as u64 > self.limit {
-            return Err(unfit(payload.len(), self.limit));
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+        if payload as u64 > self.limit {
+            return Err(unfit(payload, self.limit));
         }
-        let begin = out.len();
-        out.try_reserve(payload.len() + self.overlap + 1).map_err(NoMemory::from)?;
-        out.extend_from_slice(payload);
-        out.extend_from_slice(&self.delimiters[0]);
+        Ok(payload + self.delimiters[0].len())
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) -> Result<(), WrapError> {
+        let begin = out.written().len();
+        out.append(payload);
+        out.append(&self.delimiters[0]);
         // The search finds the wire's end at the latest, so what it finds before that is within the payload.
-        match self.find(&out[begin..], 0) {
+        match self.find(&out.written()[begin..], 0) {
             Some((start, _)) if start < payload.len() => {
                 let words = "expected none, because a frame ends there";
                 Err(format!("payload has a delimiter at byte {start}: {words}").into())

@@ -2,7 +2,7 @@
 
 use super::counted::{Head, Header};
 use super::{Fault, Kind, Reason, SKIP_FACTOR, WrapError};
-use crate::core::memory::{NoMemory, append};
+use crate::core::memory::Room;
 
 #[cold]
 fn too_long(body: u64, limit: u64, overhead: usize) -> Head {
@@ -109,14 +109,13 @@ impl Header for LengthPrefix {
         self.limit
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
         // Decoding gives the wire less its first `strip` bytes, so the payload is all that follows those.
-        let size = self.strip + payload.len();
+        let size = self.strip.saturating_add(payload);
         if size < self.header {
             let least = self.header - self.strip;
-            let size = payload.len();
             return Err(format!(
-                "payload has {size} bytes: expected at least the {least} of the header that it includes"
+                "payload has {payload} bytes: expected at least the {least} of the header that it includes"
             )
             .into());
         }
@@ -130,17 +129,23 @@ impl Header for LengthPrefix {
             )
             .into());
         }
-        let (field, begin) = (field as u64, out.len());
-        out.try_reserve(size).map_err(NoMemory::from)?;
-        out.resize(begin + self.strip, 0);
-        out.extend_from_slice(payload);
-        let place = &mut out[begin + self.offset..begin + self.header];
+        Ok(size)
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) {
+        let body = self.strip + payload.len() - self.header;
+        let field = (body as u64).wrapping_sub(self.adjustment as u64);
+        // What is stripped is zero; what is not is the payload's, but for the field.
+        let zeros = self.offset.min(self.strip);
+        out.zeros(zeros);
+        out.append(&payload[..self.offset - zeros]);
         if self.little {
-            place.copy_from_slice(&field.to_le_bytes()[..self.width]);
+            out.append(&field.to_le_bytes()[..self.width]);
         } else {
-            place.copy_from_slice(&field.to_be_bytes()[8 - self.width..]);
+            out.append(&field.to_be_bytes()[8 - self.width..]);
         }
-        Ok(())
+        out.zeros(self.strip.saturating_sub(self.header));
+        out.append(&payload[self.header.saturating_sub(self.strip)..]);
     }
 }
 
@@ -172,17 +177,19 @@ impl Header for Escaped {
         self.limit
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-        check(payload.len(), self.limit)?;
-        out.try_reserve(12 + payload.len()).map_err(NoMemory::from)?;
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+        check(payload, self.limit)?;
+        Ok(payload + if i32::try_from(payload).is_ok() { 4 } else { 12 })
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) {
         if let Ok(length) = i32::try_from(payload.len()) {
-            out.extend_from_slice(&length.to_be_bytes());
+            out.append(&length.to_be_bytes());
         } else {
-            out.extend_from_slice(&(-1i32).to_be_bytes());
-            out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+            out.append(&(-1i32).to_be_bytes());
+            out.append(&(payload.len() as u64).to_be_bytes());
         }
-        out.extend_from_slice(payload);
-        Ok(())
+        out.append(payload);
     }
 }
 
@@ -212,17 +219,20 @@ impl Header for Varint {
         self.limit
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-        check(payload.len(), self.limit)?;
-        out.try_reserve(10 + payload.len()).map_err(NoMemory::from)?;
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+        check(payload, self.limit)?;
+        let bits = usize::BITS - (payload | 1).leading_zeros();
+        Ok(payload + bits.div_ceil(7) as usize)
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) {
         let mut size = payload.len();
         while size > 0x7f {
-            out.push(size as u8 | 0x80);
+            out.append(&[size as u8 | 0x80]);
             size >>= 7;
         }
-        out.push(size as u8);
-        out.extend_from_slice(payload);
-        Ok(())
+        out.append(&[size as u8]);
+        out.append(payload);
     }
 }
 
@@ -277,15 +287,17 @@ impl Header for Decimal {
         self.trailer
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-        check(payload.len(), self.limit)?;
-        let digits = payload.len().to_string();
-        out.try_reserve(digits.len() + 2 + payload.len()).map_err(NoMemory::from)?;
-        out.extend_from_slice(digits.as_bytes());
-        out.push(self.separator);
-        out.extend_from_slice(payload);
-        out.extend(self.trailer);
-        Ok(())
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+        check(payload, self.limit)?;
+        let digits = payload.checked_ilog10().unwrap_or(0) as usize + 1;
+        Ok(digits + 1 + payload + usize::from(self.trailer.is_some()))
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) {
+        out.append(payload.len().to_string().as_bytes());
+        out.append(&[self.separator]);
+        out.append(payload);
+        out.append(self.trailer.as_slice());
     }
 }
 
@@ -308,12 +320,14 @@ impl Header for Fixed {
         false
     }
 
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError> {
-        if payload.len() != self.size {
-            let (given, size) = (payload.len(), self.size);
-            return Err(format!("payload has {given} bytes: expected {size}, the size of every frame").into());
+    fn framed(&self, payload: usize) -> Result<usize, WrapError> {
+        if payload != self.size {
+            return Err(format!("payload has {payload} bytes: expected {}, the size of every frame", self.size).into());
         }
-        append(out, payload)?;
-        Ok(())
+        Ok(payload)
+    }
+
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) {
+        out.append(payload);
     }
 }

@@ -8,7 +8,7 @@ pub mod headers;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::memory::NoMemory;
+use crate::core::memory::{self, NoMemory, Room};
 
 pub use decoder::{Decoder, FeedError, FrameError, Frames, Skipped};
 
@@ -183,6 +183,20 @@ pub trait Machine: Send + Sync {
     fn pass_over(&self, passing: &mut Passing, data: &[u8], declared: Option<i128>) -> Result<Passed, NoMemory>;
     /// Say whether a stream that ends with `held` has it as its last frame.
     fn finish(&self, held: &[u8]) -> Result<(), Fault>;
-    /// Append a payload, framed; after an error, what was appended is to be thrown away.
-    fn wrap(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WrapError>;
+    /// How many bytes a payload of this size is when it is framed; refuses a size that no frame has.
+    fn framed(&self, payload: usize) -> Result<usize, WrapError>;
+    /// Write a payload, framed, of a size that `framed` has accepted; refuses what no frame can hold.
+    fn write(&self, payload: &[u8], out: &mut Room<'_>) -> Result<(), WrapError>;
+}
+
+/// A payload, framed.
+pub fn wrap(machine: &dyn Machine, payload: &[u8]) -> Result<Vec<u8>, WrapError> {
+    let size = machine.framed(payload.len())?;
+    let mut wire = memory::with_capacity(size)?;
+    let mut room = Room::new(&mut wire.spare_capacity_mut()[..size]);
+    machine.write(payload, &mut room)?;
+    let filled = room.written().len();
+    // SAFETY: so many are written.
+    unsafe { wire.set_len(filled) };
+    Ok(wire)
 }
