@@ -178,6 +178,32 @@ def test_a_host_that_dies_early_or_late_costs_seconds(machine: Any) -> None:
         assert result.elapsed < 10 * SECOND
 
 
+def test_a_host_that_dies_costs_seconds_where_few_probes_may_be_under_way(machine: Any) -> None:
+    ports = 65535 if machine is _native.ScanEngine else 16000
+    concurrency = ports // 16  # each port listened to for a second would be sixteen
+    host = SimHost(closed=frozenset(range(50, ports, 50)), rtt=10 * MS, jitter=0, dies_at=300 * MS)
+    chosen = plan(ports, first_ports=100, trace=False, keep=1, concurrency=concurrency)
+    result = simulate(machine(chosen, 1), [host], cost=10_000)
+    assert sum(result.tally[:4]) == ports
+    assert result.elapsed < 10 * SECOND
+
+
+def test_what_a_host_left_unanswered_while_it_was_away_is_asked_again(machine: Any) -> None:
+    opened, ports = frozenset(range(7, 6000, 7)), 6000
+    host = SimHost(opened, frozenset(range(1, ports + 1)) - opened, dies_at=300 * MS, back_at=4 * SECOND)
+    for changes in {}, {"concurrency": 1000}:
+        result = simulate(machine(plan(ports, interval=MS, **changes), 1), [host])
+        assert result.found(OPEN) == opened
+        assert result.elapsed < 30 * SECOND
+
+
+def test_one_port_that_is_limited_does_not_make_a_host_dead(machine: Any) -> None:
+    for seed in range(3):
+        host = SimHost(frozenset({22, 1500}), slow=frozenset({1500}), slowness=900 * MS, accept_rate=0.02)
+        result = simulate(machine(plan(4000, seed=seed, first_ports=22, concurrency=400), 1), [host], seed=seed)
+        assert result.found(OPEN) == {22, 1500}, seed
+
+
 def test_a_missing_family_holds_nobody_up(machine: Any) -> None:
     hosts = network()
     hosts[9].fault = -(LASTING + errno.EADDRNOTAVAIL)

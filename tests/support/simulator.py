@@ -56,7 +56,7 @@ class SimHost:
     loss: float = 0.0  # each way
     burst: int = 0  # a loss takes this many packets more with it
     rst_rate: int = 0  # RSTs per second, 0 for all
-    accept_rate: int = 0  # connections that each open port accepts per second, beyond five; 0 for all
+    accept_rate: float = 0  # connections that each open port accepts per second, beyond five; 0 for all
     dies_at: int = 0  # 0 for never
     back_at: int = 0  # when it lives again, 0 for never
     appears_at: int = 0  # it is not there before
@@ -70,7 +70,7 @@ class SimHost:
     _budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
     _burst_left: int = 0
 
-    def _allowed(self, kind: str, rate: int, now: int) -> bool:
+    def _allowed(self, kind: str, rate: float, now: int) -> bool:
         if not rate:
             return True
         # A token bucket that holds five, as packet filters have it.

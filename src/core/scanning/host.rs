@@ -336,8 +336,8 @@ impl Host {
 
     fn follow(&mut self, limit: i64) -> bool {
         let before = self.timeout;
-        // Half the round trip at the least: after many even samples one late answer must not look like silence.
-        self.timeout = limit.min(FLOOR.max(self.srtt + (4 * self.rttvar).max(self.srtt >> 1)));
+        // A quarter of the round trip at the least: after many even samples one late answer must not look like silence.
+        self.timeout = limit.min(FLOOR.max(self.srtt + (4 * self.rttvar).max(self.srtt >> 2)));
         self.timeout < before
     }
 
@@ -437,13 +437,18 @@ impl Host {
 
     /// Choose the port of the next canary; none where no port is known to answer, or the host has died.
     pub fn canary(&mut self) -> Option<u16> {
-        let ports = if self.closed_ports.is_empty() { &self.open_ports } else { &self.closed_ports };
+        let ports = self.canary_ports();
         if ports.is_empty() || self.dead {
             return None;
         }
+        let port = ports[(self.turn + 1) % ports.len()];
         self.turn += 1;
         self.canaries_sent += 1;
-        Some(ports[self.turn % ports.len()])
+        Some(port)
+    }
+
+    fn canary_ports(&self) -> &[u16] {
+        if self.closed_ports.is_empty() { &self.open_ports } else { &self.closed_ports }
     }
 
     /// How many canaries are to tell silence from loss now: a few per timeout, as many as silences call for.
@@ -480,8 +485,14 @@ impl Host {
             self.dead = true;
             self.interval = 0; // there is nobody left to be gentle with
             self.next_send = 0;
-            self.window = self.window.max(limit / 2);
+            self.window = limit;
         }
+    }
+
+    /// Whether the host is dead beyond doubt: were it one port that fell silent, that port might be limited.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.dead && self.canary_ports().len() > 1
     }
 
     /// Note a sign of life.

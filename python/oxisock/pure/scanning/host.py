@@ -203,8 +203,8 @@ class Host:
             self.srtt += delta >> 3
             self.rttvar += (abs(delta) - self.rttvar) >> 2
         before = self.timeout
-        # Half the round trip at the least: after many even samples one late answer must not look like silence.
-        self.timeout = min(limit, max(FLOOR, self.srtt + max(4 * self.rttvar, self.srtt >> 1)))
+        # A quarter of the round trip at the least: after many even samples one late answer must not look like silence.
+        self.timeout = min(limit, max(FLOOR, self.srtt + max(4 * self.rttvar, self.srtt >> 2)))
         return self.timeout < before
 
     def answered(self, small: bool, lost: int, limit: int) -> None:
@@ -318,7 +318,11 @@ class Host:
         if self.canary_losses >= _DEAD_AFTER and now - self.last_answer >= 2 * timeout:
             self.dead = True
             self.interval = self.next_send = 0  # there is nobody left to be gentle with
-            self.window = max(self.window, limit // 2)
+            self.window = limit
+
+    def is_lost(self) -> bool:
+        """Say whether the host is dead beyond doubt: were it one port that fell silent, that port might be limited."""
+        return self.dead and len(self.closed_ports or self.open_ports) > 1
 
     def heard(self, now: int) -> None:
         """Note a sign of life."""

@@ -153,7 +153,7 @@ impl ScanEngine {
     fn listens_until(&self, token: u64, last: bool) -> i64 {
         let Some(&Flight { slot, sent_at, .. }) = self.flight(token) else { return -1 };
         let Some(host) = self.hosts[slot as usize].as_ref() else { return -1 };
-        let spare = self.room_limit > self.limit && 2 * self.open < self.room_limit;
+        let spare = self.has_spare();
         if !last && !spare {
             return -1;
         }
@@ -163,7 +163,7 @@ impl ScanEngine {
                 let more = host.order.count() > host.first && !self.plan.skip_silent;
                 if last && more && spare { host.first_sent + LATEST } else { -1 }
             }
-            _ if !self.plan.adaptive => -1,
+            _ if !self.plan.adaptive || host.is_lost() => -1,
             Phase::Silent => sent_at + host.wait,
             Phase::Heard => sent_at + self.plan.timeout,
         }
@@ -190,14 +190,19 @@ impl ScanEngine {
 
     /// Let a host where loss was seen have its silent ports asked more often, those on the bench at once.
     pub(super) fn grant(&mut self, slot: u32) {
+        let spare = self.has_spare();
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if !self.plan.adaptive || !host.grant(self.plan.retries) {
             return;
         }
+        let mut unneeded = Vec::new();
         for _ in 0..host.bench.len() {
             let Some((port, repeat)) = host.bench.pop_front() else { break };
             let Some(question) = host.questions.get_mut(&port) else { continue };
             if repeat < host.allowed {
+                if !spare {
+                    unneeded.append(&mut question.tokens);
+                }
                 question.benched = false;
                 self.benched -= 1;
                 host.again(port, repeat + 1);
@@ -205,6 +210,7 @@ impl ScanEngine {
                 host.bench.push_back((port, repeat));
             }
         }
+        self.drop_all(&unneeded);
     }
 
     /// Set a silent port aside until its host is finished: loss seen by then gives it another chance.

@@ -356,6 +356,11 @@ impl ScanEngine {
 
     // --- flights
 
+    /// Whether there are descriptors for probes whose port will be asked again anyway.
+    fn has_spare(&self) -> bool {
+        self.room_limit > self.limit && 2 * self.open < self.room_limit
+    }
+
     fn flight(&self, token: u64) -> Option<&Flight> {
         find(&self.flights, token)
     }

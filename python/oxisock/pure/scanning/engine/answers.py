@@ -107,14 +107,14 @@ class Answers(Faults):
     def _listens_until(self, probe: Probe, last: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
         host = probe.host
-        spare = self._room_limit > self._limit and 2 * self._open < self._room_limit
+        spare = self._spare()
         if not last and not spare:
             return -1
         if host.phase == UNHEARD:
             # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
             more = host.order.count > host.first and not self._plan.skip_silent
             return host.first_sent + _LATEST if last and more and spare else -1
-        if not self._plan.adaptive:
+        if not self._plan.adaptive or host.is_lost():
             return -1
         return probe.sent_at + (host.wait if host.phase == SILENT else self._plan.timeout)
 

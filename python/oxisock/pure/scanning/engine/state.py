@@ -102,6 +102,10 @@ class State:
 
     # --- probes under way
 
+    def _spare(self) -> bool:
+        """Say whether there are descriptors for probes whose port will be asked again anyway."""
+        return self._room_limit > self._limit and 2 * self._open < self._room_limit
+
     def _land(self, probe: Probe) -> None:
         """Take a probe out of flight, or from those that listen."""
         host = probe.host

@@ -52,6 +52,9 @@ class Verdicts(State):
             if question is None:
                 continue
             if repeat < host.allowed:
+                if not self._spare():
+                    self._drop_all(question.tokens)
+                    question.tokens.clear()
                 question.benched = False
                 self._benched -= 1
                 host.again(port, repeat + 1)
