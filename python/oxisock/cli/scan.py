@@ -10,8 +10,8 @@ from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from ..arguments import did_you_mean
-from ..interrupts import held_back
 from ..scanning.options import ScanOptions
+from ..sockets.interrupts import held_back
 from ..types import Peer, PortState
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, executors, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration, url_parts

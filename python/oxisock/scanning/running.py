@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from .. import arguments
 from ..engines.scanning import ERROR, SENT, EventTuple, OutcomeTuple, Tally
 from ..errors import errno_name
-from ..interrupts import held_back
+from ..sockets.interrupts import held_back
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
 from .asked import Failures
 from .plan import STATES, ScanJob

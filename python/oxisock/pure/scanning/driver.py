@@ -26,7 +26,7 @@ from ...engines.scanning import (
     Tally,
     TraceEvent,
 )
-from ...interrupts import held_back
+from ...sockets.interrupts import held_back
 from .addresses import Addresses, SocketAddress
 from .engine import ProbeOrder, ScanEngine
 
