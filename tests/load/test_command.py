@@ -42,9 +42,9 @@ SHORT = ("--duration", "100ms")
         (["localhost:1", "--codec", "lines:max_frame=10"], "no frames for messages of 64 bytes"),
         (["localhost:1", "--codec", "fixed:9", "--size", "8"], "no frames for messages of 8 bytes"),
         (["localhost:1", "--codec", "lines", "--prefix", "a\nb"], "no frames for messages"),
-        (["localhost:1", "--codec", "lines", "--udp"], "leave --codec or --udp out"),
-        (["localhost:1", "--expect", "any"], "needs --codec"),
-        (["localhost:1", "--udp", "--size", "7"], "a datagram has from 8 (its number) to 65507 bytes"),
+        (["localhost:1", "--codec", "lines", "--udp"], "expected a codec or udp"),
+        (["localhost:1", "--expect", "any"], "needs a codec"),
+        (["localhost:1", "--udp", "--size", "7"], "expected 8 (its number) to 65507 bytes for UDP"),
     ],
 )
 def test_wrong_usage_is_one_line(words: list[object], said: str, capsys: pytest.CaptureFixture[str]) -> None:

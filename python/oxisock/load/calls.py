@@ -123,9 +123,9 @@ def job(
     arguments.flag(udp, "udp")
     arguments.choice(expect, "expect", EXPECTATIONS)
     if udp and codec is not None:
-        raise ValueError("a codec cuts a stream into messages, and a datagram is one: leave --codec or --udp out")
+        raise ValueError("a codec cuts a stream into messages, a datagram is one: expected a codec or udp")
     if expect == "any" and codec is None:
-        raise ValueError("--expect any needs --codec: without it nobody knows where an answer ends")
+        raise ValueError("expect='any' needs a codec: without one nobody knows where an answer ends")
     framing = _framing(engine, codec)
     longest = arguments.number(duration, "duration", 0, MOST_SECONDS, "a day at most")
     patience = (1.0 if udp else 5.0) if timeout is None else timeout
@@ -181,7 +181,7 @@ def _stream(
 def _datagrams(engine: Engine, plan: LoadPlan, options: dict[str, Any]) -> Callable[[str], LoadRun]:
     size, prefix, upper = options["size"], options["prefix"], options["expect"] == "upper"
     if not _LEAST_DATAGRAM <= size <= _MOST_DATAGRAM:
-        raise ValueError(f"--size {size}: a datagram has from {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes")
+        raise ValueError(f"size={size}: expected {_LEAST_DATAGRAM} (its number) to {_MOST_DATAGRAM} bytes for UDP")
     return lambda address: engine.load.start_udp_load(address, plan, size, text(size), prefix, upper)
 
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from ..splitmix import mix
+
 GROUP = 1024
 """Hosts go through in groups of at most this many, whose state is freed when they are done."""
 
 FIRST = 16
 """So many ports of a host are asked before anything is known of it."""
 
-_MASK = (1 << 64) - 1
 _ROUNDS = 4
-
-
-def mix(value: int) -> int:
-    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
-    value = (value + 0x9E3779B97F4A7C15) & _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
 
 
 class Permutation:

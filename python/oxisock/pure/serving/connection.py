@@ -7,15 +7,13 @@ close the socket once ``closed`` is not OPEN.
 
 from __future__ import annotations
 
+from ...engines.serving import NEVER
+from ..splitmix import STEP, mix
+
 OPEN, DONE, IDLE, STALLED, LOST, CUT, RESET, BROKEN, REFUSED = range(9)
 """Why a connection is closed: not at all; all was said; no message came; the peer would not read; the network or the
 peer broke it; a stop cut it; a planned fault reset it; what has to come first did not, or not in time; it is known
 by now from whom it comes, and that one is not let in."""
-
-NEVER = 2**63 - 1
-"""A time that does not come; as a limit, no limit."""
-
-_MASK = 2**64 - 1
 
 
 class Connection:
@@ -73,7 +71,7 @@ class Connection:
         self._delay = delay
         self._reset_after = reset_after
         self._drop = drop
-        self._random = seed & _MASK
+        self._random = seed
         self._last = now  # when the last complete message came, or the last answer was out
         self._progress = now  # when the peer last took bytes, or began to have some waiting
         self._next_write = now
@@ -194,14 +192,12 @@ class Connection:
         return asks
 
     def swallow(self) -> bool:
-        """Decide whether the piece that just came in is dropped on purpose (splitmix64)."""
+        """Decide whether the piece that just came in is dropped on purpose."""
         if self._drop == 0:
             return False
-        self._random = (self._random + 0x9E3779B97F4A7C15) & _MASK
-        word = self._random
-        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
-        return (word ^ (word >> 31)) >> 32 < self._drop
+        chance = mix(self._random) >> 32
+        self._random += STEP
+        return chance < self._drop
 
     # --- what to do ----------------------------------------------------------------------------------------------
 
