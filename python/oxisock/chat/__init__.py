@@ -1,1 +1,1 @@
-"""Chat: ``server`` is the room, ``client`` somebody in it."""
+"""Chat: ``server`` is the room, ``client`` somebody in it; ``backplane`` makes one room of many servers."""

@@ -131,7 +131,7 @@ pub enum Answer {
 const LASTING: i32 = 1 << 16;
 
 impl Answer {
-    /// What the error of a connection attempt under way says of the other side.
+    /// What the error of a probe under way says of the other side.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind::{

@@ -51,7 +51,7 @@ pub(super) struct Worker {
     time: i64,
     banner: i64,
     /// By the lower half of the engine's token.
-    attempts: Vec<Option<(ProbeOrder, TcpStream)>>,
+    probes: Vec<Option<(ProbeOrder, TcpStream)>>,
     under_way: usize,
     reading: Slab<Reading>,
     found: Vec<Outcome>,
@@ -70,7 +70,7 @@ impl Worker {
             clock,
             time: 0,
             banner: plan.banner,
-            attempts: Vec::new(),
+            probes: Vec::new(),
             under_way: 0,
             reading: Slab::new(),
             found: Vec::new(),
@@ -152,7 +152,7 @@ impl Worker {
         expired.clear();
         self.engine.expire(now, expired);
         for &token in expired.iter() {
-            self.take_attempt(token);
+            self.take_probe(token);
         }
         self.look_up();
         let over: Vec<usize> =
@@ -178,10 +178,10 @@ impl Worker {
         }
     }
 
-    fn take_attempt(&mut self, token: u64) -> Option<(ProbeOrder, TcpStream)> {
-        let attempt = self.attempts.get_mut(token as u32 as usize)?.take();
-        self.under_way -= usize::from(attempt.is_some());
-        attempt
+    fn take_probe(&mut self, token: u64) -> Option<(ProbeOrder, TcpStream)> {
+        let probe = self.probes.get_mut(token as u32 as usize)?.take();
+        self.under_way -= usize::from(probe.is_some());
+        probe
     }
 
     fn answer(&mut self, order: ProbeOrder, answer: Answer) {
@@ -239,10 +239,10 @@ impl Worker {
         let mut stream = TcpStream::from_std(socket.into());
         let place = order.token as u32 as usize;
         self.poll.registry().register(&mut stream, Token(place), Interest::WRITABLE)?;
-        if self.attempts.len() <= place {
-            self.attempts.resize_with(place + 1, || None);
+        if self.probes.len() <= place {
+            self.probes.resize_with(place + 1, || None);
         }
-        self.attempts[place] = Some((order, stream));
+        self.probes[place] = Some((order, stream));
         self.under_way += 1;
         self.now();
         Ok(())
@@ -271,19 +271,19 @@ impl Worker {
             self.read_banner(number - BANNER);
             return;
         }
-        let Some(Some((order, stream))) = self.attempts.get(number) else { return };
+        let Some(Some((order, stream))) = self.probes.get(number) else { return };
         let order = *order;
         match stream.take_error() {
             Ok(None) if stream.peer_addr().is_err() => {} // a stray event: still under way
             Ok(None) => {
-                if let Some((_, mut stream)) = self.take_attempt(order.token) {
+                if let Some((_, mut stream)) = self.take_probe(order.token) {
                     // Registered anew if a banner is to be read.
                     let _ = self.poll.registry().deregister(&mut stream);
                     self.connected(order, stream);
                 }
             }
             Ok(Some(error)) | Err(error) => {
-                self.take_attempt(order.token);
+                self.take_probe(order.token);
                 self.answer(order, Answer::of(&error));
             }
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ... import arguments
 from ...engines.framing import Buffer, FrameDecoder
@@ -17,17 +17,6 @@ from .delimited import Delimited, Lines
 
 _KEPT_SKIPS = 1000
 _LEAST_BUFFER, _MOST_BUFFER = 64 << 10, 256 << 10
-
-
-class Machine(Protocol):
-    """What the decoder needs from a codec's machine."""
-
-    limit: int
-
-    def pending(self, held: bytearray, mark: int) -> int: ...
-    def scan(self, source: bytes, at: int, frames: list[bytes], most: int) -> tuple[int, int, Fault | None]: ...
-    def finish(self, held: bytes) -> bytes | Fault: ...
-    def wrap(self, payload: bytes) -> bytes: ...
 
 
 class _Bad(NamedTuple):
