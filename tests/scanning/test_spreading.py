@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -116,6 +117,52 @@ def test_a_broken_executor_loses_what_is_left(impl: ModuleType, listeners: list[
     lost = [r for r in report.results if r.state is PortState.ERROR]
     assert {r.reason for r in lost} <= {"worker-lost: BrokenExecutor"}
     assert len(report.results) == 10
+    assert not report.partial
+
+
+class Forgetful(Executor):
+    """Breaks at the second call, and forgets the future of the first: a process pool does, if it breaks meanwhile."""
+
+    def __init__(self, *, at_submit: bool) -> None:
+        self._at_submit = at_submit
+        self._calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._calls += 1
+        if (self._calls > 1 and self._at_submit) or self._calls > 2:
+            raise BrokenExecutor("a child was killed")
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        if self._calls == 2:
+            future.set_exception(BrokenExecutor("a child was killed"))
+        return future
+
+
+@pytest.mark.parametrize("at_submit", [True, False])
+@pytest.mark.timeout(60)
+def test_a_broken_executor_that_forgets_a_future_is_not_waited_for(
+    impl: ModuleType, listeners: list[int], at_submit: bool
+) -> None:
+    executor = Forgetful(at_submit=at_submit)
+    report = impl.scan("127.0.0.7-8", listeners, keep=EVERYTHING, executor=executor, tasks=2, rate=10)
+    assert {r.reason for r in report.results} == {"worker-lost: BrokenExecutor"}
+    assert len(report.results) == 10
+
+
+def hide_oxisock() -> None:
+    """In a worker: make it a machine without oxisock, whatever was imported before."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "oxisock"]:
+        del sys.modules[name]
+    sys.modules["oxisock"] = None  # type: ignore[assignment]
+
+
+@pytest.mark.timeout(120)
+def test_workers_without_oxisock_lose_their_ports(impl: ModuleType, listeners: list[int], small_shards: None) -> None:
+    # A process that cannot read its call ends, and with it the pool.
+    with processes(hide_oxisock) as pool:
+        report = impl.scan("127.0.0.7-8", ports_around(listeners, 100), keep=EVERYTHING, executor=pool)
+    assert {r.reason for r in report.results} == {"worker-lost: BrokenProcessPool"}
+    assert len(report.results) == 200
     assert not report.partial
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 from array import array
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
 
@@ -43,6 +44,6 @@ PLAN = ScanPlan(
 EVERYTHING = "open,closed,filtered,error"
 
 
-def processes() -> ProcessPoolExecutor:
-    """Two processes."""
-    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+def processes(initializer: Callable[[], None] | None = None) -> ProcessPoolExecutor:
+    """Two processes, each of which begins with ``initializer``."""
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), initializer=initializer)

@@ -56,7 +56,7 @@ class Coordinator:
 
     def next(self) -> Task | None:
         """Give out a task; None where there is none, or no free slot."""
-        if self._stopped or len(self._out) >= self._slots:
+        if self._stopped or self._broken or len(self._out) >= self._slots:
             return None
         shard = self._choose()
         if shard is None:
@@ -94,6 +94,8 @@ class Coordinator:
         self._broken = True
         waiting, first = self._again, self._next
         self._again, self._next = [], self._shards
+        for shard in waiting:
+            self._settle(shard)
         self._left = len(self._copies)
         return chain(waiting, (shard for shard in range(first, self._shards) if shard not in self._before))
 

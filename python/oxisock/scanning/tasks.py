@@ -153,7 +153,7 @@ class ExecutorRun(SpreadRun):
             except Exception as error:
                 self._failed(task, shard, error)
                 if isinstance(error, (BrokenExecutor, RuntimeError)):
-                    self._broken(error)
+                    self._refused(error)
                 continue
             self._futures[task.number] = future
             future.add_done_callback(partial(self._back, task.number))
@@ -172,6 +172,8 @@ class ExecutorRun(SpreadRun):
             tally, outcomes, source, events = _checked(future.result(timeout=0), shard)
         except BaseException as error:  # CancelledError among them: whatever an executor has
             self._failed(task, shard, error)
+            if isinstance(error, BrokenExecutor):
+                self._abandon(error)
             return
         if self._machine.finished(number):
             moved = [(outcome[0] + shard.first_host, *outcome[1:]) for outcome in outcomes]
@@ -200,8 +202,16 @@ class ExecutorRun(SpreadRun):
             self._lose(shard, lost.cause)
             self._finish()
 
-    def _broken(self, error: Exception) -> None:
+    def _abandon(self, error: BrokenExecutor) -> None:
+        """Give up all that is out: a process pool that breaks while it takes a call forgets that call's future."""
+        for number, (task, shard, _) in list(self._out.items()):
+            if not self._futures[number].done():
+                self._failed(task, shard, error)
+
+    def _refused(self, error: Exception) -> None:
         """The executor takes nothing any more: what is left is lost."""
+        if isinstance(error, BrokenExecutor):
+            self._abandon(error)
         for number in self._machine.broken():
             self._lose(self._shards[number], type(error).__name__)
         self._finish()
