@@ -86,13 +86,13 @@ def of_memory() -> None:
 def simulated(workers: int, lost: int) -> float:
     """Give the seconds that a /8 on one port takes; ``lost`` of the workers die half-way, with what they were at."""
     shards = (1 << 24) // _SHARD
-    machine = Coordinator(shards, workers)
+    machine = Coordinator(shards, workers, int(_SHARD / _PER_SECOND * 1e9))
     under_way: list[tuple[float, int]] = []
     dead: set[int] = set()
     now, death = 0.0, (1 << 24) / _PER_SECOND / workers / 2
 
     def give_out() -> None:
-        while (task := machine.next()) is not None:
+        while (task := machine.next(int(now * 1e9))) is not None:
             heapq.heappush(under_way, (now + _SHARD / _PER_SECOND, task.number))
 
     give_out()
@@ -106,9 +106,9 @@ def simulated(workers: int, lost: int) -> float:
         if number in dead:
             machine.failed(number, "KilledWorker")
         else:
-            machine.finished(number)
+            machine.finished(number, int(now * 1e9))
         if len(under_way) < slots:
-            task = machine.next()
+            task = machine.next(int(now * 1e9))
             if task is not None:
                 heapq.heappush(under_way, (now + _SHARD / _PER_SECOND, task.number))
     return now

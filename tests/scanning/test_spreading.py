@@ -141,12 +141,12 @@ class Forgetful(Executor):
 @pytest.mark.parametrize("at_submit", [True, False])
 @pytest.mark.timeout(60)
 def test_a_broken_executor_that_forgets_a_future_is_not_waited_for(
-    impl: ModuleType, listeners: list[int], at_submit: bool
+    impl: ModuleType, listeners: list[int], small_shards: None, at_submit: bool
 ) -> None:
     executor = Forgetful(at_submit=at_submit)
-    report = impl.scan("127.0.0.7-8", listeners, keep=EVERYTHING, executor=executor, tasks=2, rate=10)
+    report = impl.scan("127.0.0.7-8", ports_around(listeners, 100), keep=EVERYTHING, executor=executor, tasks=2)
     assert {r.reason for r in report.results} == {"worker-lost: BrokenExecutor"}
-    assert len(report.results) == 10
+    assert len(report.results) == 200
 
 
 def hide_oxisock() -> None:
@@ -209,7 +209,9 @@ def test_a_worker_with_another_version_says_so(impl: ModuleType, caplog: pytest.
     assert f"this worker has oxisock {oxisock.__version__}, and the scan needs 0.0.1" in caplog.text
 
 
-def test_an_idle_worker_takes_over_from_one_that_hangs(impl: ModuleType, listeners: list[int]) -> None:
+def test_an_idle_worker_takes_over_from_one_that_hangs(
+    impl: ModuleType, listeners: list[int], small_shards: None
+) -> None:
     class Hanging(Executor):
         """Never ends the first task, and says that it runs."""
 
@@ -224,11 +226,53 @@ def test_an_idle_worker_takes_over_from_one_that_hangs(impl: ModuleType, listene
             return Inline().submit(fn, *args, **kwargs)
 
     executor = Hanging()
-    report = impl.scan("127.0.0.7-8", listeners, executor=executor, tasks=2, rate=10)
+    report = impl.scan("127.0.0.7-8", ports_around(listeners, 100), executor=executor, tasks=2)
     assert [result.port for result in report.open if result.address == "127.0.0.7"] == listeners
     assert not report.partial
     assert executor.hung is not None
     executor.hung.set_result(None)  # late, and nobody is there any more
+
+
+@pytest.mark.timeout(60)
+def test_a_shard_is_given_out_again_beside_a_task_that_takes_long(
+    impl: ModuleType, listeners: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Hanging(Executor):
+        """Never ends its first two tasks, for which there are two slots."""
+
+        def __init__(self) -> None:
+            self.futures: list[Future[Any]] = []
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = Future() if len(self.futures) < 2 else Inline().submit(fn, *args, **kwargs)
+            self.futures.append(future)
+            return future
+
+    monkeypatch.setattr("oxisock.scanning.coordinating._PATIENCE", 50_000_000)
+    executor = Hanging()
+    with caplog.at_level(logging.WARNING, "oxisock"):
+        report = impl.scan("127.0.0.7", listeners, executor=executor, tasks=2)
+    assert [result.port for result in report.open] == listeners
+    assert not report.partial
+    assert "task 0 of the scan takes long" in caplog.text
+
+
+def test_tasks_end_when_the_time_of_the_scan_is_over(impl: ModuleType) -> None:
+    class Noting(Executor):
+        """Notes how many seconds each task is given, and runs none."""
+
+        def __init__(self) -> None:
+            self.seconds: list[float] = []
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            self.seconds.append(args[-1])
+            return Future()
+
+    executor = Noting()
+    report = impl.scan("127.0.0.7", "1-100", executor=executor, max_time=0.5)
+    assert report.partial
+    assert executor.seconds
+    assert all(0 < seconds <= 0.5 for seconds in executor.seconds)
 
 
 def test_ctrl_c_submits_nothing_more_and_keeps_what_came(

@@ -1,6 +1,7 @@
 """Decides which shard is given out when, again after a failure, and a second time where workers are idle.
 
-A machine: what became of a task goes in, what to submit and what is lost comes out. It knows no executor and no clock.
+A machine: what became of a task and the time (in nanoseconds) go in, what to submit and what is lost comes out. It
+knows no executor and no clock.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 _TRIES = 3  # of a shard: given out again twice
 _COPIES = 3  # of a shard under way at once, when nothing else is left to do: two of them may be with one that hangs
+_PATIENCE = 60_000_000_000  # ns that a task may take before its shard is given out again beside it
+_FACTOR = 4  # and so many times the longest that any took
 
 
 class Task(NamedTuple):
@@ -28,17 +31,26 @@ class Lost(NamedTuple):
 
 
 class Coordinator:
-    """The fate of ``shards`` shards, of which at most ``slots`` are out at a time; those in ``done`` need nothing."""
+    """The fate of ``shards`` shards, of which at most ``slots`` are out at a time; those in ``done`` need nothing.
 
-    def __init__(self, shards: int, slots: int, done: frozenset[int] = frozenset()) -> None:
+    A task is expected to take ``expected`` nanoseconds, until the first that ends tells.
+    """
+
+    def __init__(self, shards: int, slots: int, expected: int, done: frozenset[int] = frozenset()) -> None:
         self._shards = shards
+        self._expected = expected
         self._slots = slots
         self._before = done
         self._left = shards - len(done)
         self._next = 0  # the first shard that was never given out
         self._again: list[int] = []
         self._out: dict[int, int] = {}  # the shard of each task that is out, the oldest first
-        self._copies: dict[int, int] = {}  # by shard, for the shards that are out
+        self._late: dict[int, int] = {}  # the same for tasks that nobody waits for, and which count if they come
+        self._copies: dict[int, int] = {}  # by shard, for the shards that were given out: how many tasks are out
+        self._since: dict[int, int] = {}  # by task that is out: when it was given out
+        self._given = dict[int, int]()  # by shard: when it was last given out
+        self._longest = 0  # ns that any task took until it ended well
+        self._waited: dict[int, int] = {}  # by shard: how often it was late
         self._failures: dict[int, int] = {}
         self._numbers = 0
         self._stopped = False
@@ -54,21 +66,23 @@ class Coordinator:
         """How many tasks are out."""
         return len(self._out)
 
-    def next(self) -> Task | None:
-        """Give out a task; None where there is none, or no free slot."""
+    def next(self, now: int) -> Task | None:
+        """Give out a task at the time ``now``; None where there is none, or no free slot."""
         if self._stopped or self._broken or len(self._out) >= self._slots:
             return None
-        shard = self._choose()
+        shard = self._choose(now)
         if shard is None:
             return None
         task = Task(self._numbers, shard)
         self._numbers += 1
         self._out[task.number] = shard
+        self._since[task.number] = self._given[shard] = now
         self._copies[shard] = self._copies.get(shard, 0) + 1
         return task
 
-    def finished(self, number: int) -> bool:
+    def finished(self, number: int, now: int) -> bool:
         """A task gave the results of its shard; say whether they count: only the first that come do."""
+        self._longest = max(self._longest, now - self._since.get(number, now))
         shard = self._end(number)
         if shard is None:
             return False
@@ -81,19 +95,39 @@ class Coordinator:
         if shard is None:
             return None
         self._failures[shard] = self._failures.get(shard, 0) + 1
-        if self._copies.get(shard):  # another copy is still at it
+        if self._copies[shard]:  # another copy is still at it
             return None
         if self._failures[shard] < _TRIES and not self._broken:
-            self._again.append(shard)
+            if shard not in self._again:
+                self._again.append(shard)
             return None
         self._settle(shard)
         return Lost(shard, cause)
 
+    def late(self, now: int) -> list[int]:
+        """Give the tasks that take far longer than others: each frees its slot, and its shard is given out beside it.
+
+        Their workers may hang. A shard that is late again waits twice as long, since it may be the work that is slow.
+        """
+        patience = max(_PATIENCE, _FACTOR * self._longest)
+        found = [
+            number for number, shard in self._out.items()
+            if now - self._since[number] >= patience << self._waited.get(shard, 0)
+        ]  # fmt: skip
+        for number in found:
+            shard = self._late[number] = self._out.pop(number)
+            if shard in self._copies:
+                self._waited[shard] = self._waited.get(shard, 0) + 1
+                self._copies[shard] -= 1
+                if not self._copies[shard]:
+                    self._again.insert(0, shard)
+        return found
+
     def broken(self) -> Iterator[int]:
         """No task can be given out any more: give, as settled, every shard that is not out, and make failures final."""
         self._broken = True
-        waiting, first = self._again, self._next
-        self._again, self._next = [], self._shards
+        waiting, first = list(self._again), self._next
+        self._next = self._shards
         for shard in waiting:
             self._settle(shard)
         self._left = len(self._copies)
@@ -103,28 +137,36 @@ class Coordinator:
         """Give nothing more out."""
         self._stopped = True
 
-    def _choose(self) -> int | None:
+    def _choose(self, now: int) -> int | None:
         if self._again:
             return self._again.pop(0)
         while self._next < self._shards:
             self._next += 1
             if self._next - 1 not in self._before:
                 return self._next - 1
-        # Whoever is idle takes what is longest under way: its worker may hang, or be far slower than the others.
-        return next(filter(self._worth_a_copy, self._out.values()), None)
+        # Whoever is idle takes what is longest under way, once it ought to have ended: its worker may hang, or be far
+        # slower than the others. Before that a copy would only ask the same ports twice.
+        due = now - (self._longest + self._longest // 2 or self._expected)
+        return next((shard for shard in self._out.values() if self._worth_a_copy(shard, due)), None)
 
-    def _worth_a_copy(self, shard: int) -> bool:
-        return self._copies.get(shard, _COPIES) < _COPIES and self._failures.get(shard, 0) < _TRIES
+    def _worth_a_copy(self, shard: int, due: int) -> bool:
+        few = self._copies.get(shard, _COPIES) < _COPIES and self._failures.get(shard, 0) < _TRIES
+        return few and self._given[shard] <= due
 
     def _end(self, number: int) -> int | None:
         """Note the end of a task; give its shard unless that is settled, or the task is over already."""
+        self._since.pop(number, None)
         shard = self._out.pop(number, None)
-        if shard is None or shard not in self._copies:
-            return None
-        self._copies[shard] -= 1
-        return shard
+        if shard in self._copies:
+            self._copies[shard] -= 1
+            return shard
+        shard = self._late.pop(number, None)
+        return shard if shard in self._copies else None
 
     def _settle(self, shard: int) -> None:
-        self._copies.pop(shard, None)
+        if not self._copies.pop(shard, None) and shard in self._again:
+            self._again.remove(shard)
         self._failures.pop(shard, None)
+        self._waited.pop(shard, None)
+        self._given.pop(shard, None)
         self._left -= 1

@@ -48,6 +48,7 @@ class Spread(NamedTuple):
     checkpoint: Checkpoint | None
     threads: int  # of a task
     concurrency: int | None  # of all tasks together
+    deadline: float  # of time.monotonic(), when the scan is to end
 
 
 class ScanJob(NamedTuple):
@@ -124,7 +125,9 @@ def make_job(
         return job
     threads = 1 if options.threads is None else job.plan.threads
     return job._replace(
-        spread=Spread(job.total, options.executor, options.tasks, checkpoint, threads, options.concurrency)
+        spread=Spread(
+            job.total, options.executor, options.tasks, checkpoint, threads, options.concurrency, job.deadline
+        )
     )
 
 

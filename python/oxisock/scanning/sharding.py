@@ -115,6 +115,12 @@ def seconds_of_a_shard(shard: Shard) -> float:
     return min(86_400.0, 60 + (waits + shard.total * tries * plan.interval) / 1e9)
 
 
+def expected_of_a_shard(shard: Shard, workers: int) -> int:
+    """Say how many nanoseconds a task of so many takes in an empty network, where all share the rate of the plan."""
+    plan = shard.plan
+    return shard.total * max(plan.interval * workers, 500_000) + plan.timeout * (plan.retries + 1) + plan.banner
+
+
 def digest(plan: ScanPlan) -> str:
     """Give what tells one scan from another: what is asked, in which order, and what is kept; not how fast."""
     facts = [

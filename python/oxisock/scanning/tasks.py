@@ -19,7 +19,7 @@ from ..version import VERSION
 from .coordinating import Coordinator, Task
 from .plan import Spread, default_concurrency, free_descriptors, with_links
 from .shard_runs import NOTHING, SpreadRun, source_address, sums
-from .sharding import Shard, Shards, seconds_of_a_shard
+from .sharding import Shard, Shards, expected_of_a_shard, seconds_of_a_shard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,12 +84,13 @@ class ExecutorRun(SpreadRun):
         self._keep_errors = bool(plan.keep >> ERROR & 1)
         self._interval = plan.interval * slots
         self._threads = spread.threads
+        self._deadline = spread.deadline
         self._concurrency = spread.concurrency
         if self._concurrency is None and isinstance(spread.executor, ThreadPoolExecutor):
             self._concurrency = default_concurrency()  # all tasks are in this process, and share its descriptors
         if self._concurrency is not None:
             self._concurrency = max(1, self._concurrency // slots)
-        self._machine = Coordinator(shards.count, slots, self.before)
+        self._machine = Coordinator(shards.count, slots, expected_of_a_shard(shards[0], slots), self.before)
         self._returned: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._out: dict[int, tuple[Task, Shard, float]] = {}  # by task: with the time at which nobody waits any longer
         self._futures: dict[int, Future[Any]] = {}
@@ -140,12 +141,13 @@ class ExecutorRun(SpreadRun):
 
     def _submit(self) -> None:
         """Give out what there is a slot for."""
-        while not self._stopped and (task := self._machine.next()) is not None:
+        while not self._stopped and (task := self._machine.next(time.monotonic_ns())) is not None:
             shard = self._shards[task.shard]
-            seconds = seconds_of_a_shard(shard)
+            now = time.monotonic()
+            seconds = min(seconds_of_a_shard(shard), max(_SLICE, self._deadline - now))
             plan = shard.plan._replace(interval=self._interval, threads=self._threads, links=())
             plain = (tuple(map(tuple, plan.ranges)), tuple(plan.ports), *plan[2:])
-            self._out[task.number] = task, shard, time.monotonic() + 2 * seconds
+            self._out[task.number] = task, shard, now + 2 * seconds
             try:
                 future = self._executor.submit(
                     scan_shard, self._impl, VERSION, self._scan, task.number, plain, self._concurrency, seconds
@@ -175,7 +177,7 @@ class ExecutorRun(SpreadRun):
             if isinstance(error, BrokenExecutor):
                 self._abandon(error)
             return
-        if self._machine.finished(number):
+        if self._machine.finished(number, time.monotonic_ns()):
             moved = [(outcome[0] + shard.first_host, *outcome[1:]) for outcome in outcomes]
             self._fresh += moved
             since = time.monotonic_ns() - int(source.seconds * 1e9)
@@ -184,8 +186,11 @@ class ExecutorRun(SpreadRun):
             self._finish()
 
     def _overdue(self) -> None:
-        """Give up tasks that ought to have ended by themselves long ago."""
+        """Give out again what takes too long, and give up tasks that ought to have ended by themselves long ago."""
         now = time.monotonic()
+        if not self._interval:  # with a rate, a task that is out has its part of it, whether it uses that or not
+            for number in self._machine.late(time.monotonic_ns()):
+                _log.warning("task %d of the scan takes long, and its part is given out again beside it", number)
         for number, (task, shard, until) in list(self._out.items()):
             if now >= until:
                 del self._out[number]
