@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from random import Random
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from oxisock import Peer
+from oxisock.aio.tally import Tally
+from oxisock.aio.waking import Waker
 from support.coroutines import Run, until, upper
 
 _word: ContextVar[str] = ContextVar("word", default="nobody's")
@@ -102,5 +105,66 @@ def test_a_handler_that_closes_others_where_its_frame_came_in(impl: ModuleType, 
             await until(lambda: server.stats().active == 0)
             # Two were waiting for a message when their stream was closed under them.
             assert server.stats().accepted == 3
+
+    run(main())
+
+
+def test_what_is_sent_together_and_alone_stays_in_order(impl: ModuleType, run: Run) -> None:
+    """Frames that are written at once, those that wait for the end of the turn, and those that fill a write."""
+
+    async def main() -> None:
+        async def handler(stream: Any, peer: Peer) -> None:
+            dice = Random(peer.port)
+            async for message in stream:
+                for number in range(int(message)):
+                    await stream.send(b"%d" % number if dice.random() < 0.9 else b"%d" % number + b" " * 70_000)
+                    if dice.random() < 0.1:
+                        await asyncio.sleep(0)
+
+        async def ask(number: int) -> None:
+            dice = Random(number)
+            async with impl.aio.open_framed(*server.address) as stream:
+                for _ in range(40):
+                    count = dice.choice((1, 1, 1, 2, 20))
+                    await stream.send(b"%d" % count)
+                    for answer in range(count):
+                        assert int(await stream.recv()) == answer
+
+        async with impl.aio.start_server(handler) as server:
+            await ask(0)  # alone
+            await asyncio.gather(*map(ask, range(1, 5)))
+
+    run(main())
+
+
+def test_a_write_that_fails_costs_no_other_stream_its_own(impl: ModuleType, run: Run) -> None:
+    class Stub:
+        def __init__(self, fails: bool) -> None:
+            self.fails, self.written = fails, 0
+
+        def write(self) -> None:
+            self.written += 1
+            if self.fails:
+                raise OSError("so it goes")
+
+    async def main() -> None:
+        loop, told = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        tally = Tally(loop)
+        streams = [Stub(False), Stub(True), Stub(False), Stub(True), Stub(False)]
+        for stream in streams:
+            tally.write_soon(stream.write)
+        await until(lambda: all(stream.written for stream in streams))
+        assert [stream.written for stream in streams] == [1] * 5
+        assert [str(error) for error in told] == ["so it goes"] * 2
+
+    run(main())
+
+
+def test_it_is_future_like_as_asyncio_documents(run: Run) -> None:
+    async def main() -> None:
+        waker = Waker(asyncio.get_running_loop())
+        assert asyncio.isfuture(waker)
+        assert waker.get_loop() is asyncio.get_running_loop()
 
     run(main())

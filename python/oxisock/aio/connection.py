@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from ..framing.bound import BoundCodec
 from ..serving import log as server_log
 from ..sockets import forks, secure
 from ..sockets.closing import reset_on_close, shut_down
-from .stream import FramedStream, Tally
+from .stream import FramedStream
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ..serving.limits import Limits
     from ..types import Peer
-    from .waking import Waker
 
 _HEARINGS = 2  # callbacks from one to the other of which a loop has read what is in
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
@@ -29,11 +30,11 @@ class ServedStream(FramedStream):
         super().__init__(bound, tally)
         self._limits = limits
         self._most_unread = limits.max_buffered
-        self._last = self._loop.time()  # when the handler had done with the last messages
         self.expected = False  # something has to come first: a PROXY header, or a handshake
         self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._progress = 0.0  # when the peer last took something
+        self._write_timeout = limits.write_timeout
         self._outgoing = self._taken = 0  # bytes given to the transport, and what the peer's system had of them
         if limits.idle_timeout is not None:
             self._idle_timer = self._loop.call_later(limits.idle_timeout, self._check_idle)
@@ -72,7 +73,7 @@ class ServedStream(FramedStream):
         """Say whether nothing is owed: everything is sent, and the handler waits for a message or has ended."""
         if self._pending or self.unsent():
             return False
-        return self._discarding or (self._receiver.waited_on() and not self._frames)
+        return self._discarding or (self._receiver.callback is not None and not self._frames)
 
     def end_input(self) -> None:
         """Let the handler read the end of the stream after what is in by now."""
@@ -116,24 +117,22 @@ class ServedStream(FramedStream):
         if self._tally.child:
             forks.end_child(server_log.child_returned)
 
-    def _handed_over(self, size: int) -> None:
-        self._tally.bytes_out += size
+    def _hand_over(self, wire: bytes) -> None:
+        tally, transport = self._tally, self._transport
+        if tally.child:
+            self._end_child()
+        if self._gone.done():
+            return
+        transport.write(wire)
+        size = len(wire)
+        tally.bytes_out += size
         self._outgoing += size
-        if self._stall_timer is None and self._limits.write_timeout is not None:
-            waiting = self._transport.get_write_buffer_size()
+        if self._stall_timer is None and self._write_timeout is not None:
+            waiting = transport.get_write_buffer_size()
             if waiting:
                 self._progress = self._loop.time()
                 self._taken = self._outgoing - waiting
-                self._look_later(self._limits.write_timeout)
-
-    def _next_input(self) -> Waker:
-        # A child that went on would read what is its parent's, before the loop comes to end it.
-        if self._tally.child:
-            self._end_child()
-        if self._took:
-            self._took = False
-            self._last = self._loop.time()
-        return super()._next_input()
+                self._look_later(self._write_timeout)
 
     def _blocked(self) -> None:
         super()._blocked()
@@ -146,12 +145,12 @@ class ServedStream(FramedStream):
 
     def _check_idle(self, hearings: int = 0) -> None:
         assert self._limits.idle_timeout is not None
-        now = self._loop.time()
-        timeout = self._limits.idle_timeout
+        timeout = left = self._limits.idle_timeout
         # While the handler is at work it is not the peer who is idle.
-        due = self._last + timeout if self._receiver.idle() and not self.unsent() else now + timeout
-        if now < due:
-            self._idle_timer = self._loop.call_at(due, self._check_idle)
+        if self._receiver.idle() and not self.unsent():
+            left = self._last + timeout - time.monotonic()
+        if left > 0:
+            self._idle_timer = self._loop.call_later(left, self._check_idle)
         elif hearings < _HEARINGS:
             # The loop may have been late, or the whole process paused: what has come meanwhile is read first.
             self._idle_timer = self._loop.call_soon(self._check_idle, hearings + 1)

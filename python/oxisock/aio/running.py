@@ -24,7 +24,8 @@ from ..sockets.accepting import Door
 from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
-from .stream import FramedStream, StreamProtocol, Tally
+from .stream import FramedStream, StreamProtocol
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -55,7 +56,7 @@ class FramedRunning(Tally):
     ) -> None:
         self._tls = tls
         self._handshake_timeout = handshake_timeout
-        self.loop = asyncio.get_running_loop()
+        super().__init__(asyncio.get_running_loop())
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.report = StopReport()
         self.stopping = False
@@ -179,10 +180,40 @@ class FramedRunning(Tally):
     # --- one connection --------------------------------------------------------------------------------------------
 
     async def _serve(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+        """Carry one connection from its beginning to its end."""
         _serving.set(self)
-        if not self._door.is_proxy(peer):
-            await self._converse(sock, stream, peer)
+        task = asyncio.current_task()
+        source = await self._admitted(sock, stream, peer)
+        if source is None:
+            sock.close()
             return
+        # No coroutine stands between this one and the handler's: each would be gone through for every message.
+        try:
+            if not await self._opened(sock, stream, source):
+                return
+            try:
+                stream.begin(source)
+                try:
+                    if (conversation := self._conversation(stream, source)) is not None:
+                        hooks.check_ran("a handler", await conversation)
+                except BaseException as error:
+                    if not self._told(task, stream, source, error):
+                        raise
+                finally:
+                    if self.child:
+                        forks.end_child(server_log.child_returned)
+                await stream.part()
+            finally:
+                if not stream.gone():
+                    stream.abort()
+                    await stream.wait_closed()
+        finally:
+            self._door.left(source)
+
+    async def _admitted(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> Peer | None:
+        """Give who is at the other end, which a proxy has to say first; None if nobody is to be served."""
+        if not self._door.is_proxy(peer):
+            return peer
         stream.expected = True
         try:
             source = await self._introduced(sock, peer)
@@ -190,13 +221,11 @@ class FramedRunning(Tally):
             sock.close()
             raise
         stream.expected = False
-        if source is not None and self._door.admit(source):
-            await self._converse(sock, stream, source)
-            return
-        if source is not None:  # there are too many from there
-            self._accepted -= 1
-            self._closed -= 1
-        sock.close()
+        if source is None or self._door.admit(source):
+            return source
+        self._accepted -= 1  # there are too many from there
+        self._closed -= 1
+        return None
 
     async def _introduced(self, sock: socket.socket, peer: Peer) -> Peer | None:
         """Read what a proxy says of a connection, and give the peer; None if that is not to be had."""
@@ -219,32 +248,20 @@ class FramedRunning(Tally):
             server_log.framing_broken(peer, wrong)
         return None
 
-    async def _converse(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
-        try:
-            await self._carry(sock, stream, peer)
-        finally:
-            self._door.left(peer)
-
-    async def _carry(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
+    async def _opened(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> bool:
+        """Begin to watch the connection; say whether that came to something, with TLS a handshake."""
         try:
             if self._tls is None:
                 await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
             elif not await self._secured(sock, stream, peer, self._tls):
-                return
+                return False
         except BaseException:
             sock.close()
             raise
         if not self._plan.nodelay:
             with suppress(OSError):  # the loop has switched it on
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-        try:
-            stream.begin(peer)
-            await self._call(stream, peer)
-            await stream.part()
-        finally:
-            if not stream.gone():
-                stream.abort()
-                await stream.wait_closed()
+        return True
 
     async def _secured(self, sock: socket.socket, stream: ServedStream, peer: Peer, context: SSLContext) -> bool:
         """Shake hands; say whether that came to something."""
@@ -263,28 +280,24 @@ class FramedRunning(Tally):
         stream.expected = False
         return stream.begun()
 
-    async def _call(self, stream: ServedStream, peer: Peer) -> None:
+    def _conversation(self, stream: ServedStream, peer: Peer) -> Awaitable[object] | None:
+        """Call the handler; None if the server has been dropped, and stops."""
         lent = self._lent()
-        if lent is None:  # the server has been dropped, and stops
-            return
-        task = asyncio.current_task()
-        try:
-            conversation = lent.function(stream, peer)
-            if not inspect.isawaitable(conversation):
-                raise hooks.wrong("a handler gives something to await", conversation)
-            hooks.check_ran("a handler", await conversation)
-        except BaseException as error:
-            assert task is not None
-            if isinstance(error, asyncio.CancelledError) and task.cancelling():
-                raise  # the handler did not come to it by itself
-            if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not task:
-                raise  # what is left of a loop that has ended
-            self._failed(stream, peer, error)
-            if hooks.is_ctrl_c(error):
-                raise
-        finally:
-            if self.child:
-                forks.end_child(server_log.child_returned)
+        if lent is None:
+            return None
+        conversation = lent.function(stream, peer)
+        if not inspect.isawaitable(conversation):
+            raise hooks.wrong("a handler gives something to await", conversation)
+        return conversation
+
+    def _told(self, task: asyncio.Task[None] | None, stream: ServedStream, peer: Peer, error: BaseException) -> bool:
+        """Report how a handler failed; False where somebody else is to hear of it."""
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            return False  # the handler did not come to it by itself
+        if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not task:
+            return False  # what is left of a loop that has ended
+        self._failed(stream, peer, error)
+        return not hooks.is_ctrl_c(error)
 
     def _failed(self, stream: ServedStream, peer: Peer, error: BaseException) -> None:
         if not stream.raised(error):

@@ -22,6 +22,7 @@ from ..framing.codecs import Codec
 from ..sockets.addresses import peer_of
 from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
 from ..types import Peer
+from .tally import Tally
 from .waking import Waker
 
 if TYPE_CHECKING:
@@ -40,14 +41,6 @@ _UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pau
 _SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
 
 
-class Tally:
-    """The counters that streams add to: a server's to those of the server, others to some that nobody reads."""
-
-    messages = bytes_in = bytes_out = timeouts = 0
-    child = False  # this is the copy of a child that a handler or a codec has forked
-    shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
-
-
 class FramedStream:
     """A connection and a codec, for the tasks of one event loop: one may receive while others send.
 
@@ -55,11 +48,44 @@ class FramedStream:
     closes it: after what was sent has left, or, where an exception leaves the block, at once.
     """
 
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_bound",
+        "_closed",
+        "_discarding",
+        "_due",
+        "_encode",
+        "_eof_seen",
+        "_frames",
+        "_given",
+        "_gone",
+        "_heard",
+        "_inbox",
+        "_last",
+        "_loop",
+        "_lost",
+        "_output_ended",
+        "_peer",
+        "_pending",
+        "_pending_size",
+        "_raised",
+        "_reading",
+        "_receiver",
+        "_room",
+        "_sent",
+        "_tally",
+        "_took",
+        "_transport",
+        "_unarrived",
+        "_unread",
+    )
+
     def __init__(self, bound: BoundCodec, tally: Tally | None = None) -> None:
         self._bound = bound
         self._encode = bound.encode
-        self._tally = tally or Tally()
         self._loop = asyncio.get_running_loop()
+        self._tally = tally or Tally(self._loop)
         self._inbox = Inbox(bound)
         self._frames = self._inbox.frames
         self._lost: Exception | None = None  # why the connection is no more
@@ -69,11 +95,11 @@ class FramedStream:
         self._unread = self._given = self._sent = 0
         self._reading = True
         self._took = False  # a frame, since it was waited for one
-        self._sends_one = True  # between two waits
+        self._last = time.monotonic()  # when the frames before that had been dealt with
         self._receiver = Waker(self._loop)
         self._pending: list[bytes] = []  # frames on their way to the transport
         self._pending_size = 0
-        self._flush_due = False
+        self._due = False  # they will be handed over at the end of the loop's turn
         self._room: asyncio.Future[None] | None = None  # there while the peer does not keep up
         self._transport: asyncio.Transport
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -134,11 +160,18 @@ class FramedStream:
         """
         if self._given >= _FAIR_SHARE:
             await self._give_way()
-        while not self._frames:
-            if self._over():
+        frames = self._frames
+        while not frames:
+            more = self._next_input()
+            if more is None:
                 return None
-            await self._next_input()
-        return self._take()
+            await more
+        self._given += 1
+        self._took = True
+        frame = frames.popleft()
+        if not self._reading:
+            self._made_room()
+        return frame
 
     def __aiter__(self) -> Self:
         return self
@@ -148,11 +181,18 @@ class FramedStream:
         # The same once more: a coroutine within another one would cost a tenth of a small message.
         if self._given >= _FAIR_SHARE:
             await self._give_way()
-        while not self._frames:
-            if self._over():
+        frames = self._frames
+        while not frames:
+            more = self._next_input()
+            if more is None:
                 raise StopAsyncIteration
-            await self._next_input()
-        return self._take()
+            await more
+        self._given += 1
+        self._took = True
+        frame = frames.popleft()
+        if not self._reading:
+            self._made_room()
+        return frame
 
     def shutdown_write(self) -> None:
         """End the sending side; the peer reads the end of the stream. OSError once it is closed."""
@@ -232,18 +272,20 @@ class FramedStream:
 
     def _received(self, data: memoryview) -> None:
         tally, inbox = self._tally, self._inbox
-        tally.bytes_in += len(data)
+        size = len(data)
+        tally.bytes_in += size
         if self._discarding:
             self._heard = True
-        if self._discarding or inbox.over:
+            return
+        if inbox.ended or inbox.fault is not None:
             return
         frames = inbox.decode(data)
         if tally.child:
             self._end_child()
+        self._unread += size
         if inbox.fault is not None:
             self._pause()
-        self._unread += len(data)
-        if not frames and inbox.fault is None:
+        elif not frames:
             return
         self._frames += frames
         tally.messages += len(frames)
@@ -281,23 +323,26 @@ class FramedStream:
             raise
         return True
 
-    def _next_input(self) -> Waker:
-        """Give what to wait on for more."""
-        if self._receiver.waited_on():
+    def _next_input(self) -> Waker | None:
+        """Give what to wait on for more; None if no more will come. Raises why, where that is no clean end."""
+        inbox, receiver = self._inbox, self._receiver
+        if (self._closed or self._lost is not None or inbox.ended or inbox.fault is not None) and self._over():
+            return None
+        if receiver.callback is not None:
             raise RuntimeError("another task receives from this stream")
-        if self._pending:
-            self._flush()
-        self._sends_one = self._sent <= 1
+        # A child that went on would read what is its parent's, before the loop comes to end it.
+        if self._tally.child:
+            self._end_child()
+        if self._took:
+            self._took = False
+            self._last = time.monotonic()
         self._given = self._sent = 0
-        return self._receiver
+        return receiver
 
-    def _take(self) -> bytes:
-        self._given += 1
-        self._took = True
-        frame = self._frames.popleft()
-        if not self._reading and not self._frames:
+    def _made_room(self) -> None:
+        """A frame was taken while reading paused."""
+        if not self._frames:
             self._resume()
-        return frame
 
     def _pause(self) -> None:
         if self._reading:
@@ -327,22 +372,27 @@ class FramedStream:
         wire = encode(what)
         self._given += 1
         self._sent += 1
-        if self._sent == 1 and self._sends_one and not self._frames:
-            # It seems to be the only one until more comes in, and so it need not wait for others.
-            self._hand_over(wire)
-            return
-        # Many small frames make one write: those of one task's turn, or as many as fill a large one.
+        tally = self._tally
+        if tally.only is self._inbox:
+            if self._sent == 1 and not self._frames and not self._pending:
+                self._hand_over(wire)
+                return
+            tally.only = None
+        # Many small frames make one write: those of one turn, or as many as fill a large one.
         self._pending.append(wire)
         self._pending_size += len(wire)
         if self._pending_size >= _FLUSH_AT:
             self._flush()
-        elif not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush_now)
+        elif not self._due:
+            self._due = True
+            tally.write_soon(self._write_due)
 
-    def _flush_now(self) -> None:
-        self._flush_due = False
+    def _write_due(self) -> object:
+        """Hand over what waits, as its Tally asks; give the inbox if that was one frame, and else None."""
+        self._due = False
+        alone = len(self._pending) == 1
         self._flush()
+        return self._inbox if alone else None
 
     def _flush(self) -> None:
         if self._pending:
@@ -352,14 +402,9 @@ class FramedStream:
             self._hand_over(wire)
 
     def _hand_over(self, wire: bytes) -> None:
-        if self._tally.child:
-            self._end_child()
+        """Give bytes to the transport; a server's connection counts and times them."""
         if not self._gone.done():
             self._transport.write(wire)
-            self._handed_over(len(wire))
-
-    def _handed_over(self, size: int) -> None:
-        """Bytes were given to the transport; a server's connection counts and times them."""
 
     async def _give_way(self) -> None:
         """Wait while the peer does not keep up; or let others have a turn, however much there is to do here."""
@@ -471,7 +516,9 @@ class StreamProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called after each read."""
-        self.received(self._view[:nbytes])
+        stream = self._stream()
+        if stream is not None:
+            stream._received(self._view[:nbytes])
 
     def received(self, data: memoryview) -> None:
         """The peer has said something."""

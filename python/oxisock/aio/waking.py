@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task
 from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
+from itertools import repeat
 from typing import Any
 
 
@@ -13,39 +15,54 @@ class Waker:
 
     A future lets its task go on by one more callback of the loop, which costs as much as all else that is done for a
     small message. That callback is spared where no task runs.
+
+    It is a future-like object, as the documentation of ``asyncio.isfuture`` has it.
+
+    Attributes:
+        callback: what lets the task go on that waits, or is about to go on; None where none does.
+        get_loop: gives the loop whose tasks may wait, as a future's does.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message", "_woken")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_cancelled",
+        "_context",
+        "_done",
+        "_loop",
+        "_message",
+        "_woken",
+        "callback",
+        "get_loop",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.get_loop = repeat(loop).__next__  # which tasks call for each wait; a method would take twice as long
         self._asyncio_future_blocking = False  # by its presence tasks know what they can wait on
-        self._callback: Callable[[Any], object] | None = None  # of the task that waits
-        self._context: Context | None = None
+        self.callback: Callable[[Any], object] | None = None
+        self._context = Context()
+        self._done: asyncio.Future[None] = loop.create_future()
+        self._done.set_result(None)
         self._woken = self._cancelled = False
         self._message: object = None  # of who cancelled the task
 
-    def waited_on(self) -> bool:
-        """Say whether a task waits, or is about to go on."""
-        return self._callback is not None
-
     def idle(self) -> bool:
         """Say whether a task waits that nothing has woken."""
-        return self._callback is not None and not self._woken
+        return self.callback is not None and not self._woken
 
     def wake(self) -> None:
         """Let the task go on in the loop's next turn; does nothing where none waits."""
-        if self._callback is not None and not self._woken:
+        if self.callback is not None and not self._woken:
             self._woken = True
-            self._loop.call_soon(self._callback, self, context=self._context)
+            self._loop.call_soon(self.callback, self, context=self._context)
 
     def go_on(self) -> None:
         """Let the task go on now, or soon where another one runs; it waits again or has ended when this returns."""
-        callback = self._callback
+        callback = self.callback
         if callback is not None and not self._woken:
-            if asyncio.current_task(self._loop) is None and self._context is not None:
-                self._woken = True
-                self._context.run(callback, self)
+            if current_task(self._loop) is None:
+                self.callback = None
+                self._context.run(callback, self._done)  # whose result is there, which costs no call of ours
             else:
                 self.wake()
 
@@ -55,13 +72,9 @@ class Waker:
         self._asyncio_future_blocking = True
         return iter((self,))  # type: ignore[return-value]  # which costs less than a generator
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Give the loop whose tasks may wait."""
-        return self._loop
-
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Begin to wait: what the task gives lets it go on."""
-        self._callback = callback
+        self.callback = callback
         self._context = copy_context() if context is None else context
 
     def cancel(self, msg: object = None) -> bool:
@@ -74,7 +87,7 @@ class Waker:
 
     def result(self) -> None:
         """End the waiting; raises CancelledError where it was cancelled."""
-        self._callback = self._context = None
+        self.callback = None
         self._woken = False
         if self._cancelled:
             self._cancelled = False
