@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use crate::core::errors::Result;
+use crate::core::latch::caught;
 
 /// How soon Ctrl-C is seen, at the latest.
 const SLICE: Duration = Duration::from_millis(50);
@@ -17,15 +18,16 @@ pub fn wait_in_slices<T: Send>(
     timeout: f64,
     wait: impl Fn(Duration) -> Result<Option<T>> + Sync,
 ) -> PyResult<Option<T>> {
-    let deadline =
-        Duration::try_from_secs_f64(timeout.max(0.0)).ok().and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
+    let timeout = Duration::try_from_secs_f64(timeout.max(0.0)).ok();
+    let deadline = caught(|| Ok(timeout.and_then(|timeout| Instant::now().checked_add(timeout))))?;
+    let slice = || {
         let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
-        if let Some(found) = py.detach(|| wait(left.min(SLICE)))? {
-            return Ok(Some(found));
-        }
-        if left.is_zero() {
-            return Ok(None);
+        Ok((wait(left.min(SLICE))?, left.is_zero()))
+    };
+    loop {
+        let (found, over) = py.detach(|| caught(slice))?;
+        if found.is_some() || over {
+            return Ok(found);
         }
         py.check_signals()?;
     }
@@ -44,9 +46,11 @@ pub fn heeding_signals<T: Send>(
     let mut interrupt: Option<PyErr> = None;
     let heed = &mut interrupt;
     let result = py.detach(|| {
-        work(&mut || {
-            *heed = Python::attach(|py| py.check_signals().err());
-            heed.is_none()
+        caught(|| {
+            work(&mut || {
+                *heed = Python::attach(|py| py.check_signals().err());
+                heed.is_none()
+            })
         })
     });
     match interrupt {

@@ -240,7 +240,7 @@ class _ChatRunning(EngineRunning):
         self._handling = False
         self._handler_errors = 0
         self._abandoned = False  # this is a forked child's copy
-        self._teller = Latch(server_log.thread_failed)
+        self._teller = Latch(partial(_end_without_events, reactor))
         try:
             if lent is not None:
                 self._teller.spawn("oxisock-chat-events", self._tell)
@@ -260,6 +260,10 @@ class _ChatRunning(EngineRunning):
             # It says goodbye to Redis. Where that does not answer, nobody waits for it: the lease will end.
             self._driver.join(min(max(0.0, deadline - time.monotonic()), _GOODBYE))
         return True
+
+    def failure(self) -> BaseException | None:
+        """Return what ended the server, where that was no stop."""
+        return super().failure() or self._teller.failure
 
     def outcome(self) -> tuple[int, int, int]:
         """Return the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
@@ -314,6 +318,12 @@ class _ChatRunning(EngineRunning):
                     end_child(server_log.child_returned)
                 self._handling = False
             del lent
+
+
+def _end_without_events(reactor: ChatReactor, error: BaseException) -> None:
+    """Stop a server whose events nobody takes any more, and tell."""
+    server_log.thread_failed(error)
+    reactor.begin_stop(0)
 
 
 def _peer(where: str) -> Peer:
