@@ -26,6 +26,8 @@ pub struct Rope(Wire);
 pub struct Waited {
     /// The socket has an error to tell.
     pub failed: bool,
+    /// It ended because there is something, not because the time was over.
+    pub found: bool,
 }
 
 impl Bell {
@@ -118,11 +120,11 @@ pub fn wait(socket: Option<(&Socket, bool)>, bell: Option<&Bell>, limit: Option<
             if socket.is_some_and(|(_, writable)| writable) { WRITABLE } else { READABLE },
         ),
     ];
-    wait_for(&mut watched, limit)?;
+    let found = wait_for(&mut watched, limit)?;
     if let Some(bell) = bell
         && watched[0].revents != 0
     {
         bell.hush();
     }
-    Ok(Waited { failed: watched[1].revents & FAILED != 0 })
+    Ok(Waited { failed: watched[1].revents & FAILED != 0, found })
 }

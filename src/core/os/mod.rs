@@ -7,5 +7,6 @@ pub mod errors;
 pub mod handles;
 pub mod inherited;
 pub mod neighbours;
+pub mod spinning;
 pub mod streams;
 pub mod waiting;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use super::handles::{AsHandle, number};
+use super::spinning::Spin;
 
 #[cfg(unix)]
 pub(super) use libc::{POLLERR as FAILED, POLLIN as READABLE, POLLOUT as WRITABLE, pollfd as Polled};
@@ -35,6 +36,16 @@ pub fn select(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> 
         }
         other => other.map(|()| false),
     }
+}
+
+/// As `select`, but it is looked for a moment first, where that pays.
+pub fn select_soon(poll: &mut Poll, events: &mut Events, limit: Option<Duration>, spin: &mut Spin) -> io::Result<bool> {
+    let mut signal = false;
+    spin.wait(limit, |limit| {
+        signal = select(poll, events, limit)?;
+        Ok(!events.is_empty())
+    })?;
+    Ok(signal)
 }
 
 /// As `select`, but the wait ends exactly: selectors end theirs on whole milliseconds. It costs a system call more.

@@ -18,6 +18,7 @@ use super::service::{Plan, Service};
 use crate::core::framing::{Codec, Decoder, FeedError, Frames, Span};
 use crate::core::latch::lock;
 use crate::core::memory::{NoMemory, append};
+use crate::core::os::spinning::Spin;
 use crate::core::os::waiting;
 
 /// An arena larger than this is given back after its batch.
@@ -289,7 +290,7 @@ pub struct MessageReactor {
     pub control: Arc<Control>,
     core: Mutex<Reactor<Messages>>,
     // None once it has ended.
-    poll: Mutex<Option<(Poll, Events)>>,
+    poll: Mutex<Option<(Poll, Events, Spin)>>,
 }
 
 impl MessageReactor {
@@ -305,13 +306,14 @@ impl MessageReactor {
         };
         let (control, mut loops) = Reactor::several(listener, plan, 1, None, service)?;
         let (poll, reactor) = loops.swap_remove(0);
-        Ok(Self { control, core: Mutex::new(reactor), poll: Mutex::new(Some((poll, Events::with_capacity(EVENTS)))) })
+        let poll = Mutex::new(Some((poll, Events::with_capacity(EVENTS), Spin::here())));
+        Ok(Self { control, core: Mutex::new(reactor), poll })
     }
 
     /// Wait for input, if so, and give it; `None` when the server has ended.
     pub fn turn(&self, wait: bool) -> io::Result<Option<Batch>> {
         let mut waiting = lock(&self.poll);
-        let Some((poll, events)) = &mut *waiting else {
+        let Some((poll, events, spin)) = &mut *waiting else {
             return Ok(None);
         };
         loop {
@@ -332,7 +334,7 @@ impl MessageReactor {
                 *waiting = None;
                 return Ok(None);
             };
-            if waiting::select(poll, events, timeout)? {
+            if waiting::select_soon(poll, events, timeout, spin)? {
                 continue;
             }
             let mut core = self.core();

@@ -15,6 +15,7 @@ use crate::core::os::bell::{Bell, Waited, wait};
 use crate::core::os::datagrams::{self, BATCH, Inbox, Outgoing, is_of_this_machine};
 use crate::core::os::errors::{from_the_network, is_too_long, out_of_buffers};
 use crate::core::os::inherited::{Claim, claim};
+use crate::core::os::spinning::Spin;
 
 /// How long replies wait for room in the system before they are given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,6 +30,7 @@ pub struct Line {
     _claim: Claim,
     socket: Socket,
     bell: Bell,
+    spin: Spin,
     shared: Arc<Shared>,
     options: Options,
     // Where it is bound.
@@ -46,7 +48,17 @@ impl Line {
         let (bell, rope) = Bell::new()?;
         let (claim, inherited) = claim(&socket);
         let shared = Arc::new(Shared::new(rope, inherited));
-        Ok(Self { _claim: claim, socket, bell, shared, options, address, errors_in_a_row: 0, refused: Vec::new() })
+        Ok(Self {
+            _claim: claim,
+            socket,
+            bell,
+            spin: Spin::here(),
+            shared,
+            options,
+            address,
+            errors_in_a_row: 0,
+            refused: Vec::new(),
+        })
     }
 
     /// What other threads hold of it.
@@ -101,15 +113,27 @@ impl Line {
 
     /// Waits until something is there to read, the bell rings, or `limit` is over.
     pub fn wait(&mut self, limit: Option<Duration>) {
-        self.wait_for(Some(false), limit);
+        let (socket, bell) = (Some((&self.socket, false)), Some(&self.bell));
+        let mut last = Ok(Waited { failed: false, found: false });
+        let result = self.spin.wait(limit, |limit| {
+            let waited = wait(socket, bell, limit)?;
+            last = Ok(waited);
+            Ok(waited.found)
+        });
+        self.heed(result.and(last));
     }
 
     /// Waits for something to read (false), room to write (true), or only the bell (None).
     fn wait_for(&mut self, writable: Option<bool>, limit: Option<Duration>) {
         let socket = writable.map(|writable| (&self.socket, writable));
-        match wait(socket, Some(&self.bell), limit) {
-            Ok(Waited { failed: true }) => add(&self.shared.tally.icmp_errors, datagrams::reap(&self.socket)),
-            Ok(Waited { failed: false }) => {}
+        let waited = wait(socket, Some(&self.bell), limit);
+        self.heed(waited);
+    }
+
+    fn heed(&mut self, waited: io::Result<Waited>) {
+        match waited {
+            Ok(Waited { failed: true, .. }) => add(&self.shared.tally.icmp_errors, datagrams::reap(&self.socket)),
+            Ok(Waited { failed: false, .. }) => {}
             Err(error) => self.note(&error),
         }
     }

@@ -16,6 +16,7 @@ use mio::{Events, Poll, Token};
 
 use crate::core::memory::zeros;
 use crate::core::os::inherited::claim;
+use crate::core::os::spinning::Spin;
 use crate::core::os::waiting;
 use crate::core::serving::connection::{Closed, Faults, NEVER};
 use crate::core::serving::control::{Control, Mailbox};
@@ -100,8 +101,9 @@ impl<S: Service> Reactor<S> {
     /// Turn until the end, on a thread of its own.
     pub fn run(mut self, mut poll: Poll) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        let mut spin = Spin::here();
         while let Some(timeout) = self.prepare() {
-            if !waiting::select(&mut poll, &mut events, timeout)? {
+            if !waiting::select_soon(&mut poll, &mut events, timeout, &mut spin)? {
                 self.process(&events);
             }
         }
