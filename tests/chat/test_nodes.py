@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,85 +18,17 @@ import pytest
 import oxisock.native
 import oxisock.pure
 from oxisock import RedisBackplane
-from oxisock.chat.backplane import machine
-from oxisock.chat.backplane import redis as driver
 from support.chatting import HOST, Guest, hear
-from support.processes import process, script, stop
+from support.nodes import away, end_lease, far_node, is_back, lines, node, other
+from support.processes import stop
 from support.redis_server import RedisServer
 from support.waiting import wait_until
 
 pytest.importorskip("redis")
+pytestmark = pytest.mark.usefixtures("patience")
 
 Start = Callable[..., Any]
 NEWS = re.compile(r"\* (\S+) (joined|left \(.*\)|is now \S+)")
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    with contextlib.closing(server):
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let a node wait for as long as a busy machine may take: what is slow is not away, unless the test stops it."""
-
-    def wait_for(seconds: float) -> None:
-        monkeypatch.setattr(machine, "PATIENCE", int(seconds * 1e9))
-        monkeypatch.setattr(driver, "_SECONDS", seconds)
-
-    wait_for(60)
-    return wait_for
-
-
-def end_lease(redis: RedisServer, nick: str) -> None:
-    """Let the lease of the node that somebody is on be over: no test waits for it, and no busy machine loses one."""
-    with redis.client() as client:
-        key = {name.rpartition(b":")[2]: name for name in client.keys("oxisock:*")}
-        node = client.hget(key[b"nicks"], nick).partition(b"@")[2]
-        client.zadd(key[b"nodes"], {node: 1})
-
-
-def other(impl: ModuleType) -> ModuleType:
-    return oxisock.pure if impl is oxisock.native else oxisock.native
-
-
-def node(impl: ModuleType, redis: RedisServer, *, lease: float = 600.0, room: str = "den", **more: Any) -> Any:
-    usual = {"rate": None, "name": "den", "queue_limit": 64 << 20}
-    notices: list[str] = []
-    backplane = RedisBackplane(redis.url, room=room, lease=lease, on_notice=notices.append)
-    server = impl.ChatServer(HOST, backplane=backplane, **{**usual, **more})
-    server.notices = notices
-    return server
-
-
-def far_node(impl: ModuleType, redis: RedisServer) -> contextlib.AbstractContextManager[Any]:
-    body = f"""
-from oxisock import RedisBackplane
-from oxisock.chat.backplane import machine, redis
-machine.PATIENCE, redis._SECONDS = 60 * 10**9, 60.0
-backplane = RedisBackplane({redis.url!r}, room="den", lease=600.0)
-server = impl.ChatServer({HOST!r}, rate=None, name="den", backplane=backplane, queue_limit=64 << 20)
-with server:
-    listening(server)
-    time.sleep(600)
-"""
-    return process(*script(impl, body))
-
-
-def lines(guest: Guest) -> list[str]:
-    """Give what has arrived before an answer that is asked for now."""
-    guest.say("/ping")
-    return guest.until("* pong")
-
-
-def away(server: Any) -> bool:
-    return any(notice.startswith("Redis is away") for notice in server.notices)
-
-
-def is_back(server: Any) -> bool:
-    return any(notice == "Redis is back" or "again" in notice for notice in server.notices)
 
 
 def test_one_order_for_all_clients_of_all_nodes(redis_server: RedisServer) -> None:

@@ -16,16 +16,40 @@ from .waiting import wait_until
 
 
 class RedisServer:
-    """Listens on a Unix socket in ``folder``; ``keep`` writes every command to its append-only file."""
+    """Listens on a Unix socket in ``folder``; ``keep`` writes every command to its append-only file.
 
-    def __init__(self, folder: Path, *, keep: bool = False) -> None:
+    ``options`` are more of its own, ``inside`` is what it is run by, and ``url`` where nodes find it instead.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        keep: bool = False,
+        password: str | None = None,
+        inside: tuple[str, ...] = (),
+        url: str = "",
+    ) -> None:
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip("redis-server is not installed")
         self.path = folder / "redis.sock"
-        self.url = f"unix://{self.path}"
-        self._arguments = [program, "--port", "0", "--unixsocket", str(self.path), "--save", "", "--dir", str(folder)]
+        self.url = url or f"unix://{self.path}"
+        self._password = password
+        self._arguments = [
+            *inside,
+            program,
+            "--port",
+            "0",
+            "--unixsocket",
+            str(self.path),
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+        ]
         self._arguments += ["--appendonly", "yes", "--appendfsync", "always"] if keep else []
+        self._arguments += [*(["--requirepass", password] if password else []), *options]
         self.start()
 
     def start(self) -> None:
@@ -45,7 +69,7 @@ class RedisServer:
     def client(self) -> Any:
         import redis
 
-        return redis.Redis(unix_socket_path=str(self.path), protocol=2, decode_responses=False)
+        return redis.Redis(unix_socket_path=str(self.path), password=self._password, protocol=2, decode_responses=False)
 
     def freeze(self) -> None:
         stop(self.process.pid)
