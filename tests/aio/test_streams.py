@@ -364,7 +364,7 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
                 begun.clear()
                 task = asyncio.create_task(works[what]())
                 await begun.wait()
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.05)
                 assert not task.done()
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):

@@ -108,7 +108,7 @@ def test_requests_that_fail(impl: ModuleType, run: Run, context: ssl.SSLContext,
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        both(port, TimeoutError, f"127.0.0.1:{port}: no .* within 0.5 s", timeout=0.5)
+        both(port, TimeoutError, f"127.0.0.1:{port}: no .* within 0.1 s", timeout=0.1)
     with impl.ThreadedServer(lambda conn, peer: None, "127.0.0.1", ssl=context) as server:
         port = server.address.port
         words = rf"^127\.0\.0\.1:{port}: .*verif"

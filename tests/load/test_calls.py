@@ -52,7 +52,7 @@ def test_the_first_wrong_answer_is_shown(impl: ModuleType) -> None:
     with impl.EchoServer() as server:
         where = str(server.address)
         frames = command("load", where, "-c", 2, "-d", "100ms", "--codec", "lines", "--expect", "upper", "--json")
-        stream = command("load", where, "-c", 2, "-d", "100ms", "--prefix", "x", "--json")
+        stream = command("load", where, "-c", 2, "-d", "100ms", "--prefix", "x", "--json", "--timeout", "500ms")
     assert (frames.returncode, stream.returncode) == (1, 1)
     wrong = json.loads(frames.stdout)["first_wrong"]
     assert wrong["expected"] == "b'Echo: " + wrong["came"][2:].upper().rstrip("'") + "'"
