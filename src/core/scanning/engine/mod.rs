@@ -5,11 +5,12 @@
 //! same decisions in the same order.
 //!
 //! `choosing` is what is asked next, `answers` what came of it, `phases` what becomes of a host, `faults` those of this
-//! machine, `news` what threads tell each other.
+//! machine, `flights` what is under way, `news` what threads tell each other.
 
 mod answers;
 mod choosing;
 mod faults;
+mod flights;
 mod news;
 mod phases;
 
@@ -18,13 +19,13 @@ pub use news::News;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
+use self::flights::{Flight, NO_SLOT, find, patience};
 use super::crowd::Crowd;
-use super::host::{Ask, Host, MS, Phase, SECOND};
+use super::host::{Ask, Host, MS, SECOND};
 use super::permutation::Order;
 use super::{Answer, Outcome, Plan, State, Tally, TraceEvent};
 
 const RATE_SLACK: i64 = 2 * MS;
-const NO_SLOT: u32 = u32::MAX;
 /// An unreachable that takes so long is no firewall's: somebody looked for the host, and gave up.
 const LATE: i64 = SECOND / 2;
 /// After the first probe to a host: nobody looks for it longer.
@@ -45,20 +46,6 @@ pub struct ProbeOrder {
     pub port: u16,
     /// The how-manieth repeat.
     pub repeat: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Flight {
-    generation: u32,
-    /// The slot of the host, `NO_SLOT` where this entry is free or given up.
-    slot: u32,
-    ask: Ask,
-    sent_at: i64,
-    small: bool,
-    /// It has a place in the scan's window.
-    windowed: bool,
-    /// Its time is over, and an answer is still an answer.
-    listening: bool,
 }
 
 /// The machine of one scan, or of one thread's share of it.
@@ -326,100 +313,6 @@ impl ScanEngine {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.tally
-    }
-
-    // --- time
-
-    /// Set the host's timer to the earliest time at which there is something to do, if that is earlier.
-    fn arm(&mut self, slot: u32) {
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        let mut earliest = host.check_at;
-        if host.waiting_for_pace && (earliest < 0 || host.next_send < earliest) {
-            earliest = host.next_send;
-        }
-        while let Some(&token) = host.sent.front() {
-            if let Some(flight) = find(&self.flights, token) {
-                let deadline = flight.sent_at + patience(&self.plan, host);
-                if earliest < 0 || deadline < earliest {
-                    earliest = deadline;
-                }
-                break;
-            }
-            host.sent.pop_front();
-        }
-        if earliest >= 0 && (host.armed < 0 || earliest < host.armed) {
-            host.armed = earliest;
-            self.serial += 1;
-            self.timers.push(Reverse((earliest, host.index, self.serial, slot)));
-        }
-    }
-
-    // --- flights
-
-    /// Whether there are descriptors for probes whose port will be asked again anyway.
-    fn has_spare(&self) -> bool {
-        self.room_limit > self.limit && 2 * self.open < self.room_limit
-    }
-
-    fn flight(&self, token: u64) -> Option<&Flight> {
-        find(&self.flights, token)
-    }
-
-    /// Take a probe out of flight, or from those that listen.
-    fn land(&mut self, token: u64) {
-        let Some(&Flight { slot, windowed, listening, .. }) = find(&self.flights, token) else { return };
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if listening {
-            host.listening -= 1;
-        } else {
-            host.in_flight -= 1;
-            self.in_flight -= usize::from(windowed);
-        }
-    }
-
-    /// The driver has closed this one.
-    fn release(&mut self, token: u64) {
-        self.flights[token as u32 as usize].slot = NO_SLOT;
-        self.free_flights.push(token as u32);
-    }
-
-    /// The driver is to close this one; until it has, nobody else gets its place.
-    fn forget(&mut self, token: u64) {
-        self.flights[token as u32 as usize].slot = NO_SLOT;
-        self.dropped.push(token);
-    }
-
-    /// Give up what is still under way of these.
-    fn drop_all(&mut self, tokens: &[u64]) {
-        for &token in tokens {
-            if self.flight(token).is_some() {
-                self.land(token);
-                self.forget(token);
-            }
-        }
-    }
-
-    fn trace(&mut self, now: i64, slot: u32, ask: Ask, what: i32) {
-        if self.plan.trace
-            && let Some(host) = &self.hosts[slot as usize]
-        {
-            self.events.push(TraceEvent { time: now, host: host.index, port: ask.port, repeat: ask.repeat, what });
-        }
-    }
-}
-
-fn find(flights: &[Flight], token: u64) -> Option<&Flight> {
-    let entry = flights.get(token as u32 as usize)?;
-    (entry.slot != NO_SLOT && entry.generation == (token >> 32) as u32).then_some(entry)
-}
-
-/// How long a probe of this host has a place in the window, before its port is asked again.
-fn patience(plan: &Plan, host: &Host) -> i64 {
-    match host.phase {
-        _ if !plan.adaptive => plan.timeout,
-        Phase::Unheard => plan.timeout,
-        Phase::Silent => host.wait / 2,
-        Phase::Heard => plan.timeout.min(host.timeout),
     }
 }
 
