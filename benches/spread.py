@@ -86,7 +86,7 @@ def of_memory() -> None:
 def simulated(workers: int, lost: int) -> float:
     """Give the seconds that a /8 on one port takes; ``lost`` of the workers die half-way, with what they were at."""
     shards = (1 << 24) // _SHARD
-    machine = Coordinator(shards, workers, int(_SHARD / _PER_SECOND * 1e9))
+    machine = Coordinator(shards, workers, int(_SHARD / _PER_SECOND * 1e9), share=False)
     under_way: list[tuple[float, int]] = []
     dead: set[int] = set()
     now, death = 0.0, (1 << 24) / _PER_SECOND / workers / 2

@@ -33,11 +33,13 @@ class Lost(NamedTuple):
 class Coordinator:
     """The fate of ``shards`` shards, of which at most ``slots`` are out at a time; those in ``done`` need nothing.
 
-    A task is expected to take ``expected`` nanoseconds, until the first that ends tells.
+    A task is expected to take ``expected`` nanoseconds, until the first that ends tells. Where all ``share`` a rate, a
+    task that is late keeps its slot: it may still send.
     """
 
-    def __init__(self, shards: int, slots: int, expected: int, done: frozenset[int] = frozenset()) -> None:
+    def __init__(self, shards: int, slots: int, expected: int, share: bool, done: frozenset[int] = frozenset()) -> None:
         self._shards = shards
+        self._share = share
         self._expected = expected
         self._slots = slots
         self._before = done
@@ -68,7 +70,8 @@ class Coordinator:
 
     def next(self, now: int) -> Task | None:
         """Give out a task at the time ``now``; None where there is none, or no free slot."""
-        if self._stopped or self._broken or len(self._out) >= self._slots:
+        busy = len(self._out) + (len(self._late) if self._share else 0)
+        if self._stopped or self._broken or busy >= self._slots:
             return None
         shard = self._choose(now)
         if shard is None:
@@ -105,7 +108,7 @@ class Coordinator:
         return Lost(shard, cause)
 
     def late(self, now: int) -> list[int]:
-        """Give the tasks that take far longer than others: each frees its slot, and its shard is given out beside it.
+        """Give the tasks that take far longer than others: each frees its slot, and its shard is given out again.
 
         Their workers may hang. A shard that is late again waits twice as long, since it may be the work that is slow.
         """

@@ -90,7 +90,8 @@ class ExecutorRun(SpreadRun):
             self._concurrency = default_concurrency()  # all tasks are in this process, and share its descriptors
         if self._concurrency is not None:
             self._concurrency = max(1, self._concurrency // slots)
-        self._machine = Coordinator(shards.count, slots, expected_of_a_shard(shards[0], slots), self.before)
+        expected = expected_of_a_shard(shards[0], slots)
+        self._machine = Coordinator(shards.count, slots, expected, plan.interval > 0, self.before)
         self._returned: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._out: dict[int, tuple[Task, Shard, float]] = {}  # by task: with the time at which nobody waits any longer
         self._futures: dict[int, Future[Any]] = {}
@@ -188,9 +189,8 @@ class ExecutorRun(SpreadRun):
     def _overdue(self) -> None:
         """Give out again what takes too long, and give up tasks that ought to have ended by themselves long ago."""
         now = time.monotonic()
-        if not self._interval:  # with a rate, a task that is out has its part of it, whether it uses that or not
-            for number in self._machine.late(time.monotonic_ns()):
-                _log.warning("task %d of the scan takes long, and its part is given out again beside it", number)
+        for number in self._machine.late(time.monotonic_ns()):
+            _log.warning("task %d of the scan takes long, and its part is given out again beside it", number)
         for number, (task, shard, until) in list(self._out.items()):
             if now >= until:
                 del self._out[number]
