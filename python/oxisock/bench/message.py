@@ -1,13 +1,17 @@
-"""The message benchmark: a Python handler that gives each line back in capitals."""
+"""The message benchmark: a Python handler that gives each line back in capitals, and who waits while one floods it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, NamedTuple
 
-from . import Scenario
-from .stage import NOTE, Asking, contenders, protocols
+from . import Clocked, Scenario
+from .stage import HOST, NOTE, Answers, Asking, contenders, protocols
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from . import Contender
@@ -65,13 +69,70 @@ _NOTES = (
     "oxisock.aio: `aio.start_server` with its lines, on asyncio's loop.",
 )
 
+_LINE = b"hello world 001\n"
+_QUIET, _RATE = 100, 2000  # connections with little to say, and what they say in a second, together
+_FLOOD = 512  # lines in flight of the one that floods
+
+_QUIET_NOTES = (
+    f"{_QUIET} connections ask {_RATE:,} times a second, together; latencies count from when a line was to be sent. "
+    f"One floods: another connection has {_FLOOD} lines in flight all the while, from a thread that gets only the time "
+    "that nobody else on its core wants. Both share the load's core.",
+    "asyncio and uvloop: a hand-written `Protocol`, without limits.",
+)
+
+
+class Quiet(NamedTuple):
+    """The load: many that say little, at a constant rate, and perhaps one that floods the server."""
+
+    flooded: bool
+    messages: int
+
+    def ask(self, port: int) -> Answers:
+        """Ask the server and compare each answer."""
+        from .. import native
+
+        with _flooding(port) if self.flooded else contextlib.nullcontext():
+            report = native.load_test(
+                HOST, port, connections=_QUIET, rate=_RATE, duration=self.messages / _RATE, size=len(_LINE) - 1,
+                codec="lines", expect="upper", prefix=b"", timeout=30.0,
+            )  # fmt: skip
+        figures = report.figures
+        latency = figures["latency"]
+        waits = None if latency is None else (latency["p50"], latency["p99"])
+        # What a busy machine had no time to send is not wrong.
+        return Answers(figures["answered"] + figures["unsent"], Clocked(figures["elapsed"], waits))
+
+
+@contextlib.contextmanager
+def _flooding(port: int) -> Iterator[None]:
+    """Flood the server over one connection until the block ends."""
+    from .. import _native
+
+    over = threading.Event()
+
+    def flood() -> None:
+        with contextlib.suppress(AttributeError, OSError):  # not every system has that, or allows it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        while not over.is_set():
+            _native.load_tcp(f"{HOST}:{port}", 1, _FLOOD, _LINE, _LINE.upper(), 20 * _FLOOD)
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
 
 def scenarios() -> list[Scenario]:
-    """Give one scenario for each number of connections and of lines in flight."""
+    """Give one scenario for each number of connections and of lines in flight, and what floods cost others."""
     return [
         _scenario(50, 32, 100_000, quick=24_000),
         _scenario(50, 1, 15_000),
         _scenario(1, 1, 2_000),
+        _quiet_scenario("", flooded=False),
+        _quiet_scenario(", one floods", flooded=True),
     ]
 
 
@@ -97,5 +158,29 @@ def _contenders(connections: int, depth: int, amount: int) -> AbstractContextMan
         "streams": _STREAMS,
         "oxisock.aio": _AIO,
     }
-    line = b"hello world 001\n"
-    return contenders(servers, Asking(connections, depth, line, line.upper(), amount))
+    return contenders(servers, Asking(connections, depth, _LINE, _LINE.upper(), amount))
+
+
+def _quiet_scenario(words: str, flooded: bool) -> Scenario:
+    return Scenario(
+        group="message",
+        name=f"message, {_QUIET} with little to say{words}",
+        amount=1_000,
+        unit="lines",
+        contenders=lambda amount: _quiet_contenders(flooded, amount),
+        cost=2.5,
+        notes=_QUIET_NOTES,
+    )
+
+
+@contextlib.contextmanager
+def _quiet_contenders(flooded: bool, amount: int) -> Iterator[list[Contender]]:
+    servers = {
+        "pure": _HANDLER.format(impl="pure"),
+        "native": _HANDLER.format(impl="native"),
+        **protocols(_PROTOCOL),
+        "oxisock.aio": _AIO,
+    }
+    with contenders(servers, Quiet(flooded, amount)) as found:
+        # The CPU time of a server that is flooded says nothing of the few lines.
+        yield [each._replace(cpu=lambda: None) for each in found] if flooded else found
