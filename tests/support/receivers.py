@@ -59,7 +59,8 @@ class OnALoop:
     """A stream of asyncio, on a loop that runs while it is asked."""
 
     def __init__(self, impl: ModuleType, sock: socket.socket, codec: Any) -> None:
-        from oxisock.aio.stream import FramedStream, StreamProtocol
+        from oxisock.aio.protocol import StreamProtocol
+        from oxisock.aio.stream import FramedStream
 
         self._runner = asyncio.Runner()
 

@@ -30,11 +30,12 @@ from ..sockets.connecting import Destination
 from ..sockets.resolving import checked_host
 from ..types import PortResult, Progress
 from .connect import connect, deadline_in, exchange, udp_request, within
+from .protocol import StreamProtocol
 from .questions import answer
 from .running import Handler
 from .scanning import AsyncScan
 from .server import FramedServer
-from .stream import FramedStream, StreamProtocol
+from .stream import FramedStream
 
 if TYPE_CHECKING:
     from ssl import SSLContext

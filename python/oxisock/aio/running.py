@@ -24,7 +24,8 @@ from ..sockets.accepting import Door
 from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
-from .stream import FramedStream, StreamProtocol
+from .protocol import StreamProtocol
+from .stream import FramedStream
 from .tally import Tally
 
 if TYPE_CHECKING:

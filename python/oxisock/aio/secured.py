@@ -13,7 +13,8 @@ import ssl
 from typing import Any, cast
 
 from ..sockets.tls import Session
-from .stream import FramedStream, StreamProtocol
+from .protocol import StreamProtocol
+from .stream import FramedStream
 
 
 async def shake_hands(stream: FramedStream, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:

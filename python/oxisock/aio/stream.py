@@ -6,20 +6,17 @@ import asyncio
 import errno
 import os
 import socket
-import sys
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import arguments
 from ..engines.framing import Buffer
 from ..framing.bound import BoundCodec, Inbox, equal_fault
 from ..framing.codecs import Codec
-from ..sockets.addresses import peer_of
 from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
 from ..types import Peer
 from .tally import Tally
@@ -30,15 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_READ = 64 << 10  # bytes read at once: so few that their frames are soon cut, whatever they are
 _FLUSH_AT = 64 << 10  # bytes of frames that are collected before they are written
 _FAIR_SHARE = 128  # frames given or taken in a row, before others have their turn
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks whether all has arrived
 _UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pauses
-
-# A loop reads and has decoded before it reads for another connection, so all may share one buffer: thousands of idle
-# connections hold none. (The proactor of Windows has a read under way on every connection: those have their own.)
-_SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
 
 
 class FramedStream:
@@ -487,72 +479,3 @@ def _drop(transport: asyncio.Transport) -> None:
     if not transport.is_closing():
         reset_on_close(transport.get_extra_info("socket"))
     transport.abort()
-
-
-class StreamProtocol(asyncio.BufferedProtocol):
-    """What asyncio calls; it does not hold the user's FramedStream, which may be dropped."""
-
-    def __init__(self, stream: FramedStream) -> None:
-        self._stream = weakref.ref(stream)
-        self._gone = stream._gone
-        self._buffer = bytearray(_READ) if _SHARED is None else _SHARED
-        self._view = memoryview(self._buffer)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called once, before all else."""
-        tcp = cast(asyncio.Transport, transport)  # uvloop's has another base
-        stream = self._stream()
-        if stream is None:
-            tcp.abort()
-            return
-        stream._transport = tcp
-        name = transport.get_extra_info("peername")
-        if name is not None:
-            stream._peer = peer_of(name)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """Called before each read."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Called after each read."""
-        stream = self._stream()
-        if stream is not None:
-            stream._received(self._view[:nbytes])
-
-    def received(self, data: memoryview) -> None:
-        """The peer has said something."""
-        stream = self._stream()
-        if stream is not None:
-            stream._received(data)
-
-    def eof_received(self) -> bool:
-        """Called when the peer has said that it will send no more; the other direction stays open."""
-        self.ended(None)
-        return True
-
-    def ended(self, cut: Exception | None) -> None:
-        """The peer will send no more; or the stream was cut."""
-        stream = self._stream()
-        if stream is not None:
-            stream._ended(cut)
-
-    def pause_writing(self) -> None:
-        """Called when the peer does not keep up."""
-        stream = self._stream()
-        if stream is not None:
-            stream._blocked()
-
-    def resume_writing(self) -> None:
-        """Called when it does again."""
-        stream = self._stream()
-        if stream is not None:
-            stream._relieved()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called once, after all else."""
-        if not self._gone.done():
-            self._gone.set_result(None)
-        stream = self._stream()
-        if stream is not None:
-            stream._connection_lost(exc)

@@ -1,0 +1,86 @@
+"""What an event loop calls for a framed stream: the buffer that it reads into, and its news, which go to the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from typing import cast
+
+from ..sockets.addresses import peer_of
+from .stream import FramedStream
+
+_READ = 64 << 10  # bytes read at once: so few that their frames are soon cut, whatever they are
+
+# A loop reads and has decoded before it reads for another connection, so all may share one buffer: thousands of idle
+# connections hold none. (The proactor of Windows has a read under way on every connection: those have their own.)
+_SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
+
+
+class StreamProtocol(asyncio.BufferedProtocol):
+    """What asyncio calls; it does not hold the user's FramedStream, which may be dropped."""
+
+    def __init__(self, stream: FramedStream) -> None:
+        self._stream = weakref.ref(stream)
+        self._gone = stream._gone
+        self._buffer = bytearray(_READ) if _SHARED is None else _SHARED
+        self._view = memoryview(self._buffer)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called once, before all else."""
+        tcp = cast(asyncio.Transport, transport)  # uvloop's has another base
+        stream = self._stream()
+        if stream is None:
+            tcp.abort()
+            return
+        stream._transport = tcp
+        name = transport.get_extra_info("peername")
+        if name is not None:
+            stream._peer = peer_of(name)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Called before each read."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called after each read."""
+        stream = self._stream()
+        if stream is not None:
+            stream._received(self._view[:nbytes])
+
+    def received(self, data: memoryview) -> None:
+        """The peer has said something."""
+        stream = self._stream()
+        if stream is not None:
+            stream._received(data)
+
+    def eof_received(self) -> bool:
+        """Called when the peer has said that it will send no more; the other direction stays open."""
+        self.ended(None)
+        return True
+
+    def ended(self, cut: Exception | None) -> None:
+        """The peer will send no more; or the stream was cut."""
+        stream = self._stream()
+        if stream is not None:
+            stream._ended(cut)
+
+    def pause_writing(self) -> None:
+        """Called when the peer does not keep up."""
+        stream = self._stream()
+        if stream is not None:
+            stream._blocked()
+
+    def resume_writing(self) -> None:
+        """Called when it does again."""
+        stream = self._stream()
+        if stream is not None:
+            stream._relieved()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called once, after all else."""
+        if not self._gone.done():
+            self._gone.set_result(None)
+        stream = self._stream()
+        if stream is not None:
+            stream._connection_lost(exc)
