@@ -29,10 +29,12 @@ ALONE = $(shell command -v ip >/dev/null && unshare --net true 2>/dev/null && \
 bench: $(VENV)/.built
 	$(ALONE) $(BIN)/oxisock bench
 	$(BIN)/python benches/network.py
+	$(BIN)/python benches/nodes.py
 
 # Measures again all that the documentation says of speed, in about ten minutes; for a quiet machine.
 bench-docs: $(VENV)/.built
 	$(BIN)/python benches/network.py --runs 20 --peers --markdown docs/benchmarks-network.md
+	$(BIN)/python benches/nodes.py --markdown docs/benchmarks-nodes.md
 	$(ALONE) $(BIN)/oxisock bench --json docs/benchmarks.json --plot docs/benchmarks.svg --markdown docs/benchmarks.md
 
 # Scans of up to a /8, simulated: docs/scale.md says what comes out.

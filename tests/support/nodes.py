@@ -38,8 +38,9 @@ def node(impl: ModuleType, redis: RedisServer, *, lease: float = 600.0, room: st
 def far_node(
     impl: ModuleType, redis: RedisServer, *, host: str = HOST, inside: tuple[str, ...] = (), patience: int = 60
 ) -> contextlib.AbstractContextManager[Any]:
-    """Start a node in a process of its own; give it and its address."""
+    """Start a node in a process of its own, where redis-py has no parser but its own; give it and its address."""
     body = f"""
+sys.modules["hiredis"] = None
 from oxisock import RedisBackplane
 from oxisock.chat.backplane import machine, redis
 machine.PATIENCE, redis._SECONDS = {patience} * 10**9, {patience}.0

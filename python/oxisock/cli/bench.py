@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from ..bench.running import Measured
 
 _FILES = ("json", "plot", "html", "markdown")
-_BESIDE = {"scans across a network": "benchmarks-network.md", "scans of a simulated /8": "scale.md"}
+_BESIDE = {
+    "scans across a network": "benchmarks-network.md",
+    "one chat room on many nodes": "benchmarks-nodes.md",
+    "scans of a simulated /8": "scale.md",
+}
 
 
 def add_parser(subparsers: Any) -> None:
