@@ -145,17 +145,18 @@ class Inbox:
 
     def decode_some(self, data: bytes, most: int) -> tuple[list[bytes], bytes]:
         """Return at most so many frames of the next bytes, and what follows them; with a decoder of an engine."""
-        if self._decoder is None or self.over:
+        decoder = self._decoder  # none after a fault
+        if decoder is None or self.ended:
             return [], b""
         try:
-            frames, taken = self._decoder.feed_some(data, most)  # type: ignore[attr-defined]
+            frames, taken = decoder.feed_some(data, most)  # type: ignore[attr-defined]
             self._fed += taken
         except BaseException as error:
             if hooks.is_ctrl_c(error):
                 raise
             self.fail(error)
             return _frames_of(error), b""
-        return frames, data[taken:]
+        return frames, data[taken:] if taken < len(data) else b""
 
     def feed(self, data: Buffer | None) -> int:
         """Take the next bytes, or the end of the stream (None), and give the number of frames they complete."""

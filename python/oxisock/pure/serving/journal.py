@@ -15,17 +15,21 @@ _KEPT: Final = 10_000  # notices that wait to be taken; the oldest make room for
 
 
 class Journal:
-    """The notices that nobody has taken yet; without somebody who takes them there are none."""
+    """The notices that nobody has taken yet; without somebody who takes them there are none.
+
+    Attributes:
+        watched: somebody takes them.
+    """
 
     def __init__(self) -> None:
-        self._watched = False
+        self.watched = False
         self._lock = threading.Lock()
         self._kept: deque[Notice] = deque(maxlen=_KEPT)
         self._lost = 0
 
     def note(self, peer: Peer, what: str, number: int = 0) -> None:
         """Write something down, if anybody watches."""
-        if not self._watched:
+        if not self.watched:
             return
         with self._lock:
             self._lost += len(self._kept) == _KEPT
@@ -34,7 +38,7 @@ class Journal:
     def take(self) -> tuple[list[Notice], int]:
         """Take what was written down since the last call, and how much was lost; the first call begins to watch."""
         with self._lock:
-            self._watched = True
+            self.watched = True
             taken, lost = list(self._kept), self._lost
             self._kept.clear()
             self._lost = 0
