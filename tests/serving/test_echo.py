@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -12,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from oxisock import Faults, StopReport
+from support.commands import environment
 from support.talking import connect, exactly, stuff_until_it_stops, until_the_end
 from support.threads import beside
 from support.waiting import wait_until
@@ -138,3 +141,24 @@ def test_faults_that_make_no_sense(impl: ModuleType, name: str, wrong: float) ->
 def test_workers_must_be_some(impl: ModuleType) -> None:
     with pytest.raises(ValueError, match="workers"):
         impl.EchoServer(workers=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there pages are counted for each process")
+def test_a_read_asks_the_system_for_no_memory(impl: ModuleType) -> None:
+    """Where it does, it is faults of pages that are most of the time of an echo; in a process that is new."""
+    rounds = 500
+    program = f"""
+import resource, socket
+from oxisock import {impl.impl} as engine
+with engine.EchoServer() as server, socket.create_connection(server.address) as sock:
+    for number in range({2 * rounds}):
+        if number == {rounds}:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        sock.sendall(b"?")
+        assert sock.recv(1) == b"?"
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert int(done.stdout) < rounds

@@ -119,7 +119,7 @@ class MessageReactor(Reactors):
                     self._service.gone.append(token)  # once more: the answer may have left something to forget
                     continue
                 machine = link.machine
-                reactor.queue(link, output, now)
+                machine.queue(len(output), now)
                 if action == HELD:
                     machine.active(now)
                     link.held = True
@@ -127,7 +127,7 @@ class MessageReactor(Reactors):
                     if action == FINISH:
                         machine.finish(now)
                     machine.answered(messages, now)
-                reactor.flush(link, now)
+                reactor.flush(link, now, output)
                 reactor.settle(link, now)
 
     def take_closed(self) -> list[int]:

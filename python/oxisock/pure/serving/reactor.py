@@ -179,12 +179,16 @@ class Reactor:
     def send(self, link: Link, data: bytes, now: int) -> None:
         """Write ``data`` as far as the socket takes it, and keep the rest."""
         if link.machine.closed == OPEN:
-            self.queue(link, data, now)
-            self.flush(link, now)
+            link.machine.queue(len(data), now)
+            self.flush(link, now, data)
 
     def queue(self, link: Link, data: bytes, now: int) -> None:
-        """Add ``data`` to what waits; where there is no memory for it, that ends the connection."""
+        """Add ``data`` to what waits."""
         link.machine.queue(len(data), now)
+        self._keep(link, data, now)
+
+    def _keep(self, link: Link, data: bytes, now: int) -> None:
+        """Keep what is to be written; where there is no memory for it, that ends the connection."""
         try:
             link.out += data
         except MemoryError:
@@ -195,25 +199,39 @@ class Reactor:
         link.machine.abort(CUT, now)
         self.handler_errors += 1
 
-    def flush(self, link: Link, now: int) -> None:
-        """Write what waits, as far as machine and socket allow."""
+    def flush(self, link: Link, now: int, data: bytes = b"") -> None:
+        """Write what waits, and then ``data``, which the machine knows of, as far as machine and socket allow."""
+        if out := link.out:
+            if data:
+                self._keep(link, data, now)
+            with memoryview(out) as waiting:
+                sent = self._write(link, waiting, now)
+            del out[:sent]
+        elif data:  # most answers go out without being copied
+            sent = self._write(link, data, now)
+            if sent < len(data):
+                self._keep(link, data[sent:], now)
+        if link.held and not link.machine.paused and link.machine.closed == OPEN:
+            self._service.relieved(self, link, now)
+
+    def _write(self, link: Link, data: bytes | memoryview, now: int) -> int:
+        """Write as far as machine and socket allow, and give how much that was."""
         machine = link.machine
+        written = 0
         while size := machine.allowance():
             try:
-                with memoryview(link.out) as out, out[:size] as part:
-                    sent = link.sock.send(part, NO_SIGNAL)
+                sent = link.sock.send(data if size == len(data) else data[written : written + size], NO_SIGNAL)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
                 machine.abort(LOST, now)
                 break
-            del link.out[:sent]
+            written += sent
             self.bytes_out += sent
             machine.wrote(sent, now)
             if sent < size:
                 break
-        if link.held and not machine.paused and machine.closed == OPEN:
-            self._service.relieved(self, link, now)
+        return written
 
     def read_no_more(self) -> None:
         """Leave what else is ready to the next turn."""
@@ -293,13 +311,11 @@ class Reactor:
             self.flush(link, now)
         if events & _READ and (room := machine.room()):
             link.behind = time.monotonic_ns() >= self._read_until
-        else:
-            room = 0
-        if room and not link.behind:
-            try:
-                self._receive(link, min(room, self._service.chunk), now)
-            except MemoryError:
-                self.exhausted(link, now)
+            if not link.behind:
+                try:
+                    self._receive(link, min(room, self._service.chunk), now)
+                except MemoryError:
+                    self.exhausted(link, now)
         self.settle(link, now)
 
     def _receive(self, link: Link, size: int, now: int) -> None:
