@@ -343,7 +343,7 @@ def test_a_wrong_answer_is_told_everywhere(tmp_path: Path) -> None:
     [
         (
             ["--only", "scan,sleep"],
-            "no scenarios are called 'sleep': there are scan, echo, udp, framing, message, chat",
+            "no scenarios are called 'sleep': there are scan, echo, udp, framing, message, tls, chat",
         ),
         (["--only", ""], "no scenarios are called ''"),
         (["--rounds", "0"], "expected a whole number from 1"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oxisock import _native, bench
-from oxisock.bench import Clocked, Contender, Scenario, chat, echo, framing, message, running, scan, stage, udp
+from oxisock.bench import Clocked, Contender, Scenario, chat, echo, framing, message, running, scan, stage, tls, udp
 from oxisock.bench.running import Pace, Step
 from support.commands import listening, oxisock
 
@@ -194,6 +194,8 @@ def test_the_demo_finds_what_it_opened() -> None:
         pytest.param(
             udp._contenders("handler", 8, 200), {"ceiling", "native batch", "asyncio", "recvfrom"}, id="udp-handler"
         ),
+        pytest.param(tls._contenders(tls.Handshakes(9)), {"asyncio", "streams", "oxisock.aio"}, id="tls-handshakes"),
+        pytest.param(tls._contenders(tls.Volleys(3, 2, 60)), {"asyncio", "streams", "oxisock.aio"}, id="tls"),
         pytest.param(chat._contenders(4, 80), {"ceiling", "asyncio"}, id="chat"),
     ],
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-GROUPS = ("scan", "echo", "udp", "framing", "message", "chat")
+GROUPS = ("scan", "echo", "udp", "framing", "message", "tls", "chat")
 """The modules of this package that have scenarios."""
 
 

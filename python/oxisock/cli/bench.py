@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="GROUP,...",
-        help="some groups: scan, echo, udp, framing, message, chat",
+        help="some groups: scan, echo, udp, framing, message, tls, chat",
     )
     parser.add_argument(
         "--rounds", type=count(), metavar="N", help="runs of each contender (default: what time allows)"

@@ -74,6 +74,7 @@ _GROUPS = {
     "udp": "UDP servers",
     "framing": "Framing",
     "message": "TCP servers with a Python handler",
+    "tls": "The same over TLS",
     "chat": "Chat",
 }
 

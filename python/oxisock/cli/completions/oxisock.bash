@@ -74,7 +74,7 @@ _shtab_oxisock_explain___impl_choices=(native pure)
 _shtab_oxisock_source_pos_0_choices=(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses crowd driver engine answers choosing faults phases state verdicts host permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams)
 _shtab_oxisock_load___codec_choices=(length varint netstring fixed delimiter lines erlang dns_tcp multiprocessing syslog_octet_counted redis_inline)
 _shtab_oxisock_load___expect_choices=(echo upper any)
-_shtab_oxisock_bench___only_choices=(scan echo udp framing message chat)
+_shtab_oxisock_bench___only_choices=(scan echo udp framing message tls chat)
 _shtab_oxisock_completion_pos_0_choices=(bash fish zsh)
 _shtab_oxisock_pos_0_choices=(scan check wait diff serve send chat explain source load demo bench completion)
 

@@ -210,7 +210,7 @@ complete -c oxisock -n '_shtab_oxisock_using demo' -s h -l help -d 'show this he
 complete -c oxisock -n '_shtab_oxisock_using; and test $_shtab_oxisock_npos -eq 0' -a bench -d 'compare the engines, and other ways of doing the same, on this machine'
 complete -c oxisock -n '_shtab_oxisock_using bench' -s h -l help -d 'show this help message and exit'
 complete -c oxisock -n '_shtab_oxisock_using bench' -l quick -d 'a part of the scenarios, in less than 20 seconds'
-complete -c oxisock -n '_shtab_oxisock_using bench' -l only -xka "scan echo udp framing message chat" -d 'some groups: scan, echo, udp, framing, message, chat'
+complete -c oxisock -n '_shtab_oxisock_using bench' -l only -xka "scan echo udp framing message tls chat" -d 'some groups: scan, echo, udp, framing, message, tls, chat'
 complete -c oxisock -n '_shtab_oxisock_using bench' -l rounds -x -d 'runs of each contender (default: what time allows)'
 complete -c oxisock -n '_shtab_oxisock_using bench' -l details -d 'a table of all contenders for each scenario, too'
 complete -c oxisock -n '_shtab_oxisock_using bench' -l json -xka "(__fish_complete_path (commandline -ct))" -d 'write the figures as JSON; - is stdout, instead of the table'

@@ -48,7 +48,7 @@ _shtab_oxisock_defaults_added=0
 _shtab_oxisock_bench_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--quick[a part of the scenarios, in less than 20 seconds]"
-  "*--only[some groups\: scan, echo, udp, framing, message, chat]:GROUP,...:(scan echo udp framing message chat)"
+  "*--only[some groups\: scan, echo, udp, framing, message, tls, chat]:GROUP,...:(scan echo udp framing message tls chat)"
   "--rounds[runs of each contender (default\: what time allows)]:N:"
   "--details[a table of all contenders for each scenario, too]"
   "--json[write the figures as JSON\; - is stdout, instead of the table]:FILE:_files"
