@@ -21,7 +21,7 @@ import oxisock.pure
 from oxisock import ChatServer, EchoServer, MessageServer, ThreadedServer, UdpEchoServer, UdpServer
 from oxisock.aio.faces import Aio
 from support.addresses import HOST
-from support.certificates import self_signed
+from support.certificates import certified
 from support.coroutines import Run
 from support.resources import descriptors, native_threads
 from support.waiting import wait_until
@@ -57,8 +57,8 @@ def impl(request: pytest.FixtureRequest) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of localhost that signs itself, and its key."""
-    return self_signed(tmp_path_factory.mktemp("tls"))
+    """A certificate of localhost, its key, and the authority that issued it."""
+    return certified(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -89,8 +89,8 @@ def look_into(wheel: Path) -> None:
     """Check that the wheel is one for all Pythons from 3.11 on, and has what it needs and nothing else."""
     assert "-cp311-abi3-" in wheel.name, wheel.name
     names = zipfile.ZipFile(wheel).namelist()
-    # Scripts for Redis, stubs and markers of types are easily left out, and nobody imports them.
-    kinds = {"*.py", "*.pyi", "*.lua", "py.typed"}
+    # What nobody imports is easily left out: scripts for Redis and shells, a certificate, stubs, the marker of types.
+    kinds = {"*.py", "*.pyi", "*.lua", "*.pem", "*.bash", "*.fish", "*.zsh", "py.typed"}
     needed = {path.relative_to(ROOT / "python").as_posix() for kind in kinds for path in (ROOT / "python").rglob(kind)}
     assert {"oxisock/py.typed", "oxisock/_native.pyi", "oxisock/chat/backplane/scripts/append.lua"} <= needed
     missing = sorted(needed.difference(names))

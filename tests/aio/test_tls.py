@@ -40,7 +40,7 @@ def test_a_conversation(impl: ModuleType, run: Run, context: ssl.SSLContext, tru
     async def main() -> None:
         async with impl.aio.start_server(upper, ssl=context) as server:
             async with joined(impl, server, trusting) as stream:
-                assert stream.peer_certificate["subject"] == ((("commonName", "localhost"),),)
+                assert (("commonName", "localhost"),) in stream.peer_certificate["subject"]
                 for line in (b"hello", b"x" * 300_000):
                     await stream.send(line)
                     assert await stream.recv() == line.upper()

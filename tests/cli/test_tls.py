@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from support.certificates import self_signed
+from support.certificates import certified
 from support.commands import oxisock
 from support.processes import ended, process, serve
 from support.tools import tool
@@ -113,10 +113,10 @@ def files(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Path:
     (folder / "text.pem").write_text("no certificate\n")
     other = folder / "other"
     other.mkdir()
-    self_signed(other)
+    certified(other)
     tool("openssl")
     subprocess.run(
-        ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", certificate, "-out", folder / "locked.pem"],
+        ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", certificate, "-out", folder / "locked.pem"],
         check=True,
         capture_output=True,
     )

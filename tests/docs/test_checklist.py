@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.addresses import HOST
-from support.certificates import contexts, self_signed
+from support.certificates import certified, contexts
 from support.processes import ended, process, script
 from support.talking import stuff_until_it_stops
 from support.waiting import wait_until
@@ -55,7 +55,7 @@ def encryption(impl: ModuleType, folder: Path) -> None:
 
 
 def identity(impl: ModuleType, folder: Path) -> None:
-    path = self_signed(folder)
+    path = certified(folder)
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours.load_cert_chain(path)
     ours.verify_mode = ssl.CERT_REQUIRED

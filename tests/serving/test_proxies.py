@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from oxisock import Peer, _native
 from oxisock.sockets.proxies import ProxyHeader
-from support.certificates import self_signed
+from support.certificates import certified
 from support.talking import adds_up, ask, exactly, until_the_end
 from support.waiting import wait_until
 
@@ -450,7 +450,7 @@ def test_haproxy(make: Callable[..., Any], tmp_path: Path, version: str) -> None
 
 
 def test_haproxy_ends_tls_before_a_chat(impl: ModuleType, tmp_path: Path) -> None:
-    certificate = self_signed(tmp_path)
+    certificate = certified(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     with (
         impl.ChatServer(proxies=("127.0.0.1",)) as server,

@@ -6,16 +6,15 @@ import atexit
 import shutil
 import socket
 import ssl
-import subprocess
 import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oxisock.sockets.secure_socket import SecureSocket
+import trustme
 
-from .tools import tool
+from oxisock.sockets.secure_socket import SecureSocket
 
 
 class Stranger(SecureSocket):
@@ -54,23 +53,18 @@ def contexts() -> Contexts:
     """Give contexts for all tests that want some."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
-    certificate = self_signed(folder)
+    certificate = certified(folder)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate)
     client = ssl.create_default_context(cafile=str(certificate))
     return Contexts(server, client)
 
 
-def self_signed(folder: Path) -> Path:
-    """Make a certificate for localhost that signs itself; it is in one file with its key."""
-    tool("openssl")
+def certified(folder: Path) -> Path:
+    """Make a certificate for localhost: its key, the certificate, and that of the authority, in one file."""
+    authority = trustme.CA()
     path = folder / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path} -out {path}.crt"
-        f" -addext subjectAltName=DNS:localhost,IP:127.0.0.1 && cat {path}.crt >> {path}",
-        shell=True,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    issued = authority.issue_cert("localhost", "127.0.0.1", common_name="localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(path)
+    authority.cert_pem.write_to_path(path, append=True)
     return path
