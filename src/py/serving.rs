@@ -200,18 +200,32 @@ type KnownPeer = (u64, Py<PyAny>);
 type Answers<'py> = Vec<(u64, Bound<'py, PyBytes>, u64, u8)>;
 
 impl MessageReactor {
-    fn queue(&self, replies: &Bound<'_, PyList>) -> PyResult<()> {
+    /// Send the replies and then do more, detached: the bytes are Python's, and are not copied where a socket takes them.
+    fn reply<T: Send>(
+        &self,
+        replies: &Bound<'_, PyList>,
+        more: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
         let answers: Answers<'_> = replies.extract()?;
-        // Nobody holds the reactor's lock for longer than a few system calls, and never to attach.
-        self.reactor.answer(answers.iter().map(|(token, output, messages, action)| {
-            let action = match action {
-                0 => Action::Answered,
-                1 => Action::Held,
-                _ => Action::Finish,
-            };
-            (*token, output.as_bytes(), *messages, action)
-        }));
-        Ok(())
+        let parts: Vec<_> = answers
+            .iter()
+            .map(|(token, output, messages, action)| {
+                let action = match action {
+                    0 => Action::Answered,
+                    1 => Action::Held,
+                    _ => Action::Finish,
+                };
+                (*token, output.as_bytes(), *messages, action)
+            })
+            .collect();
+        Ok(replies.py().detach(|| {
+            caught(|| {
+                if !parts.is_empty() {
+                    self.reactor.answer(&parts);
+                }
+                more()
+            })
+        })?)
     }
 
     fn items<'py>(&self, py: Python<'py>, batch: &mut Batch) -> PyResult<Bound<'py, PyList>> {
@@ -274,10 +288,7 @@ impl MessageReactor {
         replies: &Bound<'py, PyList>,
         wait: bool,
     ) -> PyResult<Option<Bound<'py, PyList>>> {
-        if !replies.is_empty() {
-            self.queue(replies)?;
-        }
-        let Some(mut batch) = py.detach(|| caught(|| Ok(self.reactor.turn(wait)?)))? else {
+        let Some(mut batch) = self.reply(replies, || Ok(self.reactor.turn(wait)?))? else {
             return Ok(None);
         };
         let items = self.items(py, &mut batch)?;
@@ -291,10 +302,11 @@ impl MessageReactor {
     }
 
     /// Send the replies while another thread turns.
-    fn submit(&self, py: Python<'_>, replies: &Bound<'_, PyList>) -> PyResult<()> {
-        self.queue(replies)?;
-        py.detach(|| self.reactor.send());
-        Ok(())
+    fn submit(&self, replies: &Bound<'_, PyList>) -> PyResult<()> {
+        self.reply(replies, || {
+            self.reactor.send();
+            Ok(())
+        })
     }
 
     /// Give the tokens of the connections that closed since the last call.

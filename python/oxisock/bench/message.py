@@ -65,7 +65,8 @@ asyncio.run(main())
 _NOTES = (
     NOTE,
     "Native batch: `MessageServer(handler, batch=True)`. asyncio and uvloop: a hand-written `Protocol` that splits "
-    "and answers a whole chunk in one call, without limits. Streams: `asyncio.start_server` with `readline`. "
+    "and answers a whole chunk in one call, without limits; what calling a handler costs for each line, 50 ns, is "
+    "more than they are ahead at 50 × 32. Streams: `asyncio.start_server` with `readline`. "
     "oxisock.aio: `aio.start_server` with its lines, on asyncio's loop.",
 )
 

@@ -369,13 +369,14 @@ impl MessageReactor {
         }
     }
 
-    /// Queue answers: what is sent, to how many messages, and what is to become of the connection.
-    pub fn answer<'a>(&self, answers: impl Iterator<Item = (u64, &'a [u8], u64, Action)>) {
+    /// Send answers, as far as that goes at once: what is sent, to how many messages, and what is to become of the connection.
+    pub fn answer(&self, answers: &[(u64, &[u8], u64, Action)]) {
         let mut core = self.core();
         let now = self.control.now();
-        let mut handled = 0;
-        for (token, output, messages, action) in answers {
-            handled += messages;
+        // Before they leave, or a peer could have its answer before the counters show it.
+        let handled = answers.iter().map(|(_, _, messages, _)| messages).sum();
+        self.control.counters.messages.fetch_add(handled, Relaxed);
+        for &(token, output, messages, action) in answers {
             let links = &mut core.links;
             let Some(key) = links.key_of(token) else {
                 // It closed meanwhile, and the answer may have left something to forget.
@@ -387,7 +388,8 @@ impl MessageReactor {
                 }
                 continue;
             };
-            links.queue(key, output, now);
+            links.send(key, output, now);
+            links.touch(key);
             if let Some(link) = links.get_mut(key) {
                 let holds = action == Action::Held;
                 if holds || (action == Action::Answered && !link.state.rest.is_empty()) {
@@ -402,7 +404,6 @@ impl MessageReactor {
                 }
             }
         }
-        self.control.counters.messages.fetch_add(handled, Relaxed);
     }
 
     /// Send what was queued while another thread turns.
