@@ -59,6 +59,7 @@ def test_a_conversation(impl: ModuleType, make: Callable[..., Any], trusting: ss
         assert wait_until(lambda: server.stats().closed == 1)
         stats = server.stats()
         assert (stats.messages, stats.handshake_errors, stats.frame_errors, stats.handler_errors) == (2, 0, 0, 0)
+        assert stats.bytes_in == stats.bytes_out == 300_000 + len(b"hello") + 2, "and not those of the wire"
 
 
 def test_the_end_that_a_handler_makes_is_clean(

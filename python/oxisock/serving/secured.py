@@ -6,6 +6,7 @@ no handshake up; and handshakes have a share of each turn, so that many hold up 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ class SecuredReactor:
         self._shaking: deque[Item] = deque()  # of connections whose handshake is not done
         self._own: list[Reply] = []  # that are no handler's
         self._failed = 0  # handshakes
+        self._bytes_in = self._bytes_out = 0  # of what the wire says
+        self._counting = threading.Lock()
         self._stopping = False
         self.outcome = reactor.outcome
         self.forked = reactor.forked
@@ -50,8 +53,9 @@ class SecuredReactor:
         self._reactor.begin_stop(min(drain + _LAST_WORDS, NEVER))
 
     def counters(self) -> ServerStats:
-        """Give the counters; bytes are those of the wire."""
-        return self._reactor.counters()._replace(handshake_errors=self._failed)
+        """Give the counters; bytes are those of what the wire says, as with other servers."""
+        counters = self._reactor.counters()
+        return counters._replace(handshake_errors=self._failed, bytes_in=self._bytes_in, bytes_out=self._bytes_out)
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
         """Send ``replies`` and wait for input, if so; None when the server has ended."""
@@ -95,6 +99,9 @@ class SecuredReactor:
         if session is None:  # the connection has closed
             return token, b"", handled, action
         wire = session.sealed(output)
+        if output:
+            with self._counting:  # several threads give answers
+                self._bytes_out += len(output)
         session.held = action == HELD
         if action == ANSWERED and session.over and not session.told:
             return token, wire, handled, HELD  # the end is next: it will be asked whether there is more
@@ -121,6 +128,7 @@ class SecuredReactor:
         else:
             session.cut()
         if said:
+            self._bytes_in += len(said)
             items.append((token, peer, said, room, None))
         elif not session.over:
             self._own.append((token, session.unsent(), 0, ANSWERED))
