@@ -135,6 +135,7 @@ def test_a_redis_that_asks_for_a_password_and_speaks_tls(impl: ModuleType, tmp_p
                 assert bob.until(f"[{ann.nick}] hello") == lines(bob) == []
         for wrong, words in (
             (f"rediss://:open@{at}/0?{trust}", "password"),
+            (f"rediss://{at}/0?{trust}", "it asks for a password, and the URL has none"),
             (f"rediss://:sesame@{at}/0", "certificate verify failed"),
         ):
             notices: list[str] = []

@@ -337,8 +337,8 @@ def test_without_redis_clients_wait_and_stopping_does_not(impl: ModuleType, tmp_
 
 
 def test_what_makes_no_sense_is_refused(impl: ModuleType) -> None:
-    for url in ("", "localhost", "http://localhost"):
-        with pytest.raises(ValueError):
+    for url in ("", "localhost", "http://localhost", "redis://localhost:port", "redis://localhost?nonsense=1"):
+        with pytest.raises(ValueError, match=r"^url: expected redis://HOST:PORT/DATABASE"):
             RedisBackplane(url)
     for more in ({"lease": 0.1}, {"lease": None}, {"lease": 1e6}, {"history": 0}, {"history": 1 << 20}, {"room": ""}):
         with pytest.raises((ValueError, TypeError)):

@@ -88,7 +88,7 @@ class RedisBackplane:
             arguments.refuse(ValueError, "history", history, "at most 250,000 entries")
         if on_notice is not None:
             arguments.function(on_notice, "on_notice")
-        # A bad address is told of here; connections are made later.
+        # A bad address is told of here; connections are opened later.
         try:
             pool = redis.ConnectionPool.from_url(
                 url,
@@ -97,9 +97,12 @@ class RedisBackplane:
                 socket_timeout=_SECONDS,
                 socket_connect_timeout=_SECONDS,
             )
-        except ValueError as error:
-            # It is not shown: there may be a password in it.
-            raise ValueError(f"url: expected redis://HOST:PORT/DATABASE, rediss:// or unix://PATH: {error}") from None
+            pool.make_connection()
+        except (ValueError, TypeError) as error:
+            # The address is not shown: there may be a password in it.
+            what = "redis://HOST:PORT/DATABASE, rediss:// or unix://PATH, and options of redis-py as a query"
+            why = str(error).rpartition("__init__() ")[2]
+            raise ValueError(f"url: expected {what}: {why}") from None
         self.settings = Settings(room, int(seconds * 1000), history, pool.make_connection, on_notice)
 
     def __repr__(self) -> str:
@@ -324,6 +327,8 @@ def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReact
 
 
 def _words(error: Exception) -> str:
+    if "unauthenticated" in str(error):  # Redis says so of the length of a call, and hangs up
+        return "it asks for a password, and the URL has none"
     return str(error) or type(error).__name__
 
 
