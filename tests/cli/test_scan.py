@@ -218,7 +218,7 @@ def test_what_does_not_resolve(impl: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: COMMAND"),
+        ([], "COMMAND is missing: expected one of scan, check"),
         (["scan"], "the following arguments are required: TARGET"),
         (["scna", "x"], "argument COMMAND: invalid choice: 'scna'"),
         (["scan", HOST, "-p", "1-2-3"], "ports: '1-2-3'"),

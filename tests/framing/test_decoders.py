@@ -97,7 +97,7 @@ def test_receiving_into_the_decoders_own_buffer(impl: ModuleType) -> None:
             room[: len(part)] = part
             frames += decoder.buffer_updated(len(part))
     assert frames == [b"one", b"two", b"three"]
-    for sizehint in (-1, 0, 1, 100_000, 1 << 40):
+    for sizehint in (-1, 0, 1, 100_000, min(1 << 40, sys.maxsize)):
         assert 1 <= len(decoder.get_buffer(sizehint)) <= MIB
     with pytest.raises(ValueError, match=r"^n=-?\d+: expected a whole number from 0 to "):
         decoder.buffer_updated(-1)
@@ -118,11 +118,11 @@ def test_decoders_satisfy_the_public_protocols(codec: Any) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
 def test_nothing_is_allocated_from_a_declared_length(impl: ModuleType) -> None:
-    codec = impl.LengthPrefix(4, max_frame=1 << 31)
+    codec = impl.LengthPrefix(4, max_frame=1 << 30)
     decoders = [codec.decoder() for _ in range(10_000)]
     before = resident()
     for decoder in decoders:
-        decoder.feed(b"\x80\0\0\0")
+        decoder.feed(b"\x40\0\0\0")
     assert resident() - before < 8 * MIB
     assert decoders[0].buffered == 4
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..arguments import did_you_mean
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
@@ -79,7 +81,9 @@ def load(only: Sequence[str] = (), quick: bool = False) -> list[Scenario]:
 
     for name in only:
         if name not in GROUPS:
-            raise ValueError(f"no scenarios are called {name!r}: there are {', '.join(GROUPS)}")
+            raise ValueError(
+                f"no scenarios are called {name!r}: there are {', '.join(GROUPS)}{did_you_mean(name, GROUPS)}"
+            )
     found = [
         scenario
         for group in GROUPS

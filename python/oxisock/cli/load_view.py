@@ -192,10 +192,10 @@ def _histogram(report: LoadReport) -> str:
     if sum(count > 0 for _, count in spans) < 2:
         return ""
     most = max(count for _, count in spans)
-    rows = [(f"to {milliseconds(end)}", f"{count:,}") for end, count in spans]
+    rows = [("ms", "answers"), *((f"to {milliseconds(end)}", f"{count:,}") for end, count in spans)]
     left = aligned(rows, right=(0, 1)).splitlines()
     room = max(8, min(50, shutil.get_terminal_size().columns - max(map(len, left)) - 3))
-    bars = ("#" * max(count > 0, round(count / most * room)) for _, count in spans)
+    bars = ("", *("#" * max(count > 0, round(count / most * room)) for _, count in spans))
     return "\n" + "".join(f"{line}  {bar}".rstrip() + "\n" for line, bar in zip(left, bars, strict=True)) + "\n"
 
 

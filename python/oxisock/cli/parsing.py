@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 
 from ..arguments import did_you_mean
 
-_PORT_OPTIONS = ("-p", "--ports", "--exclude-ports")
-
 
 class Habit:
     """An option of nmap or nc, by a pattern: a sentence about it, and whether the command can go on without it."""
@@ -97,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         if first.startswith("-") and any(flag.startswith(first) for flag in self._option_string_actions):
             return super().parse_args([first])
         if not first:
-            self.error(f"the following arguments are required: {kinds.metavar}")
+            self.error(f"{kinds.metavar} is missing: expected one of {', '.join(kinds.choices)}")
         if first.startswith("-"):
             hint = did_you_mean(first, self._option_string_actions)
             self.error(f"no option {first!r} before the {kinds.metavar}: options of a command stand after it{hint}")
@@ -110,7 +108,7 @@ class Parser(argparse.ArgumentParser):
         return kinds.choices[first].parse_args(words[1:], namespace)
 
     def _read(self, words: list[str], namespace: argparse.Namespace) -> argparse.Namespace:
-        words, rest = self._without_habits(_join_ports(words)), []
+        words, rest = self._without_habits(self._join_negatives(words)), []
         if "--" in words:  # behind it, nothing is an option
             at = words.index("--")
             words, rest = words[:at], words[at:]
@@ -146,6 +144,19 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"no option {word}: {habit.sentence}")
         return kept
 
+    def _join_negatives(self, words: list[str]) -> list[str]:
+        """Join ``-p -100`` (the ports up to 100) and ``--rate -5`` into one word each.
+
+        argparse would take the second for an option, and say that the first has no value.
+        """
+        joined: list[str] = []
+        for word, is_value in self._values(words):
+            if is_value and word[:1] == "-" and word[1:2].isdigit() and joined[-1] in self._option_string_actions:
+                joined[-1] += f"={word}" if joined[-1][:2] == "--" else word
+            else:
+                joined.append(word)
+        return joined
+
     def _values(self, words: list[str]) -> Iterator[tuple[str, bool]]:
         """Give each word, and whether it is the value of an option or stands behind ``--``."""
         ended = False
@@ -156,14 +167,3 @@ class Parser(argparse.ArgumentParser):
             is_value = option is not None and option.nargs is None
             yield word, ended or is_value
             before = "" if is_value else word
-
-
-def _join_ports(words: list[str]) -> list[str]:
-    """Join ``-p -100`` (the ports up to 100) into one word: argparse would take the second for an option."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1] in _PORT_OPTIONS and word[:1] == "-" and word[1:2].isdigit():
-            joined[-1] += word if joined[-1] == "-p" else f"={word}"
-        else:
-            joined.append(word)
-    return joined

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..arguments import did_you_mean
 from . import EXIT_OK, UsageError
 from .arguments import examples
 from .streams import need_stdout
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     wanted = args.name.removesuffix(".py")
     if wanted not in found:
-        raise UsageError(f"there is no part called {args.name!r}: there are {', '.join(found)}")
+        hint = did_you_mean(wanted, found)
+        raise UsageError(f"there is no part called {args.name!r}: there are {', '.join(found)}{hint}")
     sys.stdout.write(found[wanted].read_text("utf-8"))
     return EXIT_OK
 

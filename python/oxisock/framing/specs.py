@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from ..arguments import did_you_mean
 from ..engines.binding import engine
 from ..engines.selection import selected
 
@@ -49,7 +50,9 @@ def parse_codec(spec: str, face: Any = None) -> StreamCodec:
     elif name in _PRESETS:
         make = getattr(face.presets, name)
     else:
-        raise ValueError(f"codec {spec!r}: {name!r} is none of {', '.join(CODEC_NAMES)}")
+        raise ValueError(
+            f"codec {spec!r}: {name!r} is none of {', '.join(CODEC_NAMES)}{did_you_mean(name, CODEC_NAMES)}"
+        )
     values: list[Any] = []
     options: dict[str, Any] = {}
     try:

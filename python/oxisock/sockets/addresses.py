@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from typing import Any, Final
 
 from ..engines.scanning import AddressRange
@@ -58,9 +59,11 @@ def format_key(key: int) -> str:
 def _with_zone(text: str, scope_id: int) -> str:
     if not scope_id:
         return text
+    if sys.platform == "win32":  # which understands numbers only
+        return f"{text}%{scope_id}"
     try:
         return f"{text}%{socket.if_indextoname(scope_id)}"
-    except OSError:
+    except (OSError, SystemError):  # where a long has 32 bits, Python takes the highest number for its mark of an error
         return f"{text}%{scope_id}"
 
 

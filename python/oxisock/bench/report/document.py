@@ -92,7 +92,9 @@ def read(text: str) -> Document:
                 if missing:
                     raise ValueError(f"a scenario lacks {', '.join(sorted(missing))}")
             return found  # type: ignore[no-any-return]
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RecursionError) as error:
+    except json.JSONDecodeError as error:
+        raise ValueError(f"this is not the JSON of a benchmark: {error}") from None
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"this is not the JSON of a benchmark: {type(error).__name__}: {error}") from None
     raise ValueError(f"schema {schema!r} of the JSON is not known: expected {SCHEMA}")
 
