@@ -64,6 +64,28 @@ def test_what_was_meant_is_said(words: str, hint: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("scan localhost --rate -5", "rate=-5.0: expected"),
+        ("load localhost:1 -c -5", "'-5': expected a whole number"),
+        ("explain --codec lenght:4 /dev/null", "did you mean 'length'?"),
+        ("source reactr", "did you mean 'reactor'?"),
+        ("bench --only ech", "did you mean 'echo'?"),
+    ],
+)
+def test_values_are_told_apart_from_options(words: str, said: str) -> None:
+    done = oxisock(*words.split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr
+
+
+def test_without_a_command_the_commands_are_named() -> None:
+    done = oxisock()
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected one of scan, check, wait" in done.stderr
+
+
 def test_what_looks_like_nothing_has_no_hint() -> None:
     assert "did you mean" not in oxisock("zzzzzz").stderr
 
