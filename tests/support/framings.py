@@ -152,6 +152,6 @@ frame 1, 5 bytes
        0  00 00 00 05                                      ....              length 5
        4  68 65 6c 6c 6f                                   hello             body
 
-IncompleteFrame: the stream ended 6 bytes into a frame, at offset 9
+IncompleteFrame: the stream ended within a frame, after 6 of its bytes, at offset 9
        9  00 00 00 63                                      ...c              length 99
       13  68 69                                            hi                body, 2 of 99 bytes"""

@@ -83,7 +83,7 @@ impl fmt::Display for Reason {
             Self::Trailer(byte, trailer) => {
                 write!(f, "byte 0x{byte:02x} where 0x{trailer:02x} belongs")
             }
-            Self::Ended(held) => write!(f, "the stream ended {held} bytes into a frame"),
+            Self::Ended(held) => write!(f, "the stream ended within a frame, after {held} of its bytes"),
         }
     }
 }

@@ -30,7 +30,7 @@ A plain tuple, because there is one for each frame."""
 
 def incomplete(held: int, declared: int | None) -> Fault:
     """The fault of a stream that ended ``held`` bytes into a frame."""
-    return Fault(IncompleteFrame, f"the stream ended {held} bytes into a frame", declared)
+    return Fault(IncompleteFrame, f"the stream ended within a frame, after {held} of its bytes", declared)
 
 
 class Counted:
