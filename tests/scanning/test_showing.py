@@ -87,6 +87,20 @@ def test_the_page_has_all_and_loads_nothing() -> None:
     assert {(value or "")[1:] for name, value in page.attributes if name == "href"} <= targets
 
 
+def test_what_changed_is_shown_and_does_nothing() -> None:
+    # An older report may come from anybody: its names, services and reasons are text as well.
+    old = report(
+        result(EVIL, "10.0.0.5", 22, "filtered", service=EVIL, reason=EVIL),
+        result("<b>" + EVIL, "10.0.0.6", 21, "open", service=EVIL, banner=EVIL.encode()),
+    )
+    page = Page(NEW.to_html(old))
+    assert not page.names & {"script", "link", "img", "iframe"}
+    assert "\x1b" not in page.text
+    changed = page.text.split("What changed since")[1].split("At a glance")[0]
+    assert changed.count("<script>alert(1)</script>") >= 2
+    assert all(words in changed for words in ("opened", "closed", "<b><script>"))
+
+
 def test_a_page_of_nothing_and_one_without_a_change() -> None:
     empty = Page(report().to_html()).text
     assert "No open ports. Scanned 1-1024; -p - scans all 65,535." in empty
