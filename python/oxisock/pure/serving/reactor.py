@@ -53,9 +53,6 @@ class Reactor:
         self._hung_up = listener is None
         self.lingering = Lingering()
         self.journal = Journal()
-        # Without it every read would ask the system for a whole chunk of memory and give it back, which takes longer
-        # than reading: glibc maps pages for what is so large, until one such block is freed whole.
-        self._buffer = memoryview(bytearray(service.chunk))
         self._timers = Timers()
         self._sleeping_until = NEVER
         self._read_until = NEVER
@@ -65,6 +62,9 @@ class Reactor:
         with ExitStack() as undo:
             if listener is not None:
                 undo.callback(listener.close)
+            # Without it every read would ask the system for a whole chunk of memory and give it back, which takes
+            # longer than reading: glibc maps pages for what is so large, until one such block is freed whole.
+            self._buffer = memoryview(bytearray(service.chunk))
             self._selector = undo.enter_context(selectors.DefaultSelector())
             self._bell = Bell()
             undo.callback(self._bell.close)
