@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -114,8 +115,9 @@ def _flooding(port: int) -> Iterator[None]:
     over = threading.Event()
 
     def flood() -> None:
-        with contextlib.suppress(AttributeError, OSError):  # not every system has that, or allows it
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # not every system allows it
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while not over.is_set():
             _native.load_tcp(f"{HOST}:{port}", 1, _FLOOD, _LINE, _LINE.upper(), 20 * _FLOOD)
 

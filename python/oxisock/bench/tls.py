@@ -183,7 +183,7 @@ def _contenders(load: Handshakes | Volleys) -> Iterator[list[Contender]]:
 @contextlib.contextmanager
 def _certificate() -> Iterator[str]:
     """Give the file with the certificate and its key."""
-    with as_file(files(__package__) / "localhost.pem") as path:
+    with as_file(files(__name__.rpartition(".")[0]) / "localhost.pem") as path:
         yield str(path)
 
 
