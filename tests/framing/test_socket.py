@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -381,3 +382,38 @@ def test_frame_errors_of_a_socket_are_those_of_the_decoder(
             framed.recv()
     assert isinstance(caught.value, FrameError)
     assert (caught.value.offset, caught.value.declared, caught.value.limit) == (0, 9, 8)
+
+
+class Greenlets(socket.socket):
+    """As gevent's sockets are: a call waits even where it is told not to, and within is a socket whose calls do not."""
+
+    def __init__(self, within: socket.socket) -> None:
+        super().__init__(fileno=within.detach())
+        self._sock = socket.socket(fileno=os.dup(self.fileno()))
+        self._sock.setblocking(False)
+
+    def recv(self, *_: object) -> bytes:
+        raise AssertionError("this would wait for ever")
+
+    def send(self, *_: object) -> int:
+        raise AssertionError("this would wait for ever")
+
+    def close(self) -> None:
+        self._sock.close()
+        super().close()
+
+
+def test_deadlines_hold_on_sockets_of_gevent(
+    impl: ModuleType, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Greenlets, "__module__", "gevent._socket3")
+    with impl.FramedSocket(Greenlets(pair[0]), impl.Lines(), timeout=0.1) as framed:
+        with pytest.raises(TimeoutError):
+            framed.recv()
+        pair[1].sendall(b"hello\n")
+        framed.settimeout(30.0)
+        assert framed.recv() == b"hello"
+        framed.send(b"hi")
+        assert pair[1].recv(10) == b"hi\n"
+        pair[1].close()
+        assert framed.recv() is None

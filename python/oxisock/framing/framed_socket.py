@@ -48,6 +48,7 @@ class FramedSocket(Bound, Conversation):
     def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
         self.settimeout(timeout)
         self._sock = arguments.stream(sock)
+        self._wire = _wire(self._sock)
         self._bound = BoundCodec(codec, self._engine.framing)
         self.codec = codec
         self._encode = self._bound.encode
@@ -140,7 +141,7 @@ class FramedSocket(Bound, Conversation):
                     inbox.end()
                     return None
                 try:
-                    data = self._move(partial(self._sock.recv, _CHUNK, flags), _READ, deadline)
+                    data = self._move(partial(self._wire.recv, _CHUNK, flags), _READ, deadline)
                 except OSError as error:
                     if secure.is_cut(error):
                         inbox.cut(error)
@@ -254,7 +255,7 @@ class FramedSocket(Bound, Conversation):
             rest = view
             try:
                 while rest:
-                    rest = rest[self._move(partial(self._sock.send, rest, self._flags), _WRITE, deadline) :]
+                    rest = rest[self._move(partial(self._wire.send, rest, self._flags), _WRITE, deadline) :]
             except BaseException:
                 # Whatever ended it, a frame may be half sent: nothing after it would be understood.
                 self._give_up()
@@ -330,6 +331,11 @@ def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
     # Rounded up, so as not to be back a moment too soon; in pieces, because poll counts in 32 bits.
     milliseconds = None if timeout is None else min(-(-timeout * 1000 // 1), 1 << 30)
     return bool(poll.poll(milliseconds)) or (timeout is not None and timeout * 1000 > 1 << 30)
+
+
+def _wire(sock: socket.socket) -> socket.socket:
+    """Give what moves the bytes of a socket: gevent's waits even where it is told not to, and has one that does not."""
+    return getattr(sock, "_sock", sock) if type(sock).__module__.startswith("gevent.") else sock
 
 
 def _is_tls(sock: socket.socket) -> bool:
