@@ -35,7 +35,7 @@ from support.redis_server import RedisServer
 
 _LINES = 60_000
 _PACED = 3_000  # lines a second for the delay: a tenth of what a room is to bear
-_LISTENERS = 300
+_LISTENERS = 1000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 PAGE = """\
@@ -46,7 +46,7 @@ PAGE = """\
 All nodes, Redis and the clients are on one machine. One client on each node says its part of {lines:,} lines as fast as
 it can, and all clients read all of them: "lines a second" is how many the room takes in. "CPU" is the processor time of
 all nodes for a line, without that of Redis. The delay is from said on the first node to shown on the last, at {paced:,}
-lines a second. Deliveries are lines shown to {listeners} clients of the first node. Every transcript is checked: each
+lines a second. Deliveries are lines shown to {listeners:,} clients of the first node. Every transcript is checked: each
 line once, and one order. Each figure is the median of {rounds} rounds.
 
 **Where.** {machine}. {versions}. {date}; load average {load} at the start.
@@ -192,7 +192,7 @@ def of_delay(nodes: list[Node], seconds: float = 2.0) -> tuple[float, float]:
         return delays[count // 2], delays[count * 99 // 100]
 
 
-def of_deliveries(nodes: list[Node], lines: int = 5000) -> float:
+def of_deliveries(nodes: list[Node], lines: int = 2000) -> float:
     """Say lines to many listeners of the first node; give how many deliveries there are a second."""
     with contextlib.ExitStack() as stack:
         guests = [stack.enter_context(Guest(nodes[0].address)) for _ in range(_LISTENERS)]
