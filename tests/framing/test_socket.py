@@ -417,3 +417,21 @@ def test_deadlines_hold_on_sockets_of_gevent(
         assert pair[1].recv(10) == b"hi\n"
         pair[1].close()
         assert framed.recv() is None
+
+
+def test_nothing_goes_past_tls_on_sockets_of_gevent(
+    impl: ModuleType, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Encrypted(Greenlets):
+        def unwrap(self) -> None:
+            """What tells a socket with TLS."""
+
+        def send(self, data: Any, *_: object) -> int:
+            return self._sock.send(bytes(data).upper())
+
+    monkeypatch.setattr(Encrypted, "__module__", "gevent.ssl")
+    with impl.FramedSocket(Encrypted(pair[0]), impl.Lines(), timeout=30.0) as framed:
+        framed.send(b"secret")
+        assert pair[1].recv(100) == b"SECRET\n"
+        pair[1].close()
+        framed.abort()

@@ -334,8 +334,12 @@ def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
 
 
 def _wire(sock: socket.socket) -> socket.socket:
-    """Give what moves the bytes of a socket: gevent's waits even where it is told not to, and has one that does not."""
-    return getattr(sock, "_sock", sock) if type(sock).__module__.startswith("gevent.") else sock
+    """Give what moves the bytes of a socket: gevent's waits even where it is told not to, and has one that does not.
+
+    With TLS it is the socket itself, whatever is beneath: what goes past it is not encrypted.
+    """
+    patched = type(sock).__module__.startswith("gevent.") and not _is_tls(sock)
+    return getattr(sock, "_sock", sock) if patched else sock
 
 
 def _is_tls(sock: socket.socket) -> bool:
