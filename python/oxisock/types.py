@@ -239,7 +239,7 @@ class ServerStats(NamedTuple):
         timeouts: connections closed by a timer; for UDP, replies given up.
         icmp_errors: what peers answered to a datagram that nobody wanted.
         ignored: datagrams not answered on purpose: from low ports, or said to come from the server itself.
-        handshake_errors: TLS handshakes that failed.
+        handshake_errors: TLS handshakes that failed, or that the client broke off.
     """
 
     accepted: int = 0

@@ -98,6 +98,7 @@ fn named(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyAny>> {
     fields.set_item("handler_errors", stats.handler_errors)?;
     fields.set_item("frame_errors", stats.frame_errors)?;
     fields.set_item("timeouts", stats.timeouts)?;
+    fields.set_item("handshake_errors", stats.handshake_errors)?;
     STATS.import(py, "oxisock.types", "ServerStats")?.call((), Some(&fields))
 }
 

@@ -60,6 +60,7 @@ def view(machine: Any) -> tuple[Any, ...]:
         machine.closed,
         machine.queued,
         machine.owed,
+        machine.expecting,
         machine.eof,
         machine.paused,
         machine.room(),

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from oxisock.sockets.closing import reset_on_close
 from support.certificates import contexts
-from support.served import Client, served
+from support.served import Client, Served, served
 from support.waiting import wait_until
 
 trio = pytest.importorskip("trio")
 CROWD = 1000
+KINDS = ["coroutines over TLS", "messages over TLS", "threads over TLS"]
 
 
 def echo(message: bytes, peer: Any) -> bytes:
@@ -26,6 +30,63 @@ def echo(message: bytes, peer: Any) -> bytes:
 async def answer(stream: Any, peer: Any) -> None:
     async for message in stream:
         await stream.send(message)
+
+
+@contextlib.contextmanager
+def secured(impl: ModuleType, kind: str, **options: Any) -> Iterator[Served]:
+    """Run a server with TLS that gives lines back."""
+
+    def talk(conn: Any, peer: Any) -> None:
+        for line in conn.frames(impl.Lines()):
+            conn.send_frame(line, impl.Lines())
+
+    options = {"ssl": contexts().server, **options}
+    if kind.startswith("coroutines"):
+        server = impl.aio.start_server(answer, **options)
+    elif kind.startswith("threads"):
+        server = impl.ThreadedServer(talk, **options)
+    else:
+        server = impl.MessageServer(echo, **options)
+    with served(server, kind) as running:
+        yield running
+
+
+def hello() -> bytes:
+    """Give what a client says first."""
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        contexts().client.wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
+    return said.read()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reset_within_a_handshake_is_one_that_failed(impl: ModuleType, kind: str) -> None:
+    whole = hello()
+    with secured(impl, kind) as running:
+        for number, (words, answered) in enumerate([(b"", False), (whole[:99], False), (whole, True)], 1):
+            with running.connect() as sock:
+                sock.sendall(words)
+                if answered:
+                    assert sock.recv(1)
+                reset_on_close(sock)
+            assert wait_until(lambda number=number: running.stats().closed == number)  # type: ignore[misc]
+            assert running.stats().handshake_errors == number
+        with Client(running) as good:
+            assert good.is_served()
+            reset_on_close(good.sock)
+        assert wait_until(lambda: running.stats().closed == 4)
+        stats = running.stats()
+        assert (stats.handshake_errors, stats.timeouts, stats.handler_errors, stats.messages) == (3, 0, 0, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_is_no_fault_of_a_handshake(impl: ModuleType, kind: str) -> None:
+    with secured(impl, kind) as running, running.connect() as sock:
+        sock.sendall(hello()[:99])
+        assert wait_until(lambda: running.stats().active == 1)
+        running.stop()
+        stats = running.stats()
+        assert (stats.closed, stats.handshake_errors, stats.timeouts) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["messages over TLS", "coroutines over TLS"])

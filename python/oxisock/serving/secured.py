@@ -36,7 +36,7 @@ class SecuredReactor:
         self._sessions: dict[int, Session] = {}
         self._shaking: deque[Item] = deque()  # of connections whose handshake is not done
         self._own: list[Reply] = []  # that are no handler's
-        self._failed = 0  # handshakes
+        self._failed = 0  # handshakes; the reactor knows of those that were lost with their connection
         self._bytes_in = self._bytes_out = 0  # of what the wire says
         self._counting = threading.Lock()
         self._stopping = False
@@ -55,7 +55,8 @@ class SecuredReactor:
     def counters(self) -> ServerStats:
         """Give the counters; bytes are those of what the wire says, as with other servers."""
         counters = self._reactor.counters()
-        return counters._replace(handshake_errors=self._failed, bytes_in=self._bytes_in, bytes_out=self._bytes_out)
+        failed = counters.handshake_errors + self._failed
+        return counters._replace(handshake_errors=failed, bytes_in=self._bytes_in, bytes_out=self._bytes_out)
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
         """Send ``replies`` and wait for input, if so; None when the server has ended."""

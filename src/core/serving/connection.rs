@@ -84,7 +84,7 @@ pub struct Connection {
     finishing: bool,
     // When what has to come first is to be there.
     due: u64,
-    // What its absence then comes to.
+    // What its absence then comes to; `Open` where nothing has to come first.
     late: Closed,
     // Whether a last word is to be said before the end.
     farewell: bool,
@@ -111,7 +111,7 @@ impl Connection {
             eof: false,
             finishing: false,
             due: NEVER,
-            late: Closed::Broken,
+            late: Closed::Open,
             farewell: false,
             parting: Closed::Open,
         }
@@ -133,7 +133,7 @@ impl Connection {
     /// It has come, and the conversation begins.
     pub fn begin(&mut self, now: u64) {
         self.now = now;
-        self.due = NEVER;
+        (self.due, self.late) = (NEVER, Closed::Open);
         self.last = now;
     }
 
@@ -305,6 +305,12 @@ impl Connection {
     #[must_use]
     pub fn owed(&self) -> bool {
         self.owed
+    }
+
+    /// Whether something has to come first, and neither came nor was given up.
+    #[must_use]
+    pub fn expecting(&self) -> bool {
+        self.late != Closed::Open && !self.finishing
     }
 
     /// Whether the peer said that it will send no more.

@@ -41,6 +41,8 @@ pub struct Counters {
     pub frame_errors: AtomicU64,
     /// Connections that a timer ended.
     pub timeouts: AtomicU64,
+    /// Connections that were lost before a handshake was done.
+    pub handshake_errors: AtomicU64,
     /// Connections that are over, but whose last bytes are on their way.
     pub lingering: AtomicU64,
     /// Connections that ended in a stop with nothing owed to them.
@@ -74,6 +76,8 @@ pub struct Stats {
     pub frame_errors: u64,
     /// Connections that a timer ended.
     pub timeouts: u64,
+    /// Connections that were lost before a handshake was done.
+    pub handshake_errors: u64,
 }
 
 /// A connection on its way from the reactor that accepted it to the one that serves it.
@@ -247,6 +251,7 @@ impl Control {
             handler_errors: c.handler_errors.load(Relaxed),
             frame_errors: c.frame_errors.load(Relaxed),
             timeouts: c.timeouts.load(Relaxed),
+            handshake_errors: c.handshake_errors.load(Relaxed),
         }
     }
 

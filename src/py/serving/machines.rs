@@ -187,6 +187,11 @@ impl Connection {
     }
 
     #[getter]
+    fn expecting(&self) -> bool {
+        self.machine.expecting()
+    }
+
+    #[getter]
     fn eof(&self) -> bool {
         self.machine.eof()
     }

@@ -82,7 +82,7 @@ class Connection:
         self._eof = False
         self._finishing = False
         self._due = NEVER  # when what has to come first is to be there
-        self._late = BROKEN  # what its absence then comes to
+        self._late = OPEN  # what its absence then comes to; OPEN where nothing has to come first
         self._farewell = False  # whether a last word is to be said before the end
         self._parting = OPEN  # why it will be closed when that is said
 
@@ -102,7 +102,7 @@ class Connection:
     def begin(self, now: int) -> None:
         """It has come, and the conversation begins."""
         self._now = now
-        self._due = NEVER
+        self._due, self._late = NEVER, OPEN
         self._last = now
 
     def active(self, now: int) -> None:
@@ -232,6 +232,11 @@ class Connection:
     def owed(self) -> bool:
         """Whether an answer is being made."""
         return self._owed
+
+    @property
+    def expecting(self) -> bool:
+        """Whether something has to come first, and neither came nor was given up."""
+        return self._late != OPEN and not self._finishing
 
     @property
     def eof(self) -> bool:

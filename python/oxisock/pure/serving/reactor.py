@@ -44,7 +44,7 @@ class Reactor:
         self.ended = threading.Event()
         self.newcomers = Newcomers(self, plan, service, faults)
         self.closed = self.messages = self.bytes_in = self.bytes_out = 0
-        self.handler_errors = self.frame_errors = self.timeouts = 0
+        self.handler_errors = self.frame_errors = self.handshake_errors = self.timeouts = 0
         self.drained = 0
         self.stopped = 0  # connections that the stop has to bring to an end
         self.group: Sequence[Reactor] = (self,)  # the reactors that share the listener of the first
@@ -365,6 +365,8 @@ class Reactor:
         reason = link.machine.closed
         self.timeouts += reason in (IDLE, STALLED)
         self.frame_errors += reason == BROKEN
+        # What has to come first is the header, and after that a handshake.
+        self.handshake_errors += reason == LOST and link.header is None and link.machine.expecting
         if self.draining:
             self.drained += reason == DONE
         if reason == REFUSED:

@@ -74,6 +74,7 @@ class Reactors:
             handler_errors=sum(r.handler_errors for r in reactors),
             frame_errors=sum(r.frame_errors for r in reactors),
             timeouts=sum(r.timeouts for r in reactors),
+            handshake_errors=sum(r.handshake_errors for r in reactors),
         )
 
     def notices(self) -> tuple[list[Notice], int]:

@@ -333,6 +333,14 @@ impl<S: Service> Reactor<S> {
         if reason == Closed::Broken {
             counters.frame_errors.fetch_add(1, Relaxed);
         }
+        if reason == Closed::Lost
+            && let Some(link) = self.links.get_mut(key)
+            // What has to come first is the header, and after that a handshake.
+            && link.header.is_none()
+            && link.machine.expecting()
+        {
+            counters.handshake_errors.fetch_add(1, Relaxed);
+        }
         if self.draining {
             let end = if reason == Closed::Done { &counters.drained } else { &counters.aborted };
             end.fetch_add(1, SeqCst);
