@@ -116,7 +116,10 @@ else:
         if name in _MODULES:
             return import_module(f"oxisock.{name}")
         if name not in __all__:
-            raise AttributeError(f"module 'oxisock' has no attribute {name!r}")
+            import sys
+
+            # With these, Python says what may have been meant.
+            raise AttributeError(f"module 'oxisock' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         bound = vars(import_module(f"oxisock.{impl}"))
         globals().update({each: bound[each] for each in __all__ if each in bound and each not in _MODULES})
         return globals()[name]

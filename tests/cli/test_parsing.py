@@ -47,7 +47,9 @@ def test_options_stand_anywhere(words: list[str], expected: dict[str, object]) -
         ("scan https://example.com/x", "write oxisock scan example.com -p https"),
         ("scan http://example.com:8080", "write oxisock scan example.com -p 8080"),
         ("check https://example.com", "expected HOST:PORT, as in example.com:https"),
-        ("wait localhost 22", "'localhost' is not HOST:PORT, as in localhost:80"),
+        ("wait localhost 22", "'localhost' is not HOST:PORT, as in localhost:22"),
+        ("check :80", "':80' is not HOST:PORT, as in localhost:80"),
+        ("scan localhost 80", "write a port behind -p, as in -p 80"),
         ("scan -sV localhost", "--banner shows"),
         ("scan localhost -oX x", "write -o FILE.xml"),
         ("scan localhost --top-ports 10", "write -p top:N"),
@@ -84,6 +86,16 @@ def test_without_a_command_the_commands_are_named() -> None:
     done = oxisock()
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "expected one of scan, check, wait" in done.stderr
+
+
+def test_help_is_a_word_as_well() -> None:
+    assert oxisock("help", "check").stdout == oxisock("check", "--help").stdout != ""
+    assert oxisock("help").stdout == oxisock("--help").stdout != ""
+    assert oxisock("-V").stdout == oxisock("--version").stdout != ""
+
+
+def test_what_is_not_needed_is_not_asked_for() -> None:
+    assert "arguments are required: HOST:PORT (" in oxisock("send").stderr
 
 
 def test_what_looks_like_nothing_has_no_hint() -> None:

@@ -101,3 +101,8 @@ def test_errors_have_one_name_on_all_systems(monkeypatch: pytest.MonkeyPatch) ->
     assert errors.errno_name(10061) == errors.errno_name(errno.ECONNREFUSED) == "ECONNREFUSED"
     assert errors.errno_name(-1) is None
     assert reason_text(-10061) == "local-error: ECONNREFUSED" and reason_text(-99999) == "local-error: 99999"
+
+
+@pytest.mark.parametrize("module", ["oxisock", "oxisock.pure", "oxisock.native"])
+def test_a_misspelt_name_is_told_from_others(module: str) -> None:
+    assert "Did you mean: 'MessageServer'?" in run(f"import oxisock, {module}; {module}.MesageServer").stderr

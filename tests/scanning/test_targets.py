@@ -100,7 +100,7 @@ def test_both_engines_offer_it(impl: ModuleType) -> None:
         ("::1-5", "::1-5", 1, "the last address of the range in full"),
         ("10.0.0.1-::1", "10.0.0.1-::1", 1, "one version of IP and one zone"),
         ("::g", "::g", 1, "expected an IPv6 address"),
-        ("localhost:80", "localhost:80", 1, "a target has no port"),
+        ("localhost:80", "localhost:80", 1, "the port is an argument of its own"),
         ("[localhost]", "[localhost]", 1, "expected an IPv4 address"),
         ("fe80::1%no-such-if", "fe80::1%no-such-if", 1, "no network interface 'no-such-if'"),
         ("fe80::1%", "fe80::1%", 1, "no network interface ''"),

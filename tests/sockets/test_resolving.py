@@ -111,7 +111,11 @@ def test_the_resolver_s_own_errors_are_kept(resolver: Resolver) -> None:
         "idna": "label empty or too long",
     }
     assert list(found.unresolved) == ["full", "later", "gone", "idna"], "in the order given"
-    assert found.errors["later"] is again is found.error()
+    assert found.errors["later"] is again
+    failure = found.error()
+    assert isinstance(failure, socket.gaierror)
+    assert failure.__cause__ is again
+    assert (failure.errno, failure.strerror) == (socket.EAI_AGAIN, "later: Temporary failure in name resolution")
     assert found.errors["full"] is full
     assert found.errors["idna"].errno == socket.EAI_NONAME
     assert resolve(["ok"]).error() is None

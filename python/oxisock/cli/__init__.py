@@ -93,7 +93,7 @@ def build_parser() -> Parser:
         "oxisock COMMAND --help tells more of each command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"oxisock {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"oxisock {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name in COMMANDS:
         import_module(f"{__name__}.{name}").add_parser(subparsers)
@@ -148,9 +148,13 @@ def describe(error: OSError) -> str:
 
 def failed_at(endpoint: object, error: Exception) -> int:
     """Tell of a peer that could not be talked with, always with its host and port, and give the exit code."""
-    words = describe(error) if isinstance(error, OSError) else str(error)
-    complain(words if str(endpoint) in words else f"{endpoint}: {words}")
+    complain(located(endpoint, describe(error) if isinstance(error, OSError) else str(error)))
     return EXIT_NO
+
+
+def located(endpoint: object, words: str) -> str:
+    """Give words about an endpoint that name it."""
+    return words if str(endpoint) in words else f"{endpoint}: {words}"
 
 
 def raise_descriptor_limit() -> None:

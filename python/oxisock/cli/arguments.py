@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import arguments
@@ -81,7 +82,8 @@ def endpoint(text: str) -> Peer:
     elif ":" in host:
         raise argparse.ArgumentTypeError(f"{text!r}: write an IPv6 address in brackets, as in [::1]:80")
     if not colon or not host:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in {host or text or 'localhost'}:80")
+        example = "localhost" if colon or not text or text.isdigit() else text
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in {example}:80")
     try:
         ports = parse_ports(port)
         host = checked_host(host)
@@ -117,6 +119,9 @@ def endpoints(args: argparse.Namespace) -> list[Peer]:
     from . import UsageError
 
     found: list[Peer] = []
+    for host, port in pairwise(args.endpoints):
+        if port.isdigit() and host[:1] != "@" and ":" not in host:  # as nc takes them
+            raise UsageError(f"argument HOST:PORT: {host!r} is not HOST:PORT, as in {host}:{port}")
     for word in args.endpoints:
         try:
             lines = list(lines_of(word[1:])) if word.startswith("@") else [("argument HOST:PORT", word)]

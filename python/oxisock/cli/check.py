@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..types import Peer, PortState
-from . import EXIT_NO, EXIT_OK, describe, raise_descriptor_limit
+from . import EXIT_NO, EXIT_OK, describe, located, raise_descriptor_limit
 from .arguments import add_endpoints, add_impl, endpoints, examples, positive_duration, questions
 from .output import STATE_COLOURS, message, paint
 
@@ -68,7 +68,7 @@ async def _check(peers: list[Peer], args: argparse.Namespace) -> int:
     for peer, check in zip(peers, checks, strict=True):
         word, fault = await check
         if fault:
-            message(f"{peer}: {fault}")
+            message(located(peer, fault))
         print(peer, paint(word, STATE_COLOURS.get(word, "red"), sys.stdout), flush=True)  # type: ignore[call-overload]
         code = code if word == PortState.OPEN else EXIT_NO
     return code

@@ -90,6 +90,8 @@ class Parser(argparse.ArgumentParser):
         kinds = self.kinds
         if kinds is None:
             return self._read(words, namespace or argparse.Namespace())
+        if words[:1] == ["help"] and "help" not in kinds.choices:
+            words = [*words[1:], "--help"]
         first = words[0] if words else ""
         # argparse itself reads the commands' options together with their arguments, and not in the midst of them.
         if first.startswith("-") and any(flag.startswith(first) for flag in self._option_string_actions):

@@ -226,6 +226,8 @@ def run(args: argparse.Namespace) -> int:
 def _explain_target(text: str) -> None:
     """Raise UsageError for what is a target with something else, as HOST:PORT and a URL are."""
     host, port, word = "", "", ""
+    if text.isdigit():
+        raise UsageError(f"target {text!r} is a number: write a port behind -p, as in -p {text}")
     if "://" in text:
         host, port, _ = url_parts(text)
         word = "a URL"

@@ -33,7 +33,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="where to")
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="the messages (default: lines of the standard input)")
+    parser.add_argument(
+        "text", nargs="*", default=[], metavar="TEXT", help="the messages (default: lines of the standard input)"
+    )
     parser.add_argument("--udp", action="store_true", help="a datagram for each message")
     parser.add_argument(
         "--codec",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import arguments
 from ..engines.binding import Functions
+from ..sockets.connecting import unresolved
 from ..sockets.resolving import checked_host, host_addresses
 from ..types import Peer
 from .plan import EXPECTATIONS, LoadPlan, messages, text
@@ -26,6 +27,7 @@ MOST_CONNECTIONS, MOST_DEPTH, MOST_SIZE = 100_000, 100_000, 16 << 20
 LEAST_RATE, MOST_RATE = 0.001, 1e7
 MOST_SECONDS = 86_400
 _LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
+_LOOK_UP = 10.0  # seconds
 _SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
 _SECOND = 1_000_000_000
 _SPANS = 12  # of the histogram
@@ -93,7 +95,11 @@ class Loads(Functions):
             self._engine, host, port, udp=udp, connections=connections, depth=depth, size=size, rate=rate,
             duration=duration, timeout=timeout, codec=codec, expect=expect, prefix=prefix,
         )  # fmt: skip
-        report, interrupt = carry_out(found, host_addresses(host, timeout=10.0))
+        try:
+            addresses = host_addresses(host, timeout=_LOOK_UP)
+        except OSError as error:
+            raise unresolved(Peer(found.target["host"], port), _LOOK_UP, error) from error
+        report, interrupt = carry_out(found, addresses)
         if interrupt is not None:
             interrupt.report = report  # type: ignore[attr-defined]
             raise interrupt

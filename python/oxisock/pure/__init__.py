@@ -106,7 +106,9 @@ else:
     def __getattr__(name: str) -> object:
         """Give ``aio``: imported only when asked for, because it imports asyncio."""
         if name != "aio":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            import sys
+
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         from ..aio.faces import bind
 
         return bind(impl)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import arguments
 from ..engines.scanning import CLOSED, FILTERED, NO_RESPONSE, OPEN, OutcomeTuple, ScanningModule, ScanRun
+from ..sockets.connecting import unresolved
 from ..sockets.resolving import checked_host
 from ..types import Peer, PortResult
 from .options import ScanOptions
@@ -175,7 +176,11 @@ class Questions:
         port = arguments.port(port)
         limit = patience(timeout)
         start = time.monotonic()
-        addresses = yield LookUp(checked_host(host), limit)
+        peer = Peer(checked_host(host), port)
+        try:
+            addresses = yield LookUp(peer.host, limit)
+        except OSError as error:
+            raise unresolved(peer, limit, error) from error
         if only_one:
             addresses = [next((address for address in addresses if ":" not in address), addresses[0])]
         verdicts = yield from self._ask(addresses, port, max(limit - (time.monotonic() - start), 0.001))

@@ -156,8 +156,9 @@ def _read_literal(text: str) -> int:
     try:
         value = int.from_bytes(socket.inet_pton(socket.AF_INET6, address), "big")
     except (OSError, ValueError):
-        hint = " (a target has no port)" if address.count(":") == 1 else ""
-        raise ValueError(IPV6_EXPECTED + hint) from None
+        if "://" in text or address.count(":") == 1:
+            raise ValueError("expected a name or an address alone: the port is an argument of its own") from None
+        raise ValueError(IPV6_EXPECTED) from None
     return make_key(6, value, _scope_id(zone) if percent else 0)
 
 

@@ -95,15 +95,22 @@ class Resolution(NamedTuple):
     errors: dict[str, OSError]
 
     def error(self) -> socket.gaierror | None:
-        """Give what to raise where nothing resolved: the first error, if any, as a ``socket.gaierror``."""
-        for error in self.errors.values():
-            if isinstance(error, socket.gaierror):
-                return error
-        for error in self.errors.values():
-            failure = socket.gaierror(socket.EAI_AGAIN, str(error))
-            failure.__cause__ = error
-            return failure
+        """Give what to raise where nothing resolved: the first error, if any, as a ``socket.gaierror`` with the name.
+
+        The resolver's own errors come before those of time.
+        """
+        for name, error in sorted(self.errors.items(), key=lambda each: not isinstance(each[1], socket.gaierror)):
+            return named(name, error)
         return None
+
+
+def named(name: str, error: OSError) -> socket.gaierror:
+    """Make the error of a name that has no address, with the name in its words."""
+    # The resolver's numbers are of its own.
+    number = error.errno if isinstance(error, socket.gaierror) else socket.EAI_AGAIN
+    failure = socket.gaierror(number, f"{name}: {error.strerror or error}")
+    failure.__cause__ = error
+    return failure
 
 
 def resolve(
