@@ -99,6 +99,8 @@ def test_a_cut_between_frames_is_no_clean_end(impl: ModuleType, certificate: Pat
 
 
 def test_a_sock_of_ones_own_is_told_of_cuts_too(impl: ModuleType, certificate: Path, trusting: ssl.SSLContext) -> None:
+    if trusting.options & 0x80:  # OP_IGNORE_UNEXPECTED_EOF
+        pytest.skip("contexts of this Python (3.11.2, for one) take a cut for a clean end")
     with serving(certificate, lambda sock: sock.sendall(b"one\ntw")) as (port, _):
         mine = trusting.wrap_socket(socket.create_connection(("127.0.0.1", port), 30), server_hostname="localhost")
         with impl.FramedSocket(mine, impl.Lines(eof_frame=True), timeout=30) as framed:

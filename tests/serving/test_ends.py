@@ -20,7 +20,7 @@ import oxisock
 from oxisock import aio
 from oxisock.engines.serving import NEVER
 from oxisock.serving.lifecycle import EngineThreads
-from oxisock.sockets import closing
+from oxisock.sockets import closing, selecting
 from oxisock.sockets.closing import Lingering
 from oxisock.sockets.latch import Latch
 from support.coroutines import Run
@@ -297,7 +297,7 @@ def test_a_thread_that_cannot_go_on_ends_its_server_loudly(
                 raise fault.pop()
             return found
 
-    monkeypatch.setattr(selectors, "DefaultSelector", Failing)
+    monkeypatch.setattr(selecting, "Selector", Failing)
     server = KINDS[kind](oxisock.pure).start()
     raised: list[BaseException] = []
 

@@ -60,10 +60,20 @@ static int is_native(void *caller) {
   Dl_info found;
   return dladdr(caller, &found) && found.dli_fname && strstr(found.dli_fname, "_native");
 }
-int clock_gettime(clockid_t clock, struct timespec *time) {
-  int armed = __atomic_load_n(&faults[CLOCK].times, __ATOMIC_SEQ_CST) > 0;
-  return armed && is_native(__builtin_return_address(0)) && fails(CLOCK) ? -1 : PASS_ON(clock_gettime, clock, time);
+static int clock_fails(void *caller) {
+  return __atomic_load_n(&faults[CLOCK].times, __ATOMIC_SEQ_CST) > 0 && is_native(caller) && fails(CLOCK);
 }
+int clock_gettime(clockid_t clock, struct timespec *time) {
+  return clock_fails(__builtin_return_address(0)) ? -1 : PASS_ON(clock_gettime, clock, time);
+}
+#if __SIZEOF_POINTER__ == 4
+/* What Rust's standard library asks where a long has 32 bits. */
+struct time64;
+int __clock_gettime64(clockid_t clock, struct time64 *time);
+int __clock_gettime64(clockid_t clock, struct time64 *time) {
+  return clock_fails(__builtin_return_address(0)) ? -1 : PASS_ON(__clock_gettime64, clock, time);
+}
+#endif
 int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
   return fails(ACCEPT4) ? -1 : PASS_ON(accept4, fd, address, size, flags);
 }

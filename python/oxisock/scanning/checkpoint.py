@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..engines.scanning import OutcomeTuple
 
 _VERSION = 1
+_LOCKED = (1 << 31) - 2  # the byte that is locked on Windows, where a position of a lock has 31 bits
 
 
 class Header(NamedTuple):
@@ -92,13 +93,19 @@ class Checkpoint:
             raise OSError(error.errno, f"cannot write to checkpoint {self.path!r}: {error.strerror}") from error
 
     def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        import fcntl
-
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            if sys.platform == "win32":
+                import msvcrt
+
+                # What is locked there cannot be read, so it is a byte that is never written.
+                os.lseek(self._descriptor, _LOCKED, os.SEEK_SET)
+                msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+            else:
+                import fcntl
+
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             raise BlockingIOError(error.errno, f"checkpoint {self.path!r} is in use by another scan") from None
 
     def _read(self) -> tuple[Header | None, dict[int, Done], bool]:

@@ -13,7 +13,7 @@ from weakref import ref
 
 from .. import arguments, hooks
 from ..arguments import spelled_out
-from ..sockets import secure
+from ..sockets import secure, selecting
 from ..sockets.accepting import WatchedDoor
 from ..sockets.closing import reset_on_close, shut_down
 from ..sockets.forks import end_child
@@ -112,7 +112,7 @@ class _ThreadedRunning:
         self._latch = Latch(server_log.thread_failed)
         with ExitStack() as undo:
             undo.callback(listener.close)
-            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._selector = undo.enter_context(selecting.Selector())
             self._bell = Bell()
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, selectors.EVENT_READ)

@@ -26,6 +26,7 @@ from ...engines.scanning import (
     Tally,
     TraceEvent,
 )
+from ...sockets import selecting
 from ...sockets.interrupts import held_back
 from .addresses import Addresses, SocketAddress
 from .engine import ProbeOrder, ScanEngine
@@ -72,7 +73,7 @@ class PureScanRun:
         self._addresses = Addresses(plan.ranges)
         self._plan = plan
         self._engine = ScanEngine(plan, self._addresses.count)
-        self._selector = selectors.DefaultSelector()
+        self._selector = selecting.Selector()
         self._probes: dict[int, _Probe] = {}  # by token
         self._reading: dict[int, _Probe] = {}  # those that wait for a banner
         self._ready: list[Outcome] = []

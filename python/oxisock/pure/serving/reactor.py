@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ...engines.serving import NEVER
+from ...sockets import selecting
 from ...sockets.accepting import WatchedDoor
 from ...sockets.closing import NO_SIGNAL, Lingering, reset_on_close, shut_down, still_sending
 from ...sockets.waking import Bell
@@ -65,7 +66,7 @@ class Reactor:
             # Without it every read would ask the system for a whole chunk of memory and give it back, which takes
             # longer than reading: glibc maps pages for what is so large, until one such block is freed whole.
             self._buffer = memoryview(bytearray(service.chunk))
-            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._selector = undo.enter_context(selecting.Selector())
             self._bell = Bell()
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, _READ)

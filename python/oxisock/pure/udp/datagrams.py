@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...engines.udp import UdpPlan, UdpTally
+from ...sockets import selecting
 from ...sockets.addresses import is_of_this_machine, peer_of
 from ...sockets.latch import Latch
 from ...sockets.waking import Bell
@@ -72,7 +73,7 @@ class UdpReactor:
         self._unsent = 0  # replies of this turn that have not left
         with contextlib.ExitStack() as undo:
             undo.callback(sock.close)
-            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._selector = undo.enter_context(selecting.Selector())
             self._bell = Bell()
             undo.callback(self._bell.close)
             sock.setblocking(False)
@@ -248,7 +249,7 @@ class UdpReactor:
         if self._deadline is not None:
             limit = min(limit, max(0.0, self._deadline - now))
         if told:
-            with selectors.DefaultSelector() as selector:
+            with selecting.Selector() as selector:
                 selector.register(self._sock, selectors.EVENT_WRITE)
                 if not self._ending:  # the bell rings until the end, and is heard once
                     selector.register(self._bell.heard, selectors.EVENT_READ)
