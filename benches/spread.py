@@ -86,7 +86,8 @@ def of_memory() -> None:
 def simulated(workers: int, lost: int) -> float:
     """Give the seconds that a /8 on one port takes; ``lost`` of the workers die half-way, with what they were at."""
     shards = (1 << 24) // _SHARD
-    machine = Coordinator(shards, workers, int(_SHARD / _PER_SECOND * 1e9), share=False)
+    expected = int(_SHARD / _PER_SECOND * 1e9)
+    machine = Coordinator(shards, workers, expected=expected, limit=100 * expected, share=False)
     under_way: list[tuple[float, int]] = []
     dead: set[int] = set()
     now, death = 0.0, (1 << 24) / _PER_SECOND / workers / 2
@@ -104,7 +105,7 @@ def simulated(workers: int, lost: int) -> float:
             slots, lost = slots - lost, 0
         now, number = heapq.heappop(under_way)
         if number in dead:
-            machine.failed(number, "KilledWorker")
+            machine.failed(number, "KilledWorker", int(now * 1e9))
         else:
             machine.finished(number, int(now * 1e9))
         if len(under_way) < slots:

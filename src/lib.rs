@@ -18,7 +18,7 @@ mod _native {
 
     // scanning
     #[pymodule_export]
-    use crate::py::scanning::{ScanEngine, ScanRun, start_scan};
+    use crate::py::scanning::{ScanEngine, ScanRun, asked_ports, start_scan};
 
     // framing
     #[pymodule_export]

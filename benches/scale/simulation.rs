@@ -106,6 +106,8 @@ fn plan(case: &Case, shard: u64) -> Plan {
         descriptors: case.concurrency * 4,
         skip_silent: false,
         links: Vec::new(),
+        first_host: 0,
+        first_send: 0,
     }
 }
 

@@ -36,6 +36,8 @@ fn plan(script: &mut Script<'_>, hosts: u64, ports: usize) -> Plan {
         descriptors: concurrency + if script.yes() { 0 } else { script.one_of(10_000) },
         skip_silent: script.yes(),
         links: if script.yes() { vec![link] } else { Vec::new() },
+        first_host: 0,
+        first_send: 0,
     }
 }
 

@@ -20,6 +20,7 @@ __all__ = [
     # scan
     "ScanEngine",
     "ScanRun",
+    "asked_ports",
     "start_scan",
     # load
     "LoadRun",
@@ -66,6 +67,7 @@ __all__ = [
 
 VERSION: Final[str]
 
+def asked_ports(plan: ScanPlan, hosts: Sequence[int]) -> list[list[int]]: ...
 def start_scan(plan: ScanPlan) -> ScanRun: ...
 
 @final

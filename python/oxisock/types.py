@@ -134,7 +134,7 @@ class ScanStats(NamedTuple):
         drops: probes known to have been lost, because a repeat was answered.
         local_errors: probes put back because of a fault on this machine.
         elapsed: seconds that it took.
-        rate: ports decided per second.
+        rate: ports decided per second; those of the runs that a checkpoint tells of are left out.
         hosts: asked, or to be asked.
         hosts_up: from which anything came.
         hosts_unreachable: for which nobody answers.

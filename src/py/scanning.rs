@@ -57,6 +57,8 @@ fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
         descriptors: plan.getattr("descriptors")?.extract()?,
         skip_silent: plan.getattr("skip_silent")?.extract()?,
         links: plan.getattr("links")?.extract()?,
+        first_host: plan.getattr("first_host")?.extract()?,
+        first_send: plan.getattr("first_send")?.extract()?,
     })
 }
 
@@ -91,6 +93,13 @@ pub fn start_scan(py: Python<'_>, plan: &Bound<'_, PyAny>) -> PyResult<ScanRun> 
     let plan = plan_of(plan)?;
     let run = py.detach(|| CoreRun::start(&plan))?;
     Ok(ScanRun { run })
+}
+
+/// Give which ports of each of the `hosts`, by number, fall to the plan's shard, in the order in which they are asked.
+#[pyfunction]
+pub fn asked_ports(py: Python<'_>, plan: &Bound<'_, PyAny>, hosts: Vec<u64>) -> PyResult<Vec<Vec<u16>>> {
+    let plan = plan_of(plan)?;
+    Ok(py.detach(|| hosts.into_iter().map(|host| plan.asked_ports(host)).collect()))
 }
 
 /// One scan under way.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from types import ModuleType
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oxisock.engines.binding import engine
 from oxisock.engines.scanning import AddressRange
 from oxisock.scanning.coordinating import Coordinator
-from oxisock.scanning.sharding import Shards
+from oxisock.scanning.sharding import Shards, probes_of_a_shard, shared_rate, slots_of_a_rate
 from support.spreading import PLAN
 
 EXPECTED = 10**10
+NEVER = 10**18
+SECOND = 10**9
 EVENTS = ["finish", "fail", "again", "late failure", "time"]
 
 # --- the machine: workers that do whatever they like -----------------------------------------------------------------
@@ -22,12 +26,24 @@ EVENTS = ["finish", "fail", "again", "late failure", "time"]
 class Workers:
     """A model of what any executor may do with tasks; it knows by itself what has to become of each shard."""
 
-    def __init__(self, shards: int, slots: int, share: bool, done: frozenset[int] = frozenset()) -> None:
-        self.machine = Coordinator(shards, slots, EXPECTED, share, done)
+    def __init__(
+        self,
+        shards: int,
+        slots: int,
+        share: bool,
+        done: frozenset[int] = frozenset(),
+        limit: int = 10**15,
+        deadline: int = NEVER,
+    ) -> None:
+        self.machine = Coordinator(
+            shards, slots, expected=EXPECTED, limit=limit, share=share, deadline=deadline, done=done
+        )
+        self.limit, self.deadline = limit, deadline
         self.shards, self.slots, self.share, self.done = shards, slots, share, done
         self.out: dict[int, int] = {}
         self.late: dict[int, int] = {}
         self.since: dict[int, int] = {}
+        self.limits: dict[int, int] = {}
         self.longest = self.now = 0
         self.waited: Counter[int] = Counter()
         self.beside: Counter[int] = Counter()
@@ -41,6 +57,7 @@ class Workers:
         """Take what the machine gives; nothing twice, nothing that is settled, never more than there are slots."""
         while (task := self.machine.next(self.now)) is not None:
             assert task.number not in self.used
+            assert 0 < task.limit == min(self.limit, self.deadline - self.now)
             assert task.shard not in self.settled
             copies = list(self.out.values()).count(task.shard)
             assert copies < 3
@@ -51,10 +68,11 @@ class Workers:
             self.used.add(task.number)
             self.out[task.number] = task.shard
             self.since[task.number] = self.now
+            self.limits[task.number] = task.limit
             self.given[task.shard] += 1
             assert self.busy() <= self.slots
 
-        if self.busy() < self.slots:
+        if self.busy() < self.slots and self.now < self.deadline:
             assert not any(map(self.worth_a_copy, self.out.values()))
 
     def busy(self) -> int:
@@ -82,31 +100,45 @@ class Workers:
         """A task fails, in whatever way."""
         self.since.pop(number, None)
         shard = self.out.pop(number, self.late.pop(number, None))
-        lost = self.machine.failed(number, "Name")
-        if shard is None or shard in self.settled:
-            assert lost is None
-            return
+        lost = self.machine.failed(number, "Name", self.now)
+        assert lost == ((shard, "Name") if self.is_lost_by_a_failure(shard) else None)
+
+    def is_lost_by_a_failure(self, shard: int | None) -> bool:
+        """Note that a task of a shard failed that is out no more."""
+        if shard is None or shard in self.settled or self.now >= self.deadline:
+            return False
         self.failures[shard] += 1
-        final = self.failures[shard] >= 3 and shard not in self.out.values()
-        assert (lost is not None) is final
-        if lost is not None:
-            assert lost == (shard, "Name")
-            self.settled[shard] = "lost"
-            self.waited[shard] = 0
+        if self.failures[shard] < 3 or shard in self.out.values():
+            return False
+        self.settled[shard] = "lost"
+        self.waited[shard] = 0
+        return True
 
     def wait(self, seconds: int) -> None:
-        """Time goes by. Who takes a minute, or four times as long as any other did, is late: twice that next time."""
+        """Time goes by. Who takes a minute, or four times as long as any other did, is late: twice that next time.
+
+        Who takes twice as long as it may has failed.
+        """
         self.now += seconds * 10**9
         patience = max(60 * 10**9, 4 * self.longest)
         late = [
             number for number, shard in self.out.items()
             if self.now - self.since[number] >= patience * 2 ** self.waited[shard]
         ]  # fmt: skip
-        assert self.machine.late(self.now) == late
         for number in late:
             self.late[number] = self.out.pop(number)
         self.waited.update(self.late[number] for number in late if self.late[number] not in self.settled)
         self.beside.update(self.late[number] for number in late)
+        gone = [
+            number for number in (*self.out, *self.late) if self.now - self.since[number] >= 2 * self.limits[number]
+        ]
+        lost = []
+        for number in gone:
+            self.since.pop(number)
+            shard = self.out.pop(number, self.late.pop(number, None))
+            if self.is_lost_by_a_failure(shard):
+                lost.append((shard, "TimeoutError"))
+        assert self.machine.passed(self.now) == (late, gone, lost)
 
 
 @given(
@@ -115,11 +147,13 @@ class Workers:
     st.booleans(),
     st.sets(st.integers(0, 11)),
     st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 100)), max_size=80),
+    st.sampled_from([10**15, 10**15, 40 * 10**9, 150 * 10**9]),
+    st.sampled_from([NEVER, NEVER, 300 * 10**9]),
 )
 def test_every_shard_ends_once_whatever_workers_do(
-    shards: int, slots: int, share: bool, done: set[int], events: list[tuple[str, int]]
+    shards: int, slots: int, share: bool, done: set[int], events: list[tuple[str, int]], limit: int, deadline: int
 ) -> None:
-    world = Workers(shards, slots, share, frozenset(number for number in done if number < shards))
+    world = Workers(shards, slots, share, frozenset(n for n in done if n < shards), limit, deadline)
     world.give_out()
     for event, which in events:
         if event == "finish" and world.out:
@@ -138,6 +172,9 @@ def test_every_shard_ends_once_whatever_workers_do(
         elif event == "time":
             world.wait(5 * which)
         world.give_out()
+    if world.now >= deadline:
+        assert world.machine.next(world.now) is None
+        return
     # From here on all goes well: whatever is left comes to an end.
     while (under_way := world.out or world.late) and not world.machine.over:
         world.finish(min(under_way))
@@ -169,7 +206,7 @@ def test_a_broken_executor_settles_what_is_not_out(
     assert sorted(world.machine.broken()) == sorted(left)
     assert world.machine.next(world.now) is None
     for number, shard in list(world.out.items()):
-        lost = world.machine.failed(number, "Name")
+        lost = world.machine.failed(number, "Name", world.now)
         copies = [other for key, other in world.out.items() if other == shard and key != number]
         world.out.pop(number)
         assert (lost is None) is (bool(copies) or shard in world.settled)
@@ -207,17 +244,54 @@ def test_shards_are_disjoint_and_complete(
     assert sorted(asked) == sorted((address, port) for address in addresses for port in ports)
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 50), st.integers(1, 5), st.data())
-def test_parts_of_a_part_of_the_order_are_disjoint_and_complete(
-    hosts: int, ports: int, probes: int, of: int, data: st.DataObject
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 50),
+    st.integers(2, 5),
+    st.booleans(),
+    st.integers(0, 60),
+    st.sampled_from([0, 9, 2**64 - 1]),
+)
+def test_shards_of_a_part_of_the_order_are_what_the_part_is(
+    impl: ModuleType, hosts: int, ports: int, probes: int, of: int, random_order: bool, first: int, seed: int
 ) -> None:
-    part = data.draw(st.integers(0, of - 1))
-    plan = PLAN._replace(ranges=[AddressRange(4, 1, hosts)], ports=array("H", range(1, ports + 1)))
-    plan = plan._replace(shard=part, shards=of)
-    if of == 1:
-        return
-    shards = Shards(plan, probes)
-    places = [p for n in range(shards.count) for p in range(shards[n].plan.shard, hosts * ports, shards[n].plan.shards)]
-    assert sorted(places) == list(range(part, hosts * ports, of))
-    assert sum(shards[n].total for n in range(shards.count)) == len(places)
-    assert all(shards[n].total <= probes for n in range(shards.count))
+    ranges = [AddressRange(4, 1, hosts)]
+    plan = PLAN._replace(ranges=ranges, ports=array("H", range(1, ports + 1)), first_ports=min(first, ports))
+    asked_ports = engine(impl.impl).scanning.asked_ports
+    for part in range(of):
+        whole = plan._replace(shard=part, shards=of, random=random_order, seed=seed)
+        expected = [(host, port) for host, own in enumerate(asked_ports(whole, range(hosts))) for port in own]
+        shards = Shards(whole, probes)
+        found = []
+        for number in range(shards.count):
+            shard = shards[number]
+            assert shard.total <= min(probes, shards.largest.total + 1)
+            own = asked_ports(shard.plan, range(shard.hosts))
+            assert sum(map(len, own)) == shard.total
+            found += [(shard.first_host + host, port) for host, its in enumerate(own) for port in its]
+        assert sorted(found) == sorted(expected)
+        assert len(expected) == len(range(part, hosts * ports, of))
+
+
+# --- how a rate is shared ---------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1000, 10**11), st.integers(1, 10**6), st.integers(1, 10_000))
+def test_tasks_that_share_a_rate_all_have_work_and_keep_it(interval: int, total: int, wanted: int) -> None:
+    slots = slots_of_a_rate(interval, total, wanted)
+    assert 1 <= slots <= wanted
+    plan = PLAN._replace(interval=interval)
+    shared = shared_rate(plan, slots)
+    assert shared.first_send == shared.interval
+    # Whatever the moments of their probes: in a second that begins and ends anywhere each sends one more than fit in.
+    in_a_second = slots * -(-SECOND // shared.interval)
+    assert in_a_second <= max(1, -(-SECOND // interval))
+    assert slots / shared.interval >= 0.94 / interval, "and no rate is wasted"
+    probes = probes_of_a_shard(plan, total, slots)
+    assert 1 <= probes <= 1 << 15
+    tasks = -(-total // probes)
+    assert tasks >= 0.9 * slots
+    assert probes * shared.interval <= 11 * SECOND or probes <= 16
+    rounds = -(-tasks // slots)
+    assert tasks > (rounds - 1) * slots

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxisock._native import ScanEngine as NativeEngine
+from oxisock._native import asked_ports as native_asked_ports
 from oxisock.engines.scanning import BROADCAST, CLOSED, LASTING, MULTICAST, OPEN, AddressRange, Link, Tally
-from oxisock.pure.scanning.driver import ScanEngine as PureEngine
+from oxisock.pure.scanning import ScanEngine as PureEngine
+from oxisock.pure.scanning import asked_ports
 from support.simulator import MS, SimHost, plan, simulate
 
 PORTS = st.integers(1, 60)
@@ -63,6 +65,8 @@ def sim_hosts(draw: st.DrawFn) -> SimHost:
     table=st.sampled_from([0, 1, 3]),
     capacity=st.integers(0, 3),
     far=st.booleans(),
+    first_host=st.sampled_from([0, 0, 5, 1 << 40]),
+    first_send=st.sampled_from([0, 0, 700 * MS]),
 )
 def test_both_machines_leave_the_same_trace(
     hosts,
@@ -83,6 +87,8 @@ def test_both_machines_leave_the_same_trace(
     table,
     capacity,
     far,
+    first_host,
+    first_send,
 ) -> None:
     chosen = plan(
         ports,
@@ -102,6 +108,8 @@ def test_both_machines_leave_the_same_trace(
         links=[Link(0, len(hosts) // 2, capacity)] if capacity else [],
         # Two networks, or one.
         ranges=[AddressRange(4, 1000, 1001), AddressRange(6, 1, 20)] if far else [],
+        first_host=first_host,
+        first_send=first_send,
     )
     results = [
         simulate(
@@ -121,8 +129,7 @@ def test_both_machines_leave_the_same_trace(
     positions = range(shards - 1, len(hosts) * ports, shards)
     tally = Tally(*pure.tally)
     assert sum(tally[:4]) == len(positions)
-    asked = {position // ports for position in positions}
-    assert tally.hosts == len(asked)
+    assert tally.hosts == len({position // ports for position in positions})
     assert tally.hosts_up + tally.hosts_unreachable + tally.hosts_silent <= tally.hosts
     told = [(outcome.host, outcome.port) for outcome in pure.outcomes]
     assert len(told) == len(set(told)), "each port is decided once"
@@ -131,5 +138,11 @@ def test_both_machines_leave_the_same_trace(
             assert outcome.port in hosts[outcome.host].open
         if outcome.state == CLOSED:
             assert outcome.port in hosts[outcome.host].closed
+    asked = asked_ports(chosen, range(len(hosts)))
+    assert asked == native_asked_ports(chosen, range(len(hosts)))
+    pairs = {(host, port) for host, ports_of_it in enumerate(asked) for port in ports_of_it}
+    assert pairs >= set(told)
+    assert sum(map(len, asked)) == len(pairs) == len(positions)
+    assert not pure.sent or pure.sent[0] >= first_send
     if keep == 0b1111:
         assert len(told) == len(positions)

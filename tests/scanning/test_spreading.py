@@ -149,6 +149,33 @@ def test_a_broken_executor_that_forgets_a_future_is_not_waited_for(
     assert len(report.results) == 200
 
 
+@pytest.mark.parametrize("order", ["random", "sequential"])
+def test_parts_of_a_scan_over_executors_are_together_the_whole(
+    impl: ModuleType, listeners: list[int], small_shards: None, order: str
+) -> None:
+    ports = ports_around(listeners, 130)
+    options: dict[str, Any] = {"keep": EVERYTHING, "seed": 11, "order": order}
+    whole = {(r.address, r.port): r.state for r in impl.scan("127.0.0.7-11", ports, **options)}
+    together: dict[tuple[str, int], PortState] = {}
+    with ThreadPoolExecutor(2) as pool:
+        for part in ("1/3", "2/3", "3/3"):
+            # Of the second part a shard is lost with its worker, and is told port by port.
+            executor = Failing([KilledWorker("gone") for _ in range(3)]) if part == "2/3" else pool
+            report = impl.scan("127.0.0.7-11", ports, executor=executor, tasks=1, shard=part, **options)
+            assert not report.partial
+            assert report.stats.hosts == (5 if executor is pool else 4)
+            alone = impl.scan("127.0.0.7-11", ports, shard=part, **options)
+            assert [(r.address, r.port) for r in report] == [(r.address, r.port) for r in alone]
+            assert len(report.sources) == (5 if executor is pool else 4)
+            found = {(r.address, r.port): r.state for r in report if r.state is not PortState.ERROR}
+            lost = [r for r in report if r.state is PortState.ERROR]
+            assert {r.reason for r in lost} <= {"worker-lost: KilledWorker"}
+            assert 40 <= len(lost) <= 50 if executor is not pool else not lost
+            assert not found.items() & together.items()
+            together |= found | {(r.address, r.port): whole[r.address, r.port] for r in lost}
+    assert together == whole
+
+
 def hide_oxisock() -> None:
     """In a worker: make it a machine without oxisock, whatever was imported before."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "oxisock"]:
@@ -305,9 +332,9 @@ def test_ctrl_c_submits_nothing_more_and_keeps_what_came(
 
 
 def test_threads_of_this_process_end_with_their_scan(impl: ModuleType) -> None:
-    # Nobody answers there, so that tasks would take a minute.
+    # At that rate tasks would take a minute.
     with ThreadPoolExecutor(2) as pool:
-        scan = impl.scan_iter("127.0.0.7", "1-1000", rate=10, executor=pool)
+        scan = impl.scan_iter("127.0.0.7", "1-10000", rate=100, executor=pool)
         assert wait_until(lambda: threading.active_count() > 2, 10.0)
         began = time.monotonic()
         scan.close()
@@ -322,7 +349,7 @@ def test_threads_of_this_process_end_with_their_scan(impl: ModuleType) -> None:
         ({"executor": Inline, "tasks": 2}, TypeError, "executor=.*expected an executor"),
         ({"tasks": 2}, ValueError, "tasks=2: expected an executor"),
         ({"executor": Inline(), "tasks": 0}, ValueError, "tasks=0: expected a whole number from 1"),
-        ({"executor": Inline(), "shard": "1/2", "seed": 1}, ValueError, "shard='1/2': expected None with an executor"),
+        ({"executor": Inline(), "shard": "1/2"}, ValueError, "shard='1/2' needs a seed"),
         ({"checkpoint": 7}, TypeError, "checkpoint=7: expected the path of a file"),
     ],
 )

@@ -53,6 +53,8 @@ class ScanPlan(NamedTuple):
     descriptors: int = 0  # the most sockets at once, those that only listen included; at least `concurrency`
     skip_silent: bool = False
     links: Sequence[Link] = ()
+    first_host: int = 0  # which host of the whole scan host 0 is: its ports have the same order there
+    first_send: int = 0  # when the first probe may be sent
 
 
 OPEN, CLOSED, FILTERED, ERROR = range(4)
@@ -159,4 +161,8 @@ class ScanningModule(Protocol):
 
     def start_scan(self, plan: ScanPlan) -> ScanRun:
         """Begin to scan."""
+        ...
+
+    def asked_ports(self, plan: ScanPlan, hosts: Sequence[int]) -> Sequence[Sequence[int]]:
+        """Give which ports of each of the ``hosts`` fall to the plan's shard, in the order in which they are asked."""
         ...

@@ -15,7 +15,7 @@ from ..types import ScanSource
 if TYPE_CHECKING:
     from ..engines.scanning import OutcomeTuple
 
-_VERSION = 1
+_VERSION = 2
 _LOCKED = (1 << 31) - 2  # the byte that is locked on Windows, where a position of a lock has 31 bits
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
+_NEVER = 1 << 63
 _TRIES = 3  # of a shard: given out again twice
 _COPIES = 3  # of a shard under way at once, when nothing else is left to do: two of them may be with one that hangs
 _PATIENCE = 60_000_000_000  # ns that a task may take before its shard is given out again beside it
@@ -17,10 +18,14 @@ _FACTOR = 4  # and so many times the longest that any took
 
 
 class Task(NamedTuple):
-    """A shard given out: the number of the task, which is never used again, and that of the shard."""
+    """A shard given out: the number of the task, which is never used again, and that of the shard.
+
+    ``limit`` is when it is to end by itself, in nanoseconds after its beginning.
+    """
 
     number: int
     shard: int
+    limit: int
 
 
 class Lost(NamedTuple):
@@ -30,30 +35,69 @@ class Lost(NamedTuple):
     cause: str
 
 
+class Passed(NamedTuple):
+    """What became of tasks by time alone."""
+
+    late: list[int]  # they take far longer than others, and their shards are given out beside them
+    gone: list[int]  # they ought to have ended by themselves long ago, and have failed
+    lost: list[Lost]
+
+
+class _Given:
+    """A task that is out."""
+
+    __slots__ = ("limit", "shard", "since")
+
+    def __init__(self, shard: int, since: int, limit: int) -> None:
+        self.shard, self.since, self.limit = shard, since, limit
+
+
+class _Pending:
+    """A shard that was given out and is not settled."""
+
+    __slots__ = ("copies", "failures", "given", "queued", "waited")
+
+    def __init__(self) -> None:
+        self.copies = 0  # tasks that are out, without late ones
+        self.given = 0  # when the last of them was given out
+        self.failures = 0
+        self.waited = 0  # how often it was late
+        self.queued = False  # to be given out again
+
+
 class Coordinator:
     """The fate of ``shards`` shards, of which at most ``slots`` are out at a time; those in ``done`` need nothing.
 
-    A task is expected to take ``expected`` nanoseconds, until the first that ends tells. Where all ``share`` a rate, a
-    task that is late keeps its slot: it may still send.
+    A task is expected to take ``expected`` nanoseconds, until the first that ends tells; it ends by itself after
+    ``limit``, and at the time ``deadline`` of the whole scan. Where all ``share`` a rate, a task that is late keeps its
+    slot: it may still send.
     """
 
-    def __init__(self, shards: int, slots: int, expected: int, share: bool, done: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        shards: int,
+        slots: int,
+        *,
+        expected: int,
+        limit: int,
+        share: bool,
+        deadline: int = _NEVER,
+        done: frozenset[int] = frozenset(),
+    ) -> None:
         self._shards = shards
-        self._share = share
-        self._expected = expected
         self._slots = slots
+        self._expected = expected
+        self._limit = limit
+        self._share = share
+        self._deadline = deadline
         self._before = done
         self._left = shards - len(done)
         self._next = 0  # the first shard that was never given out
         self._again: list[int] = []
-        self._out: dict[int, int] = {}  # the shard of each task that is out, the oldest first
-        self._late: dict[int, int] = {}  # the same for tasks that nobody waits for, and which count if they come
-        self._copies: dict[int, int] = {}  # by shard, for the shards that were given out: how many tasks are out
-        self._since: dict[int, int] = {}  # by task that is out: when it was given out
-        self._given = dict[int, int]()  # by shard: when it was last given out
+        self._out: dict[int, _Given] = {}  # by task, the oldest first
+        self._late: dict[int, _Given] = {}  # tasks that nobody waits for, and which count if they come
+        self._pending: dict[int, _Pending] = {}  # by shard
         self._longest = 0  # ns that any task took until it ended well
-        self._waited: dict[int, int] = {}  # by shard: how often it was late
-        self._failures: dict[int, int] = {}
         self._numbers = 0
         self._stopped = False
         self._broken = False
@@ -63,78 +107,88 @@ class Coordinator:
         """Whether nothing is to be expected any more."""
         return self._left == 0 or (self._stopped and not self._out)
 
-    @property
-    def out(self) -> int:
-        """How many tasks are out."""
-        return len(self._out)
-
     def next(self, now: int) -> Task | None:
         """Give out a task at the time ``now``; None where there is none, or no free slot."""
         busy = len(self._out) + (len(self._late) if self._share else 0)
-        if self._stopped or self._broken or busy >= self._slots:
+        if self._stopped or self._broken or busy >= self._slots or now >= self._deadline:
             return None
-        shard = self._choose(now)
-        if shard is None:
+        number = self._choose(now)
+        if number is None:
             return None
-        task = Task(self._numbers, shard)
+        task = Task(self._numbers, number, min(self._limit, self._deadline - now))
         self._numbers += 1
-        self._out[task.number] = shard
-        self._since[task.number] = self._given[shard] = now
-        self._copies[shard] = self._copies.get(shard, 0) + 1
+        self._out[task.number] = _Given(number, now, task.limit)
+        shard = self._pending.setdefault(number, _Pending())
+        shard.copies += 1
+        shard.given = now
+        shard.queued = False
         return task
 
     def finished(self, number: int, now: int) -> bool:
         """A task gave the results of its shard; say whether they count: only the first that come do."""
-        self._longest = max(self._longest, now - self._since.get(number, now))
-        shard = self._end(number)
-        if shard is None:
+        task = self._end(number)
+        if task is None:
             return False
-        self._settle(shard)
+        self._longest = max(self._longest, now - task.since)
+        if task.shard not in self._pending:
+            return False
+        self._settle(task.shard)
         return True
 
-    def failed(self, number: int, cause: str) -> Lost | None:
-        """A task ended without results; give its shard if that was its last try."""
-        shard = self._end(number)
-        if shard is None:
+    def failed(self, number: int, cause: str, now: int) -> Lost | None:
+        """A task ended without results; give its shard if that was its last try, and not the end of the whole scan."""
+        task = self._end(number)
+        shard = None if task is None else self._pending.get(task.shard)
+        if task is None or shard is None or now >= self._deadline:
             return None
-        self._failures[shard] = self._failures.get(shard, 0) + 1
-        if self._copies[shard]:  # another copy is still at it
+        shard.failures += 1
+        if shard.copies:  # another copy is still at it
             return None
-        if self._failures[shard] < _TRIES and not self._broken:
-            if shard not in self._again:
-                self._again.append(shard)
+        if shard.failures < _TRIES and not self._broken:
+            if not shard.queued:
+                shard.queued = True
+                self._again.append(task.shard)
             return None
-        self._settle(shard)
-        return Lost(shard, cause)
+        self._settle(task.shard)
+        return Lost(task.shard, cause)
 
-    def late(self, now: int) -> list[int]:
-        """Give the tasks that take far longer than others: each frees its slot, and its shard is given out again.
+    def passed(self, now: int) -> Passed:
+        """Time went by: say which tasks are late, which are gone, and which shards are lost by that.
 
-        Their workers may hang. A shard that is late again waits twice as long, since it may be the work that is slow.
+        Workers may hang. A late task frees its slot, and its shard is given out again; a shard that is late again waits
+        twice as long, since it may be the work that is slow.
         """
         patience = max(_PATIENCE, _FACTOR * self._longest)
-        found = [
-            number for number, shard in self._out.items()
-            if now - self._since[number] >= patience << self._waited.get(shard, 0)
+        late = [
+            number for number, task in self._out.items()
+            if now - task.since >= patience << (self._pending[task.shard].waited if task.shard in self._pending else 0)
         ]  # fmt: skip
-        for number in found:
-            shard = self._late[number] = self._out.pop(number)
-            if shard in self._copies:
-                self._waited[shard] = self._waited.get(shard, 0) + 1
-                self._copies[shard] -= 1
-                if not self._copies[shard]:
-                    self._again.insert(0, shard)
-        return found
+        for number in late:
+            task = self._late[number] = self._out.pop(number)
+            shard = self._pending.get(task.shard)
+            if shard is not None:
+                shard.waited += 1
+                shard.copies -= 1
+                if not shard.copies:
+                    shard.queued = True
+                    self._again.insert(0, task.shard)
+        gone = [
+            number
+            for number, task in chain(self._out.items(), self._late.items())
+            if now - task.since >= 2 * task.limit
+        ]
+        lost = [each for number in gone if (each := self.failed(number, TimeoutError.__name__, now)) is not None]
+        return Passed(late, gone, lost)
 
     def broken(self) -> Iterator[int]:
         """No task can be given out any more: give, as settled, every shard that is not out, and make failures final."""
         self._broken = True
         waiting, first = list(self._again), self._next
         self._next = self._shards
-        for shard in waiting:
-            self._settle(shard)
-        self._left = len(self._copies)
-        return chain(waiting, (shard for shard in range(first, self._shards) if shard not in self._before))
+        for number in waiting:
+            self._settle(number)
+        self._left = len(self._pending)
+        return chain(waiting, (number for number in range(first, self._shards) if number not in self._before))
 
     def stop(self) -> None:
         """Give nothing more out."""
@@ -150,26 +204,22 @@ class Coordinator:
         # Whoever is idle takes what is longest under way, once it ought to have ended: its worker may hang, or be far
         # slower than the others. Before that a copy would only ask the same ports twice.
         due = now - (self._longest + self._longest // 2 or self._expected)
-        return next((shard for shard in self._out.values() if self._worth_a_copy(shard, due)), None)
+        return next((task.shard for task in self._out.values() if self._worth_a_copy(task.shard, due)), None)
 
-    def _worth_a_copy(self, shard: int, due: int) -> bool:
-        few = self._copies.get(shard, _COPIES) < _COPIES and self._failures.get(shard, 0) < _TRIES
-        return few and self._given[shard] <= due
+    def _worth_a_copy(self, number: int, due: int) -> bool:
+        shard = self._pending.get(number)
+        return shard is not None and shard.copies < _COPIES and shard.failures < _TRIES and shard.given <= due
 
-    def _end(self, number: int) -> int | None:
-        """Note the end of a task; give its shard unless that is settled, or the task is over already."""
-        self._since.pop(number, None)
-        shard = self._out.pop(number, None)
-        if shard in self._copies:
-            self._copies[shard] -= 1
-            return shard
-        shard = self._late.pop(number, None)
-        return shard if shard in self._copies else None
+    def _end(self, number: int) -> _Given | None:
+        """Note the end of a task; None if it is over already."""
+        task = self._out.pop(number, None)
+        if task is None:
+            return self._late.pop(number, None)
+        if task.shard in self._pending:
+            self._pending[task.shard].copies -= 1
+        return task
 
-    def _settle(self, shard: int) -> None:
-        if not self._copies.pop(shard, None) and shard in self._again:
-            self._again.remove(shard)
-        self._failures.pop(shard, None)
-        self._waited.pop(shard, None)
-        self._given.pop(shard, None)
+    def _settle(self, number: int) -> None:
+        if self._pending.pop(number).queued:
+            self._again.remove(number)
         self._left -= 1

@@ -195,8 +195,6 @@ def _check_spread(options: ScanOptions) -> None:
             arguments.refuse(ValueError, "tasks", options.tasks, "an executor too, whose tasks these are")
         return
     arguments.having(options.executor, "executor", "an executor", "submit")
-    if options.shard is not None:
-        arguments.refuse(ValueError, "shard", options.shard, "None with an executor, which gets all shards")
 
 
 def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:

@@ -81,12 +81,14 @@ class Scan:
         self._started = time.monotonic()
         self._failures = Failures(job.plan.ports, job.plan.shards == 1)
         self._spread: SpreadRun | None = None
+        self._earlier = (0, 0)  # ports decided, and unasked, by the runs that a checkpoint tells of
         if job.spread is None:
             self._run: ScanRun = engine.scanning.start_scan(job.plan)
         else:
             from .spreading import start_spread
 
             self._run = self._spread = start_spread(engine, job.plan, job.spread)
+            self._earlier = sum(self._spread.earlier[:4]), self._spread.earlier.unasked
 
     def __iter__(self) -> Self:
         return self
@@ -133,11 +135,10 @@ class Scan:
 
     def progress(self) -> Progress:
         """Say how far the scan is."""
-        tally = Tally(*self._run.tally())
-        done, elapsed = sum(tally[:4]), self._elapsed()
-        unasked = tally.unasked
-        rate = (done - unasked) / elapsed if elapsed else 0.0
-        return Progress(done, self._job.total, tally.open, elapsed, rate, unasked)
+        tally, elapsed = Tally(*self._run.tally()), self._elapsed()
+        done, unasked = sum(tally[:4]), tally.unasked
+        asked = done - self._earlier[0] - (unasked - self._earlier[1])
+        return Progress(done, self._job.total, tally.open, elapsed, asked / elapsed if elapsed else 0.0, unasked)
 
     def report(self) -> ScanReport:
         """Return what is known by now; marked partial unless every port is decided."""
@@ -154,7 +155,7 @@ class Scan:
         return ScanReport(
             results=self._results,
             counts=dict(zip(STATES, tally[:4], strict=True)),
-            stats=ScanStats(*tally[4:8], elapsed, done / elapsed if elapsed else 0.0, *tally[8:]),
+            stats=ScanStats(*tally[4:8], elapsed, (done - self._earlier[0]) / elapsed if elapsed else 0.0, *tally[8:]),
             unresolved=self._job.unresolved,
             seed=self._job.seed,
             partial=done < self._job.total,

@@ -47,6 +47,8 @@ class SpreadRun(ScanRun):
                 self._fresh += done.outcomes
                 self.sources.append(done.source)
             checkpoint.done.clear()
+        self.earlier = self._tally
+        """What was done before this run began."""
 
     def tally(self) -> TallyTuple:
         """Give the totals of the shards that are done."""
@@ -101,7 +103,7 @@ class LocalRun(SpreadRun):
         self._shard = shards[0]
         self._number = 0
         self._outcomes: list[OutcomeTuple] = []  # of the shard under way
-        self._over = False
+        self._begun = self._over = False
         self._advance()
 
     def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
@@ -163,7 +165,10 @@ class LocalRun(SpreadRun):
             return
         self._number, self._shard = number, self._shards[number]
         self._since = time.monotonic_ns()
-        self._run = self._scanning.start_scan(with_links(self._shard.plan))
+        plan = with_links(self._shard.plan)
+        # At the first shard nothing was sent whose rate is to be kept.
+        self._run = self._scanning.start_scan(plan if self._begun else plan._replace(first_send=0))
+        self._begun = True
 
 
 def source_address(target: AddressRange) -> str | None:

@@ -10,24 +10,25 @@ import time
 import uuid
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..engines.binding import engine
+from ..engines.binding import Engine, engine
 from ..engines.scanning import ERROR, AddressRange, ScanPlan, Tally
 from ..types import ScanSource
 from ..version import VERSION
 from .coordinating import Coordinator, Task
 from .plan import Spread, default_concurrency, free_descriptors, with_links
 from .shard_runs import NOTHING, SpreadRun, source_address, sums
-from .sharding import Shard, Shards, expected_of_a_shard, seconds_of_a_shard
+from .sharding import Shard, Shards, expected_of_a_shard, limit_of_a_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..engines.scanning import EventTuple, OutcomeTuple
     from ..engines.selection import Impl
 
 _SLICE = 0.05  # seconds between two looks of a task at its scan and its deadline
+_LIE = "a task gave results that are not those of its part of the scan"
 _LOST = 1 << 20  # reasons from here on are no engine's: a shard that nobody could ask
 _log = logging.getLogger("oxisock")
 
@@ -72,35 +73,55 @@ def scan_shard(
     return tally, [tuple(outcome) for outcome in outcomes], source, events
 
 
+class _Out(NamedTuple):
+    """A task that is out."""
+
+    task: Task
+    shard: Shard
+    future: Future[Any]
+
+
 class ExecutorRun(SpreadRun):
     """Shards given to the tasks of an executor; the machine says which, this moves futures."""
 
-    def __init__(self, impl: Impl, plan: ScanPlan, shards: Shards, spread: Spread, slots: int) -> None:
+    def __init__(self, engine: Engine, shards: Shards, spread: Spread, slots: int) -> None:
         super().__init__(shards, spread.checkpoint)
         assert spread.executor is not None
-        self._impl: Impl = impl
+        self._engine = engine
         self._executor = spread.executor
         self._scan = uuid.uuid4().hex
-        self._keep_errors = bool(plan.keep >> ERROR & 1)
-        self._interval = plan.interval * slots
-        self._threads = spread.threads
-        self._deadline = spread.deadline
-        self._concurrency = spread.concurrency
-        if self._concurrency is None and isinstance(spread.executor, ThreadPoolExecutor):
-            self._concurrency = default_concurrency()  # all tasks are in this process, and share its descriptors
-        if self._concurrency is not None:
-            self._concurrency = max(1, self._concurrency // slots)
-        expected = expected_of_a_shard(shards[0], slots)
-        self._machine = Coordinator(shards.count, slots, expected, plan.interval > 0, self.before)
+        concurrency = spread.concurrency
+        if concurrency is None and isinstance(spread.executor, ThreadPoolExecutor):
+            concurrency = default_concurrency()  # all tasks are in this process, and share its descriptors
+        self._concurrency = None if concurrency is None else max(1, concurrency // slots)
+        largest = shards.largest
+        more = {} if spread.deadline == float("inf") else {"deadline": int(spread.deadline * 1e9)}
+        self._machine = Coordinator(
+            shards.count,
+            slots,
+            expected=expected_of_a_shard(largest),
+            limit=limit_of_a_shard(largest),
+            share=largest.plan.interval > 0,
+            done=self.before,
+            **more,
+        )
         self._returned: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
-        self._out: dict[int, tuple[Task, Shard, float]] = {}  # by task: with the time at which nobody waits any longer
-        self._futures: dict[int, Future[Any]] = {}
+        self._out: dict[int, _Out] = {}
+        self._left: Iterator[int] = iter(())  # shards that a broken executor left, to be told of one by one
+        self._broken = ""  # by what
         self._warned = set[str]()
         self._submit()
         self._finish()
 
     def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
         """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
+        if self._broken and not self._fresh:
+            with self._lock:
+                number = next(self._left, None)
+                if number is None:
+                    self._broken = ""
+                else:
+                    self._lose(self._shards[number], self._broken)
         if not self._fresh and not self._stopped:
             try:
                 returned = self._returned.get(timeout=timeout) if timeout > 0 else self._returned.get_nowait()
@@ -115,21 +136,20 @@ class ExecutorRun(SpreadRun):
 
     def done(self) -> bool:
         """Say whether everything is decided (or cancelled) and every outcome given."""
-        return self._stopped and not self._fresh
+        return self._stopped and not self._fresh and not self._broken
 
     def cancel(self) -> None:
         """Give out nothing more; tasks that run end by themselves, and nobody waits for them."""
         with self._lock:
+            self._left, self._broken = iter(()), ""
             if not self._stopped:
-                self._stopped = True
                 self._machine.stop()
-                self._close()
-                self._forget()
+                self._end()
 
     def _forget(self) -> None:
         """Let go of tasks that nobody waits for: those that have not begun never will."""
         _cancelled.add(self._scan)
-        left = list(self._futures.values())
+        left = [out.future for out in self._out.values()]
         for future in left:
             future.cancel()
         running = [future for future in left if not future.done()]
@@ -144,21 +164,16 @@ class ExecutorRun(SpreadRun):
         """Give out what there is a slot for."""
         while not self._stopped and (task := self._machine.next(time.monotonic_ns())) is not None:
             shard = self._shards[task.shard]
-            now = time.monotonic()
-            seconds = min(seconds_of_a_shard(shard), max(_SLICE, self._deadline - now))
-            plan = shard.plan._replace(interval=self._interval, threads=self._threads, links=())
-            plain = (tuple(map(tuple, plan.ranges)), tuple(plan.ports), *plan[2:])
-            self._out[task.number] = task, shard, now + 2 * seconds
+            plain = (tuple(map(tuple, shard.plan.ranges)), tuple(shard.plan.ports), *shard.plan[2:])
+            facts = self._engine.impl, VERSION, self._scan, task.number
             try:
-                future = self._executor.submit(
-                    scan_shard, self._impl, VERSION, self._scan, task.number, plain, self._concurrency, seconds
-                )
+                future = self._executor.submit(scan_shard, *facts, plain, self._concurrency, task.limit / 1e9)
             except Exception as error:
-                self._failed(task, shard, error)
+                self._failed(task.number, shard, error)
                 if isinstance(error, (BrokenExecutor, RuntimeError)):
                     self._refused(error)
                 continue
-            self._futures[task.number] = future
+            self._out[task.number] = _Out(task, shard, future)
             future.add_done_callback(partial(self._back, task.number))
 
     def _back(self, number: int, future: Future[Any]) -> None:
@@ -167,14 +182,14 @@ class ExecutorRun(SpreadRun):
 
     def _note(self, number: int, future: Future[Any]) -> None:
         """Take what came of a task."""
-        self._futures.pop(number, None)
-        task, shard, _ = self._out.pop(number, (None, None, 0.0))
-        if task is None or shard is None or self._stopped:
+        out = self._out.pop(number, None)
+        if out is None or self._stopped:
             return
+        shard = out.shard
         try:
-            tally, outcomes, source, events = _checked(future.result(timeout=0), shard)
+            tally, outcomes, source, events = self._checked(future.result(timeout=0), shard)
         except BaseException as error:  # CancelledError among them: whatever an executor has
-            self._failed(task, shard, error)
+            self._failed(number, shard, error)
             if isinstance(error, BrokenExecutor):
                 self._abandon(error)
             return
@@ -183,60 +198,95 @@ class ExecutorRun(SpreadRun):
             self._fresh += moved
             since = time.monotonic_ns() - int(source.seconds * 1e9)
             self._events += self._moved(events, shard.first_host, since)
-            self._settled(task.shard, tally, moved, source)
+            self._settled(out.task.shard, tally, moved, source)
             self._finish()
 
     def _overdue(self) -> None:
-        """Give out again what takes too long, and give up tasks that ought to have ended by themselves long ago."""
-        now = time.monotonic()
-        for number in self._machine.late(time.monotonic_ns()):
+        """Let time pass: tasks that take too long are given out again, and given up long after."""
+        late, gone, lost = self._machine.passed(time.monotonic_ns())
+        for number in late:
             _log.warning("task %d of the scan takes long, and its part is given out again beside it", number)
-        for number, (task, shard, until) in list(self._out.items()):
-            if now >= until:
-                del self._out[number]
-                self._failed(task, shard, TimeoutError("a task did not come back"))
+        for number in gone:
+            out = self._out.pop(number)
+            out.future.cancel()
+            self._warn(TimeoutError(f"task {number} did not come back"))
+        for each in lost:
+            self._lost(self._shards[each.shard], each.cause)
 
-    def _failed(self, task: Task, shard: Shard, error: BaseException) -> None:
+    def _failed(self, number: int, shard: Shard, error: BaseException) -> None:
+        self._warn(error)
+        lost = self._machine.failed(number, type(error).__name__, time.monotonic_ns())
+        if lost is not None:
+            self._lost(shard, lost.cause)
+
+    def _lost(self, shard: Shard, cause: str) -> None:
+        _log.warning("%d ports could not be asked: no worker could do it (%s)", shard.total, cause)
+        self._lose(shard, cause)
+        self._finish()
+
+    def _warn(self, error: BaseException) -> None:
         name = type(error).__name__
-        self._out.pop(task.number, None)
         if name not in self._warned:
             self._warned.add(name)
             _log.warning("a task of the scan failed, and is given out again: %s: %s", name, _in_words(error))
-        lost = self._machine.failed(task.number, name)
-        if lost is not None:
-            self._lose(shard, lost.cause)
-            self._finish()
 
     def _abandon(self, error: BrokenExecutor) -> None:
         """Give up all that is out: a process pool that breaks while it takes a call forgets that call's future."""
-        for number, (task, shard, _) in list(self._out.items()):
-            if not self._futures[number].done():
-                self._failed(task, shard, error)
+        for number, out in list(self._out.items()):
+            if not out.future.done():
+                del self._out[number]
+                self._failed(number, out.shard, error)
 
     def _refused(self, error: Exception) -> None:
         """The executor takes nothing any more: what is left is lost."""
         if isinstance(error, BrokenExecutor):
             self._abandon(error)
-        for number in self._machine.broken():
-            self._lose(self._shards[number], type(error).__name__)
+        self._broken = type(error).__name__
+        _log.warning("the executor takes no more tasks (%s): what is left of the scan cannot be asked", self._broken)
+        self._left = self._machine.broken()
         self._finish()
 
     def _lose(self, shard: Shard, cause: str) -> None:
         """A shard that nobody could ask: its ports are errors."""
-        _log.warning("%d ports could not be asked: no worker could do it (%s)", shard.total, cause)
         self._tally = sums(self._tally, NOTHING._replace(error=shard.total))
-        if self._keep_errors:
-            hosts = sum(each.last - each.first + 1 for each in shard.plan.ranges)
-            reason = next((number for number, name in self.causes.items() if name == cause), _LOST + len(self.causes))
-            self.causes[reason] = cause
-            for host in range(shard.first_host, shard.first_host + hosts):
-                self._fresh += [(host, port, ERROR, reason, -1, None) for port in shard.plan.ports]
+        reason = next((number for number, name in self.causes.items() if name == cause), _LOST + len(self.causes))
+        self.causes[reason] = cause
+        hosts = range(shard.hosts)
+        for host, ports in zip(hosts, self._asked(shard, hosts), strict=True):
+            self._fresh += [(shard.first_host + host, port, ERROR, reason, -1, None) for port in ports]
+
+    def _asked(self, shard: Shard, hosts: Sequence[int]) -> Sequence[Sequence[int]]:
+        """Give the ports that a shard asks of each of some hosts."""
+        if shard.plan.shards == 1:
+            return [shard.plan.ports] * len(hosts)
+        return self._engine.scanning.asked_ports(shard.plan, hosts)
+
+    def _checked(self, result: Any, shard: Shard) -> tuple[Tally, list[OutcomeTuple], ScanSource, list[EventTuple]]:
+        """Give what a task gave, if it can be true of its shard; ValueError otherwise."""
+        tally, outcomes, source, events = result
+        tally = Tally(*tally)
+        seen = {(host, port) for host, port, *_ in outcomes}
+        hosts = sorted({host for host, _ in seen})
+        if (
+            sum(tally[:4]) != shard.total
+            or len(seen) != len(outcomes)
+            or not all(0 <= host < shard.hosts for host in hosts)
+            or not all(0 <= outcome[2] <= ERROR and shard.plan.keep >> outcome[2] & 1 for outcome in outcomes)
+        ):
+            raise ValueError(_LIE)
+        asked = dict(zip(hosts, map(frozenset, self._asked(shard, hosts)), strict=True))
+        if not all(port in asked[host] for host, port in seen):
+            raise ValueError(_LIE)
+        return tally, outcomes, ScanSource(*source), events
 
     def _finish(self) -> None:
         if self._machine.over and not self._stopped:
-            self._stopped = True
-            self._close()
-            self._forget()
+            self._end()
+
+    def _end(self) -> None:
+        self._stopped = True
+        self._close()
+        self._forget()
 
 
 class _Countdown:
@@ -257,21 +307,3 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, ImportError) and "oxisock" in str(error):
         return f"the worker has no oxisock, or an older one ({error})"
     return str(error)
-
-
-def _checked(result: Any, shard: Shard) -> tuple[Tally, list[OutcomeTuple], ScanSource, list[EventTuple]]:
-    """Give what a task gave, if it can be true of its shard; ValueError otherwise."""
-    tally, outcomes, source, events = result
-    tally = Tally(*tally)
-    hosts = sum(each.last - each.first + 1 for each in shard.plan.ranges)
-    asked = frozenset(shard.plan.ports)
-    seen = {(host, port) for host, port, *_ in outcomes}
-    if (
-        sum(tally[:4]) != shard.total
-        or len(seen) != len(outcomes)
-        or len(outcomes) > shard.total
-        or not all(0 <= host < hosts and port in asked for host, port in seen)
-        or not all(0 <= outcome[2] <= ERROR and shard.plan.keep >> outcome[2] & 1 for outcome in outcomes)
-    ):
-        raise ValueError("a task gave results that are not those of its part of the scan")
-    return tally, outcomes, ScanSource(*source), events

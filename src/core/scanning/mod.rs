@@ -14,6 +14,7 @@ mod worker;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use self::permutation::Order;
 use crate::core::os::errors::{errno, from_a_router, is_host_down, is_protocol_missing};
 
 /// The addresses from `first` to `last`, both included, as integers.
@@ -82,6 +83,25 @@ pub struct Plan {
     pub skip_silent: bool,
     /// Which hosts are on links of this machine.
     pub links: Vec<Link>,
+    /// Which host of the whole scan host 0 is: its ports have the same order there.
+    pub first_host: u64,
+    /// When the first probe may be sent.
+    pub first_send: i64,
+}
+
+impl Plan {
+    /// The order of one share of the scan of `hosts` hosts.
+    fn order(&self, hosts: u64, share: (u64, u64), part: (u64, u64)) -> Order {
+        let sizes = (hosts, self.ports.len() as u64, self.first_ports);
+        Order::new(sizes, self.random.then_some(self.seed), self.first_host, share, part)
+    }
+
+    /// Which ports of a host fall to the plan's shard, in the order in which they are asked.
+    #[must_use]
+    pub fn asked_ports(&self, host: u64) -> Vec<u16> {
+        let mut places = self.order(0, (self.shard, self.shards), (0, 1)).ports_of(host);
+        (0..places.count()).map(|position| self.ports[places.at(position) as usize]).collect()
+    }
 }
 
 /// The verdict on a port.

@@ -114,17 +114,19 @@ pub struct Order {
     step: u64,
     part: u64,
     parts: u64,
+    first_host: u64,
     position: u64,
     shuffled: Option<(u64, Permutation)>,
     upcoming: Option<u64>,
 }
 
 impl Order {
-    /// Begin at the first host of the share.
+    /// Begin at the first host of the share. Host 0 has the ports in the order of host `first_host` of the whole.
     #[must_use]
     pub fn new(
         (hosts, ports, first_ports): (u64, u64, u64),
         seed: Option<u64>,
+        first_host: u64,
         (start, step): (u64, u64),
         (part, of): (u64, u64),
     ) -> Self {
@@ -137,6 +139,7 @@ impl Order {
             step,
             part,
             parts: of,
+            first_host,
             position: 0,
             shuffled: None,
             upcoming: None,
@@ -167,9 +170,14 @@ impl Order {
     pub fn take(&mut self) -> Option<(u64, PortOrder)> {
         let host = self.upcoming?;
         self.advance();
-        let key = self.seed.map(|seed| mix(mix(seed) ^ host));
-        let ports = PortOrder { tiers: self.tiers, offset: self.offset(host), step: self.step, key, present: None };
-        Some((host, ports))
+        Some((host, self.ports_of(host)))
+    }
+
+    /// The ports of any host.
+    #[must_use]
+    pub fn ports_of(&self, host: u64) -> PortOrder {
+        let key = self.seed.map(|seed| mix(mix(seed) ^ (self.first_host + host)));
+        PortOrder { tiers: self.tiers, offset: self.offset(host), step: self.step, key, present: None }
     }
 
     /// Where the share's first port of a host is, if that is below the number of ports.
@@ -236,15 +244,15 @@ mod tests {
         for seed in [None, Some(5)] {
             for ports in [1, 7, 40] {
                 let sizes = (1500, ports, 20.min(ports));
-                let all = pairs(Order::new(sizes, seed, (0, 1), (0, 1)));
+                let all = pairs(Order::new(sizes, seed, 0, (0, 1), (0, 1)));
                 assert_eq!(all.len() as u64, 1500 * ports);
                 let mut together = Vec::new();
                 for start in 0..3 {
                     let before = together.len();
                     for part in 0..2 {
-                        together.extend(pairs(Order::new(sizes, seed, (start, 3), (part, 2))));
+                        together.extend(pairs(Order::new(sizes, seed, 0, (start, 3), (part, 2))));
                     }
-                    let order = Order::new(sizes, seed, (start, 3), (0, 1));
+                    let order = Order::new(sizes, seed, 0, (start, 3), (0, 1));
                     assert_eq!((together.len() - before) as u64, order.total());
                     let hosts: HashSet<_> = together[before..].iter().map(|pair| pair.0).collect();
                     assert_eq!(hosts.len() as u64, order.hosts());
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_likeliest_ports_come_first() {
-        let mut order = Order::new((1, 1000, 100), Some(9), (0, 1), (0, 1));
+        let mut order = Order::new((1, 1000, 100), Some(9), 0, (0, 1), (0, 1));
         let (_, mut ports) = order.take().unwrap();
         let all: Vec<u64> = (0..1000).map(|position| ports.at(position)).collect();
         for (from, to) in [(0, 16), (16, 100), (100, 1000)] {

@@ -8,5 +8,6 @@
 
 from .driver import start_scan
 from .engine import ScanEngine
+from .permutation import asked_ports
 
-__all__ = ["ScanEngine", "start_scan"]
+__all__ = ["ScanEngine", "asked_ports", "start_scan"]

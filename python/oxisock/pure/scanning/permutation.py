@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...engines.scanning import ScanPlan
 from ..splitmix import mix
 
 GROUP = 1024
@@ -73,16 +76,18 @@ class Order:
     """Every (host number, port number) of one share of a scan, each once.
 
     Position ``host * ports + port`` of the whole scan belongs to the share if it is ``start`` modulo ``step``. In
-    random order the hosts of a group are shuffled, and the ports of a host by a key of its own.
+    random order the hosts of a group are shuffled, and the ports of a host by a key of its own: host 0 has the order of
+    host ``first_host`` of the whole.
     """
 
-    def __init__(self, hosts: int, ports: int, first_ports: int, *, random: bool, seed: int, start: int, step: int):
+    def __init__(self, plan: ScanPlan, hosts: int) -> None:
+        ports = len(plan.ports)
         self._hosts, self._ports = hosts, ports
-        self._tiers = tuple(sorted({min(FIRST, first_ports), first_ports, ports} - {0}))
-        self._random, self._seed = random, seed
-        self._start, self._step = start, step
-        self.total = max(0, -(-(hosts * ports - start) // step))
-        self.hosts = hosts if ports >= step else self.total
+        self._tiers = tuple(sorted({min(FIRST, plan.first_ports), plan.first_ports, ports} - {0}))
+        self._random, self._seed, self._first_host = plan.random, plan.seed, plan.first_host
+        self._start, self._step = plan.shard, plan.shards
+        self.total = max(0, -(-(hosts * ports - self._start) // self._step))
+        self.hosts = hosts if ports >= self._step else self.total
         """How many hosts have ports in this share."""
         self._position = 0
         self._group = -1
@@ -96,11 +101,13 @@ class Order:
         host = self.upcoming
         assert host is not None
         self._advance()
-        return host, self._ports_of(host)
+        return host, self.ports_of(host)
 
-    def _ports_of(self, host: int) -> PortOrder:
+    def ports_of(self, host: int) -> PortOrder:
+        """Give the ports of any host."""
         offset = (self._start - host * self._ports) % self._step
-        return PortOrder(self._tiers, offset, self._step, mix(mix(self._seed) ^ host) if self._random else None)
+        key = mix(mix(self._seed) ^ (self._first_host + host)) if self._random else None
+        return PortOrder(self._tiers, offset, self._step, key)
 
     def _advance(self) -> None:
         while self._position < self._hosts:
@@ -118,3 +125,13 @@ class Order:
                 self.upcoming = host
                 return
         self.upcoming = None
+
+
+def asked_ports(plan: ScanPlan, hosts: Sequence[int]) -> list[list[int]]:
+    """Give which ports of each of the ``hosts`` fall to the plan's shard, in the order in which they are asked."""
+    order = Order(plan, 0)
+    found = []
+    for host in hosts:
+        places = order.ports_of(host)
+        found.append([plan.ports[places[position]] for position in range(places.count)])
+    return found

@@ -113,8 +113,7 @@ impl ScanEngine {
         } else {
             ((plan.shard, plan.shards), (number, count))
         };
-        let sizes = (hosts, plan.ports.len() as u64, plan.first_ports);
-        let order = Order::new(sizes, plan.random.then_some(plan.seed), share, part);
+        let order = plan.order(hosts, share, part);
         let limit = ((plan.concurrency + threads - 1 - thread) / threads).max(1);
         let room = ((plan.descriptors + threads - 1 - thread) / threads).max(limit);
         // So that threads that know nothing of each other keep within any second together.
@@ -155,7 +154,7 @@ impl ScanEngine {
             not_before: 0,
             fault_since: -1,
             interval: interval + interval * RATE_SLACK / SECOND,
-            next_send: plan.interval * thread as i64,
+            next_send: plan.first_send + plan.interval * thread as i64,
             outcomes: Vec::new(),
             events: Vec::new(),
             tally,
@@ -348,6 +347,8 @@ mod tests {
             descriptors: 1 << 16,
             skip_silent: false,
             links: Vec::new(),
+            first_host: 0,
+            first_send: 0,
         }
     }
 

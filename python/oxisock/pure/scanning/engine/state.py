@@ -29,15 +29,7 @@ class State:
 
     def __init__(self, plan: ScanPlan, hosts: int) -> None:
         self._plan = plan
-        self._order = Order(
-            hosts,
-            len(plan.ports),
-            plan.first_ports,
-            random=plan.random,
-            seed=plan.seed,
-            start=plan.shard,
-            step=plan.shards,
-        )
+        self._order = Order(plan, hosts)
         self.total = self._order.total
         self._alone = hosts == 1
         self._crowd = Crowd(plan)
@@ -67,7 +59,7 @@ class State:
         self._not_before = 0
         self._fault_since = -1
         self._interval = plan.interval + plan.interval * RATE_SLACK // SECOND if plan.interval else 0
-        self._next_send = 0
+        self._next_send = plan.first_send
         self._outcomes: list[Outcome] = []
         self._events: list[TraceEvent] = []
         self._counts = [0, 0, 0, 0]
