@@ -3,7 +3,8 @@
 - ``engine``: the machine that decides what to ask and what an answer means; ``host``: what it knows of one host;
   ``crowd``: what hosts have in common; ``addresses``: hosts by number; ``permutation``: the order in which ports are
   asked.
-- ``driver``: carries out what the machine decides, with sockets and a selector.
+- ``driver``: carries out what the machine decides; ``connections``: the sockets for that; ``lasting``: those of
+  Linux, which are used again.
 """
 
 from .driver import start_scan

@@ -1,10 +1,8 @@
-"""The scanner's hands: sockets and a selector in the calling thread, carrying out what `ScanEngine` decides."""
+"""The scanner's hands: sockets in the calling thread, carrying out what `ScanEngine` decides."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import selectors
 import socket
 import threading
 import time
@@ -26,14 +24,13 @@ from ...engines.scanning import (
     Tally,
     TraceEvent,
 )
-from ...sockets import selecting
 from ...sockets.interrupts import held_back
 from .addresses import Addresses, SocketAddress
+from .connections import UNDER_WAY, Connection, connections
 from .engine import ProbeOrder, ScanEngine
 
 _BATCH = 64  # probes between two looks at what has come in, so that round trips are not measured late
 _BANNER_SIZE = 256
-_UNDER_WAY = {errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}  # EAGAIN is a fault
 _ANSWERS = {
     errno.ECONNREFUSED: CONN_REFUSED,
     errno.ECONNRESET: SYN_ACK,  # who refuses says so at once: this one accepted first
@@ -53,19 +50,6 @@ if hasattr(errno, "ENONET"):
     _ANSWERS[errno.ENONET] = HOST_UNREACHABLE
 
 
-class _Probe:
-    """A socket that waits for its connection, or, once ``outcome`` is set, for its banner."""
-
-    __slots__ = ("banner", "deadline", "order", "outcome", "sock")
-
-    def __init__(self, sock: socket.socket, order: ProbeOrder) -> None:
-        self.sock = sock
-        self.order = order
-        self.outcome: Outcome | None = None
-        self.banner = b""
-        self.deadline = 0
-
-
 class PureScanRun:
     """A scan under way; it moves while somebody calls `wait`."""
 
@@ -73,9 +57,9 @@ class PureScanRun:
         self._addresses = Addresses(plan.ranges)
         self._plan = plan
         self._engine = ScanEngine(plan, self._addresses.count)
-        self._selector = selecting.Selector()
-        self._probes: dict[int, _Probe] = {}  # by token
-        self._reading: dict[int, _Probe] = {}  # those that wait for a banner
+        self._connections = connections()
+        self._probes: dict[int, Connection] = {}  # by token
+        self._reading: dict[int, Connection] = {}  # those that wait for a banner
         self._ready: list[Outcome] = []
         self._events: list[TraceEvent] = []
         self._start = time.monotonic_ns()
@@ -135,22 +119,24 @@ class PureScanRun:
             sent += 1
         self._collect()
         now = self._now()
-        wake = [until, now + 50_000_000]
+        wake = min(until, now + 50_000_000)
         if sent == _BATCH or self._ready or self._finished():
-            wake.append(now)
+            wake = now
         if (engine_wakeup := self._engine.wakeup(now)) is not None:
-            wake.append(engine_wakeup)
-        wake += [probe.deadline for probe in self._reading.values()]
-        for key, _ in self._selector.select(max(0, min(wake) - now) / 1e9):
-            self._ready_to_go(key.data)
+            wake = min(wake, engine_wakeup)
+        for connection in self._reading.values():
+            wake = min(wake, connection.deadline)
+        for connection in self._connections.wait(max(0, wake - now) / 1e9):
+            if connection.order is not None:  # else it is of no use any more
+                self._heard(connection, connection.order)
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
         for token in self._engine.expire(now):
-            if probe := self._probes.pop(token, None):
-                self._drop(probe)
+            if token in self._probes:
+                self._connections.give_up(self._probes.pop(token))
         self._look_up()
-        for probe in [a for a in self._reading.values() if a.deadline <= now]:
-            self._banner_done(probe)
+        for connection in [a for a in self._reading.values() if a.deadline <= now]:
+            self._banner_done(connection)
         self._collect()
 
     def _look_up(self) -> None:
@@ -165,79 +151,79 @@ class PureScanRun:
     def _send(self, order: ProbeOrder) -> None:
         family, address = self._addresses(order.host, order.port)
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            connection, code = self._connections.connect(family, address)
         except OSError as error:
             self._engine.answer(order.token, -(error.errno or errno.EIO), self._now())
             return
-        sock.setblocking(False)
-        probe = _Probe(sock, order)
-        try:
-            code = sock.connect_ex(address)
-            if code in _UNDER_WAY:
-                self._selector.register(sock, selectors.EVENT_WRITE, probe)
-                self._probes[order.token] = probe
-                return
-        except OSError as error:  # registering can fail too
-            code = error.errno or errno.EIO
-        if code == 0:
-            self._connected(probe)
-            return
-        sock.close()
-        what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, family, address)
-        self._engine.answer(order.token, what, self._now())
+        if code in UNDER_WAY:
+            connection.order = order
+            self._probes[order.token] = connection
+        elif code == 0:
+            self._connected(connection, order)
+        else:
+            self._connections.drop(connection)
+            what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, family, address)
+            self._engine.answer(order.token, what, self._now())
 
-    def _ready_to_go(self, probe: _Probe) -> None:
-        if probe.outcome is not None:
-            self._read_banner(probe)
+    def _heard(self, connection: Connection, order: ProbeOrder) -> None:
+        if connection.outcome is not None:
+            self._read_banner(connection, connection.outcome)
             return
-        del self._probes[probe.order.token]
-        self._selector.unregister(probe.sock)
-        code = probe.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        code = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        del self._probes[order.token]
         if code == 0:
-            self._connected(probe)
+            self._connected(connection, order)
             return
-        probe.sock.close()
-        self._engine.answer(probe.order.token, _ANSWERS.get(code, -code), self._now())
+        if code == errno.ECONNREFUSED:
+            self._connections.refused(connection)
+        else:
+            self._connections.drop(connection)
+        self._engine.answer(order.token, _ANSWERS.get(code, -code), self._now())
 
-    def _connected(self, probe: _Probe) -> None:
+    def _connected(self, connection: Connection, order: ProbeOrder) -> None:
         now = self._now()
         try:
             # A probe whose own source port is the target meets itself: TCP's simultaneous open (RFC 9293, 3.5).
-            itself = probe.sock.getsockname() == probe.sock.getpeername()
+            itself = connection.sock.getsockname() == connection.sock.getpeername()
         except OSError:  # reset since: it did answer
             itself = False
         self._collect()
-        self._engine.answer(probe.order.token, SELF_CONNECT if itself else SYN_ACK, now)
+        self._engine.answer(order.token, SELF_CONNECT if itself else SYN_ACK, now)
         for outcome in self._engine.take_outcomes():
-            if self._plan.banner and outcome[:3] == (probe.order.host, probe.order.port, OPEN):
-                probe.outcome = outcome
+            if self._plan.banner and outcome[:3] == (order.host, order.port, OPEN):
+                connection.outcome = outcome
             else:
                 self._ready.append(outcome)
-        if probe.outcome is None:
-            probe.sock.close()
+        if connection.outcome is None:
+            self._connections.drop(connection)
             return
-        probe.deadline = now + self._plan.banner
-        self._reading[probe.order.token] = probe
+        connection.order = order
+        connection.deadline = now + self._plan.banner
+        self._reading[order.token] = connection
         self._engine.reserved += 1
-        self._selector.register(probe.sock, selectors.EVENT_READ, probe)
-
-    def _read_banner(self, probe: _Probe) -> None:
         try:
-            data = probe.sock.recv(_BANNER_SIZE - len(probe.banner))
+            self._connections.read(connection)
+        except OSError:  # this machine cannot watch another one: open, without a banner
+            self._banner_done(connection)
+
+    def _read_banner(self, connection: Connection, outcome: Outcome) -> None:
+        try:
+            data = connection.sock.recv(_BANNER_SIZE - len(connection.banner))
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        probe.banner += data
-        if not data or data.endswith(b"\n") or len(probe.banner) >= _BANNER_SIZE:
-            self._banner_done(probe)
+        connection.banner += data
+        if not data or data.endswith(b"\n") or len(connection.banner) >= _BANNER_SIZE:
+            self._banner_done(connection)
 
-    def _banner_done(self, probe: _Probe) -> None:
-        del self._reading[probe.order.token]
+    def _banner_done(self, connection: Connection) -> None:
+        assert connection.order is not None
+        del self._reading[connection.order.token]
         self._engine.reserved -= 1
-        self._drop(probe)
-        if probe.outcome is not None:
-            self._ready.append(probe.outcome._replace(banner=probe.banner or None))
+        self._connections.drop(connection)
+        if connection.outcome is not None:
+            self._ready.append(connection.outcome._replace(banner=connection.banner or None))
 
     # --- small things
 
@@ -250,19 +236,14 @@ class PureScanRun:
     def _collect(self) -> None:
         self._ready += self._engine.take_outcomes()
 
-    def _drop(self, probe: _Probe) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(probe.sock)
-        probe.sock.close()
-
     def _close(self) -> None:
-        for probe in (*self._probes.values(), *self._reading.values()):
-            probe.sock.close()
-            if probe.outcome is not None:  # open all the same, with as much of a banner as there was
-                self._ready.append(probe.outcome._replace(banner=probe.banner or None))
+        for connection in (*self._probes.values(), *self._reading.values()):
+            connection.sock.close()
+            if connection.outcome is not None:  # open all the same, with as much of a banner as there was
+                self._ready.append(connection.outcome._replace(banner=connection.banner or None))
         self._probes.clear()
         self._reading.clear()
-        self._selector.close()
+        self._connections.close()
 
 
 def _local_fault(code: int, family: socket.AddressFamily, address: SocketAddress) -> int:

@@ -1,0 +1,112 @@
+"""The sockets of a scan on Linux, where one can be used for many connects, one after the other."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import sys
+
+from .addresses import SocketAddress
+from .connections import Connection, Connections
+
+assert sys.platform == "linux"
+
+_ABOUT_BEFORE = {
+    0,
+    errno.EALREADY,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EINVAL,
+    errno.EISCONN,
+}
+"""What the connect of a used socket says where it may mean the one before."""
+
+_EVENTS = 1024
+_FEW = 1024  # so many sockets may be at rest; more, where as many are under way
+
+
+class LastingConnections(Connections):
+    """The socket of a connect that was given up or refused can connect again, from another source port.
+
+    That costs half of a new socket. Each is watched from its first connect on until it is closed, by its edges, so that
+    those at rest say nothing.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Connection] = {}  # by descriptor
+        self._at_rest: list[Connection] = []
+
+    def connect(self, family: socket.AddressFamily, address: SocketAddress) -> tuple[Connection, int]:
+        """Begin to connect, with a socket at rest where there is one."""
+        if self._at_rest:
+            connection = self._at_rest.pop()
+            if connection.family == family:
+                code = connection.sock.connect_ex(address)
+                if code not in _ABOUT_BEFORE:
+                    connection.address = address
+                    return connection, code
+            self.drop(connection)
+        return super().connect(family, address)
+
+    def wait(self, seconds: float) -> list[Connection]:
+        """Give the connections of which there is news, after at most so many seconds."""
+        events = self._epoll.poll(seconds, _EVENTS)
+        news = [self._watched[number] for number, _ in events]
+        while len(events) == _EVENTS:  # that may not have been all
+            events = self._epoll.poll(0, _EVENTS)
+            news += [self._watched[number] for number, _ in events]
+        return news
+
+    def read(self, connection: Connection) -> None:
+        """Watch whether there is something to read, and nothing else."""
+        if connection.number in self._watched:
+            self._epoll.modify(connection.number, select.EPOLLIN)
+        else:
+            self._epoll.register(connection.number, select.EPOLLIN)
+            self._watched[connection.number] = connection
+
+    def give_up(self, connection: Connection) -> None:
+        """Let the kernel forget a connect that is under way: shutdown() does that."""
+        try:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # refused or reset by now
+            self.drop(connection)
+        else:
+            self._rest(connection)
+
+    def refused(self, connection: Connection) -> None:
+        """Let the kernel forget a connect that was refused: the next one says that there is nothing more to say."""
+        try:
+            connection.sock.connect(connection.address)
+        except ConnectionAbortedError:
+            self._rest(connection)
+        except OSError:
+            self.drop(connection)
+        else:
+            self.drop(connection)
+
+    def close(self) -> None:
+        """Stop watching, and close what is at rest."""
+        for connection in self._at_rest:
+            connection.sock.close()
+        self._at_rest.clear()
+        self._watched.clear()
+        self._epoll.close()
+
+    def _rest(self, connection: Connection) -> None:
+        connection.order = None
+        if len(self._at_rest) < max(_FEW, len(self._watched) // 2):
+            self._at_rest.append(connection)
+        else:
+            self.drop(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        self._epoll.register(connection.number, select.EPOLLOUT | select.EPOLLET)
+        self._watched[connection.number] = connection
+
+    def _unwatch(self, connection: Connection) -> None:
+        if self._watched.pop(connection.number, None):
+            self._epoll.unregister(connection.number)  # closing is not enough where a forked child has it, too
