@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,15 @@ def errno_name(code: int) -> str | None:
     """Return the name of an errno, None if it has none; Winsock's are called as POSIX calls them, without WSA."""
     name = errno.errorcode.get(code)
     return name and name.removeprefix("WSA")
+
+
+def errno_words(code: int) -> str:
+    """Return what the system says of an errno; Winsock's are unknown to `os.strerror`."""
+    if sys.platform == "win32" and code >= 10_000:
+        import socket
+
+        return socket.errorTab.get(code, f"Winsock error {code}").removesuffix(".")
+    return os.strerror(code)
 
 
 class FrameError(ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import sys
 import threading
@@ -15,11 +14,12 @@ from typing import Any
 import pytest
 
 from oxisock import Peer
+from oxisock.errors import errno_words
 from oxisock.sockets.connecting import Destination, LookUp, Try, connecting
 from support.commands import oxisock, refusing, silent
 from support.processes import python
 
-REFUSED = f"[Errno {errno.ECONNREFUSED}] {{}}: {os.strerror(errno.ECONNREFUSED)}"
+REFUSED = f"[Errno {errno.ECONNREFUSED}] {{}}: {errno_words(errno.ECONNREFUSED)}"
 Way = Callable[..., Any]
 
 WAYS: dict[str, Callable[[ModuleType], Way]] = {
@@ -137,7 +137,7 @@ def test_the_error_of_the_last_address_says_where(
         play(steps(), *outcomes)
     error = caught.value
     assert (type(error), error.errno) == (kind, code)
-    assert error.strerror == f"host.example:80: {words or os.strerror(code)}"
+    assert error.strerror == f"host.example:80: {words or errno_words(code)}"
     assert len([name for name in error.__notes__[0].split(",") if name]) == tried
     assert isinstance(error.__cause__, OSError)
 
@@ -271,7 +271,7 @@ def test_the_command_says_where_once(impl: ModuleType, words: list[str]) -> None
     with refusing() as port:
         command, *options = words
         done = oxisock(command, f"127.0.0.1:{port}", *options, "--impl", impl.impl, input="hello\n")
-    assert done.stderr == f"oxisock: 127.0.0.1:{port}: {os.strerror(errno.ECONNREFUSED)}\n"
+    assert done.stderr == f"oxisock: 127.0.0.1:{port}: {errno_words(errno.ECONNREFUSED)}\n"
 
 
 def test_connecting_needs_no_asyncio() -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import ssl
 from typing import Any, cast
 
+from ..errors import errno_words
 from ..sockets.tls import Session
 from .protocol import StreamProtocol
 from .stream import FramedStream
@@ -65,7 +65,7 @@ class _Protocol(StreamProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called once, after all else."""
         if not self.begun.done():
-            lost = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            lost = ConnectionResetError(errno.ECONNRESET, errno_words(errno.ECONNRESET))
             self.begun.set_exception(exc if isinstance(exc, OSError) else lost)
         super().connection_lost(exc)
 

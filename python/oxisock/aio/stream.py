@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import arguments
 from ..engines.framing import Buffer
+from ..errors import errno_words
 from ..framing.bound import BoundCodec, Inbox, equal_fault
 from ..framing.codecs import Codec
 from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
@@ -466,7 +467,7 @@ class FramedStream:
 
     def _connection_lost(self, error: Exception | None) -> None:
         if self._lost is None:
-            self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+            self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, errno_words(errno.ECONNABORTED))
         self._relieved()
         self._receiver.wake()
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from ..errors import errno_name
+from ..errors import errno_name, errno_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +209,7 @@ def _name(error: int | str) -> str:
 
 def words(name: str) -> str:
     """Say what the name of an error means."""
-    return _WORDS.get(name) or os.strerror(getattr(errno, name, 0))
+    return _WORDS.get(name) or errno_words(getattr(errno, name, 0))
 
 
 def first_wrong(report: LoadReport) -> dict[str, str | None] | None:

@@ -7,7 +7,6 @@ answer. So the blocking functions and those of ``oxisock.aio`` answer alike.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Generator
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import arguments
 from ..engines.scanning import CLOSED, FILTERED, NO_RESPONSE, OPEN, OutcomeTuple, ScanningModule, ScanRun
+from ..errors import errno_words
 from ..sockets.connecting import unresolved
 from ..sockets.resolving import checked_host
 from ..types import Peer, PortResult
@@ -94,7 +94,7 @@ class _Verdict(NamedTuple):
         code = -self.outcome[3]
         if code <= 0:
             code = _ERRNO_OF.get(reason_text(self.outcome[3]), errno.ETIMEDOUT)
-        return OSError(code, os.strerror(code))
+        return OSError(code, errno_words(code))
 
 
 class Questions:
@@ -138,7 +138,7 @@ class Questions:
         host = checked_host(host)
         start = next_try = time.monotonic()
         end = start + (float("inf") if limit is None else limit)
-        error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        error = OSError(errno.ETIMEDOUT, errno_words(errno.ETIMEDOUT))
         tries: list[_Try] = []
         try:
             while True:

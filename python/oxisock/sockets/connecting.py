@@ -7,16 +7,26 @@ event loop.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from .. import arguments
+from ..errors import errno_words
 from ..types import Peer
 from .addresses import socket_address
 from .resolving import checked_host, host_addresses
+
+# asyncio's own words on Windows: its proactor's errors have numbers of the system's, and EINVAL for an errno.
+_CODES = {
+    64: errno.ECONNRESET,
+    121: errno.ETIMEDOUT,
+    1225: errno.ECONNREFUSED,
+    1231: errno.ENETUNREACH,
+    1232: errno.EHOSTUNREACH,
+    1236: errno.ECONNABORTED,
+}
 
 
 class LookUp(NamedTuple):
@@ -84,7 +94,8 @@ def unresolved(peer: Peer, timeout: float | None, error: OSError) -> OSError:
 
 def refused(peer: Peer, error: OSError) -> OSError:
     """Make the error of an address that could not be reached, in the system's words: asyncio has others."""
-    return OSError(error.errno, f"{peer}: {os.strerror(error.errno) if error.errno else error}")
+    code = _CODES.get(getattr(error, "winerror", 0), error.errno)
+    return OSError(code, f"{peer}: {errno_words(code) if code else error}")
 
 
 def connect(host: str, port: int, timeout: float | None) -> socket.socket:
