@@ -43,6 +43,26 @@ def test_a_burst_keeps_nobody_waiting(impl: ModuleType, own: bool) -> None:
     assert before < 2500
 
 
+def test_who_comes_while_many_messages_are_handled_is_next(impl: ModuleType) -> None:
+    order: list[bytes] = []
+
+    def handler(message: bytes, peer: Peer) -> bytes:
+        order.append(message)
+        if len(order) == 1:
+            polite.sendall(b"p\n")
+        until = time.perf_counter() + 0.00001
+        while time.perf_counter() < until:
+            pass
+        return message
+
+    with impl.MessageServer(handler) as server, connect(server) as greedy, connect(server) as polite:
+        greedy.sendall(b"g\n" * 400)
+        assert exactly(polite, 2) == b"p\n"
+        assert exactly(greedy, 800) == b"g\n" * 400
+    # At most a turn of the other's, and the next, in which both are read.
+    assert order.index(b"p") <= 64
+
+
 class OwnLines:
     """A user's own codec."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice, repeat
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 from weakref import ref
 
@@ -23,7 +24,6 @@ from .threads import MessagesRunning
 if TYPE_CHECKING:
     import socket
     from collections import deque
-    from collections.abc import Iterator, Sized
     from ssl import SSLContext
 
     from ..engines.serving import Item, MessageReactor, Reply
@@ -35,10 +35,14 @@ BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
 """``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception."""
 
 _ONLY_BYTES = frozenset([bytes])
-_TURN = 32  # messages of one connection that are handled at least, before others that wait have their turn
-_SHARE = 0.002  # seconds that they may take together, before that is asked
-_MOST = 512  # messages that are cut from what was read, before those are handled
-_BATCH = 4096  # messages with which a batch is full
+_TURN = 32  # messages of one connection that are handled at least, before others have their turn
+_SHARE = 0.0001  # seconds after which they have it: it is a turn of the reactor, which costs a tenth of that
+_MOST = 256  # messages that are cut from what was read, before those are handled: as many as take about as long
+_BATCH = 4096  # messages with which a batch is full, and that are cut for one
+_NONE: Iterator[bytes] = iter(())
+
+Held: TypeAlias = "tuple[Iterator[bytes], BaseException | None]"
+"""Messages that were cut and not handled, and the fault that comes after them."""
 
 
 class MessageServer(StreamServer):
@@ -148,7 +152,8 @@ class Conversations:
         self._codec = codec
         self._encode = codec.encode_many
         self._lent = lent
-        self._inboxes: dict[int, Inbox] = {}  # where the engine frames, only with messages that there was no room for
+        self._inboxes: dict[int, Inbox] = {}  # unless the engine frames
+        self._held: dict[int, Held] = {}  # messages that there was no room for, or no time
         self._unread: dict[int, bytes] = {}  # what was read and not cut yet
         self._abandoned = False  # this is a forked child's copy
 
@@ -161,26 +166,25 @@ class Conversations:
         lent = self._lent()
         return None if lent is None else lent.function
 
-    def answer(self, item: Item, others: Sized, handler: Callable[..., Any] | None) -> Reply:
+    def answer(self, item: Item, handler: Callable[..., Any] | None) -> Reply:
         """Call the handler for each message of an Item, as long as there is room for answers.
 
-        Where ``others`` wait, a few at a time: the rest takes its turn after them.
+        Where there are many, a few at a time: the rest takes its turn after others, of whom nobody has read as yet.
         """
-        token, peer, given, room, error = item
+        token, peer, given, room, _ = item
         if handler is None:
             return token, b"", 0, FINISH
-        fault: BaseException | None = error
-        if self._framed and isinstance(given, list) and token not in self._inboxes:
-            messages = given
+        held = None if given and self._framed else self._held.pop(token, None)
+        if held is not None and given is not None:
+            rest, fault = held
         else:
-            messages, fault = self._messages(item)
+            messages, fault = self._messages(item, _MOST)
+            rest = iter(messages)
         payloads: list[bytes] = []
         counted = 0
-        waiting = len(messages)
+        waiting = total = length_hint(rest)
         # Answers of at most an equal share each do not fill the room: only larger ones make it worth counting.
         share = room // (waiting or 1)
-        rest = iter(messages)
-        left: list[bytes] = []
         failure: BaseException | None = None
         some: Iterator[bytes] = rest
         until = 0.0
@@ -204,21 +208,20 @@ class Conversations:
                         if room <= 0:
                             break
                         counted = len(payloads)
-                        share = room // len(messages)
+                        share = room // total
                 else:
                     waiting -= _TURN
                     if waiting <= 0:
                         break
-                    if not others or time.monotonic() <= until:
+                    if time.monotonic() <= until:
                         some = islice(rest, _TURN)
                         continue
-                left = list(rest)
                 break
         except BaseException as raised:
             if self._abandoned:
                 end_child(server_log.child_returned)
-            failure, left = raised, list(rest)
-        return self._reply(token, peer, payloads, len(messages) - len(left), left, fault, failure)
+            failure = raised
+        return self._reply(token, peer, payloads, total - length_hint(rest), rest, fault, failure)
 
     def answer_batch(self, work: deque[Item], taken: list[Item], handler: Callable[..., Any] | None) -> list[Reply]:
         """Call the handler once for the messages of all Items, or of the first where there are very many."""
@@ -231,7 +234,7 @@ class Conversations:
                 break
             taken.append(item)
             token, peer = item[0], item[1]
-            messages, fault = self._messages(item)
+            messages, fault = self._messages(item, _BATCH)
             unpacked.append((token, peer, messages, fault))
             pairs.extend(zip(messages, repeat(peer)))
         count = len(pairs)  # the list is the handler's to change
@@ -265,43 +268,37 @@ class Conversations:
                     elif answer is not None:
                         wrong = hooks.wrong("a handler gives bytes, None or an Exception", answer)
                         break
-            replies.append(self._reply(token, peer, payloads, len(messages), [], error, wrong))
+            replies.append(self._reply(token, peer, payloads, len(messages), _NONE, error, wrong))
         return replies
 
     def failed(self, item: Item, error: BaseException) -> Reply:
         """Give up a connection: user code has raised where nobody expects it."""
-        return self._reply(item[0], item[1], [], 0, [], None, error)
+        return self._reply(item[0], item[1], [], 0, _NONE, None, error)
 
     def forget(self, tokens: list[int]) -> None:
         """Connections are closed."""
         for token in tokens:
-            self._inboxes.pop(token, None)
-            self._unread.pop(token, None)
+            for kept in (self._inboxes, self._held, self._unread):
+                kept.pop(token, None)
 
-    def _messages(self, item: Item) -> tuple[list[bytes], BaseException | None]:
-        """Give the messages of an Item, and the fault that comes after them."""
+    def _messages(self, item: Item, most: int) -> tuple[list[bytes], BaseException | None]:
+        """Give the messages of an Item, and the fault that comes after them; at most so many, unless the codec is a
+        user's, or an engine has framed them."""
         token, _, given, _, error = item  # the error is that of framing, or of a stream that was cut
         if self._framed:
-            inbox = self._inboxes.pop(token, None)
-            if given is None:  # it is gone
-                return [], None
-            assert isinstance(given, list)
-            return (given, error) if inbox is None else (inbox.taken(), inbox.fault)
+            assert not isinstance(given, bytes)
+            return given or [], error  # nothing where the connection is gone
         assert not isinstance(given, list)
         inbox = self._inboxes.get(token)
         if inbox is None:
             inbox = self._inboxes[token] = Inbox(self._codec)
-        if given == b"":
-            given = self._unread.pop(token, b"")
-            if inbox.frames:  # first those that there was no room for, or no time
-                if given:
-                    self._unread[token] = given
-                return inbox.taken(), inbox.fault
         if error is not None:
             inbox.cut(error)
-            return inbox.taken(), inbox.fault
+            return [], inbox.fault
+        if given == b"":
+            given = self._unread.pop(token, b"")
         try:
-            messages = self._cut(token, inbox, given)
+            messages = self._cut(token, inbox, given, most)
         except BaseException as stranger:  # there is no memory
             inbox.fail(stranger)
             messages = []
@@ -309,11 +306,11 @@ class Conversations:
             end_child(server_log.child_returned)
         return messages, inbox.fault
 
-    def _cut(self, token: int, inbox: Inbox, given: bytes | None) -> list[bytes]:
+    def _cut(self, token: int, inbox: Inbox, given: bytes | None, most: int) -> list[bytes]:
         """Give the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""
         if given is None or self._codec.framer is None:  # a user's decoder may be slow with small pieces
             return inbox.decode(given) if given != b"" else []
-        messages, rest = inbox.decode_some(given, _MOST)
+        messages, rest = inbox.decode_some(given, most)
         if rest:
             self._unread[token] = rest
         return messages
@@ -324,7 +321,7 @@ class Conversations:
         peer: Peer,
         payloads: list[bytes],
         handled: int,
-        left: list[bytes],
+        rest: Iterator[bytes],
         error: BaseException | None,
         failure: BaseException | None,
     ) -> Reply:
@@ -341,13 +338,11 @@ class Conversations:
             action = FINISH
             self._reactor.count_errors(1, 0)
             server_log.handler_failed(peer, failure)
-        elif left or token in self._unread:
+        elif length_hint(rest):
             action = HELD
-            inbox = self._inboxes.get(token)
-            if inbox is None:  # the engine frames, or the connection is closed
-                self._inboxes[token] = Inbox(None, left, error)
-            else:
-                inbox.frames += left
+            self._held[token] = (rest, error)
+        elif token in self._unread:
+            action = HELD
         elif error is not None:
             action = FINISH
             if secure.is_cut(error):

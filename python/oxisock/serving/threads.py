@@ -194,7 +194,7 @@ class MessagesRunning:
                     item = None
                     try:
                         item = work.popleft()
-                        outbox.append(conversations.answer(item, work, handler))
+                        outbox.append(conversations.answer(item, handler))
                     except BaseException as error:
                         if item is not None:  # else other threads took the rest
                             outbox.append(conversations.failed(item, error))
