@@ -24,8 +24,10 @@ from socket import socket
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import page
+
 from oxisock import native, pure
-from oxisock.bench.report import environment, figures
+from oxisock.bench.report import environment
 from support.far_host import DistantHost, FarHost, why_not
 
 FEW = (22, 80, 443)
@@ -43,8 +45,7 @@ where the line says so late; else there is no delay but that of the machine. "Ri
 `--peers` adds nmap (`-sT -T4`) and 200 blocking threads with a timeout of a second; all else is `oxisock.scan` with its
 defaults, but for what the line says.
 
-**Where.** {machine}. {versions}. {date}; load average {load} at the start.
-{noise}
+{where}
 {lines}
 
 As root, with iproute2 and nftables: `{command}`. What else is measured: [benchmarks](benchmarks.md).
@@ -178,18 +179,8 @@ def main() -> None:
             lines.append(line)
             print(line, flush=True)
     if args.markdown:
-        where = watch.environment(quick=False, interrupted=False)
-        noise = environment.noise(where)
-        page = PAGE.format(
-            machine=figures.machine(where),
-            versions=figures.versions(where),
-            date=where["date"],
-            load=where["load_average"]["start"],
-            noise=f"\n> **{noise}**\n" if noise else "",
-            lines="\n".join(lines),
-            command=f"python benches/network.py --runs {args.runs}" + " --peers" * args.peers,
-        )
-        args.markdown.write_text(page, encoding="utf-8")
+        command = f"python benches/network.py --runs {args.runs}" + " --peers" * args.peers
+        page.write(args.markdown, PAGE, watch, lines="\n".join(lines), command=command)
 
 
 if __name__ == "__main__":

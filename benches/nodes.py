@@ -27,8 +27,10 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import page
+
 from oxisock import native, pure
-from oxisock.bench.report import environment, figures
+from oxisock.bench.report import environment
 from support.chatting import HOST, Guest, hear
 from support.processes import process, script
 from support.redis_server import RedisServer
@@ -49,12 +51,11 @@ all nodes for a line, without that of Redis. The delay is from said on the first
 lines a second. Deliveries are lines shown to {listeners:,} clients of the first node. Every transcript is checked: each
 line once, and one order. Each figure is the median of {rounds} rounds.
 
-**Where.** {machine}. {versions}. {date}; load average {load} at the start.
-{noise}
+{where}
 {table}
 
 The two cores are shared by all processes, so more nodes are not faster here: they are for more clients, and for nodes
-that may die. Run it with `{command}`. What else is measured: [benchmarks](benchmarks.md).
+that may die. Run it with `python benches/nodes.py`. What else is measured: [benchmarks](benchmarks.md).
 """
 
 PEER = """
@@ -272,22 +273,8 @@ def main() -> None:
         table = measured(redis, args.rounds)
     print(*table, sep="\n")
     if args.markdown:
-        where = watch.environment(quick=False, interrupted=False)
-        noise = environment.noise(where)
-        page = PAGE.format(
-            lines=_LINES,
-            paced=_PACED,
-            listeners=_LISTENERS,
-            rounds=args.rounds,
-            machine=figures.machine(where),
-            versions=figures.versions(where),
-            date=where["date"],
-            load=where["load_average"]["start"],
-            noise=f"\n> **{noise}**\n" if noise else "",
-            table="\n".join(table),
-            command="python benches/nodes.py",
-        )
-        args.markdown.write_text(page)
+        measures = {"lines": _LINES, "paced": _PACED, "listeners": _LISTENERS, "rounds": args.rounds}
+        page.write(args.markdown, PAGE, watch, table="\n".join(table), **measures)
 
 
 if __name__ == "__main__":

@@ -140,11 +140,11 @@ def test_on_a_terminal_the_figures_move(env: dict[str, str]) -> None:
 
 
 def test_without_rich_a_line_rewrites_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from oxisock.cli import load_view
+    from oxisock.cli import load_view, progress
 
     shown = Keyboard()
     monkeypatch.setattr(sys, "stderr", shown)
-    monkeypatch.setattr(load_view, "have_rich", lambda: False)
+    monkeypatch.setattr(progress, "have_rich", lambda: False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     with _echo_run(rate=None) as run, load_view.watch("here", 0.5) as show:

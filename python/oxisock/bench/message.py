@@ -21,7 +21,7 @@ _HANDLER = """
 from oxisock import {impl}
 def handler(message, peer):
     return message.upper()
-server = {impl}.MessageServer(handler).start()
+server = {impl}.MessageServer(handler, ssl=context).start()
 tell(server.address.port)
 wait()
 """
@@ -45,7 +45,7 @@ async def upper(reader, writer):
         writer.write(line.upper())
         await writer.drain()
 async def main():
-    server = await asyncio.start_server(upper, "127.0.0.1", 0)
+    server = await asyncio.start_server(upper, "127.0.0.1", 0, ssl=context)
     tell(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 asyncio.run(main())
@@ -57,7 +57,7 @@ async def upper(stream, peer):
     async for line in stream:
         await stream.send(line.upper())
 async def main():
-    async with aio.start_server(upper) as server:
+    async with aio.start_server(upper, ssl=context) as server:
         tell(server.address.port)
         await asyncio.Event().wait()
 asyncio.run(main())
@@ -73,7 +73,7 @@ _NOTES = (
     "5.5 are the system's, 1 is asyncio's, and 2 are the dozen Python calls from the socket to the handler and back.",
 )
 
-_LINE = b"hello world 001\n"
+LINE = b"hello world 001\n"
 _QUIET, _RATE = 100, 2000  # connections with little to say, and what they say in a second, together
 _FLOOD = 512  # lines in flight of the one that floods
 
@@ -97,7 +97,7 @@ class Quiet(NamedTuple):
 
         with _flooding(port) if self.flooded else contextlib.nullcontext():
             report = native.load_test(
-                HOST, port, connections=_QUIET, rate=_RATE, duration=self.messages / _RATE, size=len(_LINE) - 1,
+                HOST, port, connections=_QUIET, rate=_RATE, duration=self.messages / _RATE, size=len(LINE) - 1,
                 codec="lines", expect="upper", prefix=b"", timeout=30.0,
             )  # fmt: skip
         figures = report.figures
@@ -119,7 +119,7 @@ def _flooding(port: int) -> Iterator[None]:
             with contextlib.suppress(OSError):  # not every system allows it
                 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while not over.is_set():
-            _native.load_tcp(f"{HOST}:{port}", 1, _FLOOD, _LINE, _LINE.upper(), 20 * _FLOOD)
+            _native.load_tcp(f"{HOST}:{port}", 1, _FLOOD, LINE, LINE.upper(), 20 * _FLOOD)
 
     thread = threading.Thread(target=flood, daemon=True)
     thread.start()
@@ -128,6 +128,17 @@ def _flooding(port: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def servers() -> dict[str, str]:
+    """Give those who answer each line with capitals, in Python; they speak TLS where there is a ``context``."""
+    return {
+        "pure": _HANDLER.format(impl="pure"),
+        "native": _HANDLER.format(impl="native"),
+        **protocols(_PROTOCOL),
+        "streams": _STREAMS,
+        "oxisock.aio": _AIO,
+    }
 
 
 def scenarios() -> list[Scenario]:
@@ -155,15 +166,7 @@ def _scenario(connections: int, depth: int, amount: int, quick: int = 0) -> Scen
 
 
 def _contenders(connections: int, depth: int, amount: int) -> AbstractContextManager[list[Contender]]:
-    servers = {
-        "pure": _HANDLER.format(impl="pure"),
-        "native": _HANDLER.format(impl="native"),
-        "native batch": _BATCH,
-        **protocols(_PROTOCOL),
-        "streams": _STREAMS,
-        "oxisock.aio": _AIO,
-    }
-    return contenders(servers, Asking(connections, depth, _LINE, _LINE.upper(), amount))
+    return contenders({**servers(), "native batch": _BATCH}, Asking(connections, depth, LINE, LINE.upper(), amount))
 
 
 def _quiet_scenario(words: str, flooded: bool) -> Scenario:
@@ -180,12 +183,7 @@ def _quiet_scenario(words: str, flooded: bool) -> Scenario:
 
 @contextlib.contextmanager
 def _quiet_contenders(flooded: bool, amount: int) -> Iterator[list[Contender]]:
-    servers = {
-        "pure": _HANDLER.format(impl="pure"),
-        "native": _HANDLER.format(impl="native"),
-        **protocols(_PROTOCOL),
-        "oxisock.aio": _AIO,
-    }
-    with contenders(servers, Quiet(flooded, amount)) as found:
+    some = {name: code for name, code in servers().items() if name != "streams"}
+    with contenders(some, Quiet(flooded, amount)) as found:
         # The CPU time of a server that is flooded says nothing of the few lines.
         yield [each._replace(cpu=lambda: None) for each in found] if flooded else found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
@@ -12,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..scanning.plan import cores
 from . import Contender, Scenario
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _contenders(amount: int) -> Iterator[list[Contender]]:
     import oxisock.native
     import oxisock.pure
 
-    first, threads = LAST + 1 - amount, _processors()
+    first, threads = LAST + 1 - amount, cores()
     with ExitStack() as stack:
         # Those who scan a part only find all listeners, too.
         within = LAST + 1 - int(amount * _PART)
@@ -71,10 +71,6 @@ def _contenders(amount: int) -> Iterator[list[Contender]]:
             ways.append(contender("nmap", lambda: _nmap(first)))
         ways.append(contender(f"{TUTORIAL_THREADS} threads", lambda: _tutorial(within), _SELF_CONNECTS, _PART))
         yield ways
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _listener(first: int) -> socket.socket:

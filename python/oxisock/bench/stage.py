@@ -23,6 +23,7 @@ NOTE = (
 # A server ends with the benchmark, however that ends: then there is nothing more to read.
 _PRELUDE = """
 import os, sys, threading
+context = None  # of TLS, for who speaks it
 if sys.argv[1] != "any":
     os.sched_setaffinity(0, {int(sys.argv[1])})
 def tell(port):
@@ -48,7 +49,7 @@ class Server(asyncio.Protocol):
     def data_received(self, data):
 BODY
 async def main():
-    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=4096, ssl=context)
     tell(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 LOOP.run(main())

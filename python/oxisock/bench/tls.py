@@ -10,7 +10,8 @@ from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import Clocked, Scenario
-from .stage import HOST, NOTE, Answers, contenders, on_loops
+from .message import LINE, servers
+from .stage import HOST, NOTE, Answers, contenders
 
 if TYPE_CHECKING:
     import ssl
@@ -24,60 +25,6 @@ import ssl
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain({certificate!r})
 """
-_HANDLER = """
-from oxisock import {impl}
-def handler(message, peer):
-    return message.upper()
-server = {impl}.MessageServer(handler, ssl=context).start()
-tell(server.address.port)
-wait()
-"""
-_PROTOCOL = r"""
-import asyncio, LOOP
-connected = set()
-class Server(asyncio.Protocol):
-    rest = b""
-    def connection_made(self, transport):
-        self.transport = transport
-        connected.add(transport)
-    def connection_lost(self, error):
-        connected.discard(self.transport)
-    def data_received(self, data):
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        if lines:
-            self.transport.write(b"\n".join([line.upper() for line in lines]) + b"\n")
-async def main():
-    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=4096, ssl=context)
-    tell(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-LOOP.run(main())
-"""
-_STREAMS = """
-import asyncio
-async def upper(reader, writer):
-    while line := await reader.readline():
-        writer.write(line.upper())
-        await writer.drain()
-async def main():
-    server = await asyncio.start_server(upper, "127.0.0.1", 0, ssl=context)
-    tell(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-asyncio.run(main())
-"""
-_AIO = """
-import asyncio
-from oxisock.native import aio
-async def upper(stream, peer):
-    async for line in stream:
-        await stream.send(line.upper())
-async def main():
-    async with aio.start_server(upper, ssl=context) as server:
-        tell(server.address.port)
-        await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-_LINE = b"hello world 001\n"
 _AT_ONCE = 8  # clients that shake hands side by side
 _NOTES = (
     NOTE,
@@ -98,8 +45,8 @@ class Handshakes(NamedTuple):
 
         def one(_: int) -> bool:
             with _connected(port, context) as sock:
-                sock.sendall(_LINE)
-                return sock.recv(100) == _LINE.upper()
+                sock.sendall(LINE)
+                return sock.recv(100) == LINE.upper()
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             began = time.perf_counter()
@@ -116,7 +63,7 @@ class Volleys(NamedTuple):
 
     def ask(self, port: int) -> Answers:
         """Ask the server and compare each answer."""
-        context, volley = _trusting(), _LINE * self.depth
+        context, volley = _trusting(), LINE * self.depth
         wanted, right = volley.upper(), 0
         with contextlib.ExitStack() as stack:
             socks = [stack.enter_context(_connected(port, context)) for _ in range(self.connections)]
@@ -167,16 +114,9 @@ def _scenario(connections: int, depth: int, amount: int, quick: int) -> Scenario
 
 @contextlib.contextmanager
 def _contenders(load: Handshakes | Volleys) -> Iterator[list[Contender]]:
-    servers = {
-        "pure": _HANDLER.format(impl="pure"),
-        "native": _HANDLER.format(impl="native"),
-        **on_loops(_PROTOCOL),
-        "streams": _STREAMS,
-        "oxisock.aio": _AIO,
-    }
     with _certificate() as path:
         context = _CONTEXT.format(certificate=path)
-        with contenders({name: context + code for name, code in servers.items()}, load) as found:
+        with contenders({name: context + code for name, code in servers().items()}, load) as found:
             yield found
 
 

@@ -137,6 +137,16 @@ def endpoints(args: argparse.Namespace) -> list[Peer]:
     return found
 
 
+def add_time(
+    parser: argparse.ArgumentParser, option: str, default: float, what: str, read: Callable[[str], float] | None = None
+) -> None:
+    """Add an option that is a time, more than none unless ``read`` says otherwise; its help ends with the default."""
+    usual = f"{default:g}s" if default >= 1 else f"{default * 1000:g}ms"
+    parser.add_argument(
+        option, type=read or positive_duration, default=default, metavar="TIME", help=f"{what} (default: {usual})"
+    )
+
+
 def add_impl(parser: argparse.ArgumentParser, *more: str) -> None:
     """Add ``--impl``."""
     parser.add_argument(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..text import clean
 from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, describe, failed_at, tls
-from .arguments import add_impl, endpoint, examples, face, positive_duration
+from .arguments import add_impl, add_time, endpoint, examples, face
 from .output import coloured, is_terminal, message
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="the server")
     parser.add_argument("--nick", metavar="NAME", help="what to be called (default: guest-N)")
-    parser.add_argument(
-        "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait to get in (default: 5s)"
-    )
+    add_time(parser, "--timeout", 5.0, "longest wait to get in")
     add_impl(parser)
     tls.add_client_options(parser)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..types import Peer, PortState
 from . import EXIT_NO, EXIT_OK, describe, located, raise_descriptor_limit
-from .arguments import add_endpoints, add_impl, endpoints, examples, positive_duration, questions
+from .arguments import add_endpoints, add_impl, add_time, endpoints, examples, questions
 from .output import STATE_COLOURS, message, paint
 
 _AT_ONCE = 512
@@ -28,9 +28,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     add_endpoints(parser, "what to check")
-    parser.add_argument(
-        "--timeout", type=positive_duration, default=2.0, metavar="TIME", help="longest wait for each (default: 2s)"
-    )
+    add_time(parser, "--timeout", 2.0, "longest wait for each")
     add_impl(parser)
 
 

@@ -15,6 +15,8 @@ from .progress import progress_bar
 from .tables import table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..scanning.report import ScanReport
     from ..types import Peer
 
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         rows = [["SERVER", "ENGINE", "SENT", "CAME BACK", "ROUND TRIP ms"]]
         for face in faces:
             for name, server in (("echo", echoes[face.impl]), ("upper", uppers[face.impl])):
-                rows.append([name, face.impl, *_round_trips(face, server.address)])
+                rows.append([name, face.impl, *_lines(face, server.address)])
             with face.UdpEchoServer(_HOST, prefix=b"ACK: ") as server:
                 rows.append(["udp", face.impl, *_datagrams(face, server.address)])
         print(table(rows, out, right=(4,)))
@@ -89,32 +91,34 @@ def _upper(message: bytes, peer: Peer) -> bytes:
     return message.upper()
 
 
-def _round_trips(face: Any, address: Peer) -> tuple[str, str, str]:
-    """Send a line and wait for its answer, many times; give the line, the last answer and the median time."""
-    import statistics
-    import time
-
-    line, answer, times = b"hello", b"", []
-    with face.connect(*address, face.Lines()) as framed:
-        for _ in range(_ROUNDS):
-            began = time.perf_counter()
-            framed.send(line)
-            answer = framed.recv()
-            times.append(time.perf_counter() - began)
-    return line.decode(), answer.decode(), milliseconds(statistics.median(times))
-
-
-def _datagrams(face: Any, address: Peer) -> tuple[str, str, str]:
-    """The same with datagrams, each from a socket of its own."""
+def _round_trips(ask: Callable[[bytes], bytes]) -> tuple[str, str, str]:
+    """Ask the same many times; give what was said, the last answer and the median time."""
     import statistics
     import time
 
     payload, answer, times = b"hello", b"", []
     for _ in range(_ROUNDS):
         began = time.perf_counter()
-        answer = face.udp_request(*address, payload, retries=2)
+        answer = ask(payload)
         times.append(time.perf_counter() - began)
     return payload.decode(), answer.decode(), milliseconds(statistics.median(times))
+
+
+def _lines(face: Any, address: Peer) -> tuple[str, str, str]:
+    """Send lines over one connection."""
+    with face.connect(*address, face.Lines()) as framed:
+
+        def ask(line: bytes) -> bytes:
+            framed.send(line)
+            answer: bytes = framed.recv()
+            return answer
+
+        return _round_trips(ask)
+
+
+def _datagrams(face: Any, address: Peer) -> tuple[str, str, str]:
+    """Send datagrams, each from a socket of its own."""
+    return _round_trips(lambda payload: face.udp_request(*address, payload, retries=2))
 
 
 def _timing(name: str, report: ScanReport) -> str:

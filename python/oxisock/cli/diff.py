@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
 from ..scanning.showing import CHANGES, changes
+from ..text import plural
 from . import EXIT_NO, EXIT_OK, UsageError
 from .arguments import examples
 from .output import format_by_name, message, output
+from .streams import read_input
 from .tables import table
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         reasons[args.new if (result.address, result.port) in there else args.old, why] += 1
     for (path, why), count in reasons.items():
         if why != "is partial":
-            message(f"{count:,} open port{'s' * (count != 1)} of the other report not compared: {path} {why}")
+            message(f"{plural(count, 'open port')} of the other report not compared: {path} {why}")
     with output(args.output, utf8=form == "json") as stream:
         if form == "json":
             stream.write(_json(difference) + "\n")
@@ -69,11 +70,7 @@ def read_report(path: str) -> ScanReport:
 
     from ..scanning.report import ScanReport
 
-    if path == "-":
-        text = sys.stdin.buffer.read()
-    else:
-        with open(path, "rb") as stream:
-            text = stream.read()
+    text = read_input(path)
     try:
         first = json.loads(text.lstrip().split(b"\n", 1)[0])
     except (ValueError, RecursionError):

@@ -9,15 +9,9 @@ from typing import Any
 from . import EXIT_NO, EXIT_OK
 from .arguments import add_impl, examples, face
 from .output import message, paint
+from .streams import read_input
 
-_COLOURS = {
-    "title": "bold",
-    "offset": "dim",
-    "header": "cyan",
-    "body": "green",
-    "terminator": "yellow",
-    "fault": "red",
-}
+_COLOURS = {"title": "bold", "offset": "dim", "header": "cyan", "body": "green", "terminator": "yellow", "fault": "red"}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -53,13 +47,9 @@ def run(args: argparse.Namespace) -> int:
         codec = parse_codec(args.codec, face(args.impl))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if args.file == "-":
-        if sys.stdin.isatty():
-            message("reading the standard input; Ctrl-D ends it")
-        data = sys.stdin.buffer.read()
-    else:
-        with open(args.file, "rb") as file:
-            data = file.read()
+    if args.file == "-" and sys.stdin.isatty():
+        message("reading the standard input; Ctrl-D ends it")
+    data = read_input(args.file)
     print(explain(codec, data, lambda text, kind: paint(text, _COLOURS[kind], sys.stdout)))
     try:
         codec.decode(data)

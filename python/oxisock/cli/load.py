@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .. import arguments
+from ..text import plural
 from . import EXIT_NO, EXIT_OK, UsageError, failed_at, raise_descriptor_limit
 from .arguments import checked, count, endpoint, examples, positive_duration
 from .output import is_terminal, message, output
@@ -165,8 +166,8 @@ def _may(job: Job) -> bool:
         raise UsageError(f"{job.name} is not on this machine's loopback: say --yes if it may be loaded")
     rate, count = job.options["rate"], job.options["connections"]
     pace = f"{rate:,g} messages a second" if rate else "as fast as it answers"
-    ways = "1 connection" if count == 1 else f"{count:,} connections"
-    question = f"Load {job.name} over {ways}, {pace}, for {job.options['duration']:g} s? It must be yours to load."
+    how = f"over {plural(count, 'connection')}, {pace}, for {job.options['duration']:g} s"
+    question = f"Load {job.name} {how}? It must be yours to load."
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -177,7 +178,7 @@ def _may(job: Job) -> bool:
 
 def _comment(report: LoadReport) -> None:
     """Tell on stderr what is no figure but must be known."""
-    from ..load.report import first_wrong, milliseconds, words
+    from ..load.report import about_wrong, first_wrong, milliseconds, words
 
     figures = report.figures
     if figures["alive"] == 0:
@@ -187,8 +188,7 @@ def _comment(report: LoadReport) -> None:
         else:
             message(f"no connection was left in the end; the last one was given up after {figures['elapsed']:.1f} s")
     if wrong := first_wrong(report):
-        expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
-        message(f"the first wrong answer began with {wrong['came']}{expected}")
+        message(about_wrong(wrong))
         if report.options["expect"] == "echo" and str(wrong["came"]).startswith("b'Echo: "):
             message("that looks like oxisock serve upper, for which there is --codec lines --expect upper")
         if report.options["expect"] == "upper" and report.options["prefix"]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from ..load.report import milliseconds, words
-from .output import have_rich, is_terminal, paint
+from ..load.report import milliseconds, pace, words
+from ..text import plural
+from .output import is_terminal, paint
+from .progress import moving, rewrite, rich_display
 from .tables import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ..engines.load import LoadRun
     from ..load.report import Figures, LoadReport
@@ -23,20 +25,10 @@ _WRONG_DATAGRAM = "answers to nothing that was sent: what they were for is lost"
 _LIVE = ("p50", "p90", "p99", "p99.9", "max")
 
 
-@contextmanager
-def watch(name: str, duration: float) -> Iterator[Callable[[LoadRun], object]]:
+def watch(name: str, duration: float) -> AbstractContextManager[Callable[[LoadRun], object]]:
     """Give what shows a load on stderr a few times a second, and does nothing where nobody looks."""
-    if not is_terminal(sys.stderr):
-        yield lambda load: None
-    elif have_rich():
-        with _rich(name, duration) as show:
-            yield _seldom(show)
-    else:
-        try:
-            yield _seldom(lambda figures, rate: _rewrite(_line(name, duration, figures, rate)))
-        finally:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+    line = _seldom(lambda figures, rate: rewrite(_line(name, duration, figures, rate)))
+    return moving(lambda load: None, lambda: _rich(name, duration), line)
 
 
 def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], object]:
@@ -53,12 +45,6 @@ def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], objec
         last, answered = now, figures["answered"]
 
     return look
-
-
-def _rewrite(line: str) -> None:
-    width = shutil.get_terminal_size().columns
-    sys.stderr.write(f"\r{line[: width - 1]}\x1b[K")
-    sys.stderr.flush()
 
 
 def _line(name: str, duration: float, figures: Figures, rate: float) -> str:
@@ -85,14 +71,12 @@ def _troubles(figures: Figures) -> list[tuple[str, int]]:
 
 
 @contextmanager
-def _rich(name: str, duration: float) -> Iterator[Callable[[Figures, float], None]]:
-    from rich.console import Console, Group
+def _rich(name: str, duration: float) -> Iterator[Callable[[LoadRun], object]]:
+    from rich.console import Group
     from rich.live import Live
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
-
-    console = Console(stderr=True)
 
     def drawn(figures: Figures, rate: float) -> Group:
         head = Table.grid(padding=(0, 2))
@@ -118,11 +102,8 @@ def _rich(name: str, duration: float) -> Iterator[Callable[[Figures, float], Non
             parts.append(Text("  ".join(f"{count:,} {label}" for label, count in troubles), style="red"))
         return Group(*parts)
 
-    # Not redirecting stdout: what is printed there is the answer.
-    with Live(
-        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as live:
-        yield lambda figures, rate: live.update(drawn(figures, rate), refresh=True)
+    with Live(auto_refresh=False, **rich_display()) as live:
+        yield _seldom(lambda figures, rate: live.update(drawn(figures, rate), refresh=True))
 
 
 # --- the report ----------------------------------------------------------------------------------------------------
@@ -149,11 +130,10 @@ def shown(report: LoadReport, stream: IO[str]) -> str:
 def _title(report: LoadReport) -> str:
     options, udp = report.options, report.target["protocol"] == "udp"
     kind = "socket" if udp else "connection"
-    ways = f"{report.figures['opened']:,} {kind}{'' if report.figures['opened'] == 1 else 's'}"
+    ways = plural(report.figures["opened"], kind)
     if report.figures["opened"] < options["connections"]:
         ways += f" of {options['connections']:,}"
-    pace = f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
-    return f"{report.target['name']}: {ways}, {pace}, {options['size']:,} bytes each"
+    return f"{report.target['name']}: {ways}, {pace(options)}, {options['size']:,} bytes each"
 
 
 def _counts(report: LoadReport) -> list[tuple[str, str, str]]:
@@ -170,7 +150,7 @@ def _counts(report: LoadReport) -> list[tuple[str, str, str]]:
         ),
     ]
     notes = {"late": "came after they counted as lost", "duplicates": "came once more", "pending": "on their way"}
-    counts: dict[str, Any] = {**figures}
+    counts = report.counts
     rows += [(label, f"{counts[label]:,}", note) for label, note in notes.items() if counts[label]]
     if figures["unsent"]:
         rows.append(("unsent", f"{figures['unsent']:,}", "were due and could not be sent in time"))

@@ -3,56 +3,38 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .output import have_rich, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ..bench.running import Step
     from ..types import Progress
 
-
-@contextmanager
-def progress_bar(label: str, wanted: bool = True) -> Iterator[Callable[[Progress], None] | None]:
-    """Give a callback for ``on_progress``, or None where nobody looks: a bar with rich, a line that rewrites itself."""
-    if not wanted or not is_terminal(sys.stderr):
-        yield None
-    elif have_rich():
-        with _rich_bar(label) as callback:
-            yield callback
-    else:
-        try:
-            yield lambda progress: _rewrite(
-                f"{label}{progress.done - progress.unasked:,} of {progress.total - progress.unasked:,} ports, "
-                f"{progress.open:,} open"
-            )
-        finally:
-            _rewrite("")
+_Show = TypeVar("_Show")
 
 
 @contextmanager
-def work_bar() -> Iterator[Callable[[Step], None]]:
-    """Give a callback for the progress of a benchmark, which draws only when it is called: drawing takes time, too."""
+def moving(idle: _Show, rich: Callable[[], AbstractContextManager[_Show]], plain: _Show) -> Iterator[_Show]:
+    """Give what shows how far something is: ``idle`` where nobody looks, else what ``rich`` gives where that is
+    installed, else ``plain``, which calls ``rewrite``."""
     if not is_terminal(sys.stderr):
-        yield lambda step: None
+        yield idle
     elif have_rich():
-        with _rich_work_bar() as callback:
-            yield callback
+        with rich() as show:
+            yield show
     else:
         try:
-            yield lambda step: _rewrite(f"{step.done:3.0%}  {_describe(step)}")
+            yield plain
         finally:
-            _rewrite("")
+            rewrite("")
 
 
-def _describe(step: Step) -> str:
-    return f"{step.scenario} · round {step.round} of {step.rounds} · {step.contender}"
-
-
-def _rewrite(text: str) -> None:
+def rewrite(text: str) -> None:
     """Show one line in place of the one before; a longer one than the terminal is wide could not be taken back."""
     import shutil
 
@@ -61,9 +43,34 @@ def _rewrite(text: str) -> None:
         sys.stderr.flush()
 
 
+def rich_display() -> dict[str, Any]:
+    """Give the arguments of what rich shows on stderr until it is over. Stdout is left alone: that is the answer."""
+    from rich.console import Console
+
+    return {"console": Console(stderr=True), "transient": True, "redirect_stdout": False, "redirect_stderr": False}
+
+
+def progress_bar(label: str, wanted: bool = True) -> AbstractContextManager[Callable[[Progress], None] | None]:
+    """Give a callback for ``on_progress``, or None where nobody looks: a bar with rich, a line that rewrites itself."""
+
+    def line(progress: Progress) -> None:
+        asked, total = progress.done - progress.unasked, progress.total - progress.unasked
+        rewrite(f"{label}{asked:,} of {total:,} ports, {progress.open:,} open")
+
+    return moving(None, lambda: _rich_bar(label), line) if wanted else nullcontext()
+
+
+def work_bar() -> AbstractContextManager[Callable[[Step], None]]:
+    """Give a callback for the progress of a benchmark, which draws only when it is called: drawing takes time, too."""
+    return moving(lambda step: None, _rich_work_bar, lambda step: rewrite(f"{step.done:3.0%}  {_describe(step)}"))
+
+
+def _describe(step: Step) -> str:
+    return f"{step.scenario} · round {step.round} of {step.rounds} · {step.contender}"
+
+
 @contextmanager
 def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -75,8 +82,7 @@ def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
         TextColumn("[green]{task.fields[found]}"),
         TimeRemainingColumn(compact=True),
     )
-    # Not redirecting stdout: what is printed there is the answer.
-    bar = Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    bar = Bar(*columns, **rich_display())
     bar.start()
     try:
         task = bar.add_task(label, total=None, counts="", speed="", found="")
@@ -101,7 +107,6 @@ def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -111,10 +116,7 @@ def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.description}", markup=False),
     )
-    console = Console(stderr=True)
-    with Bar(
-        *columns, console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-    ) as bar:
+    with Bar(*columns, auto_refresh=False, **rich_display()) as bar:
         task = bar.add_task("", total=1.0)
 
         def show(step: Step) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..text import escape
 from . import EXIT_OK, UsageError, failed_at, tls
-from .arguments import add_impl, endpoint, examples, face, positive_duration
+from .arguments import add_impl, add_time, endpoint, examples, face
 from .output import is_terminal
 from .streams import need_stdout
 
@@ -44,9 +44,7 @@ def add_parser(subparsers: Any) -> None:
         help="how messages are framed: lines (default), length:WIDTH, netstring, or none: one connection per "
         "message; the reply is all bytes until the server closes",
     )
-    parser.add_argument(
-        "--timeout", type=positive_duration, default=5.0, metavar="TIME", help="longest wait for each (default: 5s)"
-    )
+    add_time(parser, "--timeout", 5.0, "longest wait for each")
     add_impl(parser)
     tls.add_client_options(parser)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import arguments
 from . import EXIT_OK, raise_descriptor_limit, serve_chat, tls
-from .arguments import add_impl, checked, count, duration, examples, face, positive_duration, whole
+from .arguments import add_impl, add_time, checked, count, duration, examples, face, whole
 from .output import is_terminal, message
 from .serve_events import Events
 
@@ -111,13 +111,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reuse-port", action="store_true", help="let several processes listen on this port (SO_REUSEPORT)"
     )
-    parser.add_argument(
-        "--drain",
-        type=duration,
-        default=5.0,
-        metavar="TIME",
-        help="longest time for pending replies at the end (default: 5s)",
-    )
+    add_time(parser, "--drain", 5.0, "longest time for pending replies at the end", duration)
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="a line on stderr for each event: time, peer, what"
     )
@@ -126,13 +120,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-connections", type=count(), default=10_000, metavar="N", help="default: 10000")
-    parser.add_argument(
-        "--idle-timeout",
-        type=positive_duration,
-        default=300.0,
-        metavar="TIME",
-        help="close connections that send nothing for so long (default: 300s)",
-    )
+    add_time(parser, "--idle-timeout", 300.0, "close connections that send nothing for so long")
 
 
 def _run_echo(args: argparse.Namespace) -> int:

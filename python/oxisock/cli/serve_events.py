@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ..text import plural
 from .output import message, paint
 
 if TYPE_CHECKING:
@@ -71,4 +72,4 @@ class Events:
             if kind != "received":
                 yield when, str(peer), f"closed: {reason}" if reason else kind
             elif self._bytes_too:
-                yield when, str(peer), f"received {size:,} byte{'' if size == 1 else 's'}"
+                yield when, str(peer), f"received {plural(size, 'byte')}"

@@ -52,6 +52,14 @@ def need_stdout() -> None:
         raise UsageError("the standard output is closed, and the answer was to go there")
 
 
+def read_input(path: str) -> bytes:
+    """Read all of a file; - is the standard input."""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def give_up() -> None:
     """Let what is still buffered for the standard output go nowhere, or it would fail once more at the exit."""
     null = os.open(os.devnull, os.O_WRONLY)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..types import Peer
 from . import EXIT_NO, EXIT_OK, UsageError, describe, raise_descriptor_limit
-from .arguments import add_endpoints, add_impl, endpoints, examples, positive_duration, questions
+from .arguments import add_endpoints, add_impl, add_time, endpoints, examples, questions
 from .output import message, paint
 
 _TOGETHER = 0.25  # seconds: what opens within them is told in the order in which it was given
@@ -30,12 +30,8 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run, then=[])
     parser.takes_command = True
     add_endpoints(parser, "what to wait for")
-    parser.add_argument(
-        "--timeout", type=positive_duration, default=30.0, metavar="TIME", help="longest wait for all (default: 30s)"
-    )
-    parser.add_argument(
-        "--interval", type=positive_duration, default=0.1, metavar="TIME", help="between two tries (default: 100ms)"
-    )
+    add_time(parser, "--timeout", 30.0, "longest wait for all")
+    add_time(parser, "--interval", 0.1, "between two tries")
     add_impl(parser)
 
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 class Engine:
     """One engine; what it offers for a concept is loaded when it is first asked for. Made by `engine`."""
 
+    scanning: ScanningModule
+    framing: FramingModule
+    serving: ServingModule
+    udp: UdpModule
+    load: LoadModule
+    chat: ChatModule
+
     def __init__(self, impl: Impl) -> None:
         self.impl: Impl = impl
 
@@ -28,49 +35,17 @@ class Engine:
         return f"<the {self.impl} engine>"
 
     @cached_property
-    def scanning(self) -> ScanningModule:
-        """What scans ports."""
-        found: ScanningModule = self._load("scanning")
-        return found
-
-    @cached_property
-    def framing(self) -> FramingModule:
-        """What cuts streams into frames."""
-        found: FramingModule = self._load("framing")
-        return found
-
-    @cached_property
-    def serving(self) -> ServingModule:
-        """What serves TCP."""
-        found: ServingModule = self._load("serving")
-        return found
-
-    @cached_property
-    def udp(self) -> UdpModule:
-        """What serves UDP."""
-        found: UdpModule = self._load("udp")
-        return found
-
-    @cached_property
-    def load(self) -> LoadModule:
-        """What loads servers."""
-        found: LoadModule = self._load("load")
-        return found
-
-    @cached_property
-    def chat(self) -> ChatModule:
-        """What serves a chat."""
-        found: ChatModule = self._load("chat")
-        return found
-
-    @cached_property
     def names(self) -> Any:
         """The public names bound to this engine: the module ``oxisock.pure`` or ``oxisock.native``."""
         return import_module(f"oxisock.{self.impl}")
 
-    def _load(self, concept: str) -> Any:
+    def __getattr__(self, concept: str) -> Any:
+        if concept not in Engine.__annotations__:
+            raise AttributeError(f"{self!r} has no {concept!r}")
         # By name, so that nobody who asks for an engine imports one.
-        return import_module("oxisock._native" if self.impl == "native" else f"oxisock.pure.{concept}")
+        found = import_module("oxisock._native" if self.impl == "native" else f"oxisock.pure.{concept}")
+        setattr(self, concept, found)  # so that this is asked but once
+        return found
 
 
 @cache

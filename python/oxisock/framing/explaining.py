@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from .. import arguments
 from ..engines.framing import Buffer
 from ..errors import FrameError
+from ..text import plural
 from .codecs import (
     Delimiter,
     Fixed,
@@ -50,7 +51,7 @@ def explain(codec: StreamCodec, data: Buffer, paint: Callable[[str, str], str] |
     at = 0
     for number, frame in enumerate(frames, 1):
         parts = list(_frame_parts(codec, stream, at, frame))
-        lines += ["", colour(f"frame {number}, {_bytes(len(frame))}", "title")]
+        lines += ["", colour(f"frame {number}, {plural(len(frame), 'byte')}", "title")]
         for part in parts:
             lines += _rows(stream, part, _kind(part), colour)
         at = parts[-1].end
@@ -67,13 +68,9 @@ def _kind(part: Part) -> str:
 
 
 def _summary(codec: StreamCodec, stream: bytes, frames: list[bytes], fault: FrameError | None) -> str:
-    what = f"{len(frames)} frame{'' if len(frames) == 1 else 's'}"
+    what = plural(len(frames), "frame")
     end = "" if fault is None else f", then {type(fault).__name__} at offset {fault.offset}"
-    return f"{codec!r}: {_bytes(len(stream))}, {what}{end}"
-
-
-def _bytes(size: int) -> str:
-    return f"{size} byte{'' if size == 1 else 's'}"
+    return f"{codec!r}: {plural(len(stream), 'byte')}, {what}{end}"
 
 
 def _header(codec: StreamCodec, stream: bytes, at: int) -> list[Part]:
@@ -166,7 +163,7 @@ def _rows(stream: bytes, part: Part, kind: str, colour: Callable[[str, str], str
     for place, start in enumerate(starts):
         if left_out > 0 and _ROWS - 1 <= place < len(starts) - 1:
             if place == _ROWS - 1:
-                yield colour(f"{'...':>8}  {_bytes(starts[-1] - start)} more", "offset")
+                yield colour(f"{'...':>8}  {plural(starts[-1] - start, 'byte')} more", "offset")
             continue
         row = stream[start : min(start + _ROW, part.end)]
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)

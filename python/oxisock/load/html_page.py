@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..webpage import TILES, page, tiles
-from .report import first_wrong, milliseconds, words
+from .report import about_wrong, first_wrong, milliseconds, pace, words
 
 if TYPE_CHECKING:
     from .report import LoadReport
@@ -20,35 +20,31 @@ _STYLE = (
 .bars i { display: block; height: 1rem; background: #2f81f7; border-radius: 2px; min-width: 1px }
 """
 )
-_LABELS = ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent")
 
 
 def to_html(report: LoadReport) -> str:
     """Give the page."""
     figures, options = report.figures, report.options
-    pace = f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
-    told = f"{figures['opened']:,} of {options['connections']:,} connections, {pace}, {options['size']:,} bytes each"
+    told = f"{figures['opened']:,} of {options['connections']:,} connections, {pace(options)}, "
+    told += f"{options['size']:,} bytes each"
     if not report.complete:
         told += "; ended early"
+    counts = {name: f"{count:,}" for name, count in report.counts.items()}
+    most_asked = {name: counts[name] for name in ("answered", "lost", "wrong")}
     p99 = {} if report.p99 is None else {"p99, ms": milliseconds(report.p99)}
     title = f"Load test of {report.target['name']}"
     parts = [
         f"<h1>{escape(title)}</h1>\n",
         f'<p class="faint">{escape(told)}; {figures["elapsed"]:.2f} s</p>\n',
-        tiles({"answers a second": f"{report.rate:,.0f}", **p99, **dict(_counts(report)[1:4])}),
+        tiles({"answers a second": f"{report.rate:,.0f}", **p99, **most_asked}),
         *_remarks(report),
         _histogram(report),
         _latencies(report),
         "<h2>Counts</h2>\n<dl>"
-        + "".join(f"<dt>{name}</dt><dd>{count}</dd>" for name, count in _counts(report))
+        + "".join(f"<dt>{name}</dt><dd>{count}</dd>" for name, count in counts.items())
         + f"</dl>\n<p class='faint'>Written by oxisock. The load itself used {report.busy:.0%} of a core.</p>\n",
     ]
     return page(title, "".join(parts), _STYLE)
-
-
-def _counts(report: LoadReport) -> list[tuple[str, str]]:
-    counts: dict[str, Any] = {**report.figures}
-    return [(name, f"{counts[name]:,}") for name in _LABELS]
 
 
 def _remarks(report: LoadReport) -> list[str]:
@@ -56,8 +52,7 @@ def _remarks(report: LoadReport) -> list[str]:
     local = report.local_errors.items()
     found += [f"{count:,} times this machine was at fault: {words(name)}" for name, count in local]
     if wrong := first_wrong(report):
-        expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
-        found.append(f"The first wrong answer began with {wrong['came']}{expected}")
+        found.append(f"T{about_wrong(wrong)[1:]}")
     if not report.kept_rate:
         found.append(f"The rate was not kept: {report.figures['unsent']:,} messages were due and never sent")
     return [f'<p class="warn">{escape(line)}</p>\n' for line in found]

@@ -17,6 +17,10 @@ TIMES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max"
 """What is told of a histogram, in seconds."""
 
 
+COUNTS: Final = ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent")
+"""The figures that are numbers of messages."""
+
+
 class Figures(TypedDict):
     """What came of a load so far.
 
@@ -127,6 +131,12 @@ class LoadReport:
         return min(1.0, self.cpu / self.figures["elapsed"]) if self.figures["elapsed"] else 0.0
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of messages by COUNTS."""
+        figures: Any = self.figures
+        return {name: figures[name] for name in COUNTS}
+
+    @property
     def errors(self) -> dict[str, int]:
         """What ended connections, by name."""
         return {_name(error): count for error, count in self.figures["errors"].items()}
@@ -146,14 +156,7 @@ class LoadReport:
             "complete": self.complete,
             "elapsed": figures["elapsed"],
             "cpu": self.cpu,
-            "sent": figures["sent"],
-            "answered": figures["answered"],
-            "lost": figures["lost"],
-            "wrong": figures["wrong"],
-            "late": figures["late"],
-            "duplicates": figures["duplicates"],
-            "pending": figures["pending"],
-            "unsent": figures["unsent"],
+            **self.counts,
             "connections": {
                 "asked": self.options["connections"],
                 "opened": figures["opened"],
@@ -176,8 +179,8 @@ class LoadReport:
         yield "complete", "yes" if self.complete else "no"
         yield "elapsed_s", f"{figures['elapsed']:.3f}"
         yield "cpu_s", f"{self.cpu:.3f}"
-        for name in ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent"):
-            yield name, str(figures[name])
+        for name, count in self.counts.items():
+            yield name, str(count)
         yield "rate_asked", "-" if self.options["rate"] is None else f"{self.options['rate']:.12g}"
         yield "rate_achieved", f"{self.rate:.1f}"
         yield "bytes_sent", str(figures["bytes_sent"])
@@ -207,6 +210,11 @@ def _name(error: int | str) -> str:
     return error if isinstance(error, str) else errno_name(error) or f"E{error}"
 
 
+def pace(options: dict[str, Any]) -> str:
+    """Say how messages are sent, by the options of a load."""
+    return f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
+
+
 def words(name: str) -> str:
     """Say what the name of an error means."""
     return _WORDS.get(name) or errno_words(getattr(errno, name, 0))
@@ -219,6 +227,12 @@ def first_wrong(report: LoadReport) -> dict[str, str | None] | None:
         return None
     came, expected = wrong
     return {"came": repr(bytes(came)), "expected": None if expected is None else repr(bytes(expected))}
+
+
+def about_wrong(wrong: dict[str, str | None]) -> str:
+    """Say how a first wrong answer began."""
+    expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
+    return f"the first wrong answer began with {wrong['came']}{expected}"
 
 
 def why_nobody(report: LoadReport) -> str:

@@ -119,7 +119,7 @@ def remarks(report: ScanReport) -> Iterator[str]:
         yield f"{escape(part.addresses)}: {plural(count, 'port')} could not be asked: {escape(part.reason)}"
     if (rest := report.counts[PortState.ERROR] - told) > 0:
         more = "more " * (told > 0)
-        yield f"{rest:,} {more}port{'s' * (rest != 1)} could not be asked because of faults of this machine"
+        yield f"{plural(rest, f'{more}port')} could not be asked because of faults of this machine"
     if report.partial:
         decided = plural(sum(report.counts.values()), "port")
         yield f"the scan ended early, after {decided}: this is a part of the answer"

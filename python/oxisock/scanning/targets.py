@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from .. import arguments
 from ..engines.scanning import AddressRange
 from ..sockets.addresses import IPV4_MAPPED, format_key, format_range, key_range, make_key, parse_address
+from ..text import plural
 
 _FEW: Final = 64
 
@@ -287,5 +288,5 @@ class Targets:
         return self.ranges, self.names, self._spelled, list(self._excluded), self._excluded_names
 
     def __repr__(self) -> str:
-        ranges, names = len(self.ranges), len(self.names)
-        return f"<Targets: {self.count} in {ranges} range{'s' * (ranges != 1)} and {names} name{'s' * (names != 1)}>"
+        ranges, names = plural(len(self.ranges), "range"), plural(len(self.names), "name")
+        return f"<Targets: {self.count} in {ranges} and {names}>"

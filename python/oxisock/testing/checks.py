@@ -193,7 +193,7 @@ class Checks:
                 [stream[: len(wire) // 2], stream[len(wire) // 2 :]],
                 pieces(stream, 3 + len(stream) // 1000),
             ):
-                for kind, lend in (("bytearray", _itself), ("memoryview", memoryview)):
+                for kind, lend in (("bytearray", lambda buffer: buffer), ("memoryview", memoryview)):
                     intact = subject.decode(chunks, lend)
                     if intact.error is not None:
                         continue  # it takes no such buffers, and says so
@@ -304,10 +304,6 @@ def _fed(decoder: Any, chunk: bytes) -> str | None:
         return shown(list(decoder.feed(chunk)))
     except Exception:
         return None
-
-
-def _itself(buffer: bytearray) -> bytearray:
-    return buffer
 
 
 def _cuts(stream: bytes, wire: int) -> Iterator[list[bytes]]:

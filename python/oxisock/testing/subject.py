@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -95,13 +96,9 @@ class Subject:
         except Exception as raised:
             frames += getattr(raised, "frames", None) or []
             error = (type(raised), *(getattr(raised, name, None) for name in ("offset", "declared", "limit")))
-        if any(len(given) != len(copy) or any(map(_differ, given, copy)) for given, copy in lists):
+        if any(len(given) != len(copy) or any(map(operator.is_not, given, copy)) for given, copy in lists):
             raise Wrong("a list of frames changes after feed has given it, when more is fed")
         return Decoded(list(map(_as_bytes, frames)), error)
-
-
-def _differ(one: object, other: object) -> bool:
-    return one is not other
 
 
 def _frames_of(given: Any, what: str) -> Sequence[Any]:

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from ...scanning.plan import cores
+
 
 class Environment(TypedDict):
     """What is known of the machine and of the run; null is what the system does not tell.
@@ -68,7 +70,7 @@ class Watch:
             "system": f"{platform.system()} {platform.release()}",
             "machine": platform.machine(),
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            "cores": cores(),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "uvloop": _uvloop(),
             "nmap": _nmap(),

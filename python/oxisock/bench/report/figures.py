@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...text import plural
+
 if TYPE_CHECKING:
     from .document import Compared, ScenarioResult
     from .environment import Environment
@@ -67,8 +69,8 @@ def others(scenario: ScenarioResult, separator: str = ", ") -> str:
 def machine(environment: Environment) -> str:
     """Write where it ran, in a line."""
     processor = environment["processor"] or environment["machine"]
-    cores = f"{environment['cores']} core{'' if environment['cores'] == 1 else 's'}"
-    return f"{processor}, {cores}, {environment['system']} {environment['machine']}, {environment['python']}"
+    cores, system = plural(environment["cores"], "core"), f"{environment['system']} {environment['machine']}"
+    return f"{processor}, {cores}, {system}, {environment['python']}"
 
 
 def versions(environment: Environment) -> str:
@@ -84,4 +86,4 @@ def rounds(scenarios: list[ScenarioResult]) -> str:
     """Write how many rounds there were."""
     counts = sorted({scenario["rounds"] for scenario in scenarios}) or [0]
     few, many = counts[0], counts[-1]
-    return f"{few} to {many} rounds" if few != many else f"{few} round{'' if few == 1 else 's'}"
+    return f"{few} to {many} rounds" if few != many else plural(few, "round")

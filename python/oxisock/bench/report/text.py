@@ -87,4 +87,4 @@ def _percents(scenario: ScenarioResult) -> tuple[str, ...]:
 
 
 def _order(scenario: ScenarioResult) -> Sequence[str]:
-    return [name for name in (*("pure", "native"), *scenario["others"]) if name in scenario["seconds"]]
+    return [name for name in ("pure", "native", *scenario["others"]) if name in scenario["seconds"]]
