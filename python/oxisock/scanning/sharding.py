@@ -21,7 +21,7 @@ _SECONDS = 10  # of work in a shard, about
 _MOST_PROBES = 1 << 15  # in a shard of a scan without a rate: sixteen seconds of an empty network, one of a full one
 _WORTH_A_TASK = 4096  # probes: fewer of them cost less than to give them out
 _LEAST_PROBES = 16  # however low the rate is
-_LEAST_RATE = 20  # probes a second of a task that shares a rate: one more or less of each is five per cent
+_LEAST_RATE = 40  # probes a second of a task that shares a rate: each keeps one of a second back
 _WHOLE_HOSTS = 1024  # an engine takes so many hosts at once: more in a shard share nothing
 _SPREAD = 0x9E3779B97F4A7C15  # a step through the shards that leaves neighbours apart
 
