@@ -33,7 +33,7 @@ bench: $(VENV)/.built
 
 # Measures again all that the documentation says of speed, in about ten minutes; for a quiet machine.
 bench-docs: $(VENV)/.built
-	$(BIN)/python benches/network.py --runs 20 --peers --markdown docs/benchmarks-network.md
+	$(BIN)/python benches/network.py --runs 5 --far-runs 20 --peers --markdown docs/benchmarks-network.md
 	$(BIN)/python benches/nodes.py --markdown docs/benchmarks-nodes.md
 	$(ALONE) $(BIN)/oxisock bench --json docs/benchmarks.json --plot docs/benchmarks.svg --markdown docs/benchmarks.md
 

@@ -1,10 +1,11 @@
 """Times scans across a network of this machine's own, where ports are silent and packets are lost; needs root.
 
-    python benches/network.py [--runs N] [--peers] [--markdown FILE]
+    python benches/network.py [--runs N] [--far-runs N] [--only PART ...] [--peers] [--markdown FILE]
 
-Each line is one way of scanning a far host (a network namespace), with the time of every run and whether each found
-exactly the open ports. `--peers` adds nmap and 200 blocking threads, which take minutes. `--markdown` writes the lines
-as a page of documentation.
+Each line is one way of scanning a far host or network (network namespaces), with the time of every run and whether each
+found exactly the open ports. `--only` takes some of: near, limited, wire, large, router, slow, dies, far. `--far-runs`
+is for the part "far" alone. `--peers` adds nmap, which is ended after a minute, and 200 blocking threads. `--markdown`
+writes the lines as a page of documentation.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from socket import socket
+from types import ModuleType
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -28,11 +32,13 @@ import page
 
 from oxisock import native, pure
 from oxisock.bench.report import environment
-from support.far_host import DistantHost, FarHost, why_not
+from support.far_host import DistantHost, FarHost, run, why_not
+from support.networks import address, behind, forwarding, on_the_wire
 
 FEW = (22, 80, 443)
 FIVE = (22, 80, 443, 8080, 50001)
 SEVEN = (22, 80, 443, 6000, 8080, 31337, 50001)
+PATIENCE = 60  # seconds for nmap, which takes minutes where answers are late or limited
 HEADING = ["| scan | median | range | answers |", "|---|--:|--:|---|"]
 
 PAGE = """\
@@ -42,8 +48,8 @@ PAGE = """\
 
 The far host is a network namespace of the same machine, whose packets are dropped, lost or limited on purpose, and
 where the line says so late; else there is no delay but that of the machine. "Right" is exactly the open ports.
-`--peers` adds nmap (`-sT -T4`) and 200 blocking threads with a timeout of a second; all else is `oxisock.scan` with its
-defaults, but for what the line says.
+`--peers` adds nmap (`-sT -T4`, ended after a minute) and 200 blocking threads with a timeout of a second; all else is
+`oxisock.scan` with its defaults, but for what the line says.
 
 {where}
 {lines}
@@ -52,20 +58,42 @@ As root, with iproute2 and nftables: `{command}`. What else is measured: [benchm
 """
 
 
-def measure(name: str, runs: int, scan: Callable[[], Iterable[object]], wanted: Iterable[object]) -> str:
+Found = set[tuple[str, int]]  # addresses and ports
+
+
+class Work(NamedTuple):
+    """What is to be scanned, and the truth about it."""
+
+    title: str
+    targets: str
+    ports: str
+    wanted: Found
+    exclude: str = ""
+    prepare: Callable[[], object] = int  # called before each scan
+
+
+def measure(name: str, runs: int, work: Work, scan: Callable[[], Iterable[tuple[str, int]]]) -> str:
     """Run a scan some times and give its line."""
-    times, right, missed = [], 0, set[object]()
+    times, right, missed = [], 0, Found()
     for _ in range(runs):
+        work.prepare()
         start = time.perf_counter()
-        found = set(scan())
+        try:
+            found = set(scan())
+        except subprocess.TimeoutExpired:
+            return f"| {work.title}: {name} | > {PATIENCE} s | | |"
         times.append(time.perf_counter() - start)
-        right += found == set(wanted)
-        missed |= set(wanted) ^ found
-    verdict = f"{right} of {runs} right" + (f", at fault: {sorted(missed, key=str)}" if missed else "")
-    return f"| {name} | {statistics.median(times):.2f} s | {min(times):.2f}-{max(times):.2f} s | {verdict} |"
+        right += found == work.wanted
+        missed |= work.wanted ^ found
+    verdict = f"{right} of {runs} right"
+    if missed:
+        first = ", ".join(f"{host}:{port}" for host, port in sorted(missed)[:3])
+        verdict += f", at fault: {first}" + f" and {len(missed) - 3} more" * (len(missed) > 3)
+    middle, least, most = statistics.median(times), min(times), max(times)
+    return f"| {work.title}: {name} | {middle:.2f} s | {least:.2f}-{most:.2f} s | {verdict} |"
 
 
-def tutorial(host: str, last: int) -> list[int]:
+def tutorial(host: str, last: int) -> Found:
     """Scan with 200 threads and a blocking connect for each port."""
 
     def is_open(port: int) -> bool:
@@ -74,112 +102,206 @@ def tutorial(host: str, last: int) -> list[int]:
             return probe.connect_ex((host, port)) == 0
 
     with ThreadPoolExecutor(200) as pool:
-        return [port for port, found in enumerate(pool.map(is_open, range(1, last + 1)), 1) if found]
+        return {(host, port) for port, found in enumerate(pool.map(is_open, range(1, last + 1)), 1) if found}
 
 
-def nmap(host: str, ports: str) -> list[int]:
-    """Scan with nmap -sT -T4."""
-    command = ["nmap", "-sT", "-T4", "-n", "-Pn", "-p", ports, "-oG", "-", host]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [int(port) for port in re.findall(r"\b(\d+)/open/tcp", output)]
+def nmap(work: Work) -> Found:
+    """Scan with nmap -sT -T4; of a single host it is to believe that it is up, as others do."""
+    known = [] if "/" in work.targets else ["-Pn"]
+    without = ["--exclude", work.exclude] if work.exclude else []
+    command = ["nmap", "-sT", "-T4", "-n", *known, "-p", work.ports, *without, "-oG", "-", work.targets]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    hosts = re.findall(r"^Host: (\S+) .*Ports: (.*)$", output, re.MULTILINE)
+    return {(host, int(port)) for host, ports in hosts for port in re.findall(r"\b(\d+)/open/tcp", ports)}
 
 
-def case(
-    far: FarHost, title: str, ports: str, wanted: tuple[int, ...], runs: int, peers: tuple[str, ...], **options: object
-) -> Iterator[str]:
+def case(work: Work, runs: int, peers: tuple[str, ...], **options: object) -> Iterator[str]:
     """Measure both engines, and the peers that are wanted."""
     for face in native, pure:
-        yield measure(
-            f"{title}: {face.impl}",
-            max(1, runs if face is native else runs // 4),
-            lambda face=face: [result.port for result in face.scan(far.address, ports, **options).open],
-            wanted,
-        )
+
+        def scan(face: ModuleType = face) -> Found:
+            report = face.scan(work.targets, work.ports, exclude=work.exclude or (), **options)
+            return {(result.address, result.port) for result in report.open}
+
+        yield measure(face.impl, max(1, runs if face is native else runs // 4), work, scan)
     if "nmap" in peers and shutil.which("nmap"):
-        yield measure(f"{title}: nmap -sT -T4", 1, lambda: nmap(far.address, ports), wanted)
+        yield measure("nmap -sT -T4", 1, work, lambda: nmap(work))
     if "threads" in peers:
-        yield measure(f"{title}: 200 threads", 1, lambda: tutorial(far.address, int(ports.split("-")[1])), wanted)
+        yield measure("200 threads", 1, work, lambda: tutorial(work.targets, int(work.ports.split("-")[1])))
 
 
-def cases(far: FarHost, runs: int, peers: tuple[str, ...]) -> Iterator[str]:
-    """Measure everything, line by line."""
+def of(host: str, ports: Iterable[int]) -> Found:
+    """Give ports of one host."""
+    return {(host, port) for port in ports}
+
+
+def near(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure a host on the wire: closed ports, silent ones, loss."""
     few = min(4, runs)
-    yield from case(far, "65,535 ports, 7 open, no loss", "1-65535", SEVEN, few, peers)
-    far.rule("tcp dport { 22, 80, 443 } accept")
-    far.rule("tcp dport 1-1024 drop")
-    yield from case(far, "1,024 ports, 3 open, the rest silent", "1-1024", FEW, min(8, runs), peers)
-    title = "the same, adaptive=False, timeout=1.0, retries=1"
-    yield from case(far, title, "1-1024", FEW, few, (), adaptive=False, timeout=1.0, retries=1)
-    far.flush()
-    far.rule("tcp dport { 22, 80, 443, 8080, 50001 } accept")
-    far.rule("tcp dport 1-65535 drop")
-    # 200 threads would wait for a second 328 times.
-    patient = tuple(peer for peer in peers if peer != "threads")
-    yield from case(far, "65,535 ports, 5 open, the rest silent", "1-65535", FIVE, few, patient)
-    for percent, times in (5, runs), (20, (runs + 1) // 2):
+    with FarHost() as far:
+        far.listen(*SEVEN)
+        seven = Work("65,535 ports, 7 open, no loss", far.address, "1-65535", of(far.address, SEVEN))
+        yield from case(seven, few, peers)
+        far.rule("tcp dport { 22, 80, 443 } accept")
+        far.rule("tcp dport 1-1024 drop")
+        work = Work("1,024 ports, 3 open, the rest silent", far.address, "1-1024", of(far.address, FEW))
+        yield from case(work, min(8, runs), peers)
+        work = work._replace(title="the same, adaptive=False, timeout=1.0, retries=1")
+        yield from case(work, few, (), adaptive=False, timeout=1.0, retries=1)
         far.flush()
-        far.rule(f"numgen random mod 100 < {percent} drop")
-        loss = peers if percent == 5 else ()
-        yield from case(far, f"65,535 ports, 7 open, {percent} % loss", "1-65535", SEVEN, times, loss)
-    far.flush()
-    yield from network(far, runs)
-    far.flush()
-    far.rule("tcp flags & rst == rst limit rate over 200/second drop", "output")
-    yield from case(far, "1,000 ports, 3 open, refusals limited to 200 a second", "1-1000", FEW, 1, peers)
+        far.rule("tcp dport { 22, 80, 443, 8080, 50001 } accept")
+        far.rule("tcp dport 1-65535 drop")
+        # 200 threads would wait for a second 328 times.
+        patient = tuple(peer for peer in peers if peer != "threads")
+        work = Work("65,535 ports, 5 open, the rest silent", far.address, "1-65535", of(far.address, FIVE))
+        yield from case(work, few, patient)
+        for percent, times in (5, runs), (20, (runs + 1) // 2):
+            far.flush()
+            far.rule(f"numgen random mod 100 < {percent} drop")
+            loss = peers if percent == 5 else ()
+            yield from case(seven._replace(title=f"65,535 ports, 7 open, {percent} % loss"), times, loss)
 
 
-def network(far: FarHost, runs: int) -> Iterator[str]:
+def limited(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure a host that refuses only so often."""
+    with FarHost() as far:
+        far.listen(*FEW)
+        far.rule("tcp flags & rst == rst limit rate over 200/second drop", "output")
+        title = "1,000 ports, 3 open, refusals limited to 200 a second"
+        yield from case(Work(title, far.address, "1-1000", of(far.address, FEW)), 1, peers)
+
+
+def wire(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
     """Measure a /24 on the wire: four hosts, of which one drops everything but an odd port."""
-    prefix = far.address.rpartition(".")[0]
-    for number in 40, 60, 80:
-        far.inside(f"ip addr add {prefix}.{number}/24 dev {far.far_device}")
-    far.rule(f"ip daddr {prefix}.80 tcp dport != 31337 drop")
-    wanted = {(f"{prefix}.{number}", port) for number in (2, 40, 60) for port in (22, 80, 443, 31337)}
-    wanted.add((f"{prefix}.80", 31337))
-    for face in native, pure:
-        yield measure(
-            f"a /24 on the wire, 1,025 ports, 4 hosts up: {face.impl}",
-            min(2, runs),
-            lambda face=face: [
-                (r.address, r.port) for r in face.scan(f"{prefix}.0/24", "1-1024,31337", exclude=far.near_address).open
-            ],
-            wanted,
-        )
+    with FarHost() as far:
+        far.listen(22, 80, 443, 31337)
+        prefix = far.address.rpartition(".")[0]
+        for number in 40, 60, 80:
+            far.inside(f"ip addr add {prefix}.{number}/24 dev {far.far_device}")
+        far.rule(f"ip daddr {prefix}.80 tcp dport != 31337 drop")
+        wanted = Found().union(*(of(f"{prefix}.{n}", (22, 80, 443, 31337)) for n in (2, 40, 60)))
+        wanted.add((f"{prefix}.80", 31337))
+        title = "a /24 on the wire, 1,025 ports, 4 hosts up"
+        work = Work(title, f"{prefix}.0/24", "1-1024,31337", wanted, exclude=far.near_address)
+        yield from case(work, min(2, runs), only_nmap(peers))
 
 
-def distant(runs: int) -> Iterator[str]:
+def large(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure a network larger than the kernel's table of neighbours."""
+    with FarHost() as far:
+        far.listen(80)
+        up = range(5, 4025, 20)
+        prefix = on_the_wire(far, up)
+        wanted = {(address(prefix, number), 80) for number in up}
+        title = f"a /20 on the wire, port 80, {len(up)} hosts up"
+
+        def forget() -> None:
+            run(f"ip neigh flush dev {far.near_device}")
+
+        work = Work(title, f"{prefix}.0/20", "80", wanted, exclude=f"{prefix}.1", prepare=forget)
+        yield from case(work, 1, only_nmap(peers))
+
+
+def router(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure a /24 behind a router: four hosts, one of which drops all but an odd port, and no word of others."""
+    with DistantHost("-d 5") as far:
+        far.listen(22, 80, 443, 31337)
+        prefix = behind(far, (10, 40, 60, 80))
+        far.rule(f"ip daddr {prefix}.80 tcp dport != 31337 drop")
+        wanted = Found().union(*(of(f"{prefix}.{n}", (22, 80, 443, 31337)) for n in (10, 40, 60)))
+        title = "a /24 behind a router 10 ms away, 1,028 ports, 4 hosts up, no word of others"
+        work = Work(title, f"{prefix}.0/24", "1-1024,6379,27017,31337,50000", wanted | {(f"{prefix}.80", 31337)})
+        yield from case(work, min(2, runs), only_nmap(peers))
+        # Whoever drops all but an odd port is silent, too.
+        quick = work._replace(title="the same, skip_silent=True", wanted=wanted)
+        yield from case(quick, min(2, runs), (), skip_silent=True)
+
+
+def slow(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure a host that refuses at once and forwards 50 ports to another one that is far away."""
+    ports = range(100, 5001, 100)
+    with forwarding(ports, "-d 30 -j 220") as far:
+        title = "5,000 ports, 50 open that answer after 60 to 500 ms, the rest refused at once"
+        work = Work(title, far.address, "1-5000", of(far.address, ports))
+        yield from case(work, min(4, runs), only_nmap(peers))
+
+
+def dies(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
+    """Measure a host, mostly silent, from which nothing comes any more after a second of its scan."""
+    with DistantHost("-d 5") as far:
+        far.listen(*FEW)
+
+        def revive() -> None:
+            far.flush()
+            far.rule(f"tcp dport {{ {', '.join(map(str, FEW))} }} accept")
+            far.rule("tcp dport & 63 != 0 drop")
+            threading.Timer(1.0, far.inside, ("nft insert rule ip f input tcp dport 1-65535 drop",)).start()
+
+        title = "65,535 ports 10 ms away, 3 open, every 64th refused, the rest silent, and all of them after a second"
+        work = Work(title, far.address, "1-65535", of(far.address, FEW), prepare=revive)
+        yield from case(work, min(4, runs), only_nmap(peers))
+
+
+def distant(runs: int, peers: tuple[str, ...]) -> Iterator[str]:
     """Measure a host 50 to 60 ms away that drops everything but seven ports, where packets are lost."""
-    if why := DistantHost.why_not():
-        print(f"distant hosts are skipped: {why}")
-        return
     for percent in 1, 5:
         with DistantHost(f"-d 25 -j 5 -l {percent}") as far:
             far.listen(*SEVEN)
             far.rule(f"tcp dport {{ {', '.join(map(str, SEVEN))} }} accept")
             far.rule("tcp dport 1-65535 drop")
             title = f"65,535 ports 50-60 ms away, 7 open, the rest silent, {percent} % loss each way"
-            yield from case(far, title, "1-65535", SEVEN, runs, ())
+            work = Work(title, far.address, "1-65535", of(far.address, SEVEN))
+            yield from case(work, runs, only_nmap(peers) if percent == 1 else ())
+
+
+def only_nmap(peers: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the peers without the threads, which would take too long, or know no networks."""
+    return tuple(peer for peer in peers if peer == "nmap")
+
+
+PARTS: dict[str, Callable[[int, tuple[str, ...]], Iterator[str]]] = {
+    "near": near,
+    "limited": limited,
+    "wire": wire,
+    "large": large,
+    "router": router,
+    "slow": slow,
+    "dies": dies,
+    "far": distant,
+}
+LINKED = {"router", "slow", "dies", "far"}
+"""Those that need a link with delay."""
 
 
 def main() -> None:
     """Measure everything, print it, and write the page that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=4, help="scans of native where packets are lost (default: 4)")
+    parser.add_argument("--far-runs", type=int, help="scans of a host 50-60 ms away (default: as --runs)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help="these parts alone")
     parser.add_argument("--peers", action="store_true", help="nmap and 200 threads, too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a page")
     args = parser.parse_args()
     if why := why_not():
         print(f"scans across a network are skipped: {why}")
         return
+    parts = {name: part for name, part in PARTS.items() if name in (args.only or PARTS)}
+    if why := DistantHost.why_not():
+        print(f"what is far away is skipped: {why}")
+        parts = {name: part for name, part in parts.items() if name not in LINKED}
+    peers = ("nmap", "threads") if args.peers else ()
     watch, lines = environment.Watch(), list(HEADING)
     print(*lines, sep="\n")
-    with FarHost() as far:
-        far.listen(*SEVEN)
-        for line in chain(cases(far, args.runs, ("nmap", "threads") if args.peers else ()), distant(args.runs)):
-            lines.append(line)
-            print(line, flush=True)
+    far_runs = args.far_runs or args.runs
+    for line in chain.from_iterable(
+        part(far_runs if name == "far" else args.runs, peers) for name, part in parts.items()
+    ):
+        lines.append(line)
+        print(line, flush=True)
     if args.markdown:
-        command = f"python benches/network.py --runs {args.runs}" + " --peers" * args.peers
+        command = f"python benches/network.py --runs {args.runs}" + f" --far-runs {args.far_runs}" * bool(args.far_runs)
+        command += f" --only {' '.join(args.only)}" if args.only else ""
+        command += " --peers" * args.peers
         page.write(args.markdown, PAGE, watch, lines="\n".join(lines), command=command)
 
 
