@@ -17,9 +17,9 @@ def main(host: str, port: str) -> None:
     """Answer sums until the server closes."""
     with oxisock.ChatClient(host, int(port), nick="adder") as bot:
         bot.send("Hello, I add: try 2 + 3")
-        for line in bot:
-            if sum_ := re.fullmatch(r"\[(?!adder\])(.+)\] (\d{1,9}) *\+ *(\d{1,9})", line):
-                bot.send(f"{sum_[1]}: {int(sum_[2]) + int(sum_[3])}")
+        for event in bot.events():
+            if event.kind == "message" and (found := re.fullmatch(r"(\d{1,9}) *\+ *(\d{1,9})", event.text)):
+                bot.send(f"{event.nick}: {int(found[1]) + int(found[2])}")
 
 
 if __name__ == "__main__":

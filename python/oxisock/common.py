@@ -1,7 +1,7 @@
 """The public names that are the same whichever engine is selected."""
 
 from .chat.backplane.redis import RedisBackplane as RedisBackplane
-from .chat.server import ChatEvent as ChatEvent
+from .chat.lines import ChatEvent as ChatEvent
 from .chat.server import ChatMember as ChatMember
 from .errors import ChatError as ChatError
 from .errors import FrameCorrupt as FrameCorrupt

@@ -76,6 +76,11 @@ class IncompleteFrame(FrameError, EOFError):
     """The stream ended within a frame."""
 
 
+def no_answer() -> IncompleteFrame:
+    """Make the error of a connection that ended before there was an answer."""
+    return IncompleteFrame("the peer closed the connection without an answer")
+
+
 # --- chat ----------------------------------------------------------------------------------------------------------
 
 

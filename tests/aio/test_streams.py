@@ -374,3 +374,17 @@ def test_cancelling_gives_back_every_descriptor(impl: ModuleType, run: Run, what
                     await until(lambda: len(descriptors() - before) <= server.stats().active - active)  # noqa: B023
 
     run(main())
+
+
+def test_a_request_is_a_frame_and_the_next_one(impl: ModuleType, run: Run) -> None:
+    async def once(stream: Any, peer: Peer) -> None:
+        for _ in range(2):
+            await stream.send((await stream.recv()).upper())
+
+    async def main() -> None:
+        async with impl.aio.start_server(once) as server, impl.aio.open_framed(*server.address) as stream:
+            assert [await stream.request(word) for word in (b"one", b"two")] == [b"ONE", b"TWO"]
+            with pytest.raises((IncompleteFrame, ConnectionError)):
+                await stream.request(b"three")
+
+    run(main())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
+import queue
 import signal
 import socket
 import subprocess
@@ -184,3 +186,41 @@ def test_the_public_names(impl: ModuleType) -> None:
     for name in ("ChatServer", "ChatClient"):
         assert (getattr(impl, name).impl, getattr(impl, name).__module__) == (impl.impl, f"oxisock.{impl.impl}")
         assert getattr(oxisock, name).impl == oxisock.impl
+
+
+def test_lines_are_events_as_well(impl: ModuleType) -> None:
+    with impl.ChatServer(HOST, name="den") as server, impl.ChatClient(*server.address, nick="bot") as bot:
+        with impl.ChatClient(*server.address) as guest:
+            for line in ("/nick ann", "[x] hi -> there] !", "/me waves", "/msg bot psst: (x)", "/msg nobody x"):
+                guest.send(line)
+            guest.send("/quit so (long)")
+            answers = list(guest.events())
+        bot.send("/nick b0t")
+        server.broadcast("tea [is] ready")
+        server.stop()
+        events = list(bot.events())
+    assert events == [
+        ("join", "guest-2", ""),
+        ("nick", "guest-2", "ann"),
+        ("message", "ann", "[x] hi -> there] !"),
+        ("message", "ann", "~ waves"),
+        ("private", "ann", "psst: (x)"),
+        ("leave", "ann", "quit: so (long)"),
+        ("nick", "bot", "b0t"),
+        ("notice", "", "tea [is] ready"),
+        ("notice", "", "server is closing"),
+    ]
+    assert all(isinstance(event, oxisock.ChatEvent) for event in events)
+    assert ("error", "", "nobody is called nobody") in answers
+
+
+def test_events_of_a_client_are_those_of_the_server(impl: ModuleType) -> None:
+    told: queue.Queue[oxisock.ChatEvent] = queue.Queue()
+    with impl.ChatServer(HOST, on_event=told.put) as server, impl.ChatClient(*server.address) as bot:
+        with impl.ChatClient(*server.address) as guest:
+            for line in ("/nick ann", "hello", "/me waves", "/msg guest-1 psst", "/quit bye"):
+                guest.send(line)
+            list(guest)
+        heard = list(itertools.islice(bot.events(), 6))
+        assert told.get(timeout=20) == ("join", "guest-1", "")
+        assert [told.get(timeout=20) for _ in heard] == heard

@@ -435,3 +435,25 @@ def test_nothing_goes_past_tls_on_sockets_of_gevent(
         assert pair[1].recv(100) == b"SECRET\n"
         pair[1].close()
         framed.abort()
+
+
+def test_a_request_is_a_frame_and_the_next_one(impl: ModuleType) -> None:
+    with impl.MessageServer(lambda message, peer: message.upper()) as server:
+        with impl.connect(*server.address, impl.Lines(), timeout=20.0) as framed:
+            assert [framed.request(word) for word in (b"one", b"two")] == [b"ONE", b"TWO"]
+            with pytest.raises(ValueError, match="delimiter"):
+                framed.request(b"two\nlines")
+            assert framed.request(b"three") == b"THREE"
+
+
+def test_a_request_has_one_deadline_and_says_where_no_answer_came(
+    impl: ModuleType, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    with impl.FramedSocket(pair[0], impl.Lines(), timeout=0.05) as framed:
+        with pytest.raises(TimeoutError):
+            framed.request(b"anybody?")
+        framed.settimeout(20.0)
+        pair[1].shutdown(socket.SHUT_WR)
+        with pytest.raises(IncompleteFrame, match="without an answer"):
+            framed.request(b"still?")
+        assert pair[1].recv(100) == b"anybody?\nstill?\n"

@@ -214,6 +214,10 @@ class World:
     async def stream(self) -> Any:
         return await self.impl.aio.open_framed("127.0.0.1", self.open)
 
+    async def answered(self) -> Any:
+        """Give a stream whose messages come back."""
+        return await self.impl.aio.open_framed(*self.enter(self.impl.EchoServer()).address)
+
 
 async def _handler(stream: Any, peer: Any) -> None:
     return None
@@ -265,7 +269,7 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
     ),
     "FramedSocket": (None, lambda w: {"sock": w.sock(), "codec": w.impl.Lines(), "timeout": 0.05}),
     **dict.fromkeys(
-        ("FramedSocket.send", "FramedSocket.send_many", "FramedSocket.settimeout", "FramedSocket.close"),
+        [f"FramedSocket.{name}" for name in ("send", "send_many", "request", "settimeout", "close")],
         (World.framed, lambda w: {}),
     ),
     **dict.fromkeys(("MessageServer", "ThreadedServer", "UdpServer"), (None, lambda w: {"handler": _plain_handler})),
@@ -277,6 +281,7 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
     **dict.fromkeys(
         ("FramedStream.send", "FramedStream.send_many", "FramedStream.close"), (World.stream, lambda w: {})
     ),
+    "FramedStream.request": (World.answered, lambda w: {}),
     "AsyncScan.run": (
         lambda w: w.impl.aio.scan_iter("127.0.0.1", [w.closed], timeout=0.1),
         lambda w: {"on_result": None, "on_progress": None},

@@ -106,6 +106,26 @@ def test_a_thread_that_is_about_to_start_can_be_waited_for(impl: ModuleType, mon
             assert ask(sock) == b"hello\n"
 
 
+def test_a_codec_is_named_once(impl: ModuleType) -> None:
+    def handler(conn: Any, peer: Peer) -> None:
+        for frame in conn.frames():
+            conn.send_frame(frame.upper())
+            if frame == b"other":
+                break
+        for frame in conn.frames(impl.Lines()):
+            conn.send_frame(frame, impl.Netstring())
+
+    with impl.ThreadedServer(handler, codec=impl.Netstring()) as server:
+        with impl.connect(*server.address, impl.Netstring(), timeout=20.0) as client:
+            assert [client.request(word) for word in (b"one", b"two", b"other")] == [b"ONE", b"TWO", b"OTHER"]
+            client.sock.sendall(b"line\n")
+            assert client.recv() == b"line"
+    with impl.ThreadedServer(handler) as server:  # lines, as those of every other server
+        assert impl.tcp_request(*server.address, b"one\ntwo") == b"ONE\nTWO\n"
+    with pytest.raises(TypeError, match="codec='lines': expected a codec"):
+        impl.ThreadedServer(handler, codec="lines")
+
+
 def test_a_thread_that_fails_ends_its_connection_alone(impl: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
     def handler(conn: Any, peer: Peer) -> None:
         data = conn.recv(100)

@@ -12,7 +12,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from oxisock import Peer
 from oxisock.framing import bound
+from oxisock.framing.bound import BoundCodec
 from oxisock.serving import thread_connection
 
 # --- receivers, each with the same face ------------------------------------------------------------------------------
@@ -42,8 +44,9 @@ class Threaded:
         self._sock, self._codec = sock, codec
         counters = thread_connection.Counters()
         engine = impl.Lines._engine.framing
+        lines = BoundCodec(impl.Lines(), engine)
         never: Any = None  # a server that stops is listened for in handshakes alone
-        self.conn = thread_connection.ThreadConnection(sock, ("", 0), 30.0, 30.0, counters, engine, never)
+        self.conn = thread_connection.ThreadConnection(sock, Peer("", 0), 30.0, 30.0, counters, engine, lines, never)
 
     def recv(self) -> bytes | None:
         return next(self.conn.frames(self._codec), None)

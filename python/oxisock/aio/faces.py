@@ -24,7 +24,7 @@ from ..scanning.running import Scan
 from ..scanning.services import port_span
 from ..scanning.specs import PortSpec, TargetSpec
 from ..serving.limits import LimitKeywords, Limits
-from ..serving.requests import answering, no_answer
+from ..serving.requests import answering
 from ..sockets import secure
 from ..sockets.connecting import Destination
 from ..sockets.resolving import checked_host
@@ -203,11 +203,8 @@ class Aio(Functions):
         async with opening as stream:
             with answering(destination):
                 async with within(deadline):
-                    await stream.send(payload)
-                    answer = await stream.recv()
+                    answer = await stream.request(payload)
             stream.close(linger=0)
-        if answer is None:
-            raise no_answer()
         return answer
 
     udp_request = staticmethod(udp_request)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import arguments
 from ..engines.framing import Buffer
-from ..errors import errno_words
+from ..errors import errno_words, no_answer
 from ..framing.bound import BoundCodec, Inbox, equal_fault
 from ..framing.codecs import Codec
 from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
@@ -165,6 +165,18 @@ class FramedStream:
         if not self._reading:
             self._made_room()
         return frame
+
+    async def request(self, payload: Buffer) -> bytes:
+        """Send a frame, and return the next one that comes: for protocols in which each message has one answer.
+
+        It is for one task at a time: whatever comes next is the answer. Raises what `send` and `recv` do, and
+        IncompleteFrame (an EOFError) where the peer closes the connection without an answer.
+        """
+        await self.send(payload)
+        answer = await self.recv()
+        if answer is None:
+            raise no_answer()
+        return answer
 
     def __aiter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ from ..serving.requests import answering
 from ..sockets.closing import Conversation
 from ..sockets.connecting import Destination
 from ..text import clean
+from .lines import ChatEvent, event_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -29,6 +30,8 @@ _LONGEST = 1 << 20  # a line of /who in a big room is long
 
 class ChatClient(Bound, Conversation):
     """A client of a chat: ``send`` sends a line, and iteration returns every line that comes, as str.
+
+    For a bot, ``events`` returns the same as ChatEvents.
 
     One thread may iterate while another one sends.
     """
@@ -116,6 +119,13 @@ class ChatClient(Bound, Conversation):
         """Return every line until the server closes the connection; a connection that is lost is an OSError."""
         while (line := self.recv()) is not None:
             yield line
+
+    def events(self) -> Iterator[ChatEvent]:
+        """Return every line as a ChatEvent, until the server closes the connection; raises as iteration does.
+
+        Your own lines are among them, unless the server has ``echo=False``; compare ``event.nick`` with ``nick``.
+        """
+        return map(event_of, self)
 
     def leave(self) -> None:
         """Say nothing more: the server sends what it has for this client, and closes the connection. Raises OSError."""

@@ -18,6 +18,7 @@ from ..serving.limits import LimitKeywords, StreamServer
 from ..sockets.forks import end_child
 from ..sockets.latch import Latch
 from ..types import Peer
+from .lines import ChatEvent
 
 if TYPE_CHECKING:
     import socket
@@ -31,21 +32,6 @@ _PARTING = 256
 _PATIENCE = 5.0  # seconds, with threads that have been told to end
 _GOODBYE = 0.05  # seconds, for a node to leave the log of a shared room
 _LOOK = 0.5  # seconds between two looks of a thread that waits for events
-
-
-class ChatEvent(NamedTuple):
-    """Something that happened in a chat.
-
-    Attributes:
-        kind: "join", "leave", "nick", "message" or "private".
-        nick: who did it.
-        text: what was said, why somebody left ("quit", "lost", "too slow", "idle", "kicked" or "closing", with
-            ``: TEXT`` where there is more to say), the new nick, or, for a join, empty.
-    """
-
-    kind: str
-    nick: str
-    text: str
 
 
 EventHandler: TypeAlias = Callable[[ChatEvent], None]

@@ -12,7 +12,7 @@ from .serve_events import Events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..chat.server import ChatEvent
+    from ..chat.lines import ChatEvent
     from ..serving.lifecycle import Server
 
 

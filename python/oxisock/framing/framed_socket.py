@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from .. import arguments
 from ..engines.binding import Bound
 from ..engines.framing import Buffer
+from ..errors import no_answer
 from ..sockets import connecting, secure
 from ..sockets.addresses import peer_of
 from ..sockets.closing import LINGER, QUIET, Conversation, part, reset_on_close
@@ -118,11 +119,11 @@ class FramedSocket(Bound, Conversation):
         Raises ValueError for a payload that the codec cannot frame, with nothing sent; TimeoutError past the
         deadline, after which only `close` works, because part of a frame may be under way; OSError.
         """
-        self._send_all(self._encode(payload))
+        self._send_all(self._encode(payload), _Deadline(self._timeout))
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them all in one go; raises as `send` does."""
-        self._send_all(self._bound.encode_many(payloads))
+        self._send_all(self._bound.encode_many(payloads), _Deadline(self._timeout))
 
     def recv(self) -> bytes | None:
         """Return the next frame, or None at a clean end of the stream.
@@ -131,7 +132,23 @@ class FramedSocket(Bound, Conversation):
         after the good frames before it; TimeoutError past the deadline, with what was received kept, so that `recv`
         may be called again; OSError. A fault stays: every later call raises an equal one.
         """
+        return self._receive(_Deadline(self._timeout))
+
+    def request(self, payload: Buffer) -> bytes:
+        """Send a frame, and return the next one that comes, both within one deadline.
+
+        It is for protocols in which each message has one answer, and for one thread at a time: whatever comes next is
+        the answer. Raises what `send` and `recv` do, and IncompleteFrame (an EOFError) where the peer closes the
+        connection without an answer.
+        """
         deadline = _Deadline(self._timeout)
+        self._send_all(self._encode(payload), deadline)
+        answer = self._receive(deadline)
+        if answer is None:
+            raise no_answer()
+        return answer
+
+    def _receive(self, deadline: _Deadline) -> bytes | None:
         flags = self._flags if deadline.limited else 0
         inbox = self._inbox
         with self._turn(self._receiving, deadline):
@@ -248,8 +265,7 @@ class FramedSocket(Bound, Conversation):
         if self._cut:
             raise ConnectionError("an earlier send was given up within a frame: only close() works")
 
-    def _send_all(self, wire: bytes) -> None:
-        deadline = _Deadline(self._timeout)
+    def _send_all(self, wire: bytes, deadline: _Deadline) -> None:
         with self._turn(self._sending, deadline), memoryview(wire) as view:
             self._check_usable()
             rest = view

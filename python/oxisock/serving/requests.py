@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from .. import arguments
 from ..engines.binding import Functions
-from ..errors import FrameTooLong, IncompleteFrame
+from ..errors import FrameTooLong
 from ..sockets import secure
 from ..sockets.connecting import Destination, connect
 
@@ -66,18 +66,9 @@ class Requests(Functions):
             answering(destination),
         ):
             framed.settimeout(_left(deadline))
-            framed.send(payload)
-            framed.settimeout(_left(deadline))
-            answer: bytes | None = framed.recv()
+            answer: bytes = framed.request(payload)
             framed.close(linger=0)
-        if answer is None:
-            raise no_answer()
         return answer
-
-
-def no_answer() -> IncompleteFrame:
-    """Make the error of a connection that ended before there was an answer."""
-    return IncompleteFrame("the peer closed the connection without an answer")
 
 
 def collect(answer: bytearray, data: bytes) -> None:

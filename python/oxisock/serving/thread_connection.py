@@ -51,6 +51,7 @@ class ThreadConnection:
         write_timeout: float | None,
         counters: Counters,
         engine: FramingModule,
+        codec: BoundCodec,
         stopping: Bell,
     ) -> None:
         self._sock = sock
@@ -59,6 +60,7 @@ class ThreadConnection:
         self._write_timeout = write_timeout
         self._counters = counters
         self._engine = engine
+        self._codec = codec
         self._ahead = bytearray()  # bytes that were read and not taken; empty while there is an inbox
         self._inbox: RewindableInbox | None = None
         self._lost: BaseException | None = None  # why the connection is no more
@@ -122,8 +124,10 @@ class ThreadConnection:
         del ahead[:n]
         return data
 
-    def frames(self, codec: Codec) -> Iterator[bytes]:
+    def frames(self, codec: Codec | None = None) -> Iterator[bytes]:
         """Yield frame after frame up to the end of the stream, each within one timeout.
+
+        ``codec`` is the server's, if none is given.
 
         May be left and entered again, with the same codec or an equal one, and loses nothing. With another codec, and
         with `recv` and `recv_exactly`, reading goes on with the byte after the last frame that was taken.
@@ -132,7 +136,7 @@ class ThreadConnection:
         after the good frames before it, and an equal one each time that it is entered again; TimeoutError, OSError;
         TypeError if a user's decoder cannot be asked a second time what its frames stood for, and that is needed.
         """
-        return self._frames(BoundCodec(codec, self._engine))
+        return self._frames(self._codec if codec is None else BoundCodec(codec, self._engine))
 
     def _frames(self, bound: BoundCodec) -> Iterator[bytes]:
         while (frame := self._frame(bound)) is not None:
@@ -198,9 +202,13 @@ class ThreadConnection:
                 sent += count
                 self._counters.add(bytes_out=count)
 
-    def send_frame(self, payload: bytes, codec: Codec) -> None:
-        """Frame a payload and send it; ValueError for one that the codec refuses, else as `sendall`."""
-        self.sendall(encoder(codec)(payload))
+    def send_frame(self, payload: bytes, codec: Codec | None = None) -> None:
+        """Frame a payload and send it; ``codec`` is the server's, if none is given.
+
+        Raises ValueError for a payload that the codec refuses, and what `sendall` raises.
+        """
+        encode = self._codec.encode if codec is None else encoder(codec)
+        self.sendall(encode(payload))
 
     def shutdown_write(self) -> None:
         """End the sending side; the peer reads the end of the stream."""

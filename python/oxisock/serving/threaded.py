@@ -13,6 +13,8 @@ from weakref import ref
 
 from .. import arguments, hooks
 from ..arguments import spelled_out
+from ..framing.bound import BoundCodec
+from ..framing.codecs import Codec
 from ..sockets import secure, selecting
 from ..sockets.accepting import WatchedDoor
 from ..sockets.closing import reset_on_close, shut_down
@@ -49,6 +51,7 @@ class ThreadedServer(StreamServer):
         port: int = 0,
         *,
         sock: socket.socket | None = None,
+        codec: Codec | None = None,
         ssl: SSLContext | None = None,
         handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
@@ -61,6 +64,8 @@ class ThreadedServer(StreamServer):
             host: the address or name to listen on.
             port: the port to listen on; 0 lets the system choose.
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
+            codec: how messages are framed, for ``conn.frames()`` and ``conn.send_frame(payload)``; None is
+                ``Lines(eof_frame=True)``.
             ssl: the context of a server with TLS; None: no TLS.
             handshake_timeout: seconds that a TLS handshake may take; None: no limit. A handshake that takes longer is
                 cut and counted in ``timeouts``, one that fails in ``handshake_errors``. The handler notices neither.
@@ -72,13 +77,22 @@ class ThreadedServer(StreamServer):
         """
         super().__init__(host, port, sock, limits)
         self._handler = hooks.Lent(arguments.function(handler, "handler"))
+        self._codec = BoundCodec(
+            self._engine.names.Lines(eof_frame=True) if codec is None else codec, self._engine.framing
+        )
         self._tls = secure.server_side(ssl)
         self._handshake_timeout = arguments.timeout(handshake_timeout, "handshake_timeout")
 
     def _launch(self) -> tuple[_ThreadedRunning, Peer]:
         listener, address = self._listen()
         running = _ThreadedRunning(
-            listener, ref(self._handler), self._limits, self._engine.framing, self._tls, self._handshake_timeout
+            listener,
+            ref(self._handler),
+            self._limits,
+            self._engine.framing,
+            self._codec,
+            self._tls,
+            self._handshake_timeout,
         )
         return running, address
 
@@ -92,6 +106,7 @@ class _ThreadedRunning:
         lent: ref[hooks.Lent[ThreadHandler]],
         limits: Limits,
         engine: FramingModule,
+        codec: BoundCodec,
         tls: SSLContext | None,
         handshake_timeout: float | None,
     ) -> None:
@@ -101,6 +116,7 @@ class _ThreadedRunning:
         self._limits = limits
         self._plan = limits.plan()
         self._engine = engine
+        self._codec = codec
         self._counters = Counters()
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, ThreadConnection] = {}
@@ -210,6 +226,7 @@ class _ThreadedRunning:
                 self._limits.write_timeout,
                 self._counters,
                 self._engine,
+                self._codec,
                 self._stopping,
             )
             thread = threading.Thread(target=self._serve, args=(conn,), name=f"oxisock-{peer}", daemon=True)

@@ -1,0 +1,41 @@
+"""What a line of the chat says: the protocol's lines as events."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class ChatEvent(NamedTuple):
+    """Something that happened in a chat.
+
+    Attributes:
+        kind: "join", "leave", "nick", "message" or "private". ``ChatClient.events`` also gives "notice" for any other
+            news of the server, and "error" for what the server could not do for this client.
+        nick: who did it; empty for "notice" and "error".
+        text: what was said, why somebody left ("quit", "lost", "too slow", "idle", "kicked" or "closing", with
+            ``: TEXT`` where there is more to say), the new nick, what the server says, or, for a join, empty.
+    """
+
+    kind: str
+    nick: str
+    text: str
+
+
+_NICK = "([A-Za-z0-9_-]{1,24})"
+_KINDS = (
+    ("message", re.compile(rf"\[{_NICK}\] (.*)", re.DOTALL)),
+    ("private", re.compile(rf"\[{_NICK} -> [A-Za-z0-9_-]{{1,24}}\] (.*)", re.DOTALL)),
+    ("join", re.compile(rf"\* {_NICK} joined()")),
+    ("leave", re.compile(rf"\* {_NICK} left \((.*)\)", re.DOTALL)),
+    ("nick", re.compile(rf"\* {_NICK} is now {_NICK}")),
+    ("error", re.compile("()! (.*)", re.DOTALL)),
+)
+
+
+def event_of(line: str) -> ChatEvent:
+    """Read a line of a server."""
+    for kind, pattern in _KINDS:
+        if found := pattern.fullmatch(line):
+            return ChatEvent(kind, *found.groups())
+    return ChatEvent("notice", "", line.removeprefix("* "))
