@@ -11,20 +11,14 @@ from hypothesis import strategies as st
 
 import oxisock
 from oxisock.testing import check_codec, chunkings, payloads
-from support.users_codecs import (
+from support.users_codecs import LaterError, LengthDecoder, Lengths, LineDecoder, Lines, OnlyBytes, Packed
+from support.wrong_codecs import (
     LENGTH_BUGS,
     LINE_BUGS,
     CountsInOneByte,
     GivesViews,
     KeepsViews,
-    LaterError,
-    LengthDecoder,
-    Lengths,
-    LineDecoder,
-    Lines,
     NeverFails,
-    OnlyBytes,
-    Packed,
     Raises,
     Recurses,
     ReusesItsList,

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import socket
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -184,3 +185,45 @@ def test_a_server_dropped_with_the_owner_of_its_handler_warns_and_stops(impl: Mo
     with pytest.warns(ResourceWarning, match="was dropped while running"):
         del owner
         assert wait_until(dropped)
+
+
+OWNED: dict[str, Callable[..., Any]] = {
+    "messages": lambda impl, handle: impl.MessageServer(handle),
+    "batch": lambda impl, handle: impl.MessageServer(handle, batch=True),
+    "threads": lambda impl, handle: impl.ThreadedServer(handle),
+    "udp": lambda impl, handle: impl.UdpServer(handle),
+    "chat": lambda impl, handle: impl.ChatServer(on_event=handle),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(OWNED))
+@pytest.mark.parametrize("closure", [False, True])
+def test_a_server_dropped_with_the_object_that_it_is_a_part_of(impl: ModuleType, kind: str, closure: bool) -> None:
+    class Service:
+        def __init__(self) -> None:
+            handle = (lambda *arguments: self.handle(*arguments)) if closure else self.handle
+            self.server = OWNED[kind](impl, handle).start()
+
+        def handle(self, *arguments: Any) -> None:
+            """Has its place here."""
+
+    service = Service()
+    address = service.server.address
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del service
+        assert wait_until(lambda: bool(gc.collect() or caught))
+    assert any("dropped while running" in str(each.message) for each in caught)
+
+    def free() -> bool:
+        udp = kind == "udp"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as sock:
+            if not udp:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(address)
+            except OSError:
+                return False
+        return True
+
+    assert wait_until(free)

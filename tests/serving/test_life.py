@@ -24,6 +24,7 @@ import pytest
 import oxisock
 from oxisock import Peer, ServerStats, StopReport
 from support.addresses import HOST
+from support.handlers import echo_by_hand
 from support.ipv6 import needs_ipv6
 from support.talking import adds_up, ask, connect, drop_all, exactly, reset, stuff_until_it_stops
 from support.threads import beside
@@ -34,11 +35,6 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "messages": lambda impl, **options: impl.MessageServer(lambda message, peer: message, **options),
     "threads": lambda impl, **options: impl.ThreadedServer(echo_by_hand, **options),
 }
-
-
-def echo_by_hand(conn: Any, peer: Peer) -> None:
-    while data := conn.recv(4096):
-        conn.sendall(data)
 
 
 @pytest.fixture(params=sorted(MAKERS))
@@ -419,45 +415,3 @@ def _nobody_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     from oxisock.sockets import forks
 
     assert not list(forks.live)
-
-
-OWNED: dict[str, Callable[..., Any]] = {
-    "messages": lambda impl, handle: impl.MessageServer(handle),
-    "batch": lambda impl, handle: impl.MessageServer(handle, batch=True),
-    "threads": lambda impl, handle: impl.ThreadedServer(handle),
-    "udp": lambda impl, handle: impl.UdpServer(handle),
-    "chat": lambda impl, handle: impl.ChatServer(on_event=handle),
-}
-
-
-@pytest.mark.parametrize("kind", sorted(OWNED))
-@pytest.mark.parametrize("closure", [False, True])
-def test_a_server_dropped_with_the_object_that_it_is_a_part_of(impl: ModuleType, kind: str, closure: bool) -> None:
-    class Service:
-        def __init__(self) -> None:
-            handle = (lambda *arguments: self.handle(*arguments)) if closure else self.handle
-            self.server = OWNED[kind](impl, handle).start()
-
-        def handle(self, *arguments: Any) -> None:
-            """Has its place here."""
-
-    service = Service()
-    address = service.server.address
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        del service
-        assert wait_until(lambda: bool(gc.collect() or caught))
-    assert any("dropped while running" in str(each.message) for each in caught)
-
-    def free() -> bool:
-        udp = kind == "udp"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as sock:
-            if not udp:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(address)
-            except OSError:
-                return False
-        return True
-
-    assert wait_until(free)

@@ -1,16 +1,12 @@
-"""The PROXY header: the machine that reads it, against a model and the vectors of its specification; and servers."""
+"""Servers behind a proxy: whoever the PROXY header names is the peer, and counted as such."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import itertools
-import re
 import shutil
 import socket
 import ssl
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,221 +15,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from oxisock import Peer, _native
-from oxisock.sockets.proxies import ProxyHeader
+from oxisock import Peer
 from support.certificates import certified
+from support.proxy_headers import BAD, GOOD, LINE, binary, v4, v6
 from support.talking import adds_up, ask, exactly, until_the_end
 from support.waiting import wait_until
-
-MACHINES: list[Any] = [ProxyHeader, _native.ProxyHeader]
-SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-LINE = b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n"
-
-
-def binary(command: int, family: int, addresses: bytes, tlvs: bytes = b"", version: int = 2) -> bytes:
-    rest = addresses + tlvs
-    return SIGNATURE + bytes([version << 4 | command, family]) + struct.pack("!H", len(rest)) + rest
-
-
-def v4(host: str = "192.0.2.7", port: int = 4242) -> bytes:
-    return socket.inet_aton(host) + socket.inet_aton("10.0.0.1") + struct.pack("!HH", port, 80)
-
-
-def v6(host: str = "2001:db8::7", port: int = 4242) -> bytes:
-    six = [socket.inet_pton(socket.AF_INET6, each) for each in (host, "2001:db8::1")]
-    return b"".join(six) + struct.pack("!HH", port, 80)
-
-
-# --- the machine -----------------------------------------------------------------------------------------------------
-
-
-def outcome(machine: Any, chunks: list[bytes]) -> Any:
-    """Feed a stream; give the source and the size of the header, None where it goes on, or what is wrong."""
-    taken = 0
-    for chunk in chunks:
-        try:
-            end = machine.feed(chunk)
-        except ValueError as error:
-            return str(error)
-        if end >= 0:
-            return machine.source, taken + end
-        taken += len(chunk)
-    return None
-
-
-def model(stream: bytes) -> Any:
-    """Say the same, by other means: a good header, or one that may become one, or neither (True, None, False)."""
-    text = re.match(rb"PROXY (?:UNKNOWN(?: [^\r]*)?|(TCP[46]) (\S+) (\S+) (\d{1,5}) (\d{1,5}))\r\n", stream)
-    if text and text.end() <= 107:
-        if text[1] is None:
-            return None, text.end()
-        kind = ipaddress.IPv4Address if text[1] == b"TCP4" else ipaddress.IPv6Address
-        host, _ = kind(text[2].decode()), kind(text[3].decode())
-        return (str(host), int(text[4])), text.end()
-    if stream[:12] == SIGNATURE and len(stream) >= 16:
-        meaning, protocol, size = struct.unpack("!BBH", stream[12:16])
-        if len(stream) < 16 + size:
-            return False
-        if meaning == 0x20:
-            return None, 16 + size
-        if protocol in (0x11, 0x12):
-            return (str(ipaddress.IPv4Address(stream[16:20])), struct.unpack("!H", stream[24:26])[0]), 16 + size
-        if protocol in (0x21, 0x22):
-            return (str(ipaddress.IPv6Address(stream[16:32])), struct.unpack("!H", stream[48:50])[0]), 16 + size
-        return None, 16 + size
-    return False
-
-
-GOOD = [
-    # The examples of the specification.
-    (b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", ("255.255.255.255", 65535)),
-    (
-        b"PROXY TCP6 ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n".replace(
-            b"f...f", b"ffff:ffff:ffff:ffff:ffff:ffff"
-        ),
-        ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535),
-    ),
-    (b"PROXY UNKNOWN\r\n", None),
-    (
-        b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n".replace(
-            b"f...f", b"ffff:ffff:ffff:ffff:ffff:ffff"
-        ),
-        None,
-    ),
-    (LINE, ("192.168.0.1", 56324)),
-    (b"PROXY TCP6 2001:db8::7 2001:db8::1 1 0\r\n", ("2001:db8::7", 1)),
-    (binary(1, 0x11, v4()), ("192.0.2.7", 4242)),
-    (binary(1, 0x12, v4()), ("192.0.2.7", 4242)),
-    (binary(1, 0x21, v6()), ("2001:db8::7", 4242)),
-    (binary(1, 0x11, v4(), b"\x04\x00\x03abc" * 500), ("192.0.2.7", 4242)),  # TLVs
-    (binary(0, 0x00, b""), None),  # LOCAL
-    (binary(0, 0x11, v4()), None),
-    (binary(1, 0x00, b"anything"), None),  # UNSPEC
-    (binary(1, 0x31, b"/run/a".ljust(108, b"\0") + b"/run/b".ljust(108, b"\0")), None),  # Unix
-]
-
-BAD = [
-    (b"GET / HTTP/1.1\r\n", "no PROXY header"),
-    (b"PROXIES", "no PROXY header"),
-    (SIGNATURE[:11] + b"!", "no PROXY header"),
-    (b"PROXY TCP4 192.168.0.1 192.168.0.11 56324\r\n", "torn"),
-    (b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443 \r\n", "torn"),
-    (b"PROXY TCP4  192.168.0.1 192.168.0.11 56324 443\r\n", "torn"),
-    (b"PROXY TCP4 192.168.0.01 192.168.0.11 56324 443\r\n", "torn"),
-    (b"PROXY TCP4 192.168.0.1 192.168.0.11 65536 443\r\n", "torn"),
-    (b"PROXY TCP4 192.168.0.1 192.168.0.11 080 443\r\n", "torn"),
-    (b"PROXY TCP4 192.168.0.1 192.168.0.11 -1 443\r\n", "torn"),
-    (b"PROXY TCP4 ::1 ::1 1 443\r\n", "torn"),
-    (b"PROXY TCP6 192.168.0.1 192.168.0.11 1 443\r\n", "torn"),
-    (b"PROXY TCP6 ::ffff:1.2.3.4 ::1 1 443\r\n", "torn"),
-    (b"PROXY TCP6 fe80::1%lo ::1 1 443\r\n", "torn"),
-    (b"PROXY UDP4 192.168.0.1 192.168.0.11 1 443\r\n", "torn"),
-    (b"PROXY \r\n", "torn"),
-    (b"PROXY UNKNOWN " + b"x" * 93, "longer than 107"),
-    (binary(1, 0x11, v4()[:11]), "torn"),
-    (binary(1, 0x21, v4()), "torn"),
-    (binary(1, 0x31, v4()), "torn"),
-    (binary(1, 0x11, v4(), version=3), "unknown version"),
-    (binary(2, 0x11, v4()), "command"),
-    (binary(1, 0x41, v4()), "protocol"),
-    (binary(1, 0x13, v4()), "protocol"),
-    (binary(1, 0x11, v4(), bytes(65_000)), "longer than 4112"),
-]
-
-
-@pytest.mark.parametrize("kind", MACHINES)
-def test_good_headers(kind: Any) -> None:
-    for header, source in GOOD:
-        assert outcome(kind(), [header + b"PROXY rest"]) == (source, len(header))
-        assert outcome(kind(), [header[at : at + 1] for at in range(len(header))]) == (source, len(header))
-        for end in range(len(header)):
-            assert outcome(kind(), [header[:end]]) is None
-
-
-@pytest.mark.parametrize("kind", MACHINES)
-def test_bad_headers(kind: Any) -> None:
-    for header, words in BAD:
-        for chunks in ([header], [header[at : at + 1] for at in range(len(header))]):
-            assert words in outcome(kind(), chunks), header
-
-
-def test_nothing_is_read_past_the_end() -> None:
-    for header, source in GOOD:
-        machine, at = ProxyHeader(), 0
-        while at < len(header):
-            piece = header[at : at + machine.wanted]
-            assert 0 < machine.wanted <= len(header) - at
-            at += len(piece)
-            assert (machine.feed(piece) >= 0) == (at == len(header))
-        assert machine.source == source
-
-
-lines = st.builds(
-    lambda words, end: b" ".join(words) + end,
-    st.lists(
-        st.sampled_from(
-            [b"PROXY", b"TCP4", b"TCP6", b"UNKNOWN", b"", b"1.2.3.4", b"01.2.3.4", b"1.2.3", b"::", b"1::8",
-             b"1:2:3:4:5:6:7::", b"1:2:3:4:5:6:7:8", b"::1:2:3:4:5:6:7:8",
-             b"::00001", b"::g", b"0", b"00", b"80", b"65535", b"65536", b"\xff"]
-        ),
-        max_size=7,
-    ),
-    st.sampled_from([b"\r\n", b"\n", b"\r", b"", b"\r\nmore"]),
-)  # fmt: skip
-four = st.ip_addresses(v=4).map(str)
-six = st.ip_addresses(v=6).map(lambda address: str(address) if "." not in str(address) else "::1")
-port = st.integers(0, 65535)
-good_lines = st.one_of(
-    st.builds(lambda a, b, p, q: f"PROXY TCP4 {a} {b} {p} {q}\r\n".encode(), four, four, port, port),
-    st.builds(lambda a, b, p, q: f"PROXY TCP6 {a} {b} {p} {q}\r\n".encode(), six, six, port, port),
-)
-binaries = st.builds(
-    lambda meaning, protocol, size, rest: SIGNATURE + bytes([meaning, protocol]) + struct.pack("!H", size) + rest,
-    st.sampled_from([0x20, 0x21, 0x22, 0x11, 0x31]),
-    st.sampled_from([0x00, 0x10, 0x11, 0x12, 0x13, 0x21, 0x22, 0x31, 0x41]),
-    st.one_of(st.integers(0, 300), st.integers(0, 65535)),
-    st.binary(max_size=300),
-)
-
-
-@given(st.one_of(lines, good_lines, binaries, st.binary(max_size=40)), st.lists(st.integers(0, 300), max_size=8))
-@example(b"PROXY TCP6 ::1:2 ::1 1 1\r\n", [])
-def test_both_read_alike_however_it_is_cut_and_as_the_model_says(stream: bytes, cuts: list[int]) -> None:
-    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
-    whole = [outcome(kind(), [stream]) for kind in MACHINES]
-    assert whole[0] == whole[1]
-    assert [outcome(kind(), chunks) for kind in MACHINES] == whole
-    if isinstance(whole[0], tuple):
-        assert canonical(whole[0]) == canonical(model(stream))
-    elif isinstance(expected := model_or_none(stream), tuple):
-        # What the model takes and the machine does not: a leading zero, a header too long, addresses cut short.
-        assert isinstance(whole[0], str), expected
-
-
-def canonical(found: Any) -> Any:
-    """Write an address as the model's library does: mapped ones have two spellings."""
-    source, size = found
-    return (source and (str(ipaddress.ip_address(source[0])), source[1])), size
-
-
-def model_or_none(stream: bytes) -> Any:
-    try:
-        return model(stream)
-    except (ValueError, struct.error):
-        return None
-
-
-@given(good_lines)
-def test_every_good_line_is_read(line: bytes) -> None:
-    for kind in MACHINES:
-        assert canonical(outcome(kind(), [line])) == canonical(model(line))
-
-
-# --- servers ---------------------------------------------------------------------------------------------------------
 
 
 def tell_by_hand(conn: Any, peer: Peer) -> None:

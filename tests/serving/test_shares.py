@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from oxisock import Peer, _native
 from oxisock.sockets.addresses import network_of
 from oxisock.sockets.shares import Shares
+from support.handlers import echo_by_hand
 from support.ipv6 import needs_ipv6
 from support.talking import adds_up, ask, until_the_end
 from support.waiting import wait_until
@@ -53,11 +54,6 @@ def test_giving_back_what_was_not_taken_changes_nothing(kind: str) -> None:
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------
-
-
-def echo_by_hand(conn: Any, peer: Peer) -> None:
-    while data := conn.recv(4096):
-        conn.sendall(data)
 
 
 MAKERS: dict[str, Callable[..., Any]] = {

@@ -15,16 +15,12 @@ import pytest
 import oxisock
 from oxisock import Peer
 from oxisock.serving.thread_connection import Counters
+from support.handlers import upper
 from support.hostile_user import forked
 from support.processes import ended_well
 from support.served import SECONDS
 from support.talking import ask, connect, exactly
 from support.waiting import wait_until
-
-
-def upper(message: bytes, peer: Peer) -> bytes:
-    return message.upper()
-
 
 # --- a thread for each connection ----------------------------------------------------------------------------------
 

@@ -3,14 +3,14 @@
 //! It is the twin of `oxisock.pure.chat.hub`, which says what a driver has to do and when, and makes the same trace.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::mem;
 
-use crate::core::memory;
 use crate::core::time::NEVER;
 use crate::core::timers::Timers;
 
+use super::history::History;
 use super::queues::{Client, Lists};
 use super::room::Room;
 use super::rules::Rules;
@@ -57,7 +57,7 @@ pub struct Hub {
     // In lower case.
     pub(super) nicks: HashMap<String, u64>,
     guests: u64,
-    history: VecDeque<Box<[u8]>>,
+    pub(super) history: History,
     pub(super) timers: Timers,
     pub(super) lists: Lists,
     pub(super) closes: Vec<Close>,
@@ -80,7 +80,7 @@ impl Hub {
             clients: BTreeMap::new(),
             nicks: HashMap::new(),
             guests: 0,
-            history: VecDeque::new(),
+            history: History::default(),
             timers: Timers::default(),
             lists: Lists::default(),
             closes: Vec::new(),
@@ -122,9 +122,10 @@ impl Hub {
     pub(super) fn greet(&mut self, id: u64, nick: &str) {
         let welcome = format!("* welcome to {}, you are {nick}\n", self.rules.name);
         self.tell(id, welcome.as_bytes());
-        for at in self.remembered()..self.history.len() {
-            if let Some(client) = self.clients.get_mut(&id) {
-                self.lists.deliver(id, client, &self.history[at], &self.rules);
+        if let Some(client) = self.clients.get_mut(&id) {
+            // Half a queue is left for what comes.
+            for line in self.history.last(self.rules.queue_limit / 2) {
+                self.lists.deliver(id, client, line, &self.rules);
             }
         }
         self.event("join", nick, "");
@@ -381,34 +382,9 @@ impl Hub {
         self.line = line;
     }
 
-    /// Forget what was said.
-    pub(super) fn forget_history(&mut self) {
-        self.history.clear();
-    }
-
     /// Keep the line that was just delivered for those who come later.
     pub(super) fn remember(&mut self) {
-        if self.rules.history > 0 {
-            if self.history.len() == self.rules.history {
-                self.history.pop_front();
-            }
-            // Without memory for it, those who come later miss it.
-            if let Ok(line) = memory::copy(self.line.as_bytes()) {
-                self.history.push_back(line.into());
-            }
-        }
-    }
-
-    /// Where the last lines begin that leave room for what comes.
-    fn remembered(&self) -> usize {
-        let mut room = self.rules.queue_limit / 2;
-        for (at, line) in self.history.iter().enumerate().rev() {
-            match room.checked_sub(line.len()) {
-                Some(left) => room = left,
-                None => return at + 1,
-            }
-        }
-        0
+        self.history.keep(&self.line, self.rules.history);
     }
 
     pub(super) fn tell(&mut self, id: u64, line: &[u8]) {

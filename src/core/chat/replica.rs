@@ -48,7 +48,7 @@ impl Hub {
             "entered" => room.node.clone_from(&entry.node),
             "reset" => {
                 room.clear();
-                self.forget_history();
+                self.history.clear();
             }
             "ready" => {
                 let stays = |id: &u64| room.place_of(&room.node, *id).is_some();

@@ -1,6 +1,6 @@
-//! The connections of one reactor: sockets, machines, what waits to be written, and timers.
+//! The connections of one reactor, by key and by token, with their timers and their ends.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -12,55 +12,13 @@ use slab::Slab;
 use super::connection::{Closed, Connection, Faults, Limits, NEVER};
 use super::control::{Control, Newcomer};
 use super::lingering::Lingering;
-use super::proxies::ProxyHeader;
+use super::link::{Link, Taken};
 use super::service::Plan;
-use crate::core::memory::append;
-use crate::core::os::{streams, waiting};
+use crate::core::os::streams;
 use crate::core::timers::Timers;
 
 /// How long a connection with input that waits to be read is not judged again.
 const READ_FIRST: u64 = 1_000_000;
-/// An output buffer larger than this is given back when it is empty.
-const KEPT_OUTPUT: usize = 16 * 1024;
-
-/// One accepted connection; `T` is what the service keeps for it.
-#[expect(clippy::struct_excessive_bools, reason = "what the system said, each apart from the others")]
-pub struct Link<T> {
-    /// Tells it from others that had or will have its key.
-    pub token: u64,
-    /// Where it comes from.
-    pub peer: SocketAddr,
-    /// What decides.
-    pub machine: Connection,
-    /// What the service keeps.
-    pub state: T,
-    /// The service waits for room.
-    pub held: bool,
-    /// What a proxy is yet to say.
-    pub(super) header: Option<Box<ProxyHeader>>,
-    stream: TcpStream,
-    out: Vec<u8>,
-    // How much of `out` is written already.
-    written: usize,
-    // The earliest timer set.
-    armed: u64,
-    // Readiness is told once and remembered.
-    pub(super) readable: bool,
-    writable: bool,
-    pub(super) hung_up: bool,
-    // Stands in a list to be served.
-    pub(super) listed: bool,
-    touched: bool,
-}
-
-impl<T> Link<T> {
-    /// Whether it waits to be read in the next turn.
-    #[must_use]
-    pub fn behind(&self) -> bool {
-        self.listed && self.machine.room() > 0
-    }
-}
-
 /// A connection that is gone, as its service knew it.
 pub struct Closing<T> {
     /// What told it from others.
@@ -73,16 +31,6 @@ pub struct Closing<T> {
     pub(super) opened: bool,
     /// What the service kept.
     pub state: T,
-}
-
-/// What came of a read.
-pub enum Taken {
-    /// So many bytes.
-    Bytes(usize),
-    /// The peer will send no more.
-    End,
-    /// Nothing yet.
-    Nothing,
 }
 
 /// The connections of one reactor.
@@ -150,52 +98,9 @@ impl<T: Default> Links<T> {
 
     /// Write `data` as far as the socket takes it, and keep the rest.
     pub fn send(&mut self, key: usize, data: &[u8], now: u64) {
-        let Some(link) = self.slab.get_mut(key) else {
-            return;
-        };
-        if link.machine.closed() != Closed::Open {
-            return;
-        }
-        link.machine.queue(data.len(), now);
-        if link.machine.queued() != data.len() || !link.writable {
-            self.keep(key, data, now);
-            return;
-        }
-        // Nothing waits before it: most answers go out without being copied.
-        let mut sent = 0;
-        loop {
-            let size = link.machine.allowance();
-            if size == 0 {
-                break;
-            }
-            match link.stream.write(&data[sent..sent + size]) {
-                Ok(count) => {
-                    sent += count;
-                    self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
-                    link.machine.wrote(count, now);
-                    if count < size && waiting::SHORT_IS_ALL {
-                        link.writable = false;
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    link.writable = false;
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    link.machine.abort(Closed::Lost, now);
-                    break;
-                }
-            }
-        }
-        self.keep(key, &data[sent..], now);
-    }
-
-    /// Keep what is to be written.
-    fn keep(&mut self, key: usize, data: &[u8], now: u64) {
         if let Some(link) = self.slab.get_mut(key)
-            && append(&mut link.out, data).is_err()
+            && link.machine.closed() == Closed::Open
+            && link.send(data, &self.control.counters, now).is_err()
         {
             self.exhausted(key, now);
         }
@@ -221,9 +126,9 @@ impl<T: Default> Links<T> {
     pub fn queue(&mut self, key: usize, data: &[u8], now: u64) {
         if let Some(link) = self.slab.get_mut(key)
             && link.machine.closed() == Closed::Open
+            && link.queue(data, now).is_err()
         {
-            link.machine.queue(data.len(), now);
-            self.keep(key, data, now);
+            self.exhausted(key, now);
         }
         self.touch(key);
     }
@@ -254,86 +159,28 @@ impl<T: Default> Links<T> {
 
     /// Write what waits, as far as machine and socket allow.
     pub(super) fn flush(&mut self, key: usize, now: u64) {
-        let Some(link) = self.slab.get_mut(key) else {
-            return;
-        };
-        while link.writable {
-            let size = link.machine.allowance();
-            if size == 0 {
-                break;
-            }
-            match link.stream.write(&link.out[link.written..link.written + size]) {
-                Ok(count) => {
-                    link.written += count;
-                    self.control.counters.bytes_out.fetch_add(count as u64, Relaxed);
-                    link.machine.wrote(count, now);
-                    link.writable = count == size || !waiting::SHORT_IS_ALL;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    link.machine.abort(Closed::Lost, now);
-                    break;
-                }
-            }
-        }
-        if link.written == link.out.len() {
-            link.written = 0;
-            if link.out.capacity() > KEPT_OUTPUT {
-                link.out = Vec::new();
-            } else {
-                link.out.clear();
-            }
-        } else if link.written > link.out.len() / 2 {
-            link.out.drain(..link.written);
-            link.written = 0;
+        if let Some(link) = self.slab.get_mut(key) {
+            link.flush(&self.control.counters, now);
         }
     }
 
     /// Read as much as the machine has room for, at most one `buffer`.
     pub(super) fn read(&mut self, key: usize, buffer: &mut [u8], now: u64) -> Taken {
-        let Some(link) = self.slab.get_mut(key) else {
-            return Taken::Nothing;
-        };
-        let room = link.machine.room().min(buffer.len());
-        if room == 0 || !link.readable {
-            return Taken::Nothing;
-        }
-        match link.stream.read(&mut buffer[..room]) {
-            Ok(0) => {
-                link.readable = false;
-                Taken::End
-            }
-            Ok(count) => {
-                // A short read has emptied the socket, unless the end is in sight, which is told only once.
-                if waiting::SHORT_IS_ALL && count < room && !link.hung_up {
-                    link.readable = false;
-                }
-                self.control.counters.bytes_in.fetch_add(count as u64, Relaxed);
-                Taken::Bytes(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Nothing,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                link.readable = false;
-                Taken::Nothing
-            }
-            Err(_) => {
-                link.readable = false;
-                link.machine.abort(Closed::Lost, now);
-                Taken::Nothing
-            }
+        match self.slab.get_mut(key) {
+            Some(link) => link.read(buffer, &self.control.counters, now),
+            None => Taken::Nothing,
         }
     }
 
     /// Remember what the system says of a connection.
     pub(super) fn note(&mut self, key: usize, event: &mio::event::Event) -> bool {
-        let Some(link) = self.slab.get_mut(key) else {
-            return false;
-        };
-        link.hung_up |= event.is_read_closed() || event.is_error();
-        link.readable |= event.is_readable() || link.hung_up;
-        link.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-        true
+        match self.slab.get_mut(key) {
+            Some(link) => {
+                link.note(event);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Take a newcomer in; give its key.
@@ -347,23 +194,8 @@ impl<T: Default> Links<T> {
         if let Some(registry) = &self.registry {
             registry.register(&mut stream, Token(key), interest)?;
         }
-        entry.insert(Link {
-            token: number << 32 | key as u64,
-            peer,
-            machine: Connection::new(now, self.limits, faults),
-            state: T::default(),
-            held: false,
-            header: None,
-            stream,
-            out: Vec::new(),
-            written: 0,
-            armed: NEVER,
-            readable: false,
-            writable: true,
-            hung_up: false,
-            listed: false,
-            touched: false,
-        });
+        let machine = Connection::new(now, self.limits, faults);
+        entry.insert(Link::new(number << 32 | key as u64, peer, machine, stream));
         Ok(key)
     }
 

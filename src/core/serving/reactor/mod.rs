@@ -22,7 +22,8 @@ use crate::core::serving::connection::{Closed, Faults, NEVER};
 use crate::core::serving::control::{Control, Mailbox};
 use crate::core::serving::door::Door;
 use crate::core::serving::journal::What;
-use crate::core::serving::links::{Links, Taken};
+use crate::core::serving::link::Taken;
+use crate::core::serving::links::Links;
 use crate::core::serving::service::{Plan, Service};
 
 pub(super) const LISTENER: Token = Token(usize::MAX - 1);
