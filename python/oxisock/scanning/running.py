@@ -131,6 +131,7 @@ class Scan:
         """End the scan and the iteration; ``report`` still has all that was found."""
         self.cancel()
         self._collect(0)
+        self._fresh.clear()
         self._closed = True
 
     def progress(self) -> Progress:
