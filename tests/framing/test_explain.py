@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import oxisock.native
 import oxisock.pure
+from oxisock.framing import explaining
 from oxisock.framing.specs import CODEC_NAMES, parse_codec
 from support.framings import BAD, CODECS, GOOD, PICTURE
 
@@ -100,3 +101,14 @@ def test_codecs_as_words(impl: ModuleType) -> None:
     ):
         with pytest.raises(ValueError, match="^codec "):
             parse_codec(bad, impl)
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100])
+def test_a_drawing_fits_its_columns(width: int) -> None:
+    codec = oxisock.LengthPrefix(2)
+    stream = codec.encode(b"hello, " * 30) + codec.encode(b"hi") + b"\0\x64cut off"
+    drawn = explaining.explain(codec, stream, width=width).splitlines()
+    assert max(map(len, drawn)) <= width
+    shown = [word for line in drawn for word in line.split()]
+    assert [word for word in shown if word in ("length", "body")] == ["length", "body"] * 2 + ["length"]
+    assert shown[shown.index("body,") :][:5] == ["body,", "7", "of", "100", "bytes"]

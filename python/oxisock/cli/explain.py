@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from typing import Any
 
 from . import EXIT_NO, EXIT_OK
 from .arguments import add_impl, examples, face
-from .output import message, paint
+from .output import is_terminal, message, paint
 from .streams import read_input
 
 _COLOURS = {"title": "bold", "offset": "dim", "header": "cyan", "body": "green", "terminator": "yellow", "fault": "red"}
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if args.file == "-" and sys.stdin.isatty():
         message("reading the standard input; Ctrl-D ends it")
     data = read_input(args.file)
-    print(explain(codec, data, lambda text, kind: paint(text, _COLOURS[kind], sys.stdout)))
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    print(explain(codec, data, lambda text, kind: paint(text, _COLOURS[kind], sys.stdout), width))
     try:
         codec.decode(data)
     except ValueError:

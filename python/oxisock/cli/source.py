@@ -10,6 +10,7 @@ from typing import Any
 from ..arguments import did_you_mean
 from . import EXIT_OK, UsageError
 from .arguments import examples
+from .output import is_terminal, paint
 from .streams import need_stdout
 
 
@@ -31,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
     need_stdout()
     found = parts()
     if args.name is None:
-        for name, path in found.items():
-            print(f"{name}\t{_first_sentence(path)}")
+        sys.stdout.write(_listing([(name, _first_sentence(path)) for name, path in found.items()]))
         return EXIT_OK
     wanted = args.name.removesuffix(".py")
     if wanted not in found:
@@ -54,6 +54,22 @@ def parts() -> dict[str, Path]:
         path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}": file
         for path, file in zip(named, files, strict=True)
     }
+
+
+def _listing(parts: list[tuple[str, str]]) -> str:
+    """Show names and sentences: tabs between them in a pipe, columns that fit on a terminal."""
+    if not is_terminal(sys.stdout):
+        return "".join(f"{name}\t{sentence}\n" for name, sentence in parts)
+    import shutil
+    import textwrap
+
+    width, beside = shutil.get_terminal_size().columns, max(len(name) for name, _ in parts) + 2
+    lines = []
+    for name, sentence in parts:
+        first, *rest = textwrap.wrap(sentence, max(width - beside, 20))
+        lines += [f"{paint(name, 'bold', sys.stdout)}{' ' * (beside - len(name))}{first}"]
+        lines += [" " * beside + line for line in rest]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _first_sentence(path: Path) -> str:

@@ -21,7 +21,8 @@ from .codecs import (
     Varint,
 )
 
-_ROW: Final = 16
+_BYTES: Final = (16, 8, 4)  # of a row: as many as there is room for
+_INDENT: Final = 10  # columns of the offset and the gap behind it
 _ROWS: Final = 4  # of one part; what is in between is told by its size
 _SEPARATORS: Final = {Netstring: b":", OctetCounted: b" "}
 
@@ -34,11 +35,14 @@ class Part(NamedTuple):
     what: str
 
 
-def explain(codec: StreamCodec, data: Buffer, paint: Callable[[str, str], str] | None = None) -> str:
+def explain(
+    codec: StreamCodec, data: Buffer, paint: Callable[[str, str], str] | None = None, width: int | None = None
+) -> str:
     """Draw ``data`` as a whole stream of ``codec``: a line for each part of each frame, and the fault if there is one.
 
     A line has the offset, the bytes in hexadecimal and as text, and what they are. Long parts are shortened. ``paint``
-    may colour a text, by what it is: "title", "offset", "header", "body", "terminator" or "fault".
+    may colour a text, by what it is: "title", "offset", "header", "body", "terminator" or "fault". ``width`` is the
+    number of columns there are, None for as many as it takes.
     """
     stream = arguments.bytes_like(data, "data")
     colour = paint or (lambda text, kind: text)
@@ -47,19 +51,39 @@ def explain(codec: StreamCodec, data: Buffer, paint: Callable[[str, str], str] |
         frames = codec.decode(stream)
     except FrameError as error:
         fault, frames = error, error.frames
-    lines = [colour(_summary(codec, stream, frames, fault), "title")]
+    drawn: list[tuple[str | Part, str]] = [(_summary(codec, stream, frames, fault), "title")]
     at = 0
     for number, frame in enumerate(frames, 1):
         parts = list(_frame_parts(codec, stream, at, frame))
-        lines += ["", colour(f"frame {number}, {plural(len(frame), 'byte')}", "title")]
-        for part in parts:
-            lines += _rows(stream, part, _kind(part), colour)
+        drawn += [("", ""), (f"frame {number}, {plural(len(frame), 'byte')}", "title")]
+        drawn += [(part, _kind(part)) for part in parts]
         at = parts[-1].end
     if fault is not None:
-        lines += ["", colour(f"{type(fault).__name__}: {fault}", "fault")]
-        for part in _fault_parts(codec, stream, at, fault):
-            lines += _rows(stream, part, "fault", colour)
+        drawn += [("", ""), (f"{type(fault).__name__}: {fault}", "fault")]
+        drawn += [(part, "fault") for part in _fault_parts(codec, stream, at, fault)]
+    longest = max((len(each.what) for each, _ in drawn if isinstance(each, Part)), default=0)
+    fitting = (size for size in _BYTES if width is None or _row_columns(size) + longest <= width)
+    size = next(fitting, _BYTES[-1])
+    lines: list[str] = []
+    for each, kind in drawn:
+        if isinstance(each, Part):
+            lines += _rows(stream, each, kind, colour, size, width)
+        else:
+            lines += [colour(line, kind) if line else "" for line in _wrapped(each, width)]
     return "\n".join(lines)
+
+
+def _row_columns(size: int) -> int:
+    """Give how many columns a row of so many bytes takes, with all but what they are."""
+    return _INDENT + 3 * size - 1 + 2 + size + 2
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    if width is None or len(text) <= width:
+        return [text]
+    from textwrap import wrap
+
+    return wrap(text, width)
 
 
 def _kind(part: Part) -> str:
@@ -156,17 +180,22 @@ def _fault_parts(codec: StreamCodec, stream: bytes, at: int, fault: FrameError) 
         yield Part(body, end, "from here on" if header else "no terminator" if fault.declared is None else "body")
 
 
-def _rows(stream: bytes, part: Part, kind: str, colour: Callable[[str, str], str]) -> Iterator[str]:
-    """A part as lines; those in the middle of a long one are left out."""
-    starts = list(range(part.start, part.end, _ROW)) or [part.start]
+def _rows(
+    stream: bytes, part: Part, kind: str, colour: Callable[[str, str], str], size: int, width: int | None
+) -> Iterator[str]:
+    """A part as lines of ``size`` bytes; those in the middle of a long one are left out."""
+    starts = list(range(part.start, part.end, size)) or [part.start]
     left_out = len(starts) - _ROWS
+    beside = width is None or _row_columns(size) + len(part.what) <= width
     for place, start in enumerate(starts):
         if left_out > 0 and _ROWS - 1 <= place < len(starts) - 1:
             if place == _ROWS - 1:
                 yield colour(f"{'...':>8}  {plural(starts[-1] - start, 'byte')} more", "offset")
             continue
-        row = stream[start : min(start + _ROW, part.end)]
+        row = stream[start : min(start + size, part.end)]
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
         what = part.what if place == 0 else ""
-        drawn = f"{row.hex(' '):{3 * _ROW - 1}}  {text:{_ROW}}  {what}".rstrip()
+        drawn = f"{row.hex(' '):{3 * size - 1}}  {text:{size}}  {what if beside else ''}".rstrip()
         yield colour(f"{start:8}", "offset") + (f"  {colour(drawn, kind)}" if drawn else "")
+        if what and not beside:
+            yield from (" " * _INDENT + colour(line, kind) for line in _wrapped(what, (width or 0) - _INDENT))

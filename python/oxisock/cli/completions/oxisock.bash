@@ -25,7 +25,7 @@ _shtab_oxisock_load_option_strings=(-h --help --udp -c --connections --depth -s 
 _shtab_oxisock_demo_option_strings=(-h --help)
 _shtab_oxisock_bench_option_strings=(-h --help --quick --only --rounds --details --json --plot --html --markdown --from)
 _shtab_oxisock_completion_option_strings=(-h --help)
-_shtab_oxisock_option_strings=(-h --help --version)
+_shtab_oxisock_option_strings=(-h --help -V --version)
 
 _shtab_oxisock_scan___checkpoint_COMPGEN=_shtab_compgen_files
 _shtab_oxisock_scan___diff_COMPGEN=_shtab_compgen_files
@@ -71,7 +71,7 @@ _shtab_oxisock_send___impl_choices=(native pure)
 _shtab_oxisock_chat___impl_choices=(native pure)
 _shtab_oxisock_explain___codec_choices=(length varint netstring fixed delimiter lines erlang dns_tcp multiprocessing syslog_octet_counted redis_inline)
 _shtab_oxisock_explain___impl_choices=(native pure)
-_shtab_oxisock_source_pos_0_choices=(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses crowd driver engine answers choosing faults phases state verdicts host permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams)
+_shtab_oxisock_source_pos_0_choices=(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses connections crowd driver engine answers choosing faults phases state verdicts host lasting permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams)
 _shtab_oxisock_load___codec_choices=(length varint netstring fixed delimiter lines erlang dns_tcp multiprocessing syslog_octet_counted redis_inline)
 _shtab_oxisock_load___expect_choices=(echo upper any)
 _shtab_oxisock_bench___only_choices=(scan echo udp framing message tls chat)
@@ -149,6 +149,7 @@ _shtab_oxisock_completion___help_nargs=0
 _shtab_oxisock_pos_0_nargs=A...
 _shtab_oxisock__h_nargs=0
 _shtab_oxisock___help_nargs=0
+_shtab_oxisock__V_nargs=0
 _shtab_oxisock___version_nargs=0
 
 

@@ -57,7 +57,7 @@ complete -c oxisock -e
 complete -c oxisock -f
 
 complete -c oxisock -n _shtab_oxisock_using -s h -l help -d 'show this help message and exit'
-complete -c oxisock -n _shtab_oxisock_using -l version -d 'show program'"'"'s version number and exit'
+complete -c oxisock -n _shtab_oxisock_using -s V -l version -d 'show program'"'"'s version number and exit'
 complete -c oxisock -n '_shtab_oxisock_using; and test $_shtab_oxisock_npos -eq 0' -a scan -d 'find open ports'
 complete -c oxisock -n '_shtab_oxisock_using scan' -s h -l help -d 'show this help message and exit'
 complete -c oxisock -n '_shtab_oxisock_using scan' -s p -l ports -x -d '22,80,1000-2000,http,top:100,!25, or @FILE with such a list; - is all (default: 1-1024)'
@@ -187,7 +187,7 @@ complete -c oxisock -n '_shtab_oxisock_using explain' -l impl -xka "native pure"
 complete -c oxisock -n '_shtab_oxisock_using explain; and test $_shtab_oxisock_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'where the bytes are (default: the standard input, -)'
 complete -c oxisock -n '_shtab_oxisock_using; and test $_shtab_oxisock_npos -eq 0' -a source -d 'print the pure engine'"'"'s code of a part'
 complete -c oxisock -n '_shtab_oxisock_using source' -s h -l help -d 'show this help message and exit'
-complete -c oxisock -n '_shtab_oxisock_using source; and test $_shtab_oxisock_npos -eq 0' -ka "chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses crowd driver engine answers choosing faults phases state verdicts host permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams" -d 'a part, such as reactor, scanning or framing'
+complete -c oxisock -n '_shtab_oxisock_using source; and test $_shtab_oxisock_npos -eq 0' -ka "chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses connections crowd driver engine answers choosing faults phases state verdicts host lasting permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams" -d 'a part, such as reactor, scanning or framing'
 complete -c oxisock -n '_shtab_oxisock_using; and test $_shtab_oxisock_npos -eq 0' -a load -d 'put load on a server, check its answers, tell its latencies'
 complete -c oxisock -n '_shtab_oxisock_using load' -s h -l help -d 'show this help message and exit'
 complete -c oxisock -n '_shtab_oxisock_using load' -l udp -d 'send datagrams; connections are sockets'
