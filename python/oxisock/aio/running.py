@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Handler = Callable[[FramedStream, Peer], Awaitable[object]]
 """``async def handler(stream, peer)``: one conversation."""
 
-_ACCEPT_BATCH = 64  # newcomers in a row, before others have their turn
+_ACCEPT_BATCH = 16  # newcomers in a row, before others have their turn
 # A handler that reads the end of the stream has this long, also where there is no drain.
 _LAST_WORDS = 0.02
 # One that was cancelled has this long: `stop` promises to be back a tenth of a second after its drain.

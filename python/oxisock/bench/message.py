@@ -119,7 +119,8 @@ def _flooding(port: int) -> Iterator[None]:
             with contextlib.suppress(OSError):  # not every system allows it
                 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while not over.is_set():
-            _native.load_tcp(f"{HOST}:{port}", 1, _FLOOD, LINE, LINE.upper(), 20 * _FLOOD)
+            # So many that the connection lasts: that others come and go is another matter.
+            _native.load_tcp(f"{HOST}:{port}", 1, _FLOOD, LINE, LINE.upper(), 200 * _FLOOD)
 
     thread = threading.Thread(target=flood, daemon=True)
     thread.start()

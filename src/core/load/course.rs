@@ -127,11 +127,12 @@ impl Course {
         nanoseconds(self.terms.timeout)
     }
 
-    /// Everything is open that will be: messages may be sent on so many lanes, all of which are marked.
-    pub fn begin(&mut self, lanes: usize) -> u64 {
+    /// Everything is open that will be: messages may be sent on so many lanes, all of which are marked; at a rate they
+    /// are due from `lead` nanoseconds later on.
+    pub fn begin(&mut self, lanes: usize, lead: u64) -> u64 {
         let now = self.now();
         self.schedule = Schedule::new(self.terms.rate, self.terms.until, lanes);
-        self.began = Some(now);
+        self.began = Some(if self.terms.rate.is_some() { now.saturating_add(lead) } else { now });
         self.marked = (0..lanes).collect();
         self.is_marked = vec![true; lanes];
         now
@@ -149,6 +150,9 @@ impl Course {
 
     /// Mark the lanes whose messages are due.
     fn deal(&mut self, now: u64) {
+        if self.began.is_some_and(|began| now < began) {
+            return;
+        }
         let spent = self.spent(now);
         for _ in 0..DEAL {
             let Some((lane, due)) = self.schedule.deal(spent) else { break };

@@ -15,6 +15,10 @@ use crate::core::os::waiting;
 
 /// So many connections are being opened at a time: more would overflow the queues of servers.
 const OPENING: usize = 128;
+/// A server may take so many nanoseconds for each connection to let it in, which is no part of the latency of messages;
+/// and so many it is given at most.
+const LETTING_IN: u64 = 200_000;
+const LONGEST_LEAD: u64 = 1_000_000_000;
 /// Silent connections are looked for so often, in nanoseconds.
 const SWEEP: u64 = 20_000_000;
 const NO_LANE: usize = usize::MAX;
@@ -110,7 +114,8 @@ impl TcpLoad {
         for (lane, key) in self.lanes.iter().enumerate() {
             self.links[*key].lane = lane;
         }
-        self.course.begin(self.lanes.len());
+        let lead = LETTING_IN.saturating_mul(self.lanes.len() as u64).min(LONGEST_LEAD);
+        self.course.begin(self.lanes.len(), lead);
     }
 
     fn serve(&mut self) {

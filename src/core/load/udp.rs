@@ -196,7 +196,7 @@ impl Driver for UdpLoad {
 
     /// All sockets are.
     fn open(&mut self, _: u64) {
-        self.course.begin(self.lines.len());
+        self.course.begin(self.lines.len(), 0);
     }
 
     fn talk(&mut self, lane: usize, _: u64) {
