@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+import oxisock
 
 THREADS = 8
 SECONDS = 60.0
@@ -54,6 +58,8 @@ def test_codecs(impl: ModuleType) -> None:
         impl.Fixed(7),
         impl.Delimiter(b"\0"),
         impl.Lines(),
+        impl.OctetCounted(),
+        impl.MultiprocessingPrefix(),
         impl.presets.erlang(4),
     )
     for codec in codecs:
@@ -85,7 +91,7 @@ def test_a_decoder_handed_from_thread_to_thread(impl: ModuleType) -> None:
 
 
 def test_echo_server(impl: ModuleType) -> None:
-    with impl.EchoServer() as server:
+    with impl.EchoServer(faults=impl.Faults(cut=3)) as server:
         ask_each(impl, server, lambda text: text)
         assert server.stats().accepted == THREADS * 5
 
@@ -157,6 +163,46 @@ def test_framed_socket_sends_from_all(impl: ModuleType) -> None:
     assert sorted(got) == sorted(b"%d %d" % (number, i) for number in range(THREADS) for i in range(20))
 
 
+def test_framed_socket_is_received_from_by_all(impl: ModuleType) -> None:
+    got: list[bytes] = []
+    with impl.EchoServer() as server, impl.FramedSocket.connect(*server.address, impl.Lines()) as conn:
+        conn.settimeout(SECONDS)
+        conn.send_many([b"%d" % number for number in range(THREADS * 20)])
+        in_threads(lambda number: [got.append(conn.recv()) for _ in range(20)] and None)
+        in_threads(lambda number: conn.close())
+    assert sorted(got) == sorted(b"%d" % number for number in range(THREADS * 20))
+
+
+def test_load(impl: ModuleType) -> None:
+    if impl.impl == "pure":
+        pytest.skip("the pure engine has no load generator")
+    with impl.EchoServer() as server:
+        host, port = server.address
+
+        def work(number: int) -> None:
+            report = impl.load_test(host, port, connections=2, rate=100, duration=0.2, timeout=SECONDS)
+            assert report.errors == {} and report.figures["wrong"] == 0
+
+        in_threads(work)
+
+
+def test_targets_and_reports(impl: ModuleType) -> None:
+    with impl.EchoServer() as server:
+        host, port = server.address
+        report = impl.scan(host, str(port), timeout=SECONDS, trace=True)
+    targets = impl.parse_targets("10.0.0.0/8,192.0.2.1-9")
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            assert targets.count == impl.parse_targets("10.0.0.0/8,192.0.2.1-9").count == (1 << 24) + 9
+            assert str(targets.address(number)) == f"10.0.0.{number}"
+            assert impl.ScanReport.from_json(report.to_json()).open == report.open
+            assert not any(report.diff(report))
+            assert report.why(host, port)[-1].event == "syn-ack" and impl.service_name(22) == "ssh"
+
+    in_threads(work)
+
+
 def test_scans(impl: ModuleType) -> None:
     with impl.EchoServer() as server:
         host, port = server.address
@@ -165,6 +211,9 @@ def test_scans(impl: ModuleType) -> None:
             report = impl.scan(host, f"{port},{port + 1 if port < 65535 else port - 1}", timeout=SECONDS / 10)
             assert port in [result.port for result in report.open]
             assert impl.check_host(host, port, timeout=SECONDS)
+            assert impl.wait_for_port(host, port, timeout=SECONDS) >= 0
+            assert impl.scan_host(host, port, port, timeout=SECONDS) == [port]
+            assert impl.scan_port(host, port, timeout=SECONDS).state == "open"
             assert impl.parse_ports("1-10,!5") == (1, 2, 3, 4, 6, 7, 8, 9, 10)
 
         in_threads(work)
@@ -192,3 +241,29 @@ def test_stops_from_all(impl: ModuleType) -> None:
         server.start()
         in_threads(lambda number, server=server: server.stop(drain=0.1) and None)
         assert server.stats() is not None
+
+
+VALUES = {
+    *(
+        "Datagram",
+        "Peer",
+        "PortChange",
+        "PortResult",
+        "PortState",
+        "ProbeEvent",
+        "Progress",
+        "ReportDiff",
+        "ScanSource",
+    ),
+    *("ScanStats", "ServerStats", "SkippedFrame", "StopReport", "ChatEvent", "ChatMember", "LoadReport"),
+    *("ChatError", "FrameCorrupt", "FrameError", "FrameTooLong", "IncompleteFrame", "ScanInterrupted"),
+}
+"""Whose instances nobody changes."""
+MADE_BY_OTHERS = {"Codec", "Decoder", "Scan", "Targets", "ThreadConnection", "impl", "__version__"}
+ELSEWHERE = {"RedisBackplane"}
+"""Used from a server's own threads alone: tests/chat/test_nodes.py."""
+
+
+def test_nothing_public_is_missing_here() -> None:
+    used = set(re.findall(r"impl\.(\w+)", Path(__file__).read_text(encoding="utf-8"))) | {"UdpEchoServer", "UdpServer"}
+    assert set(oxisock.__all__) - VALUES - MADE_BY_OTHERS - ELSEWHERE - used == set()
