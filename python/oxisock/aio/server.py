@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -168,9 +169,9 @@ class FramedServer:
     def __reduce__(self) -> NoReturn:
         raise TypeError("FramedServer cannot be pickled")
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         running = getattr(self, "_running", None)
-        if running is None or running.stopping or self._pid != os.getpid() or running.loop.is_closed():
+        if running is None or ending() or running.stopping or self._pid != os.getpid() or running.loop.is_closed():
             return
         warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
         with suppress(RuntimeError):  # the loop was closed meanwhile

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -264,9 +265,9 @@ class FramedStream:
         state = "closed" if self._closed else "lost" if self._gone.done() else "open"
         return f"<FramedStream {self._peer} {state} {self.codec!r}>"
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         transport = getattr(self, "_transport", None)
-        if transport is None or self._closed or self._gone.done():
+        if transport is None or ending() or self._closed or self._gone.done():
             return
         warnings.warn(f"{self!r} was dropped while open", ResourceWarning, stacklevel=1, source=self)
         with suppress(RuntimeError):  # the loop is closed

@@ -217,10 +217,17 @@ class Server(Bound):
         """Refuse to be pickled: a server is threads and sockets of one process."""
         raise TypeError(f"{self._kind} cannot be pickled")
 
-    def __del__(self) -> None:
-        # Never joins: this may run on any thread, the server's own included.
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Never joins: this may run on any thread, the server's own included. Where the interpreter ends, it has been
+        # stopped, and names of modules may be gone.
         running = getattr(self, "_running", None)
-        if running is None or self._began is not None or self._pid != os.getpid() or running not in forks.live:
+        if (
+            running is None
+            or ending()
+            or self._began is not None
+            or self._pid != os.getpid()
+            or running not in forks.live
+        ):
             return
         warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
         forks.live.discard(running)
