@@ -24,6 +24,7 @@ from ..sockets.accepting import Door
 from ..sockets.proxies import ProxyHeader
 from ..types import Peer, ServerStats, StopReport
 from .connection import ServedStream
+from .knocking import Knocks
 from .protocol import StreamProtocol
 from .stream import FramedStream
 from .tally import Tally
@@ -67,6 +68,7 @@ class FramedRunning(Tally):
         self._limits = limits
         self._plan = limits.plan()
         self._door = Door(listener, self._plan)
+        self._knocks = Knocks(self.loop, listener, self._knocked)
         self._streams: dict[asyncio.Task[None], ServedStream] = {}
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
@@ -135,13 +137,13 @@ class FramedRunning(Tally):
             while True:
                 if self._room() > 0 and time.monotonic_ns() >= door.again:
                     try:
-                        self.loop.add_reader(door.listener, self._knocked)
+                        self._knocks.watch()
                     except OSError:  # the system watches too much already
                         self._back_off()
                 await self._changed.wait()
                 self._changed.clear()
         finally:
-            self.loop.remove_reader(door.listener)
+            self._knocks.close()
             door.close(self.shut_first)
 
     def _room(self) -> int:
@@ -154,10 +156,10 @@ class FramedRunning(Tally):
         if door.again > now:
             self._back_off()
         elif self._room() <= 0:
-            self.loop.remove_reader(door.listener)
+            self._knocks.ignore()
 
     def _back_off(self) -> None:
-        self.loop.remove_reader(self._door.listener)
+        self._knocks.ignore()
         self._door.back_off(time.monotonic_ns())
         self.loop.call_later((self._door.again - time.monotonic_ns()) / 1e9, self._changed.set)
 
