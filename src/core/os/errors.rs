@@ -28,8 +28,8 @@ mod codes {
     pub use windows_sys::Win32::Networking::WinSock::{
         WSA_NOT_ENOUGH_MEMORY as ENOMEM, WSAEADDRINUSE as EADDRINUSE, WSAEADDRNOTAVAIL as EADDRNOTAVAIL,
         WSAEALREADY as EALREADY, WSAECONNREFUSED as ECONNREFUSED, WSAECONNRESET as ECONNRESET,
-        WSAEHOSTDOWN as EHOSTDOWN, WSAEISCONN as EISCONN, WSAEMFILE as EMFILE, WSAEMSGSIZE as EMSGSIZE,
-        WSAENETRESET as RESET_NETWORK, WSAENETUNREACH as ENETUNREACH, WSAENOBUFS as ENOBUFS,
+        WSAEHOSTDOWN as EHOSTDOWN, WSAEINVAL as EINVAL, WSAEISCONN as EISCONN, WSAEMFILE as EMFILE,
+        WSAEMSGSIZE as EMSGSIZE, WSAENETRESET as RESET_NETWORK, WSAENETUNREACH as ENETUNREACH, WSAENOBUFS as ENOBUFS,
         WSAENOPROTOOPT as ENOPROTOOPT, WSAEOPNOTSUPP, WSAETIMEDOUT as ETIMEDOUT, WSAEWOULDBLOCK as EAGAIN,
         WSASYSCALLFAILURE as EIO,
     };
@@ -119,6 +119,14 @@ pub fn is_still_under_way(error: &io::Error) -> bool {
 #[must_use]
 pub fn is_connected(error: &io::Error) -> bool {
     is_one_of(error, &[codes::EISCONN])
+}
+
+/// Whether what the connect of a used socket says may mean the connect before.
+#[must_use]
+pub fn is_about_before(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+        || is_one_of(error, &[codes::EALREADY, codes::EISCONN, codes::EINVAL])
 }
 
 /// Whether a router says that the host is down or not there, in numbers for which the standard library has no kind.

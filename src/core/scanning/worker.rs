@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{SockAddr, Socket};
 
+use super::connections::Connections;
 use super::engine::{ProbeOrder, ScanEngine};
 use super::shared::Shared;
 use super::{Addresses, Answer, Outcome, Plan, State};
@@ -50,9 +51,7 @@ pub(super) struct Worker {
     /// When the clock was last read: an answer that comes at once tells the time for the next probe too.
     time: i64,
     banner: i64,
-    /// By the lower half of the engine's token.
-    probes: Vec<Option<(ProbeOrder, TcpStream)>>,
-    under_way: usize,
+    connections: Connections,
     reading: Slab<Reading>,
     found: Vec<Outcome>,
     /// A socket that was refused, to be used again, by IP version.
@@ -70,8 +69,7 @@ impl Worker {
             clock,
             time: 0,
             banner: plan.banner,
-            probes: Vec::new(),
-            under_way: 0,
+            connections: Connections::default(),
             reading: Slab::new(),
             found: Vec::new(),
             spare: [None, None],
@@ -120,7 +118,7 @@ impl Worker {
             self.send(order);
             sent += 1;
         }
-        if sent == BATCH && self.under_way == 0 && self.reading.is_empty() {
+        if sent == BATCH && self.connections.is_idle() && self.reading.is_empty() {
             // Every answer came at once: there is nothing to wait for, and only the timers of the answered to clear away.
             expired.clear();
             self.engine.expire(self.time, expired);
@@ -152,7 +150,7 @@ impl Worker {
         expired.clear();
         self.engine.expire(now, expired);
         for &token in expired.iter() {
-            self.take_probe(token);
+            self.connections.give_up(token);
         }
         self.look_up();
         let over: Vec<usize> =
@@ -178,12 +176,6 @@ impl Worker {
         }
     }
 
-    fn take_probe(&mut self, token: u64) -> Option<(ProbeOrder, TcpStream)> {
-        let probe = self.probes.get_mut(token as u32 as usize)?.take();
-        self.under_way -= usize::from(probe.is_some());
-        probe
-    }
-
     fn answer(&mut self, order: ProbeOrder, answer: Answer) {
         let now = self.now();
         self.engine.answer(order.token, answer, now);
@@ -201,6 +193,19 @@ impl Worker {
 
     fn connect(&mut self, order: ProbeOrder, address: SocketAddr) -> io::Result<()> {
         let family = usize::from(address.is_ipv6());
+        if self.spare[family].is_none()
+            && let Some(key) = self.connections.again(address)?
+        {
+            match self.told_at_once(|worker| worker.connections.ask(key)) {
+                None => self.under_way(key, order),
+                Some(Answer::SynAck) => self.taken(key, order),
+                Some(answer) => {
+                    self.connections.rest(key, answer == Answer::Refused);
+                    self.answer(order, answer);
+                }
+            }
+            return Ok(());
+        }
         let socket = match self.spare[family].take() {
             Some(socket) => socket,
             None => streams::connecting(address)?,
@@ -214,38 +219,56 @@ impl Worker {
             Err(error) if is_under_way(&error) => {}
             Err(error) => return Err(error),
         }
-        if self.asks_twice() {
-            // On Linux a second connect() fetches the first one's verdict, and a refused socket can connect again: two
-            // system calls per closed port, where the answer is that quick.
-            match socket.connect(&target) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    self.late = 0;
-                    self.answer(order, Answer::Refused);
+        match self.told_at_once(|_| socket.connect(&target)) {
+            None => {
+                let stream = TcpStream::from_std(socket.into());
+                let key = self.connections.watch(self.poll.registry(), address, stream)?;
+                self.under_way(key, order);
+            }
+            Some(Answer::SynAck) => self.connected(order, TcpStream::from_std(socket.into())),
+            Some(answer) => {
+                self.answer(order, answer);
+                if answer == Answer::Refused {
                     self.spare[family] = Some(socket);
-                    return Ok(());
-                }
-                Err(error) if is_still_under_way(&error) => self.came_late(),
-                Err(error) if !is_connected(&error) => {
-                    self.answer(order, Answer::of(&error));
-                    return Ok(());
-                }
-                Ok(()) | Err(_) => {
-                    self.late = 0;
-                    self.connected(order, TcpStream::from_std(socket.into()));
-                    return Ok(());
                 }
             }
         }
-        let mut stream = TcpStream::from_std(socket.into());
-        let place = order.token as u32 as usize;
-        self.poll.registry().register(&mut stream, Token(place), Interest::WRITABLE)?;
-        if self.probes.len() <= place {
-            self.probes.resize_with(place + 1, || None);
-        }
-        self.probes[place] = Some((order, stream));
-        self.under_way += 1;
-        self.now();
         Ok(())
+    }
+
+    fn under_way(&mut self, key: usize, order: ProbeOrder) {
+        self.connections.assign(key, order);
+        self.now();
+    }
+
+    fn taken(&mut self, key: usize, order: ProbeOrder) {
+        let stream = self.connections.take(self.poll.registry(), key);
+        self.connected(order, stream);
+    }
+
+    /// What a second `connect()` says, where that is worth trying; None where the first one is still under way.
+    ///
+    /// On Linux it fetches the first one's verdict, and a refused socket can connect again: two system calls per closed
+    /// port, where the answer is that quick.
+    fn told_at_once(&mut self, connect: impl FnOnce(&Self) -> io::Result<()>) -> Option<Answer> {
+        if !self.asks_twice() {
+            return None;
+        }
+        match connect(self) {
+            Err(error) if is_still_under_way(&error) => {
+                self.came_late();
+                return None;
+            }
+            Err(error) if !is_connected(&error) => {
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    self.late = 0;
+                }
+                return Some(Answer::of(&error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.late = 0;
+        Some(Answer::SynAck)
     }
 
     /// Whether a second `connect()` is worth trying: given up for a while where answers keep coming late.
@@ -271,19 +294,16 @@ impl Worker {
             self.read_banner(number - BANNER);
             return;
         }
-        let Some(Some((order, stream))) = self.probes.get(number) else { return };
-        let order = *order;
-        match stream.take_error() {
-            Ok(None) if stream.peer_addr().is_err() => {} // a stray event: still under way
-            Ok(None) => {
-                if let Some((_, mut stream)) = self.take_probe(order.token) {
-                    // Registered anew if a banner is to be read.
-                    let _ = self.poll.registry().deregister(&mut stream);
-                    self.connected(order, stream);
+        let Some(order) = self.connections.order(number) else { return }; // at rest
+        match self.connections.verdict(number) {
+            Ok(false) => {} // a stray event: still under way
+            Ok(true) => self.taken(number, order),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    self.connections.refused(number);
+                } else {
+                    self.connections.rest(number, false);
                 }
-            }
-            Ok(Some(error)) | Err(error) => {
-                self.take_probe(order.token);
                 self.answer(order, Answer::of(&error));
             }
         }
