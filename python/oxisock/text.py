@@ -1,6 +1,6 @@
 """Text from strangers, made fit for a terminal: what would move its cursor, turn its text around or begin a line.
 
-And numbers of things in words.
+And numbers in words: of things, and times.
 """
 
 from __future__ import annotations
@@ -36,3 +36,8 @@ def _escape_character(character: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Write a number of things; the plural of ``noun`` has an s, or es after one."""
     return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Write a time in milliseconds, to the microsecond; - for none."""
+    return "-" if seconds is None else f"{seconds * 1000:.3f}"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #f6f8fa; --ink: #1b1f24; --faint: #57606a; --line: #d8dee4;
@@ -39,6 +43,29 @@ def page(title: str, body: str, style: str = "") -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
+
+
+def cell(text: str, *classes: str, tag: str = "td") -> str:
+    """Give a cell of a table, of some classes; ``tag`` may have attributes of its own."""
+    named = f' class="{" ".join(classes)}"' if classes else ""
+    return f"<{tag}{named}>{escape(text)}</{tag.partition(' ')[0]}>"
+
+
+def table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Give a table made of cells, which scrolls where it is wider than the page."""
+    body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
+    head = f"<thead><tr>{''.join(heading)}</tr></thead>"
+    return f'<div class="scroll" tabindex="0"><table>\n{head}\n<tbody>\n{body}</tbody>\n</table></div>\n'
+
+
+def warnings(lines: Iterable[str]) -> str:
+    """Give what must be known first, a paragraph for each line."""
+    return "".join(f'<p class="warn">{escape(line)}</p>\n' for line in lines)
+
+
+def facts(values: Mapping[str, str]) -> str:
+    """Give names with what they stand for, a line each."""
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in values.items()) + "</dl>\n"
 
 
 def tiles(values: dict[str, str]) -> str:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..serving.background import in_thread
 from ..serving.requests import answering, collect
 from ..sockets import secure
 from ..sockets.addresses import reads_as_address
-from ..sockets.connecting import Destination, LookUp, connecting, prepared, refused, unresolved
+from ..sockets.connecting import Destination, LookUp, Try, connecting, prepared
 from ..sockets.resolving import checked_host, host_addresses
-from ..udp.requests import Question, in_order, towards
+from ..udp.requests import Ask, Question, asking, towards
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 _CHUNK = 1 << 16
 
@@ -50,37 +53,47 @@ def deadline_in(timeout: float | None) -> float | None:
     return None if timeout is None else asyncio.get_running_loop().time() + timeout
 
 
+async def carry_out(steps: Generator[S, Any, T], step: S, do: Callable[[S], Awaitable[Any]]) -> T:
+    """Do as ``sockets.calls.carry_out`` from the first ``step`` on, awaiting one after the other."""
+    try:
+        while True:
+            try:
+                came = await do(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+
+
 async def connect(destination: Destination) -> socket.socket:
     """Connect to a TCP server, as ``sockets.connecting`` says; raises what ``oxisock.connect`` raises."""
     deadline = deadline_in(destination.timeout)
     steps = connecting(destination)
     sock: socket.socket | None = None
-    came: Any = None
+
+    async def do(step: LookUp | Try) -> Any:
+        nonlocal sock
+        if isinstance(step, LookUp):
+            return await addresses_of(step.host, destination.timeout)
+        if sock is not None:
+            sock.close()
+        sock = socket.socket(step.family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        async with within(deadline):
+            await asyncio.get_running_loop().sock_connect(sock, step.address)
+        return prepared(sock)
+
     try:
-        step = next(steps)
-        while True:
-            try:
-                if isinstance(step, LookUp):
-                    came = await addresses_of(step.host, destination.timeout)
-                else:
-                    if sock is not None:
-                        sock.close()
-                    sock = socket.socket(step.family, socket.SOCK_STREAM)
-                    sock.setblocking(False)
-                    async with within(deadline):
-                        await asyncio.get_running_loop().sock_connect(sock, step.address)
-                    came = prepared(sock)
-            except OSError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(came)
-    except StopIteration:
-        assert sock is not None
-        return sock
+        await carry_out(steps, next(steps), do)
     except BaseException:
         if sock is not None:
             sock.close()
         raise
+    assert sock is not None
+    return sock
 
 
 async def exchange(destination: Destination, payload: bytes, context: SSLContext | None, name: str | None) -> bytes:
@@ -107,12 +120,13 @@ async def _exchange_tls(
     payload: bytes,
     deadline: float | None,
 ) -> bytes:
-    from ..sockets.tls import Session, asking
+    from ..sockets.tls import Session
+    from ..sockets.tls import asking as asking_within
 
     loop = asyncio.get_running_loop()
     answer = bytearray()
     session = Session(context, name)
-    steps = asking(session, payload, partial(collect, answer))
+    steps = asking_within(session, payload, partial(collect, answer))
     wire = next(steps)
     try:
         while True:
@@ -131,23 +145,15 @@ async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | 
     Arguments and errors are those of ``oxisock.udp_request``.
     """
     question = Question.of(host, port, payload, timeout, retries)
-    timeout = question.timeout
-    deadline = deadline_in(timeout)
-    try:
-        addresses = await addresses_of(question.peer.host, timeout)
-    except OSError as error:
-        raise unresolved(question.peer, timeout, error) from error
-    refusal: OSError | None = None
-    for address in in_order(addresses):
-        try:
-            return await _ask(question, address, deadline)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            refusal = refused(question.peer, error)
-        deadline = deadline_in(timeout)
-    assert refusal is not None
-    raise refusal
+    deadline = deadline_in(question.timeout)
+    steps = asking(question)
+
+    async def do(step: LookUp | Ask) -> Any:
+        if isinstance(step, LookUp):
+            return await addresses_of(step.host, question.timeout)
+        return await _ask(question, step.address, deadline if step.first else deadline_in(question.timeout))
+
+    return await carry_out(steps, next(steps), do)
 
 
 async def _ask(question: Question, address: str, deadline: float | None) -> bytes:

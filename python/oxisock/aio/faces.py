@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .. import arguments
@@ -225,10 +224,8 @@ class OpenFramed:
         self._stream = await self._open()
         return await self._stream.__aenter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stream.__aexit__(kind, error, trace)
+    async def __aexit__(self, *details: Any) -> None:
+        await self._stream.__aexit__(*details)
 
 
 async def _open(

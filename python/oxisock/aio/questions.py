@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..engines.scanning import OutcomeTuple, ScanRun
 from ..scanning.questions import LookUp, Outcomes, Step, Steps
-from .connect import addresses_of
+from .connect import addresses_of, carry_out
 
 T = TypeVar("T")
 
@@ -29,17 +29,7 @@ async def answer(steps: Steps[T]) -> T:
         except StopIteration as end:
             raise RuntimeError("a question without steps") from end
     looks = _Looks()
-    try:
-        while True:
-            try:
-                came = await _wait_for(step, looks)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(came)
-    except StopIteration as end:
-        found: T = end.value
-        return found
+    return await carry_out(steps, step, lambda step: _wait_for(step, looks))
 
 
 class _Looks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from .. import arguments
 from ..engines.binding import Bound
 from ..errors import ChatError, FrameError
 from ..serving.requests import answering
+from ..sockets.calls import Deadline
 from ..sockets.closing import Conversation
 from ..sockets.connecting import Destination
 from ..text import clean
@@ -58,7 +58,7 @@ class ChatClient(Bound, Conversation):
         timeout = destination.timeout
         if nick is not None and not arguments.text(nick, "nick").isprintable():
             raise ChatError(f"bad nick: {nick!r}")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = Deadline(timeout)
         self._waiting: deque[str] = deque()
         self._nick = ""
         self._sending = threading.Lock()
@@ -164,9 +164,8 @@ class ChatClient(Bound, Conversation):
             self._nick = new
         return text
 
-    def _next(self, deadline: float | None) -> str:
-        if deadline is not None:
-            self._framed.settimeout(max(0.0, deadline - time.monotonic()))
+    def _next(self, deadline: Deadline) -> str:
+        self._framed.settimeout(deadline.left())
         try:
             line = self._receive()
         except FrameError as error:
@@ -175,7 +174,7 @@ class ChatClient(Bound, Conversation):
             raise ChatError("the server closed the connection")
         return line
 
-    def _be_welcomed(self, deadline: float | None) -> None:
+    def _be_welcomed(self, deadline: Deadline) -> None:
         line = self._next(deadline)
         if line.startswith("! "):
             raise ChatError(clean(line[2:]))
@@ -184,7 +183,7 @@ class ChatClient(Bound, Conversation):
             raise ChatError(f"this is no chat server: it said {line[:80]!r}")
         self._nick = nick
 
-    def _be_called(self, nick: str, deadline: float | None) -> None:
+    def _be_called(self, nick: str, deadline: Deadline) -> None:
         self.send(f"/nick {nick}")
         while True:
             line = self._next(deadline)

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ..scanning.showing import milliseconds
+from ..text import milliseconds
 from . import EXIT_NO, EXIT_OK, raise_descriptor_limit
 from .demo_chat import conversation
 from .output import paint

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .. import arguments
-from ..text import plural
+from ..text import milliseconds, plural
 from . import EXIT_NO, EXIT_OK, UsageError, failed_at, raise_descriptor_limit
 from .arguments import checked, count, endpoint, examples, positive_duration
 from .output import is_terminal, message, output
@@ -132,8 +132,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _within(report: LoadReport, args: argparse.Namespace) -> bool:
     """Tell which of the limits that were asked for was passed, if one was."""
-    from ..load.report import milliseconds
-
     within = True
     if args.max_p99 is not None and (report.p99 is None or report.p99 > args.max_p99):
         took = "no answer came" if report.p99 is None else f"it is {milliseconds(report.p99)} ms"
@@ -178,7 +176,7 @@ def _may(job: Job) -> bool:
 
 def _comment(report: LoadReport) -> None:
     """Tell on stderr what is no figure but must be known."""
-    from ..load.report import about_wrong, first_wrong, milliseconds, words
+    from ..load.report import about_wrong, first_wrong, words
 
     figures = report.figures
     if figures["alive"] == 0:

@@ -7,8 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from ..load.report import milliseconds, pace, words
-from ..text import plural
+from ..load.report import pace, words
+from ..text import milliseconds, plural
 from .output import is_terminal, paint
 from .progress import moving, rewrite, rich_display
 from .tables import aligned

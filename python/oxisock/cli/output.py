@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from ..scanning.formats import banner_text
-from ..scanning.showing import milliseconds, service_of
-from ..text import escape
+from ..scanning.showing import service_of
+from ..text import escape, milliseconds
 from ..types import PortResult, PortState
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import select
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -20,6 +19,7 @@ from ..engines.framing import Buffer
 from ..errors import no_answer
 from ..sockets import connecting, secure
 from ..sockets.addresses import peer_of
+from ..sockets.calls import Deadline
 from ..sockets.closing import LINGER, QUIET, Conversation, part, reset_on_close
 from ..types import Peer
 from .bound import BoundCodec, Inbox
@@ -89,10 +89,10 @@ class FramedSocket(Bound, Conversation):
         arguments.codec(codec)
         destination = connecting.Destination.of(host, port, timeout)
         name = secure.server_name(ssl, server_hostname, destination.peer.host)
-        deadline = _Deadline(destination.timeout)
+        deadline = Deadline(destination.timeout)
         sock = connecting.connect(host, port, timeout)
         if ssl is not None and name is not None:
-            sock = secure.secured(sock, ssl, name, destination.peer, deadline.left(), timeout)
+            sock = secure.secured(sock, ssl, name, destination.peer, deadline, timeout)
         try:
             return cls(sock, codec, timeout=timeout)
         except BaseException:
@@ -119,11 +119,11 @@ class FramedSocket(Bound, Conversation):
         Raises ValueError for a payload that the codec cannot frame, with nothing sent; TimeoutError past the
         deadline, after which only `close` works, because part of a frame may be under way; OSError.
         """
-        self._send_all(self._encode(payload), _Deadline(self._timeout))
+        self._send_all(self._encode(payload), Deadline(self._timeout))
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Frame payloads and send them all in one go; raises as `send` does."""
-        self._send_all(self._bound.encode_many(payloads), _Deadline(self._timeout))
+        self._send_all(self._bound.encode_many(payloads), Deadline(self._timeout))
 
     def recv(self) -> bytes | None:
         """Return the next frame, or None at a clean end of the stream.
@@ -132,7 +132,7 @@ class FramedSocket(Bound, Conversation):
         after the good frames before it; TimeoutError past the deadline, with what was received kept, so that `recv`
         may be called again; OSError. A fault stays: every later call raises an equal one.
         """
-        return self._receive(_Deadline(self._timeout))
+        return self._receive(Deadline(self._timeout))
 
     def request(self, payload: Buffer) -> bytes:
         """Send a frame, and return the next one that comes, both within one deadline.
@@ -141,14 +141,14 @@ class FramedSocket(Bound, Conversation):
         the answer. Raises what `send` and `recv` do, and IncompleteFrame (an EOFError) where the peer closes the
         connection without an answer.
         """
-        deadline = _Deadline(self._timeout)
+        deadline = Deadline(self._timeout)
         self._send_all(self._encode(payload), deadline)
         answer = self._receive(deadline)
         if answer is None:
             raise no_answer()
         return answer
 
-    def _receive(self, deadline: _Deadline) -> bytes | None:
+    def _receive(self, deadline: Deadline) -> bytes | None:
         flags = self._flags if deadline.limited else 0
         inbox = self._inbox
         with self._turn(self._receiving, deadline):
@@ -188,7 +188,7 @@ class FramedSocket(Bound, Conversation):
         """
         self._check_usable()
         if self._tls:
-            deadline = _Deadline(self._timeout)
+            deadline = Deadline(self._timeout)
             with self._turn(self._sending, deadline):
                 self._move(self._end_tls, _WRITE, deadline)
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
@@ -265,7 +265,7 @@ class FramedSocket(Bound, Conversation):
         if self._cut:
             raise ConnectionError("an earlier send was given up within a frame: only close() works")
 
-    def _send_all(self, wire: bytes, deadline: _Deadline) -> None:
+    def _send_all(self, wire: bytes, deadline: Deadline) -> None:
         with self._turn(self._sending, deadline), memoryview(wire) as view:
             self._check_usable()
             rest = view
@@ -278,7 +278,7 @@ class FramedSocket(Bound, Conversation):
                 raise
 
     @contextlib.contextmanager
-    def _turn(self, lock: threading.Lock, deadline: _Deadline) -> Iterator[None]:
+    def _turn(self, lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
         """Wait for those who called before, within the deadline."""
         if not lock.acquire(timeout=deadline.seconds()):
             raise TimeoutError("timed out")
@@ -287,7 +287,7 @@ class FramedSocket(Bound, Conversation):
         finally:
             lock.release()
 
-    def _move(self, call: Callable[[], T], event: int, deadline: _Deadline) -> T:
+    def _move(self, call: Callable[[], T], event: int, deadline: Deadline) -> T:
         """Do a call that does not block, as often as it takes within the deadline."""
         while True:
             self._check_usable()
@@ -309,7 +309,7 @@ class FramedSocket(Bound, Conversation):
                     raise
             self._wait(waited_for, deadline)
 
-    def _wait(self, event: int, deadline: _Deadline) -> None:
+    def _wait(self, event: int, deadline: Deadline) -> None:
         if self._sock.fileno() < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         left = deadline.left()
@@ -318,23 +318,6 @@ class FramedSocket(Bound, Conversation):
             _ready(self._sock, event, _LOOK)
         elif not _ready(self._sock, event, left):
             raise TimeoutError("timed out")
-
-
-class _Deadline:
-    """The time by which a call is to be over."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self._at = None if timeout is None else time.monotonic() + timeout
-        self.limited = timeout is not None
-
-    def left(self) -> float | None:
-        """Seconds left, at least a moment; None for no limit."""
-        return None if self._at is None else max(1e-6, self._at - time.monotonic())
-
-    def seconds(self) -> float:
-        """Seconds left as locks take them: -1 for no limit."""
-        left = self.left()
-        return -1 if left is None else min(left, threading.TIMEOUT_MAX)
 
 
 def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..webpage import TILES, page, tiles
-from .report import about_wrong, first_wrong, milliseconds, pace, words
+from ..text import milliseconds
+from ..webpage import TILES, cell, facts, page, table, tiles, warnings
+from .report import about_wrong, first_wrong, pace, words
 
 if TYPE_CHECKING:
     from .report import LoadReport
@@ -37,12 +38,11 @@ def to_html(report: LoadReport) -> str:
         f"<h1>{escape(title)}</h1>\n",
         f'<p class="faint">{escape(told)}; {figures["elapsed"]:.2f} s</p>\n',
         tiles({"answers a second": f"{report.rate:,.0f}", **p99, **most_asked}),
-        *_remarks(report),
+        warnings(_remarks(report)),
         _histogram(report),
         _latencies(report),
-        "<h2>Counts</h2>\n<dl>"
-        + "".join(f"<dt>{name}</dt><dd>{count}</dd>" for name, count in counts.items())
-        + f"</dl>\n<p class='faint'>Written by oxisock. The load itself used {report.busy:.0%} of a core.</p>\n",
+        f"<h2>Counts</h2>\n{facts(counts)}",
+        f'<p class="faint">Written by oxisock. The load itself used {report.busy:.0%} of a core.</p>\n',
     ]
     return page(title, "".join(parts), _STYLE)
 
@@ -55,7 +55,7 @@ def _remarks(report: LoadReport) -> list[str]:
         found.append(f"T{about_wrong(wrong)[1:]}")
     if not report.kept_rate:
         found.append(f"The rate was not kept: {report.figures['unsent']:,} messages were due and never sent")
-    return [f'<p class="warn">{escape(line)}</p>\n' for line in found]
+    return found
 
 
 def _histogram(report: LoadReport) -> str:
@@ -74,11 +74,7 @@ def _latencies(report: LoadReport) -> str:
     times = report.figures["latency"]
     if not times:
         return ""
-    head = "".join(f'<th class="right">{name}</th>' for name in times)
-    cells = "".join(f'<td class="right">{milliseconds(time)}</td>' for time in times.values())
+    head = [cell(name, "right", tag="th") for name in times]
+    row = [cell(milliseconds(time), "right") for time in times.values()]
     since = ", from when each message was to be sent" if report.options["rate"] else ""
-    return (
-        f"<h2>Latency, ms{since}</h2>\n"
-        f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody><tr>{cells}</tr></tbody>\n'
-        "</table></div>\n"
-    )
+    return f"<h2>Latency, ms{since}</h2>\n" + table(head, [row])

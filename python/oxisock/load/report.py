@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from ..errors import errno_name, errno_words
+from ..text import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,11 +193,6 @@ class LoadReport:
             yield f"error_{name}", str(count)
         for name, count in self.local_errors.items():
             yield f"local_error_{name}", str(count)
-
-
-def milliseconds(seconds: float) -> str:
-    """Write seconds in milliseconds, to the microsecond."""
-    return f"{seconds * 1000:.3f}"
 
 
 _WORDS: Final = {

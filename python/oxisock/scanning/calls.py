@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from .. import arguments
 from ..arguments import spelled_out
 from ..engines.binding import Functions
+from ..sockets.calls import carry_out
 from ..sockets.resolving import checked_host, host_addresses
 from ..types import PortResult, Progress, ScanStats
 from .options import ScanKeywords, ScanOptions
@@ -20,14 +21,12 @@ from .services import port_span
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .questions import Step, Steps
+    from .questions import Step
     from .specs import PortSpec, TargetSpec
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
 _SHORT_SLICE = 0.01  # where several scans are to be looked at
-
-T = TypeVar("T")
 
 
 class Scanner(Functions):
@@ -43,7 +42,7 @@ class Scanner(Functions):
         Raises ValueError for a port outside 1..65535 or a host that is neither name nor address, and OSError for a
         fault of this machine (out of descriptors, no permission), because that says nothing about the port.
         """
-        return _answer(Questions(self._engine.scanning).check_host(host, port, timeout))
+        return carry_out(Questions(self._engine.scanning).check_host(host, port, timeout), _wait_for)
 
     def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
         """Probe one port of one host, a name or a literal, and return the result.
@@ -54,7 +53,7 @@ class Scanner(Functions):
         Raises ValueError for a bad host or port, ``socket.gaierror`` if the name has no address, TimeoutError where
         its look-up takes too long.
         """
-        return _answer(Questions(self._engine.scanning).scan_port(host, port, timeout))
+        return carry_out(Questions(self._engine.scanning).scan_port(host, port, timeout), _wait_for)
 
     def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
@@ -161,23 +160,7 @@ class Scanner(Functions):
 
         Raises TimeoutError when the time is up, with the last error as its cause; ValueError for a bad host or port.
         """
-        return _answer(Questions(self._engine.scanning).wait_for_port(host, port, timeout, interval))
-
-
-def _answer(steps: Steps[T]) -> T:
-    """Answer a question, waiting for one step after the other."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                came = _wait_for(step)
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(came)
-    except StopIteration as end:
-        found: T = end.value
-        return found
+        return carry_out(Questions(self._engine.scanning).wait_for_port(host, port, timeout, interval), _wait_for)
 
 
 def _wait_for(step: Step) -> object:

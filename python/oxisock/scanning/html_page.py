@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..text import plural
 from ..types import PortState
-from ..webpage import TILES, page, tiles
+from ..webpage import TILES, cell, page, table, tiles, warnings
 from .showing import CHANGES, changes, host_of, nothing, remarks, rows, summary
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def to_html(report: ScanReport, old: ScanReport | None) -> str:
         f"<h1>Scan of {escape(asked)}</h1>\n",
         f'<p class="faint">{escape(_when(report))}{escape(summary(report))}</p>\n',
         tiles({**counts, **hosts, "seconds": f"{report.elapsed:.2f}"}),
-        *(f'<p class="warn">{escape(line)}</p>\n' for line in remarks(report)),
+        warnings(remarks(report)),
         _changes(report, old) if old is not None else "",
         _glance(report),
         *_hosts(report),
@@ -78,7 +78,7 @@ def _changes(report: ScanReport, old: ScanReport) -> str:
         heading += f'<p class="faint">{words}</p>\n'
     if not found:
         return heading + "<p>Nothing changed.</p>\n"
-    return heading + table([CHANGES, *found], first=True)
+    return heading + _table([CHANGES, *found], first=True)
 
 
 def _glance(report: ScanReport) -> str:
@@ -113,42 +113,33 @@ def _hosts(report: ScanReport) -> list[str]:
     names = {host_of(results[0]): number for number, results in enumerate(report.hosts.values(), 1)}
     return [
         f'<details id="h{names.get(host, 0)}"{unfolded}>'
-        f"<summary>{escape(host)} · {plural(len(found), 'port')}</summary>\n{table([heading[1:], *found])}</details>\n"
+        f"<summary>{escape(host)} · {plural(len(found), 'port')}</summary>\n{_table([heading[1:], *found])}</details>\n"
         for host, found in by_host.items()
     ]
-
-
-def table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
-    """Give a table, its heading first; a state has its colour, and with ``first`` the first cell, too."""
-    heading, *body = lines
-
-    def cell(number: int, text: str) -> str:
-        names = ["right"] * (heading[number] in _RIGHT) + ["last"] * (
-            number == len(heading) - 1 and heading[-1] == "BANNER"
-        )
-        if text in _STATES and (heading[number] in ("STATE", "BEFORE", "NOW") or (first and number == 0)):
-            names.append(text)
-        return f"<td{_classes(names)}>{escape(text)}</td>"
-
-    head = "".join(f"<th{_classes(['right'] * (name in _RIGHT))}>{escape(name)}</th>" for name in heading)
-    rest = "".join("<tr>" + "".join(map(cell, range(len(row)), row)) + "</tr>\n" for row in body)
-    return (
-        f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rest}</tbody>\n</table>'
-        "</div>\n"
-    )
 
 
 _STATES = frozenset({*map(str, PortState), "opened", "closed", "changed"})
 
 
-def _classes(names: Sequence[str]) -> str:
-    return f' class="{" ".join(names)}"' if names else ""
+def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
+    """Give a table, its heading first; a state has its colour, and with ``first`` the first cell, too."""
+    heading, *body = lines
+
+    def shown(number: int, text: str) -> str:
+        name = heading[number]
+        kinds = ["right"] * (name in _RIGHT) + ["last"] * (number == len(heading) - 1 and name == "BANNER")
+        if text in _STATES and (name in ("STATE", "BEFORE", "NOW") or (first and number == 0)):
+            kinds.append(text)
+        return cell(text, *kinds)
+
+    head = [cell(name, *["right"] * (name in _RIGHT), tag="th") for name in heading]
+    return table(head, (map(shown, range(len(row)), row) for row in body))
 
 
 def for_notebook(report: ScanReport) -> str:
     """Give a table and the summary, for a notebook that has a style of its own."""
     found = rows(report, any(result.banner is not None for result in report))
-    shown = table(found[: _MOST_IN_NOTEBOOK + 1]) if len(found) > 1 else f"<p>{escape(nothing(report))}</p>\n"
+    shown = _table(found[: _MOST_IN_NOTEBOOK + 1]) if len(found) > 1 else f"<p>{escape(nothing(report))}</p>\n"
     if len(found) - 1 > _MOST_IN_NOTEBOOK:
         shown += f"<p>and {len(found) - 1 - _MOST_IN_NOTEBOOK:,} more</p>\n"
     notes = "".join(f"<p>{escape(line)}</p>\n" for line in remarks(report))

@@ -18,7 +18,6 @@ from .specs import format_ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from ..engines.binding import Engine
     from ..engines.scanning import ScanRun
@@ -109,9 +108,7 @@ class Scan:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:

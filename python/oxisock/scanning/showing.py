@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..text import escape, plural
+from ..text import escape, milliseconds, plural
 from ..types import PortState
 from .formats import banner_text
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 CHANGES = ("CHANGE", "HOST", "PORT", "BEFORE", "NOW", "SERVICE")
 """The heading of ``changes``."""
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Write a round trip."""
-    return "-" if seconds is None else f"{seconds * 1000:.3f}"
 
 
 def host_of(result: PortResult) -> str:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, runtime_checkable
 from .. import arguments
 from ..engines.binding import Bound
 from ..sockets import forks
+from ..sockets.latch import Latch
 from ..types import Peer, ServerStats, StopReport
 from . import log
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from ..engines.chat import ChatReactor
     from ..engines.serving import EchoReactors
@@ -185,9 +186,7 @@ class Server(Bound):
         self._check_process()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop at once."""
         self.stop()
 
@@ -197,9 +196,7 @@ class Server(Bound):
 
         return await in_thread(self.__enter__, undo=lambda server: server.stop())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop at once, without holding up the event loop."""
         from .background import in_thread
 
@@ -273,6 +270,25 @@ def _check_threads(kind: str) -> None:
         )
 
 
+class HandlerThreads:
+    """Threads of Python on which a server calls its handlers: how one of them failed is logged at once, and kept."""
+
+    def __init__(self) -> None:
+        self._latch = Latch(log.thread_failed)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether all have ended."""
+        return self._latch.join(timeout)
+
+    def failure(self) -> BaseException | None:
+        """Return what ended them, where that was no stop."""
+        return self._latch.failure
+
+    def inside(self) -> bool:
+        """Return whether the calling thread is one of them."""
+        return self._latch.inside()
+
+
 class EngineThreads:
     """The threads of an engine's own run: how one of them failed is logged when it is heard of, and kept."""
 
@@ -292,6 +308,10 @@ class EngineThreads:
     def failure(self) -> BaseException | None:
         """Return what ended them, where that was no stop."""
         return self._failure
+
+    def inside(self) -> bool:
+        """Return False: no handler runs on them."""
+        return False
 
 
 class EngineRunning(EngineThreads):
@@ -314,10 +334,6 @@ class EngineRunning(EngineThreads):
     def stats(self) -> ServerStats:
         """Return the counters."""
         return self._reactors.counters()
-
-    def inside(self) -> bool:
-        """Return whether the calling thread is in a handler."""
-        return False
 
     def abandon(self) -> None:
         """This is the child of a fork."""

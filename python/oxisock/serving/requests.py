@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -14,6 +13,7 @@ from .. import arguments
 from ..engines.binding import Functions
 from ..errors import FrameTooLong
 from ..sockets import secure
+from ..sockets.calls import Deadline
 from ..sockets.connecting import Destination, connect
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Requests(Functions):
         """
         destination = Destination.of(host, port, timeout)
         name = secure.server_name(ssl, server_hostname, destination.peer.host)
-        deadline = None if destination.timeout is None else time.monotonic() + destination.timeout
+        deadline = Deadline(destination.timeout)
         if codec is None:
             payload = arguments.bytes_like(payload, "payload")
             with connect(*destination.peer, destination.timeout) as sock, answering(destination):
@@ -65,7 +65,7 @@ class Requests(Functions):
             ) as framed,
             answering(destination),
         ):
-            framed.settimeout(_left(deadline))
+            framed.settimeout(deadline.check())
             answer: bytes = framed.request(payload)
             framed.close(linger=0)
         return answer
@@ -91,13 +91,13 @@ def answering(destination: Destination) -> Iterator[None]:
         ) from error
 
 
-def _exchange(sock: socket.socket, payload: bytes, deadline: float | None) -> bytes:
-    sock.settimeout(_left(deadline))
+def _exchange(sock: socket.socket, payload: bytes, deadline: Deadline) -> bytes:
+    sock.settimeout(deadline.check())
     sock.sendall(payload)
     sock.shutdown(socket.SHUT_WR)
     answer = bytearray()
     while True:
-        sock.settimeout(_left(deadline))
+        sock.settimeout(deadline.check())
         data = sock.recv(1 << 16)
         if not data:
             return bytes(answer)
@@ -110,7 +110,7 @@ def _exchange_tls(
     name: str | None,
     destination: Destination,
     payload: bytes,
-    deadline: float | None,
+    deadline: Deadline,
 ) -> bytes:
     from ..sockets.tls import Session, asking
 
@@ -121,18 +121,8 @@ def _exchange_tls(
         wire = next(steps)
         while True:
             with nullcontext() if session.begun else secure.shaking(destination.peer, destination.timeout):
-                sock.settimeout(_left(deadline))
+                sock.settimeout(deadline.check())
                 sock.sendall(wire)
-                sock.settimeout(_left(deadline))
+                sock.settimeout(deadline.check())
                 wire = steps.send(sock.recv(1 << 16))
     return bytes(answer)
-
-
-def _left(deadline: float | None) -> float | None:
-    """Seconds up to a deadline; TimeoutError if it has passed."""
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left

@@ -14,6 +14,7 @@ from .. import arguments
 from ..errors import IncompleteFrame
 from ..framing.bound import BoundCodec, RewindableInbox, encoder, equal_fault
 from ..sockets import secure
+from ..sockets.calls import Deadline
 from ..sockets.closing import LINGER, NO_SIGNAL, part, reset_on_close, shut_down, still_sending
 from ..sockets.proxies import ProxyHeader
 from ..sockets.waking import Bell
@@ -94,7 +95,7 @@ class ThreadConnection:
         n = arguments.size(n, "n")
         self._rewind()
         if not self._ahead:
-            return self._recv(min(n, _MOST), _deadline(self._idle_timeout))
+            return self._recv(min(n, _MOST), Deadline(self._idle_timeout))
         data = bytes(self._ahead[:n])
         del self._ahead[:n]
         return data
@@ -106,7 +107,7 @@ class ThreadConnection:
         """
         n = arguments.size(n, "n", 0)
         self._rewind()
-        deadline = _deadline(self._idle_timeout)
+        deadline = Deadline(self._idle_timeout)
         ahead = self._ahead
         while len(ahead) < n:
             try:
@@ -145,7 +146,7 @@ class ThreadConnection:
 
     def _frame(self, bound: BoundCodec) -> bytes | None:
         inbox = self._inbox_of(bound)
-        deadline = _deadline(self._idle_timeout)
+        deadline = Deadline(self._idle_timeout)
         while not inbox.frames:
             if inbox.over:
                 try:
@@ -251,16 +252,14 @@ class ThreadConnection:
         """
         assert self._tls is not None
         self._tls.settimeout(0)
-        deadline = _deadline(timeout)
+        deadline = Deadline(timeout)
         while True:
             found: list[T] = []
             if (event := secure.blocked_on(self._tls, call, found)) is None:
                 return found[0]
             if self.stopping:
                 return b""
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimeoutError("timed out")
+            left = deadline.check()
             with secure.Selector() as selector:
                 selector.register(self._tls, event)
                 selector.register(self._stopping.heard, selectors.EVENT_READ)
@@ -288,12 +287,10 @@ class ThreadConnection:
             raise ValueError(f"no PROXY header within {timeout:g} s") from error
         self.peer = header.source or self.peer
 
-    def _recv(self, n: int, deadline: float | None) -> bytes:
+    def _recv(self, n: int, deadline: Deadline) -> bytes:
         if self._lost is not None:
             self._failed(equal_fault(self._lost))
-        left = None
-        if deadline is not None:
-            left = max(deadline - time.monotonic(), 1e-6)
+        left = deadline.left()
         self._sock.settimeout(left)
         self.waiting = True
         try:
@@ -338,7 +335,3 @@ class Counters:
         """Return them all."""
         with self._lock:
             return ServerStats(**self._values)
-
-
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout

@@ -19,11 +19,11 @@ from ..sockets import secure, selecting
 from ..sockets.accepting import WatchedDoor
 from ..sockets.closing import reset_on_close, shut_down
 from ..sockets.forks import end_child
-from ..sockets.latch import Latch
 from ..sockets.listening import prepare
 from ..sockets.waking import Bell
 from ..types import Peer, ServerStats
 from . import log as server_log
+from .lifecycle import HandlerThreads
 from .limits import LimitKeywords, Limits, StreamServer
 from .thread_connection import Counters, ThreadConnection
 
@@ -97,7 +97,7 @@ class ThreadedServer(StreamServer):
         return running, address
 
 
-class _ThreadedRunning:
+class _ThreadedRunning(HandlerThreads):
     """A threaded server under way: one thread that accepts, and one for each connection."""
 
     def __init__(
@@ -125,7 +125,7 @@ class _ThreadedRunning:
         self._cut = False
         self._shut_first = False
         self._abandoned = False  # this is a forked child's copy
-        self._latch = Latch(server_log.thread_failed)
+        super().__init__()
         with ExitStack() as undo:
             undo.callback(listener.close)
             self._selector = undo.enter_context(selecting.Selector())
@@ -157,10 +157,6 @@ class _ThreadedRunning:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
         return not accepting and not self._connections
-
-    def failure(self) -> BaseException | None:
-        """Give what ended the server, where that was no stop."""
-        return self._latch.failure
 
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and the handlers that still run."""

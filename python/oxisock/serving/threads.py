@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from .. import arguments
 from ..sockets.forks import end_child
-from ..sockets.latch import Latch
 from . import log as server_log
+from .lifecycle import HandlerThreads
 
 if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
@@ -31,7 +31,7 @@ _LAST_WAIT = 5.0  # seconds, for threads that have been told to end
 _DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
 
 
-class MessagesRunning:
+class MessagesRunning(HandlerThreads):
     """A message server under way: the reactor, who calls the handler, and the threads between them."""
 
     def __init__(self, reactor: MessageReactor, conversations: Conversations, batch: bool, dispatchers: int) -> None:
@@ -54,7 +54,7 @@ class MessagesRunning:
         self._dozing = False
         self._over = False
         self._abandoned = False  # this is a forked child's copy
-        self._latch = Latch(server_log.thread_failed)
+        super().__init__()
         try:
             for number in range(dispatchers + 1):
                 self._latch.spawn(f"oxisock-messages-{number}", partial(self._run, number))
@@ -71,21 +71,9 @@ class MessagesRunning:
         """Stop listening, and end within ``drain`` seconds."""
         self._reactor.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
-    def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether everything has ended."""
-        return self._latch.join(timeout)
-
-    def failure(self) -> BaseException | None:
-        """Give what ended the server, where that was no stop."""
-        return self._latch.failure
-
     def outcome(self) -> tuple[int, int, int]:
         """Give the connections drained and aborted by the stop, and the handlers that still run."""
         return (*self._reactor.outcome(), self._handling)
-
-    def inside(self) -> bool:
-        """Say whether the calling thread is in a handler."""
-        return self._latch.inside()
 
     def abandon(self) -> None:
         """This is the child of a fork."""

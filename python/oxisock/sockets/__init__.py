@@ -6,6 +6,7 @@
   the machine in ``tls``.
 - ``listening``: binding; ``accepting``: who is let in; ``shares``: how many of one address; ``proxies``: for whom a
   proxy speaks; ``closing``: resets, and sockets that linger.
+- ``calls``: deadlines of blocking calls, and steps that are carried out in turn.
 - ``selecting``: a wait for many sockets; ``waking``: a bell that ends it; ``latch``: threads that ended, and how;
   ``forks``: what a fork is to servers; ``interrupts``: Ctrl-C, held back for a moment.
 """

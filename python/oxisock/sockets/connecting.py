@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from .. import arguments
 from ..errors import errno_words
 from ..types import Peer
 from .addresses import socket_address
+from .calls import Deadline, carry_out
 from .resolving import checked_host, host_addresses
 
 # asyncio's own words on Windows: its proactor's errors have numbers of the system's, and EINVAL for an errno.
@@ -105,36 +105,28 @@ def connect(host: str, port: int, timeout: float | None) -> socket.socket:
     and the OSError of the last address, each with host and port in its words.
     """
     destination = Destination.of(host, port, timeout)
-    deadline = None if destination.timeout is None else time.monotonic() + destination.timeout
-    steps = connecting(destination)
+    deadline = Deadline(destination.timeout)
     sock: socket.socket | None = None
-    came: Any = None
+
+    def do(step: Step) -> Any:
+        nonlocal sock
+        if isinstance(step, LookUp):
+            return host_addresses(step.host, timeout=deadline.left())
+        if sock is not None:
+            sock.close()
+        sock = socket.socket(step.family, socket.SOCK_STREAM)
+        sock.settimeout(deadline.left())  # an address that is tried has a moment at least
+        sock.connect(step.address)
+        return prepared(sock)
+
     try:
-        step = next(steps)
-        while True:
-            # An address that is tried has a moment at least.
-            left = None if deadline is None else max(1e-6, deadline - time.monotonic())
-            try:
-                if isinstance(step, LookUp):
-                    came = host_addresses(step.host, timeout=left)
-                else:
-                    if sock is not None:
-                        sock.close()
-                    sock = socket.socket(step.family, socket.SOCK_STREAM)
-                    sock.settimeout(left)
-                    sock.connect(step.address)
-                    came = prepared(sock)
-            except OSError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(came)
-    except StopIteration:
-        assert sock is not None
-        return sock
+        carry_out(connecting(destination), do)
     except BaseException:
         if sock is not None:
             sock.close()
         raise
+    assert sock is not None
+    return sock
 
 
 def prepared(sock: socket.socket) -> tuple[Any, Any]:

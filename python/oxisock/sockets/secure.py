@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ssl import SSLContext
 
+    from .calls import Deadline
     from .secure_socket import SecureSocket
 
 T = TypeVar("T")
@@ -86,9 +86,9 @@ def is_end(error: BaseException) -> bool:
 
 
 def secured(
-    sock: socket.socket, context: SSLContext, name: str, peer: Peer, left: float | None, timeout: float | None
+    sock: socket.socket, context: SSLContext, name: str, peer: Peer, deadline: Deadline, timeout: float | None
 ) -> SecureSocket:
-    """Shake hands on a fresh connection within ``left`` seconds of the ``timeout``, and give the socket to go on with.
+    """Shake hands on a fresh connection by the ``deadline`` of a ``timeout``, and give the socket to go on with.
 
     The socket that is given belongs to it, and is closed where that fails. Raises TimeoutError, ssl.SSLError
     (ssl.SSLCertVerificationError among them) and OSError, with host and port in their words.
@@ -99,11 +99,10 @@ def secured(
         with shaking(peer, timeout):
             sock.settimeout(0)
             sock = tls = SecureSocket(sock, context, name)
-            deadline = None if left is None else time.monotonic() + left
             while (event := blocked_on(tls, SecureSocket.do_handshake, [])) is not None:
                 with Selector() as selector:
                     selector.register(tls, event)
-                    if not selector.select(None if deadline is None else max(deadline - time.monotonic(), 0.0)):
+                    if not selector.select(deadline.left()):
                         raise TimeoutError("timed out")
             return tls
     except BaseException:

@@ -8,9 +8,8 @@ from weakref import ref
 
 from .. import hooks
 from ..serving import log as server_log
-from ..serving.lifecycle import EngineThreads
+from ..serving.lifecycle import EngineThreads, HandlerThreads
 from ..sockets.forks import end_child
-from ..sockets.latch import Latch
 from ..types import ServerStats
 
 if TYPE_CHECKING:
@@ -40,15 +39,11 @@ class UdpEchoRunning(EngineThreads):
         """Give the counters."""
         return _stats(self._echo.tally(), 0)
 
-    def inside(self) -> bool:
-        """No handler runs in an echo server."""
-        return False
-
     def forked(self) -> None:
         """Closing frees a UDP port in one process whatever the others do."""
 
 
-class UdpRunning:
+class UdpRunning(HandlerThreads):
     """A daemon thread that turns an engine's loop and calls the handler between the turns."""
 
     def __init__(self, loop: UdpReactor, lent: ref[hooks.Lent[Callable[..., Any]]], batch: bool) -> None:
@@ -62,7 +57,7 @@ class UdpRunning:
         self._over = False  # the socket is gone, so there is no next turn
         self._forked = False
         self._unanswered = 0  # datagrams taken that the handler was not called for yet
-        self._latch = Latch(server_log.thread_failed)
+        super().__init__()
         try:
             self._thread = self._latch.spawn("oxisock-udp", self._run)
         except BaseException:
@@ -79,14 +74,6 @@ class UdpRunning:
         self._ending = True
         self._loop.end(drain)
 
-    def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether the thread has ended."""
-        return self._latch.join(timeout)
-
-    def failure(self) -> BaseException | None:
-        """Give what ended the server, where that was no stop."""
-        return self._latch.failure
-
     def outcome(self) -> tuple[int, int, int]:
         """Give the replies that left and what was dropped after the stop began, and the handlers that still run."""
         if self._thread.is_alive():
@@ -101,10 +88,6 @@ class UdpRunning:
     def stats(self) -> ServerStats:
         """Give the counters."""
         return _stats(self._loop.tally(), self._errors)
-
-    def inside(self) -> bool:
-        """Say whether the calling thread is the one that calls handlers."""
-        return self._latch.inside()
 
     def forked(self) -> None:
         """Closing frees a UDP port in one process whatever the others do."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
-from typing import Final, NamedTuple
+from collections.abc import Generator
+from typing import Any, Final, NamedTuple
 
 from .. import arguments
 from ..sockets.addresses import socket_address
-from ..sockets.connecting import refused, unresolved
+from ..sockets.calls import Deadline, carry_out
+from ..sockets.connecting import LookUp, refused, unresolved
 from ..sockets.resolving import checked_host, host_addresses
 from ..types import Peer
 
@@ -32,23 +33,24 @@ def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None =
     Both engines share this function, because a request spends nearly all of its time waiting.
     """
     question = Question.of(host, port, payload, timeout, retries)
-    timeout = question.timeout
-    deadline = None if timeout is None else time.monotonic() + timeout
-    refusal: OSError | None = None
-    try:
-        addresses = host_addresses(question.peer.host, timeout=timeout)
-    except OSError as error:
-        raise unresolved(question.peer, timeout, error) from error
-    for address in in_order(addresses):
-        try:
-            return _ask(question, address, deadline)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            refusal = refused(question.peer, error)
-        deadline = None if timeout is None else time.monotonic() + timeout
-    assert refusal is not None
-    raise refusal
+    deadline = Deadline(question.timeout)
+
+    def do(step: Step) -> Any:
+        if isinstance(step, LookUp):
+            return host_addresses(step.host, timeout=question.timeout)
+        return _ask(question, step.address, deadline if step.first else Deadline(question.timeout))
+
+    return carry_out(asking(question), do)
+
+
+class Ask(NamedTuple):
+    """Ask one address; the ``first`` has the time that the look-up left, each of the others as much of its own."""
+
+    address: str
+    first: bool
+
+
+Step = LookUp | Ask
 
 
 class Question(NamedTuple):
@@ -75,25 +77,38 @@ class Question(NamedTuple):
         return TimeoutError(errno.ETIMEDOUT, f"no answer from {self.peer} within {self.timeout:g} s ({tries})")
 
 
-def in_order(addresses: list[str]) -> list[str]:
-    """Put the addresses of a name in the order in which they are asked: IPv4 first."""
-    return sorted(addresses, key=lambda address: ":" in address)
+def asking(question: Question) -> Generator[Step, Any, bytes]:
+    """Yield what to do, and give the answer; what came of a step is sent, or its OSError thrown."""
+    peer = question.peer
+    try:
+        addresses = yield LookUp(peer.host)
+    except OSError as error:
+        raise unresolved(peer, question.timeout, error) from error
+    refusal: OSError | None = None
+    for address in sorted(addresses, key=lambda address: ":" in address):  # IPv4 first
+        try:
+            answer: bytes = yield Ask(address, refusal is None)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            refusal = refused(peer, error)
+        else:
+            return answer
+    assert refusal is not None
+    raise refusal
 
 
-def _ask(question: Question, address: str, deadline: float | None) -> bytes:
+def _ask(question: Question, address: str, deadline: Deadline) -> bytes:
     """Ask one address; the first try ends at ``deadline``, the others have their own."""
-    timeout = question.timeout
     with towards(address, question.peer.port) as sock:
         for number in range(question.retries + 1):
-            if number and timeout is not None:
-                deadline = time.monotonic() + timeout
+            if number:
+                deadline = Deadline(question.timeout)
             sock.settimeout(None)
             sock.send(question.payload)
-            left = None if deadline is None else deadline - time.monotonic()
+            sock.settimeout(deadline.left())
             try:
-                if left is None or left > 0:
-                    sock.settimeout(left)
-                    return sock.recv(65535)
+                return sock.recv(65535)
             except TimeoutError:
                 continue
     raise question.unanswered()

@@ -63,7 +63,7 @@ def page(document: Document) -> str:
     parts = [
         "<h1>oxisock: native against pure Python</h1>\n",
         f'<p class="faint">{escape(machine(environment))}; {escape(environment["date"])}; {rounds(scenarios)}</p>\n',
-        *(f'<p class="warn">{escape(line)}</p>\n' for line in text.warnings(document)),
+        webpage.warnings(text.warnings(document)),
         _chart(document) if scenarios else "",
         "<h2>All scenarios</h2>\n",
         _table([text.HEADING, *map(text.row, scenarios)], text.RIGHT),
@@ -133,25 +133,15 @@ def _details(scenario: ScenarioResult) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
-    def cell(number: int, value: str, tag: str) -> str:
-        kinds = ["right"] if number in right else ["wide"] if number > max(right) and tag == "td" else []
-        scope = ' scope="row"' if tag == "th" and number == 0 else ""
-        if kinds == ["wide"]:  # lines break between the others, not between a name and its figure
-            value = ", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in value.split(", "))
-        return f"<{tag}{scope}{_classes(kinds)}>{escape(value)}</{tag}>"
+    def cell(number: int, text: str) -> str:
+        if number <= max(right):
+            return webpage.cell(text, *["right"] * (number in right), tag="td" if number else 'th scope="row"')
+        # Lines break between the others, not between a name and its figure.
+        return webpage.cell(", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in text.split(", ")), "wide")
 
     heading, *body = rows
-    head = "".join(cell(number, value, "th") for number, value in enumerate(heading)).replace(' scope="row"', "")
-    lines = "".join(
-        "<tr>" + "".join(cell(number, value, "td" if number else "th") for number, value in enumerate(row)) + "</tr>\n"
-        for row in body
-    )
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>\n'
-
-
-def _classes(names: Sequence[str]) -> str:
-    return f' class="{" ".join(names)}"' if names else ""
+    head = [webpage.cell(name, *["right"] * (number in right), tag="th") for number, name in enumerate(heading)]
+    return webpage.table(head, (map(cell, range(len(row)), row) for row in body))
 
 
 def _environment(document: Document) -> str:
@@ -169,7 +159,7 @@ def _environment(document: Document) -> str:
         if environment["steal"] is None
         else f"kept {environment['steal']:.1%} of the processors",
     }
-    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items()) + "</dl>\n"
+    return webpage.facts(facts)
 
 
 def _known(value: float | None) -> str:

@@ -1,0 +1,52 @@
+"""What blocking calls have in common: the time by which they are to be over, and steps that are carried out in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+_Step = TypeVar("_Step")
+_Found = TypeVar("_Found")
+
+
+class Deadline:
+    """The time by which a call is to be over: in so many seconds; None for no limit."""
+
+    __slots__ = ("_at", "limited")
+
+    def __init__(self, timeout: float | None) -> None:
+        self._at = 0.0 if timeout is None else time.monotonic() + timeout
+        self.limited = timeout is not None
+
+    def left(self) -> float | None:
+        """Give the seconds left, at least a moment; None for no limit."""
+        return max(1e-6, self._at - time.monotonic()) if self.limited else None
+
+    def check(self) -> float | None:
+        """Give the seconds left; TimeoutError if there are none."""
+        if self.limited and time.monotonic() >= self._at:
+            raise TimeoutError("timed out")
+        return self.left()
+
+    def seconds(self) -> float:
+        """Give the seconds left as locks take them: -1 for no limit."""
+        left = self.left()
+        return -1 if left is None else min(left, threading.TIMEOUT_MAX)
+
+
+def carry_out(steps: Generator[_Step, Any, _Found], do: Callable[[_Step], Any]) -> _Found:
+    """Do what a machine yields, step by step, and give what it gives: it is sent what came of each, or thrown it."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                came = do(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration as end:
+        found: _Found = end.value
+        return found
