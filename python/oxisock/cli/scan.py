@@ -46,83 +46,38 @@ def _states(text: str) -> tuple[str, ...]:
     return states
 
 
-# The options of a scan, as they stand in ScanOptions, with their defaults: where the help shows them, and their words.
-FLAGS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
-    "exclude": ("what", ("--exclude",), {"action": "append", "metavar": "TARGET", "help": "leave these targets out"}),
-    "exclude_ports": ("what", ("--exclude-ports",), {"metavar": "PORTS", "help": "leave these ports out"}),
-    "shard": ("what", ("--shard",), {"metavar": "I/N", "help": "scan the I-th of N disjoint parts; needs --seed"}),
-    "family": (
-        "what",
-        ("--family",),
-        {"type": int, "choices": (4, 6), "help": "the addresses of a name to use (default: IPv4 first)"},
+def _flag(group: str, words: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return group, {"help": words, **settings}
+
+
+# The options of a scan, by name in ScanOptions, which has the defaults: where the help shows them, and in which words.
+FLAGS = {
+    "exclude": _flag("what", "leave these targets out", action="append", metavar="TARGET"),
+    "exclude_ports": _flag("what", "leave these ports out", metavar="PORTS"),
+    "shard": _flag("what", "scan the I-th of N disjoint parts; needs --seed", metavar="I/N"),
+    "family": _flag("what", "the addresses of a name to use (default: IPv4 first)", type=int, choices=(4, 6)),
+    "resolve_all": _flag("what", "scan every address of a name, not only the first", action="store_true"),
+    "banner": _flag("what", "read what open ports say first", action="store_true"),
+    "timeout": _flag(
+        "how", "longest wait for an answer, such as 500ms or 2s (default: 1s)", type=positive_duration, metavar="TIME"
     ),
-    "resolve_all": (
-        "what",
-        ("--resolve-all",),
-        {"action": "store_true", "help": "scan every address of a name, not only the first"},
-    ),
-    "banner": ("what", ("--banner",), {"action": "store_true", "help": "read what open ports say first"}),
-    "timeout": (
+    "max_time": _flag(
         "how",
-        ("--timeout",),
-        {
-            "type": positive_duration,
-            "metavar": "TIME",
-            "help": "longest wait for an answer, such as 500ms or 2s (default: 1s)",
-        },
+        "end the scan after so long, with what is known then and exit code 1 (default: no limit)",
+        type=positive_duration,
+        metavar="TIME",
     ),
-    "max_time": (
-        "how",
-        ("--max-time",),
-        {
-            "type": positive_duration,
-            "metavar": "TIME",
-            "help": "end the scan after so long, with what is known then and exit code 1 (default: no limit)",
-        },
-    ),
-    "retries": (
-        "how",
-        ("--retries",),
-        {"type": int, "metavar": "N", "help": "least repeats of an unanswered probe (default: 1)"},
-    ),
-    "adaptive": (
-        "how",
-        ("--no-adaptive",),
-        {"action": "store_false", "help": "keep to --timeout and --retries, whatever hosts show"},
-    ),
-    "concurrency": (
-        "how",
-        ("--concurrency",),
-        {"type": int, "metavar": "N", "help": "most probes in flight (default: by open-file limit)"},
-    ),
-    "rate": ("how", ("--rate",), {"type": float, "metavar": "N", "help": "most probes a second (default: no limit)"}),
-    "threads": (
-        "how",
-        ("--threads",),
-        {"type": int, "metavar": "N", "help": "threads of the native engine (default: by the work)"},
-    ),
-    "tasks": ("how", ("--tasks",), {"type": int, "metavar": "N", "help": "parts that are given out at a time"}),
-    "checkpoint": (
-        "how",
-        ("--checkpoint",),
-        {"metavar": "FILE", "help": "write down what is done, and go on from there when called again"},
-    ),
-    "order": (
-        "how",
-        ("--order",),
-        {"choices": ("random", "sequential"), "help": "random or sequential (default: random)"},
-    ),
-    "seed": (
-        "how",
-        ("--seed",),
-        {"type": int, "metavar": "N", "help": "repeat the random order of the scan that had this seed"},
-    ),
-    "keep": (
-        "shown",
-        ("--keep",),
-        {"type": _states, "metavar": "STATES", "help": "show ports of these states: open,closed,filtered,error"},
-    ),
-    "trace": ("shown", ("--trace",), {"action": "store_true", "help": "tell every probe and every answer on stderr"}),
+    "retries": _flag("how", "least repeats of an unanswered probe (default: 1)", type=int, metavar="N"),
+    "adaptive": _flag("how", "keep to --timeout and --retries, whatever hosts show", action="store_false"),
+    "concurrency": _flag("how", "most probes in flight (default: by open-file limit)", type=int, metavar="N"),
+    "rate": _flag("how", "most probes a second (default: no limit)", type=float, metavar="N"),
+    "threads": _flag("how", "threads of the native engine (default: by the work)", type=int, metavar="N"),
+    "tasks": _flag("how", "parts that are given out at a time", type=int, metavar="N"),
+    "checkpoint": _flag("how", "write down what is done, and go on from there when called again", metavar="FILE"),
+    "order": _flag("how", "random or sequential (default: random)", choices=("random", "sequential")),
+    "seed": _flag("how", "repeat the random order of the scan that had this seed", type=int, metavar="N"),
+    "keep": _flag("shown", "show ports of these states: open,closed,filtered,error", type=_states, metavar="STATES"),
+    "trace": _flag("shown", "tell every probe and every answer on stderr", action="store_true"),
 }
 _ALTERNATIVES: dict[str, dict[str, dict[str, Any]]] = {
     "family": {
@@ -163,12 +118,13 @@ def add_parser(subparsers: Any) -> None:
     shown = parser.add_argument_group("what is shown")
     groups = {"what": what, "how": how, "shown": shown}
     alternatives: dict[str, Any] = {}
-    for name, (group, words, settings) in FLAGS.items():
+    for name, (group, settings) in FLAGS.items():
         place = groups[group]
         if name in _ALTERNATIVES:
             place = alternatives[name] = groups[group].add_mutually_exclusive_group()
         default = [] if settings.get("action") == "append" else ScanOptions._field_defaults[name]
-        place.add_argument(*words, dest=name, default=default, **settings)
+        word = f"--{'no-' * (settings.get('action') == 'store_false')}{name.replace('_', '-')}"
+        place.add_argument(word, dest=name, default=default, **settings)
         for word, more in _ALTERNATIVES.get(name, {}).items():
             place.add_argument(word, dest=name, action="store_const", default=argparse.SUPPRESS, **more)
     executors.add_options(how)

@@ -314,7 +314,7 @@ impl Driver for TcpLoad {
 mod tests {
     use super::super::{Replies, Until};
     use super::*;
-    use crate::core::serving::connection::{Faults, Limits, NEVER};
+    use crate::core::serving::connection::Faults;
     use crate::core::serving::echo;
     use crate::core::serving::running::Running;
     use crate::core::serving::service::Plan as ServerPlan;
@@ -323,18 +323,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
-        let plan = ServerPlan {
-            max_connections: 100,
-            max_per_address: NEVER,
-            limits,
-            nodelay: true,
-            keepalive: false,
-            proxies: Vec::new(),
-            header_timeout: NEVER,
-            secure: false,
-            handshake_timeout: NEVER,
-        };
+        let plan = ServerPlan::unlimited();
         (echo::start(listener, plan, workers, faults).unwrap(), address)
     }
 

@@ -53,7 +53,6 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    use super::super::connection::{Limits, NEVER};
     use super::super::links::Links;
     use super::super::reactor::Reactor;
     use super::super::service::Plan;
@@ -79,18 +78,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
             let address = listener.local_addr().unwrap();
-            let limits = Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 };
-            let plan = Plan {
-                max_connections: 100,
-                max_per_address: NEVER,
-                limits,
-                nodelay: true,
-                keepalive: false,
-                proxies: Vec::new(),
-                header_timeout: NEVER,
-                secure: false,
-                handshake_timeout: NEVER,
-            };
+            let plan = Plan::unlimited();
             let (control, loops) = Reactor::several(listener, plan, 3, None, |_| Mine).unwrap();
             let running = Running::start(|number| format!("mine-{number}"), &control, loops).unwrap();
             let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();

@@ -28,6 +28,24 @@ pub struct Plan {
     pub handshake_timeout: u64,
 }
 
+#[cfg(test)]
+impl Plan {
+    /// A server of tests, which has next to no limits.
+    pub(crate) fn unlimited() -> Self {
+        Self {
+            max_connections: 100,
+            max_per_address: NEVER,
+            limits: Limits { idle_timeout: NEVER, write_timeout: NEVER, max_buffered: 1 << 20 },
+            nodelay: true,
+            keepalive: false,
+            proxies: Vec::new(),
+            header_timeout: NEVER,
+            secure: false,
+            handshake_timeout: NEVER,
+        }
+    }
+}
+
 /// What becomes of the bytes: called by the loop, never at the same time twice.
 pub trait Service {
     /// What it keeps for each connection.
