@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 from .. import arguments, hooks
@@ -19,18 +19,18 @@ from ..engines.selection import Impl
 from ..framing.bound import BoundCodec
 from ..serving import log as server_log
 from ..serving.background import in_thread
-from ..serving.lifecycle import heeding_signals
+from ..serving.lifecycle import Handle, heeding_signals
 from ..serving.limits import Limits
 from ..sockets import listening as binding
 from ..sockets import secure
-from ..types import Peer, ServerStats, StopReport
+from ..types import ServerStats, StopReport
 from .running import FramedRunning, Handler
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-class FramedServer:
+class FramedServer(Handle):
     """A TCP server on the event loop it was started in; made by ``aio.start_server``.
 
     ``await`` starts it and gives it; ``async with`` starts it, unless that is done, and stops it at the end.
@@ -48,19 +48,15 @@ class FramedServer:
         handshake_timeout: float | None,
         limits: Mapping[str, Any],
     ) -> None:
+        super().__init__(host, port, sock)
         self.impl = impl
         self._handler = hooks.Lent(arguments.coroutine_function(handler, "handler"))
         self._bound = bound
-        self._host = arguments.host(host, empty=True)
-        self._port = arguments.port(port, lowest=0)
-        self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
         self._tls = secure.server_side(ssl)
         self._handshake_timeout = arguments.timeout(handshake_timeout, "handshake_timeout")
         self._limits = Limits.of("start_server", limits)
         self._starting = False
         self._running: FramedRunning | None = None
-        self._address: Peer | None = None
-        self._pid = 0
 
     async def start(self) -> Self:
         """Bind, begin to serve, and give the server itself.
@@ -145,29 +141,13 @@ class FramedServer:
             await self.stop()
         return running.report
 
-    @property
-    def address(self) -> Peer:
-        """Where the server listens, as ``(host, port)``; stays valid after ``stop``. RuntimeError before the start."""
-        self._check_process()
-        if self._address is None:
-            raise RuntimeError("the server has no address before it is started")
-        return self._address
-
     def stats(self) -> ServerStats:
         """Return the counters: zeros before the start, the final ones after ``stop``."""
         self._check_process()
         return ServerStats() if self._running is None else self._running.stats()
 
     def __repr__(self) -> str:
-        if self._address is None:
-            state = "not started"
-        else:
-            over = self._running is None or self._running.stopping
-            state = f"{'stopped' if over else 'listening'} {self._address}"
-        return f"<{self.impl} FramedServer {state}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("FramedServer cannot be pickled")
+        return self._shown(self.impl, self._running is None or self._running.stopping)
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         running = getattr(self, "_running", None)
@@ -179,9 +159,3 @@ class FramedServer:
 
     def _listen(self) -> socket.socket:
         return self._limits.listen(self._host, self._port, self._sock)
-
-    def _check_process(self) -> None:
-        if self._pid not in (0, os.getpid()):
-            raise RuntimeError(
-                f"the server was started by process {self._pid} and cannot be used in its forked child {os.getpid()}"
-            )

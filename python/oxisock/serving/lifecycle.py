@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from ..engines.chat import ChatReactor
+    from ..engines.selection import Impl
     from ..engines.serving import EchoReactors
 
 _Self = TypeVar("_Self", bound="Server")
@@ -71,20 +72,56 @@ class Running(forks.Forkable, Protocol):
         ...
 
 
-class Server(Bound):
+class Handle:
+    """What a server is to whoever holds it, on threads or on an event loop: where it listens, and in which process."""
+
+    def __init__(self, host: str, port: int, sock: socket.socket | None) -> None:
+        self._host = arguments.host(host, empty=True)
+        self._port = arguments.port(port, lowest=0)
+        self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
+        self._address: Peer | None = None
+        self._pid = 0  # of the process that started it
+
+    @property
+    def address(self) -> Peer:
+        """Where the server listens, as ``(host, port)``; stays valid after ``stop``. RuntimeError before ``start``."""
+        self._check_process()
+        if self._address is None:
+            raise RuntimeError(f"{self._kind} has no address before start()")
+        return self._address
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a server is threads and sockets of one process."""
+        raise TypeError(f"{self._kind} cannot be pickled")
+
+    @property
+    def _kind(self) -> str:
+        return type(self).__name__
+
+    def _shown(self, impl: Impl, stopped: bool) -> str:
+        """Give what ``repr`` shows: what it is, and where."""
+        state = "not started"
+        if self._address is not None:
+            state = f"{'stopped' if stopped else 'listening'} {self._address}"
+        return f"<{impl} {self._kind} {state}>"
+
+    def _check_process(self) -> None:
+        if self._pid not in (0, os.getpid()):
+            raise RuntimeError(
+                f"{self._kind} was started by process {self._pid} and cannot be used in its forked child {os.getpid()}"
+            )
+
+
+class Server(Handle, Bound):
     """What every server has: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``.
 
     A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
     """
 
     def __init__(self, host: str, port: int, sock: socket.socket | None) -> None:
-        self._host = arguments.host(host, empty=True)
-        self._port = arguments.port(port, lowest=0)
-        self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
+        super().__init__(host, port, sock)
         self._lock = threading.Lock()
         self._running: Running | None = None
-        self._address: Peer | None = None
-        self._pid = 0  # of the process that started it
         self._began: float | None = None  # when the stop did
         self._ended = False
         self._report = StopReport()
@@ -166,14 +203,6 @@ class Server(Bound):
                 raise failure
             return report
 
-    @property
-    def address(self) -> Peer:
-        """Where the server listens, as ``(host, port)``; stays valid after ``stop``. RuntimeError before ``start``."""
-        self._check_process()
-        if self._address is None:
-            raise RuntimeError(f"{self._kind} has no address before start()")
-        return self._address
-
     def stats(self) -> ServerStats:
         """Return the counters: zeros before ``start``, the final ones after ``stop``."""
         self._check_process()
@@ -204,15 +233,7 @@ class Server(Bound):
 
     def __repr__(self) -> str:
         """Show what it is, and where."""
-        if self._address is None:
-            state = "not started"
-        else:
-            state = f"{'stopped' if self._began is not None else 'listening'} {self._address}"
-        return f"<{self.impl} {self._kind} {state}>"
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: a server is threads and sockets of one process."""
-        raise TypeError(f"{self._kind} cannot be pickled")
+        return self._shown(self.impl, self._began is not None)
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # Never joins: this may run on any thread, the server's own included. Where the interpreter ends, it has been
@@ -231,16 +252,6 @@ class Server(Bound):
         running.begin_stop(0.0)
         if self._sock is not None:
             self._sock.close()
-
-    @property
-    def _kind(self) -> str:
-        return type(self).__name__
-
-    def _check_process(self) -> None:
-        if self._pid not in (0, os.getpid()):
-            raise RuntimeError(
-                f"{self._kind} was started by process {self._pid} and cannot be used in its forked child {os.getpid()}"
-            )
 
     def _begin(self, running: Running, drain: float | None) -> None:
         with self._lock:
