@@ -49,7 +49,7 @@ class FramedServer(Handle):
         limits: Mapping[str, Any],
     ) -> None:
         super().__init__(host, port, sock)
-        self.impl = impl
+        self.impl: Impl = impl
         self._handler = hooks.Lent(arguments.coroutine_function(handler, "handler"))
         self._bound = bound
         self._tls = secure.server_side(ssl)
