@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Any object with a C-contiguous buffer; typing has a name for it from Python 3.12 on.
 Buffer = bytes | bytearray | memoryview
+"""Bytes, as functions take them."""
 
 
 class FrameDecoder(Protocol):
