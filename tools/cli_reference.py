@@ -29,7 +29,7 @@ HEAD = """\
 | 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
 | 130 | Ctrl-C; what was found until then is complete and valid |
 | 143, 129 | SIGTERM and SIGHUP: the same; a server ends with 0 |
-| 141 | whoever read the output has gone, as where it is piped into `head` |
+| 141 | the reader of the output has gone, for example `head` |
 
 Options may stand anywhere among the arguments; behind `--` nothing is an option. Options that nmap or nc would know
 (`-Pn`, `-sV`, `-zv`) are explained.

@@ -23,7 +23,7 @@ p, dl { margin: .5rem 0 }
 .warn { background: var(--warn); border-radius: .4rem; padding: .6rem .8rem }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums }
-th, td { padding: .4rem .7rem; text-align: left; white-space: nowrap; border-top: 1px solid var(--line) }
+th, td { padding: .4rem min(.7rem, 1.6vw); text-align: left; white-space: nowrap; border-top: 1px solid var(--line) }
 thead th { background: var(--card); border-top: 0 }
 td.right, th.right { text-align: right }
 details { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0 }

@@ -25,15 +25,15 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "chat",
         help="talk to the others in a chat",
-        description="Say every line that is typed, and show every line that comes. /help tells what else there is; "
-        "the end of the input (Ctrl-D) leaves. On a terminal with oxisock[cli], what comes does not disturb what is "
-        "being typed, and a lost connection is tried again.",
+        description="Send every line that you type, and show every line that arrives. /help lists the commands; "
+        "Ctrl-D, the end of the input, leaves. On a terminal with oxisock[cli], lines that arrive do not disturb what "
+        "you type, and a lost connection is opened again.",
         **examples("oxisock chat 127.0.0.1:7000 --nick ann", "echo 'the backup is done' | oxisock chat 127.0.0.1:7000"),
     )
     parser.set_defaults(run=run)
     parser.add_argument("endpoint", type=endpoint, metavar="HOST:PORT", help="the server")
-    parser.add_argument("--nick", metavar="NAME", help="what to be called (default: guest-N)")
-    add_time(parser, "--timeout", 5.0, "longest wait to get in")
+    parser.add_argument("--nick", metavar="NAME", help="your nick (default: guest-N)")
+    add_time(parser, "--timeout", 5.0, "longest wait for the welcome")
     add_impl(parser)
     tls.add_client_options(parser)
 

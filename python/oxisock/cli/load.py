@@ -31,11 +31,11 @@ def add_parser(subparsers: Any) -> None:
 
     parser = subparsers.add_parser(
         "load",
-        help="put load on a server, check its answers, tell its latencies",
-        description="Send messages over many connections, check every answer, and tell how long answers took. Without "
-        "--rate a message follows its answer (a closed loop); with it, messages are sent at that rate whatever the "
-        "server does, and latencies count from when each was meant to be sent. The exit code is 1 where an answer was "
-        "lost or wrong, a connection failed, or the rate was not kept.",
+        help="load-test a server: check every answer, measure latencies",
+        description="Send messages over many connections, check every answer, and measure how long answers take. "
+        "Without --rate, the next message follows the answer to the last one (a closed loop). With it, messages are "
+        "sent at that rate whatever the server does, and latencies count from the time at which each was due. The exit "
+        "code is 1 if an answer was lost or wrong, a connection failed, or the rate was not kept.",
         **examples(
             "oxisock load 127.0.0.1:7000",
             "oxisock load 127.0.0.1:7000 --codec lines --expect upper --rate 5000 --duration 30s",
@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
         "--depth",
         type=count(1, MOST_DEPTH),
         metavar="N",
-        help="most messages in flight on each connection (default: 1; 64 where there is a --rate)",
+        help="most messages in flight on each connection (default: 1; 64 with --rate)",
     )
     parser.add_argument(
         "-s", "--size", type=count(1, MOST_SIZE), metavar="BYTES", help="bytes of each message (default: 64)"
@@ -81,12 +81,12 @@ def add_parser(subparsers: Any) -> None:
         help='the right answer: the message (the default); "Echo: " and the message in capitals, as "oxisock serve '
         'upper" gives it; or, with --codec, any frame',
     )
-    parser.add_argument("--prefix", metavar="TEXT", help="what stands before the message in a right answer")
+    parser.add_argument("--prefix", metavar="TEXT", help="text before the message in a correct answer")
     parser.add_argument("--max-p99", type=time, metavar="TIME", help="exit code 1 if p99 is longer, such as 5ms")
     parser.add_argument("--min-rate", type=rate, metavar="N", help="exit code 1 if fewer answers a second come")
     parser.add_argument("--html", metavar="FILE", help="write the report as a page for a browser, too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask, wherever the server is")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask before loading another machine")
 
 
 def run(args: argparse.Namespace) -> int:

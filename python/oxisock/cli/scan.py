@@ -68,16 +68,18 @@ FLAGS = {
         metavar="TIME",
     ),
     "retries": _flag("how", "least repeats of an unanswered probe (default: 1)", type=int, metavar="N"),
-    "adaptive": _flag("how", "keep to --timeout and --retries, whatever hosts show", action="store_false"),
+    "adaptive": _flag(
+        "how", "use --timeout and --retries as they are, and do not adapt to hosts", action="store_false"
+    ),
     "concurrency": _flag("how", "most probes in flight (default: by open-file limit)", type=int, metavar="N"),
     "rate": _flag("how", "most probes a second (default: no limit)", type=float, metavar="N"),
     "threads": _flag("how", "threads of the native engine (default: by the work)", type=int, metavar="N"),
-    "tasks": _flag("how", "parts that are given out at a time", type=int, metavar="N"),
-    "checkpoint": _flag("how", "write down what is done, and go on from there when called again", metavar="FILE"),
+    "tasks": _flag("how", "most parts that are out at a time, with --processes or --dask", type=int, metavar="N"),
+    "checkpoint": _flag("how", "save what is done to FILE, and go on from there when run again", metavar="FILE"),
     "order": _flag("how", "random or sequential (default: random)", choices=("random", "sequential")),
     "seed": _flag("how", "repeat the random order of the scan that had this seed", type=int, metavar="N"),
     "keep": _flag("shown", "show ports of these states: open,closed,filtered,error", type=_states, metavar="STATES"),
-    "trace": _flag("shown", "tell every probe and every answer on stderr", action="store_true"),
+    "trace": _flag("shown", "print every probe and answer on stderr", action="store_true"),
 }
 _ALTERNATIVES: dict[str, dict[str, dict[str, Any]]] = {
     "family": {

@@ -24,8 +24,8 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     """Add what a client needs; a certificate is verified in any case."""
     group = parser.add_argument_group("TLS")
     group.add_argument("--tls", action="store_true", help="speak TLS, and verify the server's certificate")
-    group.add_argument("--ca", metavar="FILE", help="believe these certificates alone (PEM; default: the system's)")
-    group.add_argument("--server-name", metavar="NAME", help="the name in the certificate (default: that of HOST)")
+    group.add_argument("--ca", metavar="FILE", help="trust only these certificates (PEM; default: the system's)")
+    group.add_argument("--server-name", metavar="NAME", help="the name in the certificate (default: HOST)")
 
 
 def of_server(args: argparse.Namespace) -> SSLContext | None:

@@ -19,8 +19,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "wait",
         help="wait until ports are open",
-        description="Wait until every one of the ports has been seen open. The exit code is 0 then, and 1 when the "
-        "time ran out. With -- COMMAND, that command then runs in place of this one.",
+        description="Wait until each of the ports has been open. The exit code is 0, or 1 if the time runs out. "
+        "With -- COMMAND, run COMMAND when all have been open.",
         **examples(
             "oxisock wait localhost:5432 --timeout 1m",
             "oxisock wait localhost:22 [::1]:22 --interval 500ms",

@@ -41,10 +41,11 @@ class Requests(Functions):
         """Connect, send ``payload``, and return the answer.
 
         With a ``codec``, the payload and the answer are one frame each. Without one, the sending side is closed after
-        the payload, and the answer is everything up to the end of the stream, at most 16 MiB. ``timeout`` in seconds
-        (None: no limit) covers everything: name look-up, connecting, sending and receiving. ``ssl`` and
-        ``server_hostname`` are those of ``connect``: with TLS the end of the sending side is a close_notify, and an
-        answer that ends without one is no answer (``ssl.SSLEOFError``).
+        the payload, and the answer is everything up to the end of the stream, at most 16 MiB: ``b""`` where the server
+        closes without an answer, as it does when its handler fails. ``timeout`` in seconds (None: no limit) covers
+        everything: name look-up, connecting, sending and receiving. ``ssl`` and ``server_hostname`` are those of
+        ``connect``: with TLS the end of the sending side is a close_notify, and an answer that ends without one is no
+        answer (``ssl.SSLEOFError``).
 
         Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
         TimeoutError, FrameError (FrameTooLong past 16 MiB; IncompleteFrame if the peer closed before a whole frame),

@@ -292,7 +292,10 @@ class Checks:
                 # Growing arrays have room to spare, so what is allocated may be twice what is held, or a little more.
                 grown = tracemalloc.get_traced_memory()[0] - before
                 if grown > 3 * bound + (1 << 16):
-                    raise Wrong(f"memory grows: {grown} bytes are allocated, with {bound} held at most, after {after}")
+                    raise Wrong(
+                        f"memory grows: {grown} bytes are allocated, with {bound} held at most, after {after}: "
+                        "expected a decoder that raises for a frame that is too long"
+                    )
         finally:
             if ours:
                 tracemalloc.stop()

@@ -10,14 +10,14 @@
 
 _shtab_oxisock_commands() {
   local _commands=(
-    bench:'compare the engines, and other ways of doing the same, on this machine'
+    bench:'compare the speed of both engines, asyncio, uvloop and nmap'
     chat:'talk to the others in a chat'
     check:'say whether ports are open'
     completion:'print the completion script of a shell'
     demo:'scan this machine and serve, with both engines'
     diff:'compare two scans'
     explain:'draw the bytes of a framed stream: header, length, body, terminator, fault'
-    load:'put load on a server, check its answers, tell its latencies'
+    load:'load-test a server: check every answer, measure latencies'
     scan:'find open ports'
     send:'send messages and print the replies'
     serve:'run a server to try clients on'
@@ -63,12 +63,12 @@ _shtab_oxisock_bench_defaults_added=0
 
 _shtab_oxisock_chat_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--nick[what to be called (default\: guest-N)]:NAME:"
-  "--timeout[longest wait to get in (default\: 5s)]:TIME:"
+  "--nick[your nick (default\: guest-N)]:NAME:"
+  "--timeout[longest wait for the welcome (default\: 5s)]:TIME:"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--tls[speak TLS, and verify the server\'s certificate]"
-  "--ca[believe these certificates alone (PEM\; default\: the system\'s)]:FILE:_files"
-  "--server-name[the name in the certificate (default\: that of HOST)]:NAME:"
+  "--ca[trust only these certificates (PEM\; default\: the system\'s)]:FILE:_files"
+  "--server-name[the name in the certificate (default\: HOST)]:NAME:"
   ":the server:"
 )
 
@@ -125,19 +125,19 @@ _shtab_oxisock_load_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--udp[send datagrams\; connections are sockets]"
   {-c,--connections}"[how many (default\: 50)]:N:"
-  "--depth[most messages in flight on each connection (default\: 1\; 64 where there is a --rate)]:N:"
+  "--depth[most messages in flight on each connection (default\: 1\; 64 with --rate)]:N:"
   {-s,--size}"[bytes of each message (default\: 64)]:BYTES:"
   {-r,--rate}"[messages a second, of all connections together]:N:"
   {-d,--duration}"[how long to send (default\: 10s)]:TIME:"
   "--timeout[a connection that is silent for so long has failed (default\: 5s)\; a datagram not answered by then is lost (default\: 1s)]:TIME:"
   "--codec[send frames, not bytes\: length\:4, length\:2\:little, varint, netstring, fixed\:N, lines, delimiter\:\\r\\n or erlang\:4, dns_tcp, multiprocessing, syslog_octet_counted, redis_inline]:CODEC:(length varint netstring fixed delimiter lines erlang dns_tcp multiprocessing syslog_octet_counted redis_inline)"
   "--expect[the right answer\: the message (the default)\; \"Echo\: \" and the message in capitals, as \"oxisock serve upper\" gives it\; or, with --codec, any frame]:expect:(echo upper any)"
-  "--prefix[what stands before the message in a right answer]:TEXT:"
+  "--prefix[text before the message in a correct answer]:TEXT:"
   "--max-p99[exit code 1 if p99 is longer, such as 5ms]:TIME:"
   "--min-rate[exit code 1 if fewer answers a second come]:N:"
   "--html[write the report as a page for a browser, too]:FILE:_files"
   "--json[print the report as JSON]"
-  {-y,--yes}"[do not ask, wherever the server is]"
+  {-y,--yes}"[do not ask before loading another machine]"
   ":the server:"
 )
 
@@ -158,17 +158,17 @@ _shtab_oxisock_scan_options=(
   "--timeout[longest wait for an answer, such as 500ms or 2s (default\: 1s)]:TIME:"
   "--max-time[end the scan after so long, with what is known then and exit code 1 (default\: no limit)]:TIME:"
   "--retries[least repeats of an unanswered probe (default\: 1)]:N:"
-  "--no-adaptive[keep to --timeout and --retries, whatever hosts show]"
+  "--no-adaptive[use --timeout and --retries as they are, and do not adapt to hosts]"
   "--concurrency[most probes in flight (default\: by open-file limit)]:N:"
   "--rate[most probes a second (default\: no limit)]:N:"
   "--threads[threads of the native engine (default\: by the work)]:N:"
-  "--tasks[parts that are given out at a time]:N:"
-  "--checkpoint[write down what is done, and go on from there when called again]:FILE:_files"
+  "--tasks[most parts that are out at a time, with --processes or --dask]:N:"
+  "--checkpoint[save what is done to FILE, and go on from there when run again]:FILE:_files"
   "--order[random or sequential (default\: random)]:order:(random sequential)"
   "--seed[repeat the random order of the scan that had this seed]:N:"
   "--keep[show ports of these states\: open,closed,filtered,error]:STATES:(open closed filtered error)"
   "--all[show ports of every state]"
-  "--trace[tell every probe and every answer on stderr]"
+  "--trace[print every probe and answer on stderr]"
   "--processes[scan in N processes]:N:"
   "--dask[scan on the workers of a Dask cluster (extra\: oxisock\[dask\])]:ADDRESS:"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure both)"
@@ -189,8 +189,8 @@ _shtab_oxisock_send_options=(
   "--timeout[longest wait for each (default\: 5s)]:TIME:"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--tls[speak TLS, and verify the server\'s certificate]"
-  "--ca[believe these certificates alone (PEM\; default\: the system\'s)]:FILE:_files"
-  "--server-name[the name in the certificate (default\: that of HOST)]:NAME:"
+  "--ca[trust only these certificates (PEM\; default\: the system\'s)]:FILE:_files"
+  "--server-name[the name in the certificate (default\: HOST)]:NAME:"
   ":where to:"
   "(*)::the messages (default\: lines of the standard input):"
 )
