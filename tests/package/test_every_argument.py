@@ -234,6 +234,8 @@ def _afterwards(call: Callable[[], object]) -> Iterator[None]:
 
 
 _REPORT = oxisock.ScanReport(results=[], counts={}, stats=oxisock.ScanStats(), trace=[])
+_REPORT_METHODS = ("diff", "left_out", "from_json", "from_ndjson", "to_csv", "to_html", "to_json", "to_ndjson")
+_REPORT_METHODS += ("to_nmap_xml",)
 _HERE = {"host": "127.0.0.1"}
 
 # How to call each of them with what makes sense: the object that a method is one of, and arguments.
@@ -303,7 +305,7 @@ HOW: dict[str, tuple[Callable[[World], Any] | None, Callable[[World], dict[str, 
     "ScanReport": (None, lambda w: {"results": [], "counts": {}, "stats": oxisock.ScanStats()}),
     "ScanReport.why": (lambda w: _REPORT, lambda w: {"address": "127.0.0.1", "port": 80}),
     **dict.fromkeys(
-        [f"ScanReport.{name}" for name in ("diff", "left_out", "from_json", "from_ndjson", "to_html", "to_json")],
+        [f"ScanReport.{name}" for name in _REPORT_METHODS],
         (lambda w: _REPORT, lambda w: {}),
     ),
     "FaultyServer.stop": (lambda w: w.enter(oxisock.testing.FaultyServer()), lambda w: {}),

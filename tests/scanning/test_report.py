@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -384,3 +385,13 @@ def test_why_gives_the_story_of_one_port() -> None:
 def test_why_without_a_trace_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="no trace of its probes: scan with trace=True"):
         FULL.why("10.0.0.1", 22)
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson", "csv", "nmap_xml", "html"])
+def test_every_format_goes_to_a_file_as_well(form: str, tmp_path: Path) -> None:
+    write = getattr(report(result(80), unresolved={"f\u00fcr": "\u00e9"}), f"to_{form}")
+    assert write(path=tmp_path / "x") == write() == (tmp_path / "x").read_bytes().decode()
+    with pytest.raises(FileNotFoundError):
+        write(path=tmp_path / "nowhere" / "x")
+    with pytest.raises(TypeError, match="path=3: expected the path of a file"):
+        write(path=3)

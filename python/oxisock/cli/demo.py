@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
             return EXIT_NO
         print(paint("The engines agree on every port.", "green", out))
         if disputed:
-            print(f"({sorted(disputed)} opened or closed between the two scans; asked again, both say the same.)")
+            ports = ", ".join(map(str, sorted(disputed)))
+            print(f"({ports} opened or closed between the two scans; asked again, both say the same.)")
         print()
         rows = [["SERVER", "ENGINE", "SENT", "CAME BACK", "ROUND TRIP ms"]]
         for face in faces:

@@ -11,6 +11,7 @@ from .sorting import sort_keys, sort_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from os import PathLike
 
 
 class PortChange(NamedTuple):
@@ -274,11 +275,15 @@ class ScanReport:
         addresses = {result.address for result in self.results if result.host == address} | {address}
         return ProbeTrail(event for event in self._trace if event.port == port and event.address in addresses)
 
-    def to_json(self, *, indent: int | None = None) -> str:
-        """Return the report as one JSON object: schema 1, the rtt in seconds, banners in base64."""
+    def to_json(self, path: str | PathLike[str] | None = None, *, indent: int | None = None) -> str:
+        """Return the report as one JSON object: schema 1, the rtt in seconds, banners in base64.
+
+        With a ``path``, write it to that file, too; so do the other formats. Files are UTF-8. Raises OSError.
+        """
         from . import formats as report_formats
 
-        return report_formats.to_json(self, None if indent is None else arguments.count(indent, "indent", 0, 80))
+        indent = None if indent is None else arguments.count(indent, "indent", 0, 80)
+        return _written_to(path, report_formats.to_json(self, indent))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -291,11 +296,14 @@ class ScanReport:
 
         return cls(**report_reading.from_json(_written(text)))
 
-    def to_ndjson(self) -> str:
-        """Return one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``."""
+    def to_ndjson(self, path: str | PathLike[str] | None = None) -> str:
+        """Return one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``.
+
+        ``path`` is that of ``to_json``.
+        """
         from . import formats as report_formats
 
-        return report_formats.to_ndjson(self)
+        return _written_to(path, report_formats.to_ndjson(self))
 
     @classmethod
     def from_ndjson(cls, text: str | bytes) -> Self:
@@ -307,36 +315,36 @@ class ScanReport:
 
         return cls(**report_reading.from_ndjson(_written(text)))
 
-    def to_csv(self) -> str:
+    def to_csv(self, path: str | PathLike[str] | None = None) -> str:
         """Return the results as CSV with a header line and PortResult's names, the rtt in seconds.
 
         Banners are text with backslash escapes for whatever is not printable, and for a first character that a
-        spreadsheet would take for a formula.
+        spreadsheet would take for a formula. ``path`` is that of ``to_json``.
         """
         from . import formats as report_formats
 
-        return report_formats.to_csv(self)
+        return _written_to(path, report_formats.to_csv(self))
 
-    def to_nmap_xml(self) -> str:
+    def to_nmap_xml(self, path: str | PathLike[str] | None = None) -> str:
         """Return the report in nmap's XML, for the many tools that read it.
 
         States that were not kept are summed up in ``extraports`` where the report is of one host; "error" is nmap's
-        "unknown"; a banner is the output of a script named "banner", escaped as in CSV.
+        "unknown"; a banner is the output of a script named "banner", escaped as in CSV. ``path`` is that of
+        ``to_json``.
         """
         from . import nmap_xml as report_nmap
 
-        return report_nmap.to_nmap_xml(self)
+        return _written_to(path, report_nmap.to_nmap_xml(self))
 
-    def to_html(self, old: ScanReport | None = None) -> str:
+    def to_html(self, old: ScanReport | None = None, path: str | PathLike[str] | None = None) -> str:
         """Return the report as a page for a browser: one file that loads nothing.
 
-        ``old`` is an older report of the same; the page then shows what changed since.
+        ``old`` is an older report of the same; the page then shows what changed since. ``path`` is that of ``to_json``.
         """
         from . import html_page
 
-        return html_page.to_html(
-            self, None if old is None else arguments.instance(old, "old", ScanReport, "a ScanReport")
-        )
+        old = None if old is None else arguments.instance(old, "old", ScanReport, "a ScanReport")
+        return _written_to(path, html_page.to_html(self, old))
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
@@ -353,6 +361,14 @@ class ScanReport:
 
 def _written(text: str | bytes) -> str | bytes:
     return text if isinstance(text, bytes) else arguments.text(text, "text", "text, or text in UTF-8 as bytes")
+
+
+def _written_to(path: str | PathLike[str] | None, text: str) -> str:
+    """Give a text, having written it to a file where there is a ``path``."""
+    if path is not None:
+        with open(arguments.path(path, "path", "the path of a file"), "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    return text
 
 
 def _checked_targets(texts: Iterable[str], name: str) -> list[str]:
