@@ -367,47 +367,6 @@ def test_targets_and_ports_come_from_standard_input_and_files(impl: ModuleType, 
     assert (done.returncode, done.stdout.split("\t")[:3]) == (0, [HOST, str(port), "open"])
 
 
-def test_processes_scan_as_one_does(impl: ModuleType) -> None:
-    with listening(3) as ports, refusing() as closed:
-        words = ("scan", HOST, "-p", spec([*ports, closed]), "--keep", "open,closed", "--impl", impl.impl)
-        expected = oxisock(*words, "--format", "json")
-        done = oxisock(*words, "--format", "json", "--processes", 2)
-    assert (done.returncode, expected.returncode) == (0, 0), done.stderr
-    one, other = (ScanReport.from_json(each.stdout) for each in (expected, done))
-    assert [(r.port, r.state) for r in other] == [(r.port, r.state) for r in one]
-    assert len(other.sources) == 1
-    assert not one.sources
-
-
-def test_a_scan_goes_on_from_its_checkpoint(impl: ModuleType, tmp_path: Path) -> None:
-    with listening(3) as ports:
-        words = ("scan", HOST, "-p", spec(ports), "--impl", impl.impl, "--checkpoint", tmp_path / "scan.ndjson")
-        first = oxisock(*words)
-        second = oxisock(*words)
-    assert first.stdout == second.stdout, "rtt and all: nobody was asked again"
-    assert len(first.stdout.splitlines()) == 3
-    other = oxisock("scan", HOST, "-p", 1, "--checkpoint", tmp_path / "scan.ndjson")
-    assert other.returncode == 2
-    assert "is of another scan" in other.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--processes", "0"), "--processes 0: expected a number of processes, at least 1"),
-        (("--processes", "2", "--dask", "tcp://127.0.0.1:1"), "not allowed with"),
-        (("--checkpoint", "/no/such/folder/file"), "No such file or directory"),
-        (("--checkpoint", "x", "--impl", "both"), "--checkpoint is for one scan, and --impl both makes two"),
-        (("--tasks", "3"), "tasks=3: expected an executor too"),
-    ],
-)
-def test_wrong_usage_of_executors_and_checkpoints(words: tuple[str, ...], message: str) -> None:
-    done = oxisock("scan", HOST, "-p", 1, *words)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_page_for_a_browser_shows_what_changed(impl: ModuleType, tmp_path: Path) -> None:
     with listening(2) as ports:
         words = ("scan", HOST, "-p", spec(ports), "--impl", impl.impl)

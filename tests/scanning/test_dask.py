@@ -109,9 +109,9 @@ class Cluster:
         return process
 
     def answer(self, process: subprocess.Popen[str]) -> list[Any]:
-        """Give what a program printed, a line of JSON each."""
-        out, err = process.communicate(timeout=250)
-        assert process.returncode == 0, err
+        """Give what a program printed, a line of JSON each; what it told on stderr is in ``told``."""
+        out, self.told = process.communicate(timeout=250)
+        assert process.returncode == 0, self.told
         return [json.loads(line) for line in out.splitlines()]
 
 
@@ -177,6 +177,8 @@ def told(result):
     if not began:
         began.append(1)
         print(json.dumps("going"), flush=True)
+from oxisock.cli.executors import tell_of_lost_workers
+client.subscribe_topic("all", tell_of_lost_workers)
 report = face.scan(target, ports, rate=6000, executor=executor, tasks=6, on_result=told, **options)
 print(json.dumps([len(report.results), [r.port for r in report.open], report.counts["error"], report.partial]))
 again = face.scan(target, ports[:50], executor=executor, **options)
@@ -189,6 +191,7 @@ print(json.dumps(len(again.results)))
     cluster.workers[1].send_signal(signal.SIGSTOP)
     (decided, opened, errors, partial), again = cluster.answer(process)
     assert [decided, errors, partial] == [len(ports), 0, False]
+    assert f"oxisock: the worker tcp://{cluster.hosts[0].address}:" in cluster.told
     assert set(opened) >= set(cluster.target.ports)
     assert again == 50
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import UsageError
+from .output import is_terminal, message
 
 if TYPE_CHECKING:
     import argparse
     from concurrent.futures import Executor
+    from multiprocessing.connection import Connection
 
 _CONNECT_SECONDS = 10
+_MOST_PROCESSES = 512
+_END_SECONDS = 2.0  # for a process whose tasks are to end
 
 
 def add_options(group: Any) -> None:
@@ -27,14 +35,38 @@ def add_options(group: Any) -> None:
 @contextmanager
 def executor(args: argparse.Namespace) -> Iterator[Executor | None]:
     """Give the executor that was asked for, None for this process, for as long as the block lasts."""
-    if args.processes is not None:
-        with _processes(args.processes) as pool:
-            yield pool
-    elif args.dask is not None:
-        with _dask(args.dask) as found:
-            yield found
-    else:
-        yield None
+    if args.tasks is not None and args.processes is None and args.dask is None:
+        raise UsageError(f"--tasks {args.tasks}: expected --processes or --dask too, whose tasks these are")
+    with ExitStack() as stack:
+        if args.processes is not None or args.dask is not None or args.checkpoint is not None:
+            stack.enter_context(_warnings_told())
+        if args.processes is not None:
+            yield stack.enter_context(_processes(args.processes))
+        elif args.dask is not None:
+            yield stack.enter_context(_dask(args.dask))
+        else:
+            yield None
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Tell what the library warns of as the command tells everything."""
+    import logging
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: _tell(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("oxisock")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def _tell(text: str) -> None:
+    if is_terminal(sys.stderr):
+        sys.stderr.write("\r\x1b[K")  # the bar of the progress is drawn again below it
+    message(text)
 
 
 @contextmanager
@@ -42,21 +74,38 @@ def _processes(number: int) -> Iterator[Executor]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    if number < 1:
-        raise UsageError(f"--processes {number}: expected a number of processes, at least 1")
-    # A forked child would share the descriptors of the scan's files; a terminal's Ctrl-C is for this process alone.
-    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_the_caller)
+    if not 1 <= number <= _MOST_PROCESSES:
+        raise UsageError(f"--processes {number}: expected a number of processes, 1 to {_MOST_PROCESSES}")
+    # A forked child would share the descriptors of the scan's files.
+    context = multiprocessing.get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(number, context, _begin_process, (theirs,))
     try:
         yield pool
     finally:
-        children = list((pool._processes or {}).values())  # 3.14 has terminate_workers
+        children = list((pool._processes or {}).values())
+        ours.close()
         pool.shutdown(wait=False, cancel_futures=True)
+        until = time.monotonic() + _END_SECONDS
         for child in children:
-            child.terminate()
+            child.join(max(0.0, until - time.monotonic()))
+            child.kill()  # one that was stopped, say
+        theirs.close()
 
 
-def _leave_ctrl_c_to_the_caller() -> None:
+def _begin_process(ends: Connection) -> None:
+    """Begin a process of the pool: it ends with its scan, however that ends; a terminal's Ctrl-C is for that alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(ends,), daemon=True).start()
+
+
+def _end_with(ends: Connection) -> None:
+    from ..scanning.tasks import end_tasks
+
+    ends.poll(None)  # nothing is sent: the other end is closed
+    end_tasks()
+    time.sleep(_END_SECONDS)  # a pool that is there no more ends no process
+    os._exit(1)
 
 
 @contextmanager
@@ -70,4 +119,13 @@ def _dask(address: str) -> Iterator[Executor]:
     except (OSError, ValueError) as error:
         raise UsageError(f"--dask {address}: no scheduler answers there: {error}") from None
     with client:
+        # Dask gives the tasks of a lost worker to others by itself, and says nothing of it.
+        client.subscribe_topic("all", tell_of_lost_workers)
         yield client.get_executor()
+
+
+def tell_of_lost_workers(event: tuple[float, Any]) -> None:
+    """Tell of a worker whose loss a scheduler of Dask has noticed."""
+    what = event[1]
+    if isinstance(what, dict) and what.get("action") == "remove-worker" and not what.get("expected"):
+        _tell(f"the worker {what.get('worker')} is lost; what it was at is given out again")

@@ -7,5 +7,6 @@
 - ``report``: what came of it; ``asked``: what of that was asked; ``formats``, ``nmap_xml``, ``html_page``: written;
   ``showing``: for people; ``reading``: read back; ``sorting``: in order.
 - Part by part: ``sharding`` cuts a plan, ``coordinating`` decides who asks which part, ``tasks`` has an executor do it,
-  ``shard_runs`` makes one run of it all, ``spreading`` begins that, ``checkpoint`` writes down what is done.
+  ``shard_runs`` makes one run of it all, ``spreading`` begins that, ``checkpoint`` writes down what is done,
+  ``executors``: what is known of them.
 """

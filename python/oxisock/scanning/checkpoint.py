@@ -9,6 +9,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..arguments import shown
 from ..engines.scanning import Tally
 from ..types import ScanSource
 
@@ -116,27 +117,37 @@ class Checkpoint:
                     break
                 try:
                     value = json.loads(line)
+                except (ValueError, RecursionError):
+                    raise self._strange(
+                        number, f"expected JSON, not {shown(line[:-1].decode(errors='replace'))}"
+                    ) from None
+                try:
                     if header is None:
                         header = _header(value)
                     else:
                         item = _done(value, header)
                         done[item.shard] = item
-                except (ValueError, TypeError, KeyError, RecursionError) as error:
-                    raise ValueError(f"{self.path}:{number}: no line of a checkpoint: {error}") from None
+                except (ValueError, TypeError, KeyError) as error:
+                    raise self._strange(
+                        number, f"expected {error}" if isinstance(error, KeyError) else str(error)
+                    ) from None
                 good += len(line)
         torn = good < os.fstat(self._descriptor).st_size
         if torn and header is None:
-            raise ValueError(f"{self.path}:1: no line of a checkpoint: expected a checkpoint of oxisock")
+            raise self._strange(1, "expected a checkpoint of oxisock")
         if torn:
             os.ftruncate(self._descriptor, good)
         return header, done, torn
+
+    def _strange(self, number: int, why: str) -> ValueError:
+        return ValueError(f"{self.path}:{number}: no line of a checkpoint: {why}")
 
 
 def _header(value: dict[str, Any]) -> Header:
     if not isinstance(value, dict) or "oxisock_checkpoint" not in value:
         raise ValueError("expected a checkpoint of oxisock")
     if value["oxisock_checkpoint"] != _VERSION:
-        raise ValueError(f"it has version {value['oxisock_checkpoint']!r}, expected {_VERSION}")
+        raise ValueError(f"it is of version {shown(value['oxisock_checkpoint'])}, and this oxisock reads {_VERSION}")
     header = Header(*(value[name] for name in Header._fields))
     if not isinstance(header.plan, str) or any(type(number) is not int or number < 0 for number in header[1:]):
         raise ValueError("its header has other values than expected")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from ..engines.binding import Engine
 from ..engines.scanning import ScanPlan
 from .checkpoint import Header
+from .executors import workers_of
 from .plan import Spread
 from .shard_runs import LocalRun, SpreadRun
 from .sharding import Shards, digest, probes_of_a_shard, shared_rate, slots_of_a_rate
@@ -22,7 +22,7 @@ def start_spread(engine: Engine, plan: ScanPlan, spread: Spread) -> SpreadRun:
     """Begin to scan shard by shard."""
     slots = 1
     if spread.executor is not None:
-        workers = _workers(spread.executor)
+        workers = workers_of(spread.executor)
         # All that are out share the rate, so that it is kept however many of them are at work.
         each = 1 if plan.interval else 2
         slots = spread.tasks or (each * workers if workers else _DEFAULT_TASKS)
@@ -48,15 +48,3 @@ def start_spread(engine: Engine, plan: ScanPlan, spread: Spread) -> SpreadRun:
         if checkpoint is not None:
             checkpoint.close()
         raise
-
-
-def _workers(executor: Any) -> int | None:
-    """Say how many workers an executor knows of."""
-    for name in ("num_workers", "_max_workers"):
-        found = getattr(executor, name, None)
-        if isinstance(found, int) and found > 0:
-            return found
-    try:  # Dask's has a client, which knows the threads of each worker
-        return sum(executor._client.nthreads().values()) or None
-    except Exception:
-        return None

@@ -17,6 +17,7 @@ from ..engines.scanning import ERROR, AddressRange, ScanPlan, Tally
 from ..types import ScanSource
 from ..version import VERSION
 from .coordinating import Coordinator, Task
+from .executors import is_gone
 from .plan import Spread, default_concurrency, free_descriptors, with_links
 from .shard_runs import NOTHING, SpreadRun, source_address, sums
 from .sharding import Shard, Shards, expected_of_a_shard, limit_of_a_shard
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
 
 _SLICE = 0.05  # seconds between two looks of a task at its scan and its deadline
 _LIE = "a task gave results that are not those of its part of the scan"
+_GONE = "the cluster is gone"
+_MOST_WARNINGS = 100
 _LOST = 1 << 20  # reasons from here on are no engine's: a shard that nobody could ask
 _log = logging.getLogger("oxisock")
 
 
 _cancelled: set[str] = set()
 """Scans that ended before their tasks; heeded by those that run in this process."""
+_ended = threading.Event()
+
+
+def end_tasks() -> None:
+    """End all tasks that run in this process, and each that begins later: nobody waits for them any more."""
+    _ended.set()
 
 
 def scan_shard(
@@ -60,7 +69,7 @@ def scan_shard(
     try:
         while not run.done():
             outcomes += run.wait(_SLICE)
-            if scan in _cancelled:
+            if scan in _cancelled or _ended.is_set():
                 raise RuntimeError("the scan has ended")
             if time.monotonic() - began > seconds:
                 raise TimeoutError(f"a part of the scan took more than {seconds:.0f} s")
@@ -107,9 +116,9 @@ class ExecutorRun(SpreadRun):
         )
         self._returned: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._out: dict[int, _Out] = {}
-        self._left: Iterator[int] = iter(())  # shards that a broken executor left, to be told of one by one
+        self._left: Iterator[int] | None = None  # shards that a broken executor left, to be told of one by one
         self._broken = ""  # by what
-        self._warned = set[str]()
+        self._warned = set[tuple[str, str]]()
         self._submit()
         self._finish()
 
@@ -117,7 +126,7 @@ class ExecutorRun(SpreadRun):
         """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
         if self._broken and not self._fresh:
             with self._lock:
-                number = next(self._left, None)
+                number = next(self._left or iter(()), None)
                 if number is None:
                     self._broken = ""
                 else:
@@ -141,7 +150,7 @@ class ExecutorRun(SpreadRun):
     def cancel(self) -> None:
         """Give out nothing more; tasks that run end by themselves, and nobody waits for them."""
         with self._lock:
-            self._left, self._broken = iter(()), ""
+            self._broken = ""
             if not self._stopped:
                 self._machine.stop()
                 self._end()
@@ -150,7 +159,7 @@ class ExecutorRun(SpreadRun):
         """Let go of tasks that nobody waits for: those that have not begun never will."""
         _cancelled.add(self._scan)
         left = [out.future for out in self._out.values()]
-        for future in left:
+        for future in () if is_gone(self._executor) else left:
             future.cancel()
         running = [future for future in left if not future.done()]
         if running:
@@ -172,6 +181,8 @@ class ExecutorRun(SpreadRun):
                 self._failed(task.number, shard, error)
                 if isinstance(error, (BrokenExecutor, RuntimeError)):
                     self._refused(error)
+                elif is_gone(self._executor):
+                    self._refused(BrokenExecutor(_GONE))
                 continue
             self._out[task.number] = _Out(task, shard, future)
             future.add_done_callback(partial(self._back, task.number))
@@ -212,6 +223,8 @@ class ExecutorRun(SpreadRun):
             self._warn(TimeoutError(f"task {number} did not come back"))
         for each in lost:
             self._lost(self._shards[each.shard], each.cause)
+        if not self._stopped and is_gone(self._executor):
+            self._refused(BrokenExecutor(_GONE))
 
     def _failed(self, number: int, shard: Shard, error: BaseException) -> None:
         self._warn(error)
@@ -225,10 +238,10 @@ class ExecutorRun(SpreadRun):
         self._finish()
 
     def _warn(self, error: BaseException) -> None:
-        name = type(error).__name__
-        if name not in self._warned:
-            self._warned.add(name)
-            _log.warning("a task of the scan failed, and is given out again: %s: %s", name, _in_words(error))
+        told = type(error).__name__, str(error)
+        if told not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(told)
+            _log.warning("a task of the scan failed, and is given out again: %s", _in_words(error))
 
     def _abandon(self, error: BrokenExecutor) -> None:
         """Give up all that is out: a process pool that breaks while it takes a call forgets that call's future."""
@@ -241,8 +254,10 @@ class ExecutorRun(SpreadRun):
         """The executor takes nothing any more: what is left is lost."""
         if isinstance(error, BrokenExecutor):
             self._abandon(error)
+        if self._left is not None:
+            return
         self._broken = type(error).__name__
-        _log.warning("the executor takes no more tasks (%s): what is left of the scan cannot be asked", self._broken)
+        _log.warning("the executor takes no more tasks (%s); what is left cannot be asked", _in_words(error))
         self._left = self._machine.broken()
         self._finish()
 
@@ -306,4 +321,4 @@ class _Countdown:
 def _in_words(error: BaseException) -> str:
     if isinstance(error, ImportError) and "oxisock" in str(error):
         return f"the worker has no oxisock, or an older one ({error})"
-    return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

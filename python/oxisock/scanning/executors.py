@@ -1,0 +1,22 @@
+"""What can be known of an executor: how many workers it has, and whether it is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def workers_of(executor: Any) -> int | None:
+    """Say how many workers an executor knows of."""
+    for name in ("num_workers", "_max_workers"):
+        found = getattr(executor, name, None)
+        if isinstance(found, int) and found > 0:
+            return found
+    try:  # Dask's has a client, which knows the threads of each worker
+        return sum(executor._client.nthreads().values()) or None
+    except Exception:
+        return None
+
+
+def is_gone(executor: Any) -> bool:
+    """Say whether nothing will come of what an executor was given: Dask's client tells nobody of a lost scheduler."""
+    return getattr(getattr(executor, "_client", None), "status", None) == "closed"
