@@ -7,8 +7,10 @@ import json
 import logging
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,15 +59,70 @@ def test_a_scan_goes_on_where_it_was(
 def test_another_scan_is_told_from_the_one_of_the_file(impl: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "scan.ndjson"
     impl.scan("127.0.0.7", [1, 2], checkpoint=path)
-    for other in ({"ports": [1, 3]}, {"targets": "127.0.0.8"}, {"keep": "closed"}, {"seed": 5}, {"exclude_ports": "2"}):
+    for other in (
+        {"ports": [1, 3]}, {"targets": "127.0.0.8"}, {"keep": "closed"}, {"seed": 5}, {"exclude_ports": "2"},
+        {"banner": True}, {"skip_silent": True}, {"order": "sequential"},
+    ):  # fmt: skip
         arguments: dict[str, Any] = {"targets": "127.0.0.7", "ports": [1, 2], **other}
         with pytest.raises(ValueError, match="is of another scan: expected the targets, ports, excludes"):
             impl.scan(**arguments, checkpoint=path)
 
 
+def test_parts_of_a_scan_have_files_of_their_own(impl: ModuleType, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"seed": 5, "checkpoint": tmp_path / "scan.ndjson"}
+    impl.scan("127.0.0.7-10", [1, 2], shard="1/2", **options)
+    with pytest.raises(ValueError, match="is of another scan"):
+        impl.scan("127.0.0.7-10", [1, 2], shard="2/2", **options)
+
+
+def test_what_a_file_says_of_a_banner_and_of_earlier_runs_is_read(impl: ModuleType, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.7", 0)) as server:
+        ports = [1, server.getsockname()[1]]
+
+        def greet() -> None:
+            with server.accept()[0] as client:
+                client.sendall(b"220 hello\r\n")
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        first = impl.scan("127.0.0.7", ports, banner=10, checkpoint=tmp_path / "scan")
+        greeter.join()
+    with impl.scan_iter("127.0.0.7", ports, banner=10, checkpoint=tmp_path / "scan") as scan:
+        again = list(scan)
+    assert [result.banner for result in again] == [result.banner for result in first] == [b"220 hello\r\n"]
+    assert first.stats.rate > 0
+    # This run decided nothing, whatever it knows.
+    assert (scan.report().stats.rate, scan.progress().rate, scan.progress().done) == (0, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ({"shard": 1}, ":2: no line of a checkpoint: shard 1 is none of 1"),
+        ({"shard": -1}, ":2: no line of a checkpoint: shard -1 is none of 1"),
+        ({"shard": 0}, ":2: no line of a checkpoint: expected 'outcomes'"),
+        ([], ":2: no line of a checkpoint"),
+    ],
+)
+def test_a_line_that_cannot_be_of_this_scan_is_told(impl: ModuleType, tmp_path: Path, line: object, words: str) -> None:
+    path = tmp_path / "scan.ndjson"
+    impl.scan("127.0.0.7", [1], checkpoint=path)
+    header = path.read_text().splitlines()[0]
+    path.write_text(f"{header}\n{json.dumps(line)}\n")
+    with pytest.raises(ValueError, match=words):
+        impl.scan("127.0.0.7", [1], checkpoint=path)
+    older = json.loads(header) | {"oxisock_checkpoint": 1}
+    path.write_text(json.dumps(older) + "\n")
+    with pytest.raises(ValueError, match=":1: no line of a checkpoint: it is of version 1, and this oxisock reads"):
+        impl.scan("127.0.0.7", [1], checkpoint=path)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("hello\n", ":1: no line of a checkpoint"), ('{"a":1}\n', ":1: no line of a checkpoint: expected a checkpoint")],
+    [
+        ("hello\n", ":1: no line of a checkpoint: expected JSON, not 'hello'"),
+        ('{"a":1}\n', ":1: no line of a checkpoint: expected a checkpoint"),
+    ],
 )
 def test_a_file_that_is_something_else_is_left_alone(
     impl: ModuleType, tmp_path: Path, content: str, words: str

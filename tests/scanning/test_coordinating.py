@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from types import ModuleType
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,6 +214,77 @@ def test_a_broken_executor_settles_what_is_not_out(
         if lost:
             world.settled[shard] = "lost"
     assert world.machine.over
+
+
+def coordinator(shards: int, slots: int, **more: Any) -> Coordinator:
+    options: dict[str, Any] = {"expected": EXPECTED, "limit": 10**15, "share": False}
+    return Coordinator(shards, slots, **(options | more))
+
+
+def test_what_is_left_has_three_copies_at_most_and_the_first_that_ends_counts() -> None:
+    machine = coordinator(1, 5)
+    given = []
+    for step in range(10):
+        while task := machine.next(step * EXPECTED):
+            given.append((step, task.number))
+    assert given == [(0, 0), (1, 1), (2, 2)]
+    assert machine.finished(1, 3 * EXPECTED)
+    assert machine.over
+    assert not machine.finished(0, 3 * EXPECTED)
+
+
+def test_a_copy_waits_half_as_long_again_as_the_longest_task_took() -> None:
+    now = 20 * SECOND
+    machine = coordinator(3, 2)
+    for seconds in (20, 2):
+        task = machine.next(0)
+        assert task is not None
+        assert machine.finished(task.number, seconds * SECOND)
+    last = machine.next(now)
+    assert last is not None
+    assert machine.next(now + 29 * SECOND) is None
+    copy = machine.next(now + 30 * SECOND)
+    assert copy is not None
+    assert copy.shard == last.shard
+
+
+def test_what_failed_first_is_given_out_again_first() -> None:
+    machine = coordinator(3, 3)
+    tasks = [task for _ in range(3) if (task := machine.next(0))]
+    for number in (1, 2, 0):
+        assert machine.failed(tasks[number].number, "Name", 0) is None
+    again = [task.shard for _ in range(3) if (task := machine.next(0))]
+    assert again == [tasks[number].shard for number in (1, 2, 0)]
+
+
+def test_at_the_end_of_its_time_a_scan_loses_nothing() -> None:
+    machine = coordinator(1, 1, deadline=100)
+    for now in (0, 50, 99):
+        task = machine.next(now)
+        assert task is not None
+        assert task.limit == 100 - now
+        assert machine.failed(task.number, "TimeoutError", now + (1 if now == 99 else 0)) is None
+    assert machine.next(100) is None
+
+
+def test_a_broken_executor_leaves_alone_what_was_done_before() -> None:
+    machine = coordinator(5, 1, done=frozenset({1, 3}))
+    task = machine.next(0)
+    assert task is not None
+    assert list(machine.broken()) == [2, 4]
+    assert machine.failed(task.number, "Name", 0) == (0, "Name")
+    assert machine.over
+
+
+def test_a_scan_that_was_stopped_is_over_when_what_is_out_is_back() -> None:
+    machine = coordinator(5, 2)
+    tasks = [task for _ in range(2) if (task := machine.next(0))]
+    machine.stop()
+    assert machine.next(0) is None
+    for task in tasks:
+        assert not machine.over
+        machine.finished(task.number, 1)
+    assert machine.over
 
 
 # --- how a plan is cut ------------------------------------------------------------------------------------------------

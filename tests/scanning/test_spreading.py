@@ -290,16 +290,36 @@ def test_tasks_end_when_the_time_of_the_scan_is_over(impl: ModuleType) -> None:
 
         def __init__(self) -> None:
             self.seconds: list[float] = []
+            self.concurrency: set[int] = set()
 
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
             self.seconds.append(args[-1])
+            self.concurrency.add(args[-2])
             return Future()
 
     executor = Noting()
-    report = impl.scan("127.0.0.7", "1-100", executor=executor, max_time=0.5)
+    report = impl.scan("127.0.0.7", "1-100", executor=executor, tasks=4, concurrency=80, max_time=0.5)
     assert report.partial
     assert executor.seconds
     assert all(0 < seconds <= 0.5 for seconds in executor.seconds)
+    assert executor.concurrency == {20}
+
+
+def test_no_two_tasks_are_equal_in_whatever_scan(impl: ModuleType, small_shards: None) -> None:
+    class Cached(Executor):
+        """Serves equal calls from the first, as some executors do."""
+
+        def __init__(self) -> None:
+            self.calls: dict[str, Future[Any]] = {}
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            assert repr(args) not in self.calls
+            return self.calls.setdefault(repr(args), Inline().submit(fn, *args))
+
+    executor = Cached()
+    for _ in range(2):
+        impl.scan("127.0.0.7", "1-100", seed=1, executor=executor)
+    assert len(executor.calls) == 4
 
 
 def test_ctrl_c_submits_nothing_more_and_keeps_what_came(

@@ -18,7 +18,6 @@ from .output import is_terminal, message
 if TYPE_CHECKING:
     import argparse
     from concurrent.futures import Executor
-    from multiprocessing.connection import Connection
 
 _CONNECT_SECONDS = 10
 _MOST_PROCESSES = 512
@@ -78,31 +77,31 @@ def _processes(number: int) -> Iterator[Executor]:
         raise UsageError(f"--processes {number}: expected a number of processes, 1 to {_MOST_PROCESSES}")
     # A forked child would share the descriptors of the scan's files.
     context = multiprocessing.get_context("spawn")
-    theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(number, context, _begin_process, (theirs,))
+    ends: tuple[Any, Any] = context.Pipe(duplex=False)  # theirs and ours
+    pool = ProcessPoolExecutor(number, context, _begin_process, ends[:1])
     try:
         yield pool
     finally:
         children = list((pool._processes or {}).values())
-        ours.close()
+        ends[1].close()
         pool.shutdown(wait=False, cancel_futures=True)
         until = time.monotonic() + _END_SECONDS
         for child in children:
             child.join(max(0.0, until - time.monotonic()))
             child.kill()  # one that was stopped, say
-        theirs.close()
+        ends[0].close()
 
 
-def _begin_process(ends: Connection) -> None:
+def _begin_process(end: Any) -> None:
     """Begin a process of the pool: it ends with its scan, however that ends; a terminal's Ctrl-C is for that alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(ends,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
 
 
-def _end_with(ends: Connection) -> None:
+def _end_with(end: Any) -> None:
     from ..scanning.tasks import end_tasks
 
-    ends.poll(None)  # nothing is sent: the other end is closed
+    end.poll(None)  # nothing is sent: the other end is closed
     end_tasks()
     time.sleep(_END_SECONDS)  # a pool that is there no more ends no process
     os._exit(1)
