@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import signal
 import socket
 import sys
 import threading
@@ -174,6 +176,29 @@ def test_parts_of_a_scan_over_executors_are_together_the_whole(
             assert not found.items() & together.items()
             together |= found | {(r.address, r.port): whole[r.address, r.port] for r in lost}
     assert together == whole
+
+
+def test_a_pool_that_a_killed_child_breaks_keeps_what_was_done(
+    impl: ModuleType, listeners: list[int], small_shards: None
+) -> None:
+    killed: list[int] = []
+
+    def kill_a_child(result: object) -> None:
+        if not killed:
+            killed.append(next(iter(pool._processes)))
+            os.kill(killed[0], signal.SIGKILL)
+
+    ports = ports_around(listeners, 100)
+    options: dict[str, Any] = {"keep": EVERYTHING, "order": "sequential"}
+    with processes() as pool:
+        report = impl.scan("127.0.0.7-10", ports, executor=pool, rate=100, on_result=kill_a_child, **options)
+    lost = {(r.address, r.port) for r in report if r.reason == "worker-lost: BrokenProcessPool"}
+    states = {(r.address, r.port): r.state for r in report}
+    assert len(states) == len(report.results) == 400
+    assert 0 < len(lost) < 400
+    alone = impl.scan("127.0.0.7-10", ports, **options)
+    assert all(states[r.address, r.port] is r.state for r in alone if (r.address, r.port) not in lost)
+    assert not report.partial
 
 
 def hide_oxisock() -> None:
