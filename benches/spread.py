@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import io
 import multiprocessing
+import pickle
 import resource
 import socket
 import statistics
@@ -23,10 +25,18 @@ _PER_SECOND = 4096 / 2  # silent addresses that one worker decides: 4,096 in fli
 _SHARD = 1 << 15
 
 
+class _Reader(pickle.Unpickler):
+    """Gives the arguments of a task, which calls what it unpickles."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return (lambda *arguments: arguments) if name == "scan_shard" else super().find_class(module, name)
+
+
 class Canned(Executor):
     """Answers every task at once, with ``kept`` closed ports in each: what is left is the caller's own work."""
 
     def submit(self, fn: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
+        arguments = _Reader(io.BytesIO(arguments[0])).load()
         task, (ranges, ports, *_rest) = arguments[3], arguments[4]
         hosts = sum(last - first + 1 for _, first, last, _ in ranges)
         total = hosts * len(ports)

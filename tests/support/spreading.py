@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import pickle
 import random
 from array import array
 from collections.abc import Callable
@@ -16,6 +18,17 @@ from oxisock.engines.scanning import ScanPlan
 def ports_around(listening: list[int], count: int) -> list[int]:
     """Give ``count`` ports of which some listen; of the others nobody knows whether another test opens them."""
     return sorted({*listening, *random.Random(5).sample(range(1, 1024), count - len(listening))})
+
+
+def arguments_of(call: bytes) -> tuple[Any, ...]:
+    """Give the arguments of a task: what it unpickles is a call."""
+
+    class Reader(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            return (lambda *arguments: arguments) if name == "scan_shard" else super().find_class(module, name)
+
+    found: tuple[Any, ...] = Reader(io.BytesIO(call)).load()
+    return found
 
 
 class Inline(Executor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import queue
 import socket
 import threading
@@ -80,6 +81,20 @@ def scan_shard(
     source = (task, socket.gethostname(), source_address(whole.ranges[0]), took, Tally(*tally).probes)
     events = [tuple(event) for event in run.trace()]
     return tally, [tuple(outcome) for outcome in outcomes], source, events
+
+
+class _Call:
+    """A call of `scan_shard` that is made when it is unpickled, by the task itself.
+
+    A worker that has no oxisock then says so. Where an executor unpickles what it was given, and oxisock is missing, it
+    ends its process (Dask's worker, a process of a pool).
+    """
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self._arguments = arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return scan_shard, self._arguments
 
 
 class _Out(NamedTuple):
@@ -175,8 +190,9 @@ class ExecutorRun(SpreadRun):
             shard = self._shards[task.shard]
             plain = (tuple(map(tuple, shard.plan.ranges)), tuple(shard.plan.ports), *shard.plan[2:])
             facts = self._engine.impl, VERSION, self._scan, task.number
+            call = pickle.dumps(_Call((*facts, plain, self._concurrency, task.limit / 1e9)))
             try:
-                future = self._executor.submit(scan_shard, *facts, plain, self._concurrency, task.limit / 1e9)
+                future = self._executor.submit(pickle.loads, call)
             except Exception as error:
                 self._failed(task.number, shard, error)
                 if isinstance(error, (BrokenExecutor, RuntimeError)):
