@@ -3,8 +3,8 @@
 ``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
 
 - ``faces``: the functions; ``connect``: connecting and asking; ``questions``: about one port; ``scanning``: scans.
-- ``stream``: a connection in frames; ``protocol``: what the loop calls for it; ``tally``: what several have in common;
-  ``waking``: what a task waits on for a frame; ``secured``: TLS.
+- ``stream``: a connection in frames; ``moving``: how its bytes come and go; ``protocol``: what the loop calls for it;
+  ``tally``: what several have in common; ``waking``: what a task waits on for a frame; ``secured``: TLS.
 - ``server``: a server of streams, as the user holds it; ``running``: the same under way; ``knocking``: how it hears
   of newcomers; ``connection``: one of its streams.
 """

@@ -3,103 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import arguments
 from ..engines.framing import Buffer
-from ..errors import errno_words, no_answer
-from ..framing.bound import BoundCodec, Inbox, equal_fault
+from ..errors import no_answer
 from ..framing.codecs import Codec
-from ..sockets.closing import QUIET, Parting, reset_on_close, unacknowledged
+from ..sockets.closing import QUIET, reset_on_close
 from ..types import Peer
-from .tally import Tally
-from .waking import Waker
+from .moving import Moving
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-T = TypeVar("T")
-
-_FLUSH_AT = 64 << 10  # bytes of frames that are collected before they are written
 _FAIR_SHARE = 128  # frames given or taken in a row, before others have their turn
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks whether all has arrived
-_UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pauses
 
 
-class FramedStream:
+class FramedStream(Moving):
     """A connection and a codec, for the tasks of one event loop: one may receive while others send.
 
     Made by ``aio.open_framed``, and by the server for each connection. Used with ``async with``, leaving the block
     closes it: after what was sent has left, or, where an exception leaves the block, at once.
     """
 
-    __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_bound",
-        "_closed",
-        "_discarding",
-        "_due",
-        "_encode",
-        "_eof_seen",
-        "_frames",
-        "_given",
-        "_gone",
-        "_heard",
-        "_inbox",
-        "_last",
-        "_loop",
-        "_lost",
-        "_output_ended",
-        "_peer",
-        "_pending",
-        "_pending_size",
-        "_raised",
-        "_reading",
-        "_receiver",
-        "_room",
-        "_sent",
-        "_tally",
-        "_took",
-        "_transport",
-        "_unarrived",
-        "_unread",
-    )
-
-    def __init__(self, bound: BoundCodec, tally: Tally | None = None) -> None:
-        self._bound = bound
-        self._encode = bound.encode
-        self._loop = asyncio.get_running_loop()
-        self._tally = tally or Tally(self._loop)
-        self._inbox = Inbox(bound)
-        self._frames = self._inbox.frames
-        self._lost: Exception | None = None  # why the connection is no more
-        self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
-        self._closed = self._output_ended = self._discarding = self._heard = self._eof_seen = False
-        self._unarrived = 0  # bytes that had not arrived when it was closed
-        self._unread = self._given = self._sent = 0
-        self._reading = True
-        self._took = False  # a frame, since it was waited for one
-        self._last = time.monotonic()  # when the frames before that had been dealt with
-        self._receiver = Waker(self._loop)
-        self._pending: list[bytes] = []  # frames on their way to the transport
-        self._pending_size = 0
-        self._due = False  # they will be handed over at the end of the loop's turn
-        self._room: asyncio.Future[None] | None = None  # there while the peer does not keep up
-        self._transport: asyncio.Transport
-        self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._peer = Peer("", 0)
-
-    # --- for users -------------------------------------------------------------------------------------------------
+    __slots__ = ()
 
     @property
     def codec(self) -> Codec:
@@ -228,13 +160,6 @@ class FramedStream:
         """Close at once, with a reset: what is under way is lost, and the peer does not take it for all there was."""
         self._abort(owed=True)
 
-    def _abort(self, owed: bool) -> None:
-        self._closed = True
-        if owed and not self._gone.done():
-            reset_on_close(self._transport.get_extra_info("socket"))
-        self._transport.abort()
-        self._receiver.wake()
-
     async def wait_closed(self) -> None:
         """Wait until a connection that was closed is gone; cancelled, it is closed at once, by `abort`.
 
@@ -273,216 +198,6 @@ class FramedStream:
         with suppress(RuntimeError):  # the loop is closed
             # Whichever thread drops it, transports are touched on the loop's.
             self._loop.call_soon_threadsafe(_drop, transport)
-
-    # --- receiving -------------------------------------------------------------------------------------------------
-
-    def _received(self, data: memoryview) -> None:
-        tally, inbox = self._tally, self._inbox
-        size = len(data)
-        tally.bytes_in += size
-        if self._discarding:
-            self._heard = True
-            return
-        if inbox.ended or inbox.fault is not None:
-            return
-        frames = inbox.decode(data)
-        if tally.child:
-            self._end_child()
-        self._unread += size
-        if inbox.fault is not None:
-            self._pause()
-        elif not frames:
-            return
-        self._frames += frames
-        tally.messages += len(frames)
-        if self._unread > self._most_unread:
-            self._pause()
-        self._receiver.go_on()
-
-    def _ended(self, cut: Exception | None = None) -> None:
-        """The peer will send no more, or, where it was not the peer who said so, the stream was cut."""
-        self._eof_seen = True
-        if not self._inbox.over:
-            if cut is not None:
-                self._inbox.cut(cut)
-            else:
-                made = self._inbox.feed(None)
-                if self._tally.child:
-                    self._end_child()
-                self._tally.messages += made
-            self._receiver.wake()
-
-    _most_unread = _UNREAD
-
-    def _end_child(self) -> None:
-        """In a forked child a server's connection goes no further."""
-
-    def _over(self) -> bool:
-        """Say whether no frame will come any more; raises why, where that is no clean end."""
-        self._check_open(receiving=True)
-        if not self._inbox.over:
-            return False
-        try:
-            self._inbox.end()
-        except BaseException as error:
-            self._raised = error
-            raise
-        return True
-
-    def _next_input(self) -> Waker | None:
-        """Give what to wait on for more; None if no more will come. Raises why, where that is no clean end."""
-        inbox, receiver = self._inbox, self._receiver
-        if (self._closed or self._lost is not None or inbox.ended or inbox.fault is not None) and self._over():
-            return None
-        if receiver.callback is not None:
-            raise RuntimeError("another task receives from this stream")
-        # A child that went on would read what is its parent's, before the loop comes to end it.
-        if self._tally.child:
-            self._end_child()
-        if self._took:
-            self._took = False
-            self._last = time.monotonic()
-        self._given = self._sent = 0
-        return receiver
-
-    def _made_room(self) -> None:
-        """A frame was taken while reading paused."""
-        if not self._frames:
-            self._resume()
-
-    def _pause(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if (
-            (self._discarding or self._inbox.fault is None)
-            and not self._gone.done()
-            and not self._transport.is_closing()
-        ):
-            self._reading = True
-            self._unread = 0
-            self._transport.resume_reading()
-
-    # --- sending ---------------------------------------------------------------------------------------------------
-
-    def _check_sending(self) -> None:
-        self._check_open()
-        if self._output_ended:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-    def _write(self, encode: Callable[[T], bytes], what: T) -> None:
-        if self._closed or self._output_ended or self._lost is not None:
-            self._check_sending()
-        wire = encode(what)
-        self._given += 1
-        self._sent += 1
-        tally = self._tally
-        if tally.only is self._inbox:
-            if self._sent == 1 and not self._frames and not self._pending:
-                self._hand_over(wire)
-                return
-            tally.only = None
-        # Many small frames make one write: those of one turn, or as many as fill a large one.
-        self._pending.append(wire)
-        self._pending_size += len(wire)
-        if self._pending_size >= _FLUSH_AT:
-            self._flush()
-        elif not self._due:
-            self._due = True
-            tally.write_soon(self._write_due)
-
-    def _write_due(self) -> object:
-        """Hand over what waits, as its Tally asks; give the inbox if that was one frame, and else None."""
-        self._due = False
-        alone = len(self._pending) == 1
-        self._flush()
-        return self._inbox if alone else None
-
-    def _flush(self) -> None:
-        if self._pending:
-            wire = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-            self._pending.clear()
-            self._pending_size = 0
-            self._hand_over(wire)
-
-    def _hand_over(self, wire: bytes) -> None:
-        """Give bytes to the transport; a server's connection counts and times them."""
-        if not self._gone.done():
-            self._transport.write(wire)
-
-    async def _give_way(self) -> None:
-        """Wait while the peer does not keep up; or let others have a turn, however much there is to do here."""
-        self._given = 0
-        if self._room is None:
-            await asyncio.sleep(0)
-            return
-        self._check_sending()
-        while self._room is not None:
-            await asyncio.wait([self._room])
-        self._check_sending()
-
-    def _blocked(self) -> None:
-        if self._room is None:
-            self._room = self._loop.create_future()
-
-    def _relieved(self) -> None:
-        if self._room is not None:
-            self._room.set_result(None)
-            self._room = None
-
-    # --- the end ---------------------------------------------------------------------------------------------------
-
-    def _end_output(self) -> None:
-        if self._transport.can_write_eof():
-            # Where the peer has gone, the next call says so.
-            with suppress(OSError):
-                self._transport.write_eof()
-
-    async def _part(self, linger: int) -> None:
-        """End our side of the conversation, wait until all has arrived, and close."""
-        transport = self._transport
-        try:
-            if not self._gone.done() and not transport.is_closing():
-                self._resume()
-                transport.set_write_buffer_limits(0)
-            while self._room is not None:
-                await asyncio.wait([self._room])
-            if not self._gone.done() and not transport.is_closing():
-                # With nothing left to write, it is done at once, and what it raises is raised here.
-                self._end_output()
-                await self._arrive(Parting(time.monotonic_ns(), linger))
-        finally:
-            transport.close()
-
-    async def _arrive(self, parting: Parting) -> None:
-        sock = self._transport.get_extra_info("socket")
-        tcp = sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
-        pause = 0.0
-        while tcp and sock is not None and not self._gone.done():
-            heard, self._heard = self._heard, False
-            if parting.over(time.monotonic_ns(), heard, self._eof_seen, unacknowledged(sock)):
-                break
-            await asyncio.sleep(pause)
-            pause = min(max(2 * pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        self._unarrived = parting.lost
-
-    def _check_open(self, receiving: bool = False) -> None:
-        if self._closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if self._lost is not None and not (receiving and self._inbox.over):
-            raise self._raising(self._lost)
-
-    def _raising(self, error: Exception) -> BaseException:
-        self._raised = equal_fault(error)
-        return self._raised
-
-    def _connection_lost(self, error: Exception | None) -> None:
-        if self._lost is None:
-            self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, errno_words(errno.ECONNABORTED))
-        self._relieved()
-        self._receiver.wake()
 
 
 _partings: set[asyncio.Task[None]] = set()  # which the loop alone does not hold
