@@ -79,10 +79,10 @@ def test_questions_are_answered_as_by_the_blocking_functions(impl: ModuleType, r
 
 def test_wait_for_port_sees_a_server_come(impl: ModuleType, run: Run, free_port: int) -> None:
     async def main() -> None:
-        waiting = asyncio.create_task(impl.aio.wait_for_port("127.0.0.1", free_port, interval=0.01))
+        waiting = asyncio.create_task(impl.aio.wait_for_port(HOST, free_port, interval=0.01))
         await asyncio.sleep(0.1)
         assert not waiting.done()
-        async with impl.EchoServer("127.0.0.1", free_port):
+        async with impl.EchoServer(HOST, free_port):
             assert 0.05 <= await waiting < 30
 
     run(main())
