@@ -6,7 +6,6 @@ import errno
 import selectors
 import socket
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -274,10 +273,10 @@ class ThreadConnection:
 
     def _introduce(self, timeout: float) -> None:
         """Read what a proxy says of the connection; raise ValueError for what is no header, or comes too late."""
-        header, deadline = ProxyHeader(), time.monotonic() + timeout
+        header, deadline = ProxyHeader(), Deadline(timeout)
         try:
             while True:
-                self._sock.settimeout(max(deadline - time.monotonic(), 1e-6))
+                self._sock.settimeout(deadline.left())
                 data = self._sock.recv(header.wanted)
                 if not data:
                     raise ValueError("the stream ended within a PROXY header")
