@@ -3,7 +3,7 @@
 To add a group, write ``bench/NAME.py`` with ``scenarios() -> list[Scenario]`` and put NAME into ``GROUPS``. The
 contenders of a scenario that are called "pure" and "native" are the engines, of which the ratio is told; a "ceiling" is
 the least that any program could do; all others are peers. ``running`` lets them run in turn, ``report`` tells what came
-of it.
+of it, and ``stage`` has the servers in processes of their own.
 """
 
 from __future__ import annotations

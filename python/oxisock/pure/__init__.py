@@ -1,4 +1,8 @@
-"""The public names bound to the pure engine: plain Python on ``socket`` and ``selectors``, written to be read."""
+"""The public names bound to the pure engine: plain Python on ``socket`` and ``selectors``, written to be read.
+
+The engine stands in ``scanning``, ``framing``, ``serving``, ``udp``, ``chat`` and ``load`` (which it has not);
+``timers`` and ``splitmix`` are what its machines share.
+"""
 
 from typing import TYPE_CHECKING
 
