@@ -17,6 +17,8 @@ class Addresses:
     def __init__(self, ranges: Sequence[AddressRange]) -> None:
         self._ranges = ranges
         self._starts: list[int] = []
+        self._latest = -1  # ports of one host are often asked one after the other
+        self._family, self._text, self._scope_id = socket.AF_INET, "", 0
         self.count = 0
         for each in ranges:
             self._starts.append(self.count)
@@ -28,10 +30,14 @@ class Addresses:
 
     def __call__(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
         """Give family and socket address of a port of host ``number``."""
-        (version, _, _, scope_id), value = self._value(number)
-        if version == 4:
-            return socket.AF_INET, (socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big")), port)
-        return socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big")), port, 0, scope_id)
+        if number != self._latest:
+            (version, _, _, self._scope_id), value = self._value(number)
+            self._family, size = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)
+            self._text = socket.inet_ntop(self._family, value.to_bytes(size, "big"))
+            self._latest = number
+        if self._family == socket.AF_INET:
+            return self._family, (self._text, port)
+        return self._family, (self._text, port, 0, self._scope_id)
 
     def key(self, number: int) -> tuple[int, int]:
         """Give (IP version, address as a number)."""

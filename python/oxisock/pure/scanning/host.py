@@ -145,7 +145,7 @@ class Host:
 
     def has_work(self) -> bool:
         """Say whether there is anything to ask by now."""
-        return bool(self.waiting or self.canaries) or self.to_draw()
+        return bool(self.waiting or self.canaries or self.to_draw())
 
     def again(self, port: int, repeat: int) -> None:
         """Have a port asked once more, and not always at the same distance behind the same others.

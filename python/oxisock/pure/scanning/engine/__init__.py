@@ -38,7 +38,7 @@ class ScanEngine(Choosing, Answers):
     def next(self, now: int) -> ProbeOrder | None:
         """Give the next probe to send at time ``now``, or None where room, window, rate or the work allow none."""
         self._now = now
-        if self._open + self.reserved >= self._room or now < max(self._not_before, self._next_send):
+        if self._open + self.reserved >= self._room or now < self._not_before or now < self._next_send:
             return None
         probe = self._next_probe()
         if probe is None:

@@ -32,8 +32,8 @@ class Choosing(Phases):
             # In random order who is not heard yet comes first; by address, what was begun is ended first.
             host = None
             for phase in (UNHEARD, HEARD) if self._plan.random else (HEARD, UNHEARD):
-                if phase == UNHEARD or in_window:
-                    host = host or self._pop(phase)
+                if host is None and self._ready[phase] and (phase == UNHEARD or in_window):
+                    host = self._pop(phase)
             if host is None:
                 if not self._plan.random and self._admit():
                     continue

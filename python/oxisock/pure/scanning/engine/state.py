@@ -74,7 +74,7 @@ class State:
             return self._plan.timeout
         if host.phase == SILENT:
             return host.wait // 2
-        return min(self._plan.timeout, host.timeout)
+        return host.timeout
 
     def _arm(self, host: Host) -> None:
         """Set the host's timer to the earliest time at which there is something to do, if that is earlier."""
