@@ -51,6 +51,8 @@ def format_key(key: int) -> str:
     if 0xFFFF < value <= 0xFFFFFFFF:
         # C libraries write these as ::0.1.0.0, a form that RFC 4291 has deprecated.
         text = f"::{value >> 16:x}:{value & 0xFFFF:x}"
+    elif value >> 32 == 0xFFFF:
+        text = f"::ffff:{socket.inet_ntoa((value & 0xFFFFFFFF).to_bytes(4, 'big'))}"  # whatever the library says
     else:
         text = socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big"))
     return _with_zone(text, scope_id)

@@ -27,6 +27,7 @@ LINGER = 2_000_000_000
 QUIET = 20_000_000
 """Nanoseconds that a peer has to end a conversation as well, once all that was said to it has arrived."""
 
+_SO_NWRITE, _FIONWRITE = 0x1024, 0x40046677  # macOS's and FreeBSD's, which Python does not name
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks
 _CHUNK = 1 << 16  # discarded at one look: the peer may send for as long as it likes, but not on our time
 _FIRST_LOOK = 5_000_000  # nanoseconds; each further look is twice as far away
@@ -54,17 +55,25 @@ def shut_down(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # a TLS socket's own would go on without TLS
 
 
-def unacknowledged(sock: socket.socket) -> int:
-    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; 0 where nobody knows."""
+def unacknowledged(sock: socket.socket, unknown: int = 0) -> int:
+    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; where nobody knows that,
+    ``unknown``.
+    """
     if sys.platform == "win32":
-        return 0
+        return unknown
     import fcntl
     import termios
 
     try:
-        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        if sys.platform == "darwin":
+            count = sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        else:
+            asked = _FIONWRITE if sys.platform.startswith("freebsd") else termios.TIOCOUTQ
+            count = int.from_bytes(fcntl.ioctl(sock, asked, bytes(4)), sys.byteorder)
     except OSError:
         return 0
+    # Only Linux counts the end.
+    return count if sys.platform == "linux" or count <= 0 else count + 1
 
 
 def still_sending(sock: socket.socket, unsent: int) -> bool:
@@ -79,7 +88,7 @@ def still_sending(sock: socket.socket, unsent: int) -> bool:
         pass
     except OSError:
         return False
-    return unacknowledged(sock) > unsent
+    return unacknowledged(sock, unknown=unsent + 1) > unsent
 
 
 class Conversation(ABC):

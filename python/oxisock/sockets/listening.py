@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from .. import arguments
+from ..errors import errno_words
 from ..types import Peer
 from .addresses import peer_of, reads_as_address, socket_address
 from .resolving import ascii_name, checked_host
@@ -46,7 +47,7 @@ def bind(
     try:
         sock = socket.socket(family, kind)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {where}: {errno_words(error.errno or 0)}") from error
     try:
         # On Windows the option lets another process steal the port, so it is for POSIX; for datagrams it would
         # let two servers bind one port and only one of them hear.
@@ -62,7 +63,7 @@ def bind(
             sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {where}: {errno_words(error.errno or 0)}") from error
     except BaseException:
         sock.close()
         raise
