@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from typing import Any
 import pytest
 
 from oxisock.sockets.closing import end_output, still_sending, unacknowledged
+
+fcntl = pytest.importorskip("fcntl", reason="asked of the system where it is no Windows")
 
 
 @pytest.fixture
