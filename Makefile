@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs cross windows-test windows-wheel wheel clean
+.PHONY: demo test lint bench bench-docs scale spread fuzz soak docs cross windows-test arm-test windows-wheel wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/oxisock demo
@@ -73,6 +73,9 @@ cross:
 
 windows-test:
 	tools/cross.sh test
+
+arm-test:
+	tools/cross.sh arm
 
 # The wheel for Windows, built here; its contents and what it asks of the system are checked, for nothing can run it here.
 windows-wheel: $(VENV)/.tools

@@ -3,6 +3,7 @@
 #
 #     tools/cross.sh check TARGET...     core and bindings for each target
 #     tools/cross.sh test [ARGUMENT...]  the core's tests for Windows, run under Wine
+#     tools/cross.sh arm [ARGUMENT...]   the core's tests for 64-bit ARM, run under qemu
 #     tools/cross.sh wheel FOLDER        the wheel for Windows; MATURIN names the maturin that builds it
 #
 # With Debian's rust-web-src the standard library is built for every target, so that nothing but Debian is needed; else
@@ -32,7 +33,7 @@ else
   build() { local what=$1; shift; cargo "$what" --locked "$@"; }
 fi
 
-case ${1:?check, test or wheel} in
+case ${1:?check, test, arm or wheel} in
 check)
   shift
   [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$@"
@@ -54,6 +55,15 @@ test)
   # ICMP errors reach a socket of Wine only where Linux gives them to one that did not ask for them; Windows does.
   build test --target "$windows" --no-default-features --lib --tests "$@" -- --skip a_port_where_nobody_is_ends_it
   ;;
+arm)
+  shift
+  arm=aarch64-unknown-linux-gnu
+  need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static || echo "expects a compiler for ARM and qemu to be there" >&2
+  [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$arm"
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+  build test --target "$arm" --no-default-features --lib --tests "$@"
+  ;;
 wheel)
   need gcc-mingw-w64-x86-64 || echo "expects mingw-w64 to be there" >&2
   if [ -n "${RUSTC_BOOTSTRAP:-}" ]; then
@@ -66,7 +76,7 @@ wheel)
   PYO3_CROSS_PYTHON_VERSION=3.11 "${MATURIN:-maturin}" build --quiet --release --locked --target "$windows" --out "${2:?a folder}"
   ;;
 *)
-  echo "$1 is none of check, test and wheel" >&2
+  echo "$1 is none of check, test, arm and wheel" >&2
   exit 2
   ;;
 esac

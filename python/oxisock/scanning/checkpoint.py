@@ -106,7 +106,9 @@ class Checkpoint:
                 import fcntl
 
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+        except OSError as error:
+            if sys.platform != "win32" and not isinstance(error, BlockingIOError):
+                raise
             raise BlockingIOError(error.errno, f"checkpoint {self.path!r} is in use by another scan") from None
 
     def _read(self) -> tuple[Header | None, dict[int, Done], bool]:

@@ -146,11 +146,16 @@ pub fn reap(socket: &Socket) -> usize {
     let mut found = 0;
     loop {
         let mut control = Control([0; 128]);
+        // Room for a byte of what was sent: without any, qemu says that all went well and does nothing, for ever.
+        let mut byte = 0_u8;
+        let mut piece = libc::iovec { iov_base: ptr::from_mut(&mut byte).cast(), iov_len: 1 };
         // SAFETY: msghdr is plain data, for which zeros are valid.
         let mut header: libc::msghdr = unsafe { zeroed() };
+        header.msg_iov = &raw mut piece;
+        header.msg_iovlen = 1;
         header.msg_control = ptr::from_mut(&mut control).cast();
         header.msg_controllen = size_of::<Control>() as _;
-        // SAFETY: the header points to live memory of the size it says, and to no name and no data.
+        // SAFETY: the header points to live memory of the size it says, and to no name.
         let code =
             unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
         if code < 0 {
