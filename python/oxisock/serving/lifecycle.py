@@ -113,10 +113,9 @@ class Handle:
 
 
 class Server(Handle, Bound):
-    """What every server has: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``.
+    """What every server has: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``."""
 
-    A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
-    """
+    # A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
 
     def __init__(self, host: str, port: int, sock: socket.socket | None) -> None:
         super().__init__(host, port, sock)
