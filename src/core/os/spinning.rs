@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 /// them a longer look finds them one by one, where a sleep lets several come together.
 const LOOK: Duration = Duration::from_micros(20);
 /// A wait is short up to here: most of one that long is the waking.
-const SHORT: Duration = Duration::from_micros(60);
+const SHORT: Duration = Duration::from_micros(100);
 /// After so many looks in vain, one in 2^MOST short waits is preceded by one.
 const MOST: u32 = 8;
+
+// A look after one in vain lasts as long as a short wait. Two that let each other sleep take so long because both have
+// to be woken: a peer that is answered while it falls asleep asks again within LOOK, and then goes on to do so.
 
 /// Whether to look, from how earlier waits went. Where this is the only processor, whoever is waited for needs it.
 pub struct Spin {
@@ -18,6 +21,8 @@ pub struct Spin {
     short: bool,
     vain: u32,
     pass: u32,
+    /// A long look has found something; whether a usual one does is to be seen.
+    caught: bool,
 }
 
 impl Spin {
@@ -28,7 +33,7 @@ impl Spin {
     }
 
     fn with(several: bool) -> Self {
-        Self { several, short: false, vain: 0, pass: 0 }
+        Self { several, short: false, vain: 0, pass: 0, caught: false }
     }
 
     /// Wait for at most `limit` (None: no limit) by means of `wait`, which says whether it found something.
@@ -42,17 +47,19 @@ impl Spin {
         }
         let began = Instant::now();
         if self.looks() {
+            let long = self.vain > 0 && !self.caught;
+            let most = if long { limit.map_or(SHORT, |limit| limit.min(SHORT)) } else { LOOK };
             loop {
                 if wait(Some(Duration::ZERO))? {
-                    self.looked(true);
+                    self.looked(true, long);
                     return Ok(true);
                 }
-                if began.elapsed() >= LOOK {
+                if began.elapsed() >= most {
                     break;
                 }
                 spin_loop();
             }
-            self.looked(false);
+            self.looked(false, long);
         }
         let found = wait(limit)?;
         self.short = found && began.elapsed() < SHORT;
@@ -69,10 +76,16 @@ impl Spin {
         !passed
     }
 
-    /// Take note of what looking came to.
-    fn looked(&mut self, found: bool) {
-        self.vain = if found { 0 } else { (self.vain + 1).min(MOST) };
-        self.pass = if found { 0 } else { 1 << self.vain };
+    /// Take note of what looking came to. What only a long look has found says nothing of usual ones yet.
+    fn looked(&mut self, found: bool, long: bool) {
+        self.caught = found && long;
+        if found {
+            self.vain = if long { self.vain } else { 0 };
+            self.pass = 0;
+        } else {
+            self.vain = (self.vain + 1).min(MOST);
+            self.pass = 1 << self.vain;
+        }
     }
 }
 
@@ -131,6 +144,26 @@ mod tests {
         assert_eq!(limits(&mut spin, NONE, true), [zero]);
         spin.short = false;
         assert_eq!(limits(&mut spin, NONE, true), [NONE]);
+    }
+
+    #[test]
+    fn what_only_a_long_look_finds_does_not_make_usual_ones_frequent() {
+        let zero = Some(Duration::ZERO);
+        let mut spin = Spin::with(true);
+        spin.short = true;
+        assert_eq!(limits(&mut spin, NONE, false), [zero, NONE]);
+        for times in [2, 4] {
+            for _ in 0..times {
+                spin.short = true;
+                assert_eq!(limits(&mut spin, NONE, true), [NONE]);
+            }
+            spin.short = true;
+            assert_eq!(limits(&mut spin, NONE, true), [zero]);
+            // It was the long one; the next is a usual one, and may be in vain.
+            assert!(spin.caught);
+            assert_eq!(limits(&mut spin, NONE, false), [zero, NONE]);
+        }
+        assert_eq!(spin.pass, 8);
     }
 
     #[test]
