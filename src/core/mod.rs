@@ -1,4 +1,8 @@
 //! Everything that does not know Python: machines (decisions) and drivers (sockets).
+//!
+//! [`scanning`], [`framing`], [`serving`], [`udp`], [`chat`] and [`load`] are the concepts, [`ceilings`] the raw loops that
+//! `bench` compares with, [`os`] what differs between systems. They share `latch` (threads that have ended, and how),
+//! `timers`, `time` and `splitmix` (of machines), `memory` (had or refused) and `errors`.
 
 pub mod ceilings;
 pub mod chat;

@@ -1,4 +1,7 @@
 //! The bindings: thin, by concept, with no socket of their own.
+//!
+//! `scanning`, `framing`, `serving`, `udp`, `chat`, `load` and `ceilings` are those of `core`. They share `arguments` (read),
+//! `buffer` (borrowed), `errors` (raised), `signals` (heeded) and `interpreters` (of which only the main one will do).
 
 pub mod arguments;
 pub mod buffer;

@@ -329,18 +329,6 @@ def test_connecting_fails_as_sockets_do(impl: ModuleType) -> None:
         impl.connect("127.0.0.1", 80, impl.Lines(), timeout=-1)
 
 
-def test_a_connection_to_itself_is_refused(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect_to_itself(address: tuple[str, int], timeout: float | None) -> socket.socket:
-        sock = socket.socket()
-        sock.bind(("127.0.0.1", 0))
-        sock.connect(sock.getsockname())  # TCP's simultaneous open, with both ends the same
-        return sock
-
-    monkeypatch.setattr(socket, "create_connection", connect_to_itself)
-    with pytest.raises(ConnectionRefusedError):
-        impl.connect("127.0.0.1", 40_000, impl.Lines(), timeout=20.0)
-
-
 def test_closing_from_a_signal_handler_does_not_hang(
     impl: ModuleType, pair: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -356,21 +344,6 @@ def test_closing_from_a_signal_handler_does_not_hang(
             framed.recv()
     finally:
         signal.signal(signal.SIGUSR1, before)
-
-
-def test_connecting_has_a_deadline(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-
-    def slow(*_: object, **__: object) -> list[Any]:
-        release.wait(60)
-        return []
-
-    monkeypatch.setattr(socket, "getaddrinfo", slow)
-    try:
-        with pytest.raises(TimeoutError):
-            impl.connect("slow-name.invalid", 80, impl.Lines(), timeout=0.1)
-    finally:
-        release.set()
 
 
 def test_frame_errors_of_a_socket_are_those_of_the_decoder(

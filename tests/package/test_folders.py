@@ -13,22 +13,30 @@ from oxisock.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "python" / "oxisock"
-FOLDERS = sorted(path.relative_to(ROOT) for path in PYTHON.rglob("__init__.py") if path.parent != PYTHON)
+FOLDERS = sorted(
+    path.relative_to(ROOT)
+    for tree, first in ((PYTHON, "__init__.py"), (ROOT / "src", "mod.rs"))
+    for path in tree.rglob(first)
+    if path.parent != PYTHON
+)
 
 
 def told(first: Path) -> str:
     """Give what stands at the head of a folder's first file."""
-    return ast.get_docstring(ast.parse((ROOT / first).read_text("utf-8"))) or ""
+    text = (ROOT / first).read_text("utf-8")
+    if first.suffix == ".py":
+        return ast.get_docstring(ast.parse(text)) or ""
+    return "".join(line for line in text.splitlines(keepends=True) if line.startswith("//!"))
 
 
 @pytest.mark.parametrize("first", FOLDERS, ids=str)
 def test_every_folder_names_its_files(first: Path) -> None:
     folder = (ROOT / first).parent
-    names = {path.stem for path in folder.glob("*.py") if path.name != first.name}
-    names |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    names = {path.stem for path in folder.glob(f"*{first.suffix}") if path.name != first.name}
+    names |= {path.parent.name for path in folder.glob(f"*/{first.name}")}
     # What is one of a list has its place there.
     names -= {"cli": {*COMMANDS}, "bench": {*GROUPS}}.get(folder.name, set())
-    assert names - {*re.findall(r"`(\w+)`", told(first))} == set()
+    assert names - {*re.findall(r"`(\w+)[`:]", told(first))} == set()
 
 
 def test_the_design_names_what_stands_beside_the_folders() -> None:

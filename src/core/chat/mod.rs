@@ -1,5 +1,8 @@
-//! Chat: a room of clients who all see the same lines in the same order. `hub` decides who hears what, `replica` the same
-//! for a `room` that many nodes share, `porter` who may come in, `history` has the last lines; `service` moves the bytes.
+//! Chat: a room of clients who all see the same lines in the same order.
+//!
+//! `hub` decides who hears what by the `rules`, with `commands`, `queues`, the `history` and what `text` lets pass; `replica`
+//! does the same for a `room` that many nodes share; `porter` decides who may come in. `service` moves the bytes, and
+//! `shared` is what other threads hold of it.
 
 mod commands;
 mod history;

@@ -1,4 +1,7 @@
 //! Framing: codecs that cut a stream of bytes into frames, and the decoder that keeps what is between two chunks.
+//!
+//! `counted` walks from header to header, which `headers` reads; `delimited` goes from terminator to terminator; `decoder`
+//! is one stream through either.
 
 pub mod counted;
 pub mod decoder;

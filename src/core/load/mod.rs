@@ -1,8 +1,8 @@
 //! Load for servers: as fast as they answer or at a constant rate, every answer checked, latencies in a histogram.
 //!
-//! [`Schedule`] says when a message is to be sent, [`Talk`] what one connection says and what it may hear, [`Ledger`]
-//! the same for datagrams, which may be lost, and [`Tally`] what came of it all: none of them has a socket or a clock.
-//! [`tcp`] and [`udp`] move the bytes, as a [`Driver`] of the [`Course`] that they share. [`chat`] is a load of its own.
+//! `schedule` says when a message is to be sent, `talk` what one connection says of the `script` and what it may hear,
+//! `ledger` the same for `datagrams`, which may be lost, `tally` and `latency` what came of it all: none of them has a socket
+//! or a clock. [`tcp`] and [`udp`] move the bytes, as drivers of the `course` that they share. [`chat`] is a load of its own.
 
 pub mod chat;
 pub mod course;

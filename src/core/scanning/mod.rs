@@ -1,7 +1,8 @@
 //! The port scanner: [`engine`] is the machine that decides, [`driver`] begins threads that connect as it says.
 //!
 //! The machine keeps a [`host::Host`] for each host being asked, in the order of [`permutation`]; a thread of the driver
-//! is a `worker` with its `connections`, and what threads and owner share is in `shared`. Here is what all of them speak of.
+//! is a `worker` with its `connections`, and what threads and owner share is in `shared`. `crowd` is what hosts have in
+//! common: links and networks. Here is what all of them speak of.
 
 mod connections;
 mod crowd;

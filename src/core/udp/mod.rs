@@ -1,7 +1,7 @@
 //! UDP servers: datagram in, reply out.
 //!
-//! [`Line`] is a socket with its patience, [`Reactor`] the loop around it that somebody else turns, [`echo`] one that a
-//! thread of its own turns, and [`Shared`] what other threads hold of it: counters, the end, and the bell.
+//! `line` is a socket with its patience, `reactor` the loop around it that somebody else turns, [`echo`] one that a thread of
+//! its own turns, and `shared` what other threads hold of it: counters, the end, and the bell.
 
 pub mod echo;
 mod line;

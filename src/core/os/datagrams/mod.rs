@@ -1,6 +1,6 @@
 //! Datagrams through the system, in batches where it has them.
 //!
-//! `linux` and `portable` are the same four functions, with and without batches; [`Inbox`] holds what one batch brought.
+//! `linux` and `portable` are the same four functions, with and without batches; `inbox` holds what one batch brought.
 
 mod inbox;
 #[cfg(any(target_os = "linux", target_os = "android"))]
