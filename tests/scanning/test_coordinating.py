@@ -258,7 +258,7 @@ def test_what_failed_first_is_given_out_again_first() -> None:
 
 
 def test_at_the_end_of_its_time_a_scan_loses_nothing() -> None:
-    machine = coordinator(1, 1, deadline=100)
+    machine = coordinator(2, 1, deadline=100)
     for now in (0, 50, 99):
         task = machine.next(now)
         assert task is not None
