@@ -77,6 +77,22 @@ def test_a_torn_line_of_a_checkpoint_is_told_as_all_else_is(tmp_path: Path) -> N
     assert second.stdout.split()[:3] == first.stdout.split()[:3]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on files")
+def test_a_full_disk_ends_the_scan_with_what_is_known(impl: ModuleType, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
+        "from oxisock.cli import main; sys.exit(main())"
+    )
+    words = ["scan", HOST, "-p", "1-3", "--all", "--impl", impl.impl, "--checkpoint", str(tmp_path / "scan")]
+    for form, lines in (("plain", 3), ("ndjson", 4)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, "--format", form], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1
+        assert len(done.stdout.splitlines()) == lines, done.stderr
+        assert done.stderr.startswith("oxisock: cannot write to checkpoint ")
+
+
 def children_of(number: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()}
 

@@ -13,7 +13,7 @@ from ..arguments import did_you_mean
 from ..scanning.options import ScanOptions
 from ..sockets.interrupts import held_back
 from ..types import Peer, PortState
-from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, executors, raise_descriptor_limit
+from . import EXIT_INTERRUPTED, EXIT_NO, EXIT_OK, UsageError, complain, describe, executors, raise_descriptor_limit
 from .arguments import add_impl, endpoint, examples, face, positive_duration, url_parts
 from .diff import read_report
 from .output import coloured, format_by_name, is_terminal, message, output
@@ -234,6 +234,7 @@ def _scan(
     on_result: Any = None,
 ) -> tuple[ScanReport, int]:
     """Scan with one engine; give the report, partial after Ctrl-C and other signals, and the exit code."""
+    from ..scanning.checkpoint import NotWritten
     from ..scanning.report import ScanInterrupted
 
     try:
@@ -241,6 +242,11 @@ def _scan(
             report = face(impl).scan(targets, on_result=on_result, on_progress=on_progress, **options)
     except ScanInterrupted as interrupted:
         return interrupted.report, exit_code()
+    except NotWritten as error:
+        if not hasattr(error, "report"):  # nothing was asked
+            raise
+        complain(describe(error))
+        return error.report, EXIT_NO
     except ValueError as error:
         # One of them is a name that was to be left out and does not resolve.
         raise UsageError(getattr(error, "strerror", None) or str(error)) from None

@@ -38,6 +38,10 @@ class Done(NamedTuple):
     source: ScanSource
 
 
+class NotWritten(OSError):
+    """A checkpoint cannot be written: the disk is full, say."""
+
+
 class Checkpoint:
     """The file, open for adding to it; ``header`` and ``done`` are what it held."""
 
@@ -91,7 +95,7 @@ class Checkpoint:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
             os.ftruncate(self._descriptor, end)  # half a line helps nobody
-            raise OSError(error.errno, f"cannot write to checkpoint {self.path!r}: {error.strerror}") from error
+            raise NotWritten(error.errno, f"cannot write to checkpoint {self.path!r}: {error.strerror}") from error
 
     def _lock(self) -> None:
         try:
