@@ -22,6 +22,7 @@ _SLOWEST = 5 * MS  # between two probes to a host whose answers are limited
 _CANARY_PORTS = 4
 _CANARY_BURST = 64
 _CANARY_MAX = 256
+_REACH = 64
 _CANARIES_AT_ONCE = 8
 _CANARIES_WHEN_SLOW = 4
 _BURST = 128
@@ -52,12 +53,25 @@ class Probe:
 class Question:
     """A port whose first probe went unanswered in its time."""
 
-    __slots__ = ("benched", "exhausted", "tokens")
+    __slots__ = ("asked_at", "benched", "exhausted", "repeat", "tokens", "wasted")
 
-    def __init__(self) -> None:
+    def __init__(self, asked_at: int) -> None:
+        self.asked_at = asked_at  # when its latest probe left
+        self.repeat = 0  # the how-manieth that was
+        self.wasted = 0  # so many of its probes left while the host was taken for dead: their silence says nothing
         self.tokens: list[int] = []  # of its probes, in flight or listening, the latest last
         self.benched = False
         self.exhausted = False  # a port of a silent host, asked often enough
+
+
+def allowed_after(allowed: int, wasted: int) -> int:
+    """Give how often a port is asked again that had ``wasted`` probes for nothing, where others are ``allowed``."""
+    return max(allowed, min(allowed + wasted, MAX_REPEATS))
+
+
+def _scattered(turn: int, limit: int) -> int:
+    """Give a number below ``limit`` that looks like chance and is the same in both engines."""
+    return (turn * 0x9E3779B1 & 0xFFFFFFFF) // 256 % limit
 
 
 def repeats_for_loss(drops: int, sent: int) -> int:
@@ -105,16 +119,18 @@ class Host:
         self.threshold = limit
         self.growth = 0
         self.next_review = 0
-        self.reviewed = 0
         self.interval = 0  # between two probes, 0 for none: set where a host answers only so many a second
         self.next_send = 0
         self.small_answers = self.small_drops = 0
         self.large_answers = self.large_drops = 0
         self.asked_since = 0  # probes since the last review
+        self.busy = 0  # how long they took to leave, without the pauses between them
+        self.last_asked = 0
         # Loss and repeats.
         self.allowed = retries
         self.highest = 0
         self.answers = self.drops = 0
+        self.doubted = 0, 0  # from when to when its silence said nothing
         self.silences = 0
         # Canaries.
         self.closed_ports: list[int] = []
@@ -131,6 +147,7 @@ class Host:
         self.listening = 0
         self.put_back = 0  # probes that a fault of this machine kept from leaving
         self.sent: deque[int] = deque()  # tokens of probes under way, oldest first
+        self.late: deque[int] = deque()  # tokens of canaries whose time is over, oldest first
         self.waiting: deque[Probe] = deque()
         self.canaries: deque[Probe] = deque()  # that wait, too
         self.questions: dict[int, Question] = {}  # by port
@@ -152,7 +169,7 @@ class Host:
 
         Else the last probes of a burst, which a full queue drops, would be its last each time.
         """
-        place = len(self.waiting) - self.silences * 37 % 64
+        place = len(self.waiting) - _scattered(self.silences, self._reach())
         self.waiting.insert(max(0, place), Probe(self, port, repeat, False))
 
     def canary_is_next(self) -> bool:
@@ -165,8 +182,12 @@ class Host:
         if self.apart > 0 and (self.waiting or self.to_draw()):
             self.apart -= 1
             return False
-        self.apart = self.turn * 37 % 64
+        self.apart = _scattered(self.turn, self._reach())
         return True
+
+    def _reach(self) -> int:
+        """Give among how many probes one finds its place by chance: an eighth of a window, so that its end is seen."""
+        return max(_REACH, self.window // 8)
 
     def may_be_asked(self, now: int) -> bool:
         """Say whether window and pace allow another probe."""
@@ -176,6 +197,8 @@ class Host:
         """Note that a probe leaves: the next one keeps its distance."""
         self.in_flight += 1
         self.asked_since += 1
+        self.busy += min(now - self.last_asked, max(self.interval, slack))
+        self.last_asked = now
         if interval := max(self.interval, self._spacing()):
             self.next_send = max(self.next_send, now - slack) + interval
 
@@ -187,7 +210,11 @@ class Host:
         """
         if self.in_flight <= _BURST:
             return 0
-        return (FLOOR if self.srtt < 0 else self.timeout) * 3 // (4 * self.window)
+        spread = self.timeout
+        if self.srtt < 0:
+            # Only an answer can tell that too much is sent, so before the first one it is not all sent at once.
+            spread = self.timeout // 2 if self.phase == HEARD else FLOOR
+        return spread * 3 // (4 * self.window)
 
     def sample(self, rtt: int, limit: int) -> bool:
         """Take a round trip into the estimate; say whether the timeout became shorter.
@@ -227,8 +254,12 @@ class Host:
         """Widen the window where a canary came back and no more than a quarter was lost: by an eighth, or by less once
         it was found too wide.
 
-        Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
+        Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end. What is sent
+        at a small window is not reviewed, so there the pace of a host that was slowed down recovers here; not where it
+        refuses, for it may limit that.
         """
+        if self.window <= SMALL_WINDOW and not self.closed_ports:
+            self.interval -= -(-self.interval // 16)
         if 4 * self.large_drops <= self.large_answers + self.large_drops:
             self.window = min(limit, self.window + self.window // (8 if self.window < self.threshold else 64))
 
@@ -240,11 +271,20 @@ class Host:
         else:
             self.large_drops += 1
 
+    def was_late(self, small: bool) -> None:
+        """Take back that a probe was lost: it was answered late."""
+        self.drops = max(0, self.drops - 1)
+        if small:
+            self.small_drops = max(0, self.small_drops - 1)
+        else:
+            self.large_drops = max(0, self.large_drops - 1)
+
     def review(self, now: int) -> None:
         """Halve the window where loss exceeds what was seen at small windows, at most once per timeout.
 
         Loss of our own making may come from a limit on answers or connections per second, which no window meets well:
-        so the host is also asked no more than a quarter faster than it answers, and faster again when loss ends.
+        so the host is also asked no more than a quarter faster than it answers, and faster again when loss ends. Few
+        samples say how much too fast it was only roughly, so the pace falls to a third at the least.
         """
         total = self.large_answers + self.large_drops
         if now < self.next_review or total < _REVIEW_SAMPLES:
@@ -255,13 +295,12 @@ class Host:
             base += base // 2 + 50
         if 1000 * self.large_drops // total > base:
             self.window = self.threshold = max(_MIN_WINDOW, self.window // 2)
-            answered = self.asked_since * max(1, self.large_answers) // total
-            pace = (now - self.reviewed) * 4 // (5 * max(1, answered))
+            answered = self.asked_since * max(1, total // 4, self.large_answers) // total
+            pace = self.busy * 4 // (5 * max(1, answered))
             self.interval = max(self.interval, min(pace, _SLOWEST))
         else:
             self.interval -= -(-self.interval // (8 if self.large_drops else 4))
-        self.large_answers = self.large_drops = self.asked_since = 0
-        self.reviewed = now
+        self.large_answers = self.large_drops = self.asked_since = self.busy = 0
         self.next_review = now + self.timeout
 
     def grant(self, retries: int) -> bool:
@@ -299,7 +338,7 @@ class Host:
         left = min(self.silences // 4, _CANARY_BURST) + min(self.silences // 256, _CANARY_MAX - _CANARY_BURST)
         left -= self.canaries_sent
         if self.interval and left < _CANARIES_WHEN_SLOW:
-            left = min(_CANARIES_WHEN_SLOW, self.silences // 16 + _CANARY_BURST - self.canaries_sent)
+            left = min(_CANARIES_WHEN_SLOW, self.silences // 8 + _CANARY_BURST - self.canaries_sent)
         if now < self.next_canary or left <= 0:
             return 0
         self.next_canary = now + self.timeout
@@ -324,8 +363,12 @@ class Host:
         """Say whether the host is dead beyond doubt: were it one port that fell silent, that port might be limited."""
         return self.dead and len(self.closed_ports or self.open_ports) > 1
 
-    def heard(self, now: int) -> None:
-        """Note a sign of life."""
+    def heard(self, now: int) -> bool:
+        """Note a sign of life; say whether the host was taken for dead."""
+        was_dead = self.dead
+        if was_dead:
+            self.doubted = self.last_answer - self.timeout, now
         self.last_answer = now
         self.canary_losses = 0
         self.dead = False
+        return was_dead

@@ -1,12 +1,13 @@
-//! What came of a probe: verdicts, repeats, canaries.
+//! What came of a probe: an answer, a word of somebody else, or nothing in its time.
 
 use std::cmp::Reverse;
 
-use super::super::host::{Ask, MAX_REPEATS, Phase};
-use super::super::{Answer, Outcome, State};
-use super::{Flight, LATE, LATEST, ScanEngine};
+use super::super::host::{Ask, MAX_REPEATS, Phase, Question, allowed_after};
+use super::super::{Answer, State};
+use super::{Flight, LATE, LATEST, ScanEngine, find};
 
-const BENCH_LIMIT: usize = 131_072;
+/// With so many descriptors, canaries listen on: they are few.
+const CANARIES_LISTEN: usize = 256;
 
 impl ScanEngine {
     pub(super) fn answered(&mut self, flight: &Flight, what: Answer, now: i64) {
@@ -22,13 +23,19 @@ impl ScanEngine {
         }
         self.note_timeout(slot);
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        let lost = if ask.canary { 0 } else { ask.repeat }; // a canary's losses were counted as they came
-        self.tally.drops += u64::from(lost);
-        host.heard(now);
+        let mut lost = 0; // a canary's losses were counted as they came
+        if !ask.canary {
+            self.tally.drops += u64::from(ask.repeat);
+            let wasted = host.questions.get(&ask.port).map_or(0, |question| question.wasted);
+            lost = ask.repeat.saturating_sub(wasted);
+        } else if flight.listening {
+            host.was_late(flight.small);
+        }
+        let was_dead = host.heard(now);
         host.answered(flight.small, lost, self.limit);
         host.review(now);
-        let higher = ask.repeat > host.highest;
-        host.highest = host.highest.max(ask.repeat);
+        let higher = lost > host.highest;
+        host.highest = host.highest.max(lost);
         if ask.canary {
             host.vouched(self.limit);
         } else {
@@ -40,6 +47,9 @@ impl ScanEngine {
         if !ask.canary {
             let state = if closed { State::Closed } else { State::Open };
             self.decide(slot, ask.port, state, what, rtt);
+        }
+        if was_dead {
+            self.ask_anew(slot);
         }
         if ask.repeat > 0 || ask.canary {
             self.grant(slot);
@@ -77,7 +87,7 @@ impl ScanEngine {
 
     /// The time of a probe is over: ask again, and listen on for a late answer.
     pub(super) fn overdue(&mut self, token: u64, now: i64) {
-        let Some(&Flight { slot, ask, small, .. }) = self.flight(token) else { return };
+        let Some(&Flight { slot, ask, small, sent_at, .. }) = self.flight(token) else { return };
         self.land(token);
         self.trace(now, slot, ask, Answer::NoResponse.code());
         self.sent_well();
@@ -87,11 +97,21 @@ impl ScanEngine {
             host.lost(small);
             host.review(now);
             host.canary_lost(now, self.plan.timeout, self.limit);
-            self.forget(token);
+            let until = sent_at + self.plan.timeout;
+            if until > now && self.room_limit >= CANARIES_LISTEN {
+                self.listen_on(token, slot, until, true);
+            } else {
+                self.forget(token);
+            }
             self.canary_unanswered(slot, ask);
         } else {
             host.silences += 1;
-            host.questions.entry(ask.port).or_default();
+            let doubted = host.doubted.contains(&sent_at);
+            let question =
+                host.questions.entry(ask.port).or_insert_with(|| Question { asked_at: sent_at, ..Question::default() });
+            if doubted {
+                question.wasted = ask.repeat + 1;
+            }
             self.port_unanswered(token, slot, ask, now);
             if self.plan.adaptive
                 && let Some(host) = self.hosts[slot as usize].as_mut()
@@ -120,8 +140,10 @@ impl ScanEngine {
 
     fn port_unanswered(&mut self, token: u64, slot: u32, ask: Ask, now: i64) {
         let Some(host) = self.hosts[slot as usize].as_ref() else { return };
-        let (last, silent) = (ask.repeat >= host.allowed, host.phase == Phase::Silent);
+        let wasted = host.questions.get(&ask.port).map_or(0, |question| question.wasted);
+        let (last, silent) = (ask.repeat >= allowed_after(host.allowed, wasted), host.phase == Phase::Silent);
         let until = self.listens_until(token, last);
+        let mut listens = false;
         if let Some(host) = self.hosts[slot as usize].as_mut()
             && let Some(question) = host.questions.get_mut(&ask.port)
         {
@@ -130,10 +152,7 @@ impl ScanEngine {
             }
             question.exhausted |= last && silent;
             if until > now {
-                self.flights[token as u32 as usize].listening = true;
-                host.listening += 1;
-                self.serial += 1;
-                self.listening.push(Reverse((until, self.serial, token)));
+                listens = true;
             } else if last && silent {
                 host.questions.remove(&ask.port);
             }
@@ -141,12 +160,31 @@ impl ScanEngine {
                 host.again(ask.port, ask.repeat + 1);
             }
         }
-        if until <= now {
+        if listens {
+            self.listen_on(token, slot, until, false);
+        } else {
             self.forget(token);
         }
         if last && !silent {
             self.bench(slot, ask.port, ask.repeat);
         }
+    }
+
+    fn listen_on(&mut self, token: u64, slot: u32, until: i64, canary: bool) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        self.flights[token as u32 as usize].listening = true;
+        if canary {
+            while let Some(&oldest) = host.late.front()
+                && find(&self.flights, oldest).is_none()
+            {
+                host.late.pop_front();
+            }
+            host.late.push_back(token);
+        } else {
+            host.listening += 1;
+        }
+        self.serial += 1;
+        self.listening.push(Reverse((until, self.serial, token)));
     }
 
     /// How long a probe whose time is over stays to listen; where descriptors are short, only the last does.
@@ -186,86 +224,5 @@ impl ScanEngine {
             host.questions.remove(&port);
         }
         self.touch(slot, false);
-    }
-
-    /// Let a host where loss was seen have its silent ports asked more often, those on the bench at once.
-    pub(super) fn grant(&mut self, slot: u32) {
-        let spare = self.has_spare();
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !self.plan.adaptive || !host.grant(self.plan.retries) {
-            return;
-        }
-        let mut unneeded = Vec::new();
-        for _ in 0..host.bench.len() {
-            let Some((port, repeat)) = host.bench.pop_front() else { break };
-            let Some(question) = host.questions.get_mut(&port) else { continue };
-            if repeat < host.allowed {
-                if !spare {
-                    unneeded.append(&mut question.tokens);
-                }
-                question.benched = false;
-                self.benched -= 1;
-                host.again(port, repeat + 1);
-            } else {
-                host.bench.push_back((port, repeat));
-            }
-        }
-        self.drop_all(&unneeded);
-    }
-
-    /// Set a silent port aside until its host is finished: loss seen by then gives it another chance.
-    pub(super) fn bench(&mut self, slot: u32, port: u16, repeat: u32) {
-        if !self.plan.adaptive {
-            self.decide(slot, port, State::Filtered, Answer::NoResponse, -1);
-            return;
-        }
-        if let Some(host) = self.hosts[slot as usize].as_mut()
-            && let Some(question) = host.questions.get_mut(&port)
-        {
-            question.benched = true;
-            host.bench.push_back((port, repeat));
-            self.benched += 1;
-        }
-        if self.benched > BENCH_LIMIT {
-            self.unbench(slot);
-        }
-    }
-
-    pub(super) fn unbench(&mut self, slot: u32) -> bool {
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return false };
-        let Some((port, _)) = host.bench.pop_front() else { return false };
-        if host.questions.contains_key(&port) {
-            self.decide(slot, port, State::Filtered, Answer::NoResponse, -1);
-        }
-        true
-    }
-
-    pub(super) fn add_canary(&mut self, slot: u32) -> bool {
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return false };
-        let Some(port) = host.canary() else { return false };
-        host.canaries.push_back(Ask { port, repeat: 0, canary: true });
-        true
-    }
-
-    pub(super) fn decide(&mut self, slot: u32, port: u16, state: State, reason: Answer, rtt: i64) {
-        self.tally.states[state as usize] += 1;
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !host.up || host.asked_before > 0 {
-            host.decided.insert(port);
-        }
-        if self.plan.keep >> (state as u8) & 1 == 1 {
-            self.outcomes.push(Outcome { host: host.index, port, state, reason, rtt, banner: None });
-        }
-        self.close_question(slot, port);
-    }
-
-    pub(super) fn close_question(&mut self, slot: u32, port: u16) {
-        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !host.questions.is_empty()
-            && let Some(question) = host.questions.remove(&port)
-        {
-            self.benched -= usize::from(question.benched);
-            self.drop_all(&question.tokens);
-        }
     }
 }

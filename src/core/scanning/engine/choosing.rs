@@ -1,7 +1,7 @@
 //! Which port of which host is asked next.
 
 use super::super::SENT;
-use super::super::host::{Ask, Host, Phase, SMALL_WINDOW};
+use super::super::host::{Ask, Host, Phase, SMALL_WINDOW, allowed_after};
 use super::super::permutation::GROUP;
 use super::{CHECK, CHECK_STEP, Flight, NO_SLOT, ProbeOrder, RATE_SLACK, ScanEngine, find, patience};
 
@@ -116,9 +116,9 @@ impl ScanEngine {
             let Some(ask) = host.waiting.pop_front() else {
                 return self.draw(slot).map(|port| Ask { port, repeat: 0, canary: false });
             };
-            if host.questions.contains_key(&ask.port) {
+            if let Some(question) = host.questions.get(&ask.port) {
                 // Else it was answered meanwhile, or granted when more seemed to be lost.
-                if ask.repeat <= host.allowed {
+                if ask.repeat <= allowed_after(host.allowed, question.wasted) {
                     return Some(ask);
                 }
                 self.bench(slot, ask.port, ask.repeat - 1);
@@ -176,6 +176,8 @@ impl ScanEngine {
         {
             question.tokens.push(token);
             question.exhausted = false;
+            question.asked_at = now;
+            question.repeat = ask.repeat;
         }
         while let Some(&oldest) = host.sent.front()
             && find(&self.flights, oldest).is_none()

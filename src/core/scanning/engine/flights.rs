@@ -58,10 +58,10 @@ impl ScanEngine {
 
     /// Take a probe out of flight, or from those that listen.
     pub(super) fn land(&mut self, token: u64) {
-        let Some(&Flight { slot, windowed, listening, .. }) = find(&self.flights, token) else { return };
+        let Some(&Flight { slot, ask, windowed, listening, .. }) = find(&self.flights, token) else { return };
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if listening {
-            host.listening -= 1;
+            host.listening -= usize::from(!ask.canary);
         } else {
             host.in_flight -= 1;
             self.in_flight -= usize::from(windowed);

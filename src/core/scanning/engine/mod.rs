@@ -13,6 +13,7 @@ mod faults;
 mod flights;
 mod news;
 mod phases;
+mod verdicts;
 
 pub use news::News;
 

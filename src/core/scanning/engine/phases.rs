@@ -167,6 +167,10 @@ impl ScanEngine {
     }
 
     fn remove(&mut self, slot: u32) {
+        if let Some(host) = self.hosts[slot as usize].as_mut() {
+            let late = Vec::from(std::mem::take(&mut host.late));
+            self.drop_all(&late);
+        }
         if let Some(host) = self.hosts[slot as usize].take() {
             self.undrawn -= u64::from(!host.drawn);
             self.live -= 1;

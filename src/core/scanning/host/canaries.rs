@@ -42,7 +42,7 @@ impl Host {
         let wanted = (self.silences / 4).min(CANARY_BURST) + (self.silences / 256).min(CANARY_MAX - CANARY_BURST);
         let mut left = wanted - self.canaries_sent;
         if self.interval > 0 && left < CANARIES_WHEN_SLOW {
-            left = CANARIES_WHEN_SLOW.min(self.silences / 16 + CANARY_BURST - self.canaries_sent);
+            left = CANARIES_WHEN_SLOW.min(self.silences / 8 + CANARY_BURST - self.canaries_sent);
         }
         if now < self.next_canary || left <= 0 {
             return 0;
@@ -78,10 +78,15 @@ impl Host {
         self.dead && self.canary_ports().len() > 1
     }
 
-    /// Note a sign of life.
-    pub fn heard(&mut self, now: i64) {
+    /// Note a sign of life; say whether the host was taken for dead.
+    pub fn heard(&mut self, now: i64) -> bool {
+        let was_dead = self.dead;
+        if was_dead {
+            self.doubted = self.last_answer - self.timeout..now;
+        }
         self.last_answer = now;
         self.canary_losses = 0;
         self.dead = false;
+        was_dead
     }
 }

@@ -1,8 +1,10 @@
-//! What the scanner knows of one host: its round trip, its window, its loss, what is still to be asked, its `canaries`.
+//! What the scanner knows of one host: its round trip, its loss, what is still to be asked; its `pace`, its `canaries`.
 
 mod canaries;
+mod pace;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 
 use super::permutation::{FIRST, PortOrder};
 
@@ -17,14 +19,10 @@ pub const MAX_REPEATS: u32 = 10;
 /// At or below this window, loss is taken to be the network's own and not of our making.
 pub const SMALL_WINDOW: usize = 64;
 
-const MIN_WINDOW: usize = 4;
-const REVIEW_SAMPLES: i64 = 16;
-/// Per mille: random loss that is believed without having been measured at a small window.
-const PRIOR_LOSS: i64 = 400;
-/// Between two probes to a host whose answers are limited.
-const SLOWEST: i64 = 5 * MS;
 /// So many probes in flight that are not answered at once are no burst yet.
 const BURST: usize = 128;
+/// Among so many probes at least one finds its place by chance.
+const REACH: usize = 64;
 
 /// One question: a port, the how-manieth time, and whether it is a canary (a port known to answer).
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +55,12 @@ pub struct Question {
     pub benched: bool,
     /// A port of a silent host, asked often enough.
     pub exhausted: bool,
+    /// When its latest probe left.
+    pub asked_at: i64,
+    /// The how-manieth that was.
+    pub repeat: u32,
+    /// So many of its probes left while the host was taken for dead: their silence says nothing.
+    pub wasted: u32,
 }
 
 /// The repeats after which a port that answers is missed less than once in 100,000, at this rate of loss.
@@ -71,6 +75,17 @@ pub fn repeats_for_loss(drops: i64, sent: i64) -> u32 {
         repeats += 1;
     }
     repeats
+}
+
+/// How often a port is asked again that had so many probes wasted, where others are asked again so often.
+#[must_use]
+pub fn allowed_after(allowed: u32, wasted: u32) -> u32 {
+    allowed.max((allowed + wasted).min(MAX_REPEATS))
+}
+
+/// A number below `limit` that looks like chance, and is the same in both engines.
+fn scattered(turn: i64, limit: usize) -> usize {
+    ((turn.wrapping_mul(0x9E37_79B1) & 0xFFFF_FFFF) >> 8) as usize % limit
 }
 
 /// The state of one host while its ports are asked.
@@ -122,8 +137,10 @@ pub struct Host {
     threshold: usize,
     growth: u32,
     next_review: i64,
-    reviewed: i64,
     asked_since: i64,
+    /// How long those took to leave, without the pauses between them.
+    busy: i64,
+    last_asked: i64,
     /// Between two probes, 0 for none: set where a host answers only so many a second.
     pub interval: i64,
     /// The next probe leaves no sooner.
@@ -138,6 +155,8 @@ pub struct Host {
     pub highest: u32,
     answers: i64,
     drops: i64,
+    /// From when to when its silence said nothing.
+    pub doubted: Range<i64>,
     /// Probes without an answer.
     pub silences: i64,
     closed_ports: Vec<u16>,
@@ -159,6 +178,8 @@ pub struct Host {
     pub put_back: usize,
     /// Tokens of probes under way, oldest first; answered ones are skipped when met.
     pub sent: VecDeque<u64>,
+    /// Tokens of canaries whose time is over, oldest first.
+    pub late: VecDeque<u64>,
     /// What is to be asked when the window allows.
     pub waiting: VecDeque<Ask>,
     /// Canaries that wait, too.
@@ -207,8 +228,9 @@ impl Host {
             threshold: limit,
             growth: 0,
             next_review: 0,
-            reviewed: 0,
             asked_since: 0,
+            busy: 0,
+            last_asked: 0,
             interval: 0,
             next_send: 0,
             small_answers: 0,
@@ -219,6 +241,7 @@ impl Host {
             highest: 0,
             answers: 0,
             drops: 0,
+            doubted: 0..0,
             silences: 0,
             closed_ports: Vec::new(),
             open_ports: Vec::new(),
@@ -233,6 +256,7 @@ impl Host {
             listening: 0,
             put_back: 0,
             sent: VecDeque::new(),
+            late: VecDeque::new(),
             waiting: VecDeque::new(),
             canaries: VecDeque::new(),
             questions: HashMap::new(),
@@ -259,7 +283,7 @@ impl Host {
     ///
     /// Else the last probes of a burst, which a full queue drops, would be its last each time.
     pub fn again(&mut self, port: u16, repeat: u32) {
-        let place = self.waiting.len().saturating_sub((self.silences * 37 % 64) as usize);
+        let place = self.waiting.len().saturating_sub(scattered(self.silences, self.reach()));
         self.waiting.insert(place, Ask { port, repeat, canary: false });
     }
 
@@ -274,8 +298,13 @@ impl Host {
             self.apart -= 1;
             return false;
         }
-        self.apart = self.turn * 37 % 64;
+        self.apart = scattered(self.turn as i64, self.reach());
         true
+    }
+
+    /// Among so many probes one finds its place by chance: an eighth of a window, so that its end is seen.
+    fn reach(&self) -> usize {
+        (self.window / 8).max(REACH)
     }
 
     /// Whether window and pace allow another probe.
@@ -288,6 +317,8 @@ impl Host {
     pub fn asked(&mut self, now: i64, slack: i64) {
         self.in_flight += 1;
         self.asked_since += 1;
+        self.busy += (now - self.last_asked).min(self.interval.max(slack));
+        self.last_asked = now;
         let interval = self.interval.max(self.spacing());
         if interval > 0 {
             self.next_send = self.next_send.max(now - slack) + interval;
@@ -302,7 +333,13 @@ impl Host {
         if self.in_flight <= BURST {
             return 0;
         }
-        (if self.srtt < 0 { FLOOR } else { self.timeout }) * 3 / (4 * self.window as i64)
+        let spread = match self.phase {
+            _ if self.srtt >= 0 => self.timeout,
+            // Only an answer can tell that too much is sent, so before the first one it is not all sent at once.
+            Phase::Heard => self.timeout / 2,
+            _ => FLOOR,
+        };
+        spread * 3 / (4 * self.window as i64)
     }
 
     /// Take a round trip into the estimate; say whether the timeout became shorter.
@@ -335,79 +372,6 @@ impl Host {
         // A quarter of the round trip at the least: after many even samples one late answer must not look like silence.
         self.timeout = limit.min(FLOOR.max(self.srtt + (4 * self.rttvar).max(self.srtt >> 2)));
         self.timeout < before
-    }
-
-    /// Count an answer that came after `lost` lost probes, and widen the window.
-    pub fn answered(&mut self, small: bool, lost: u32, limit: usize) {
-        let lost = i64::from(lost);
-        self.answers += 1;
-        self.drops += lost;
-        if small {
-            self.small_answers += 1;
-            self.small_drops += lost;
-        } else {
-            self.large_answers += 1;
-            self.large_drops += lost;
-        }
-        if self.window < limit {
-            self.growth += 1;
-            if self.window < self.threshold || self.growth >= 8 {
-                self.growth = 0;
-                self.window += 1;
-            }
-        }
-    }
-
-    /// Widen the window where a canary came back and no more than a quarter was lost: by an eighth, or by less once it
-    /// was found too wide.
-    ///
-    /// Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end.
-    pub fn vouched(&mut self, limit: usize) {
-        if 4 * self.large_drops <= self.large_answers + self.large_drops {
-            let part = if self.window < self.threshold { 8 } else { 64 };
-            self.window = limit.min(self.window + self.window / part);
-        }
-    }
-
-    /// Count a lost probe to a port that is known to answer.
-    pub fn lost(&mut self, small: bool) {
-        self.drops += 1;
-        if small {
-            self.small_drops += 1;
-        } else {
-            self.large_drops += 1;
-        }
-    }
-
-    /// Halve the window where loss exceeds what was seen at small windows, at most once per timeout.
-    ///
-    /// Loss of our own making may come from a limit on answers or connections per second, which no window meets well:
-    /// so the host is also asked no more than a quarter faster than it answers, and faster again when loss ends.
-    pub fn review(&mut self, now: i64) {
-        let total = self.large_answers + self.large_drops;
-        if now < self.next_review || total < REVIEW_SAMPLES {
-            return;
-        }
-        let (mut base, small) = (PRIOR_LOSS, self.small_answers + self.small_drops);
-        if small >= REVIEW_SAMPLES {
-            base = (1000 * self.small_drops / small).min(PRIOR_LOSS);
-            base += base / 2 + 50;
-        }
-        if 1000 * self.large_drops / total > base {
-            self.window = (self.window / 2).max(MIN_WINDOW);
-            self.threshold = self.window;
-            let answered = self.asked_since * self.large_answers.max(1) / total;
-            let pace = (now - self.reviewed) * 4 / (5 * answered.max(1));
-            self.interval = self.interval.max(pace.min(SLOWEST));
-        } else {
-            let part = if self.large_drops > 0 { 8 } else { 4 };
-            self.interval -= (self.interval + part - 1) / part;
-        }
-        self.large_answers = 0;
-        self.large_drops = 0;
-        self.asked_since = 0;
-        self.reviewed = now;
-        self.next_review = now + self.timeout;
     }
 
     /// Recompute how often an unanswered port is asked again; say whether that became more.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import heapq
 
 from ....engines.scanning import CLOSED, CONN_REFUSED, HOST_UNREACHABLE, NO_RESPONSE, OPEN, SELF_CONNECT, SYN_ACK
-from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Probe, Question
+from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Probe, Question, allowed_after
 from .faults import Faults
 
 _LATE = SECOND // 2
 """An unreachable that takes so long is no firewall's: somebody looked for the host, and gave up."""
 _LATEST = 3500 * MS
 """After the first probe to a host: nobody looks for it longer."""
+_CANARIES_LISTEN = 256
+"""With so many descriptors, canaries listen on: they are few."""
 
 
 class Answers(Faults):
@@ -26,17 +28,24 @@ class Answers(Faults):
             self._arm(host)
         if not self._alone:
             self._crowd.heard(host.network, host.index, host.timeout)
-        lost = 0 if probe.canary else probe.repeat  # a canary's losses were counted as they came
-        self._drops += lost
-        host.heard(now)
+        lost = 0  # a canary's losses were counted as they came
+        if not probe.canary:
+            self._drops += probe.repeat
+            question = host.questions.get(probe.port)
+            lost = max(0, probe.repeat - (question.wasted if question else 0))
+        elif probe.listening:
+            host.was_late(probe.small)
+        was_dead = host.heard(now)
         host.answered(probe.small, lost, self._limit)
         host.review(now)
-        host.highest = max(host.highest, probe.repeat)
+        host.highest = max(host.highest, lost)
         if probe.canary:
             host.vouched(self._limit)
         else:
             host.known_to_answer(probe.port, closed=what == CONN_REFUSED)
             self._decide(host, probe.port, OPEN if what == SYN_ACK else CLOSED, what, rtt)
+        if was_dead:
+            self._ask_anew(host)
         if probe.repeat or probe.canary:
             self._grant(host)
 
@@ -65,11 +74,15 @@ class Answers(Faults):
         self._trace(now, host, probe.port, probe.repeat, NO_RESPONSE)
         self._sent_well()
         if probe.canary:
-            self._forget(token)
             self._drops += 1
             host.lost(probe.small)
             host.review(now)
             host.canary_lost(now, self._plan.timeout, self._limit)
+            until = probe.sent_at + self._plan.timeout
+            if until > now and self._room_limit >= _CANARIES_LISTEN:
+                self._listen_on(token, until)
+            else:
+                self._forget(token)
             if host.dead:
                 host.allowed = self._plan.retries
             else:
@@ -80,15 +93,14 @@ class Answers(Faults):
             host.silences += 1
             question = host.questions.get(probe.port)
             if question is None:
-                question = host.questions[probe.port] = Question()
+                question = host.questions[probe.port] = Question(probe.sent_at)
                 question.tokens.append(token)
-            last = probe.repeat >= host.allowed
+            if host.doubted[0] <= probe.sent_at < host.doubted[1]:
+                question.wasted = probe.repeat + 1
+            last = probe.repeat >= allowed_after(host.allowed, question.wasted)
             until = self._listens_until(probe, last)
             if until > now:
-                probe.listening = True
-                host.listening += 1
-                self._serial += 1
-                heapq.heappush(self._listening, (until, self._serial, token))
+                self._listen_on(token, until)
             else:
                 self._forget(token)
             if not last:
@@ -103,6 +115,19 @@ class Answers(Faults):
                 for _ in range(host.canaries_due(now)):
                     self._add_canary(host)
         self._touch(host)
+
+    def _listen_on(self, token: int, until: int) -> None:
+        probe = self._probes[token]
+        host = probe.host
+        probe.listening = True
+        if probe.canary:
+            while host.late and host.late[0] not in self._probes:
+                host.late.popleft()
+            host.late.append(token)
+        else:
+            host.listening += 1
+        self._serial += 1
+        heapq.heappush(self._listening, (until, self._serial, token))
 
     def _listens_until(self, probe: Probe, last: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....engines.scanning import SENT
-from ..host import HEARD, MS, SILENT, SMALL_WINDOW, UNHEARD, Host, Probe
+from ..host import HEARD, MS, SILENT, SMALL_WINDOW, UNHEARD, Host, Probe, allowed_after
 from ..permutation import GROUP
 from .phases import Phases
 from .state import RATE_SLACK, ProbeOrder
@@ -86,8 +86,8 @@ class Choosing(Phases):
                 found = None if host.dead else canary
             elif host.waiting:
                 probe = host.waiting.popleft()
-                if probe.port in host.questions:  # else answered meanwhile
-                    if probe.repeat > host.allowed:  # it was granted when more seemed to be lost
+                if question := host.questions.get(probe.port):  # else answered meanwhile
+                    if probe.repeat > allowed_after(host.allowed, question.wasted):  # granted when more seemed lost
                         self._bench(host, probe.port, probe.repeat - 1)
                     else:
                         found = probe
@@ -133,6 +133,8 @@ class Choosing(Phases):
         if not probe.canary and (question := host.questions.get(probe.port)):
             question.tokens.append(token)
             question.exhausted = False
+            question.asked_at = now
+            question.repeat = probe.repeat
         while host.sent and host.sent[0] not in self._probes:
             host.sent.popleft()
         host.sent.append(token)

@@ -137,6 +137,7 @@ class Phases(Verdicts):
             self._pledged -= host.first
 
     def _remove(self, host: Host) -> None:
+        self._drop_all(host.late)
         host.gone = True
         self._undrawn -= not host.drawn
         del self._hosts[host.index]

@@ -102,7 +102,7 @@ class State:
         """Take a probe out of flight, or from those that listen."""
         host = probe.host
         if probe.listening:
-            host.listening -= 1
+            host.listening -= not probe.canary
             return
         host.in_flight -= 1
         if probe.windowed:

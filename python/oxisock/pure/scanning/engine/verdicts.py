@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ....engines.scanning import FILTERED, NO_RESPONSE, Outcome
-from ..host import Host, Probe
+from ..host import MAX_REPEATS, Host, Probe, Question, allowed_after
 from .state import State
 
 _BENCH_LIMIT = 131_072
@@ -46,13 +48,27 @@ class Verdicts(State):
         """Let a host where loss was seen have its silent ports asked more often, those on the bench at once."""
         if not self._plan.adaptive or not host.grant(self._plan.retries):
             return
+        self._ask_benched(host, lambda question, repeat: repeat < allowed_after(host.allowed, question.wasted))
+
+    def _ask_anew(self, host: Host) -> None:
+        """Let what was asked while a host was taken for dead be asked as often as if it had not been."""
+        if not self._plan.adaptive:
+            return
+        since = host.doubted[0]
+        for question in host.questions.values():
+            if question.asked_at >= since:
+                question.wasted = question.repeat + 1
+        self._ask_benched(host, lambda question, repeat: question.asked_at >= since and repeat < MAX_REPEATS)
+
+    def _ask_benched(self, host: Host, chosen: Callable[[Question, int], bool]) -> None:
+        spare = self._spare()
         for _ in range(len(host.bench)):
             port, repeat = host.bench.popleft()
             question = host.questions.get(port)
             if question is None:
                 continue
-            if repeat < host.allowed:
-                if not self._spare():
+            if chosen(question, repeat):
+                if not spare:
                     self._drop_all(question.tokens)
                     question.tokens.clear()
                 question.benched = False
