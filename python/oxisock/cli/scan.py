@@ -243,10 +243,11 @@ def _scan(
     except ScanInterrupted as interrupted:
         return interrupted.report, exit_code()
     except NotWritten as error:
-        if not hasattr(error, "report"):  # nothing was asked
+        known: ScanReport | None = getattr(error, "report", None)
+        if known is None:  # nothing was asked
             raise
         complain(describe(error))
-        return error.report, EXIT_NO
+        return known, EXIT_NO
     except ValueError as error:
         # One of them is a name that was to be left out and does not resolve.
         raise UsageError(getattr(error, "strerror", None) or str(error)) from None
