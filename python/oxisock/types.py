@@ -233,7 +233,8 @@ class ServerStats(NamedTuple):
             too busy with those who come and go; not among the accepted.
         messages: frames or datagrams handled; 0 for a TCP echo.
         bytes_in: payload as it came through the socket; with TLS, what that said.
-        bytes_out: payload as it left through the socket; with TLS, before it was encrypted.
+        bytes_out: payload as it left through the socket; with TLS, before it was encrypted, in whole records. When an
+            asyncio server loses a connection, what is known to have left.
         handler_errors: handlers that raised or gave a wrong type, and answers that there was no memory to keep.
         frame_errors: input that broke the framing, or that there was no memory to hold.
         timeouts: connections closed by a timer; for UDP, replies given up.

@@ -310,8 +310,13 @@ impl MessageReactor {
         })
     }
 
-    /// Give the tokens of the connections that closed since the last call.
-    fn take_closed(&self) -> Vec<u64> {
+    /// Give how many bytes the socket of a connection took; None where it has closed.
+    fn written(&self, token: u64) -> Option<u64> {
+        self.reactor.written(token)
+    }
+
+    /// Give the tokens of the connections that closed since the last call, and how many bytes their sockets took.
+    fn take_closed(&self) -> Vec<(u64, u64)> {
         self.reactor.take_closed()
     }
 

@@ -59,6 +59,7 @@ def view(machine: Any) -> tuple[Any, ...]:
     return (
         machine.closed,
         machine.queued,
+        machine.written,
         machine.owed,
         machine.expecting,
         machine.eof,

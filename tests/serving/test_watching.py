@@ -62,6 +62,17 @@ def test_why_a_connection_ended(impl: ModuleType) -> None:
         assert [event.reason for event in gather(server, 3)] == ["", "", "the connection was lost"]
 
 
+def test_who_begins_without_a_good_header_of_a_proxy(impl: ModuleType) -> None:
+    with impl.EchoServer("127.0.0.1", proxies=["127.0.0.1"]) as server:
+        take_events(server)
+        with socket.create_connection(server.address, timeout=20) as sock:
+            peer = sock.getsockname()
+            sock.sendall(b"hello\n")
+            assert sock.recv(1) == b""
+        (event,) = gather(server, 1)
+        assert event[1:] == (peer, "closed", 0, "it began without a good PROXY header")
+
+
 def test_what_nobody_takes_is_counted_and_not_kept(impl: ModuleType) -> None:
     with impl.EchoServer() as server:
         with socket.create_connection(server.address, timeout=20) as sock:

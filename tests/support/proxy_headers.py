@@ -44,7 +44,7 @@ GOOD = [
     (binary(1, 0x11, v4()), ("192.0.2.7", 4242)),
     (binary(1, 0x12, v4()), ("192.0.2.7", 4242)),
     (binary(1, 0x21, v6()), ("2001:db8::7", 4242)),
-    (binary(1, 0x11, v4(), b"\x04\x00\x03abc" * 500), ("192.0.2.7", 4242)),  # TLVs
+    (binary(1, 0x11, v4(), b"\x04\x00\x03abc" * 2726), ("192.0.2.7", 4242)),  # TLVs, 16,384 bytes in all
     (binary(0, 0x00, b""), None),  # LOCAL
     (binary(0, 0x11, v4()), None),
     (binary(1, 0x00, b"anything"), None),  # UNSPEC
@@ -76,5 +76,5 @@ BAD = [
     (binary(2, 0x11, v4()), "command"),
     (binary(1, 0x41, v4()), "protocol"),
     (binary(1, 0x13, v4()), "protocol"),
-    (binary(1, 0x11, v4(), bytes(65_000)), "longer than 4112"),
+    (binary(1, 0x11, v4(), bytes(65_000)), "longer than 16384"),
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HEARINGS = 2  # callbacks from one to the other of which a loop has read what is in
 _LOOKS = 4  # at a peer that does not read, in each write_timeout
+_LOOK = 1.0  # seconds at most between two of them: a loop that loses a connection does not say what was not sent
 
 
 class ServedStream(FramedStream):
@@ -34,8 +35,9 @@ class ServedStream(FramedStream):
         self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._progress = 0.0  # when the peer last took something
-        self._write_timeout = limits.write_timeout
+        self._write_timeout = float("inf") if limits.write_timeout is None else limits.write_timeout
         self._outgoing = self._taken = 0  # bytes given to the transport, and what the peer's system had of them
+        self._left = 0  # how much of the payload may not be sent, by the last look
         if limits.idle_timeout is not None:
             self._idle_timer = self._loop.call_later(limits.idle_timeout, self._check_idle)
 
@@ -65,6 +67,16 @@ class ServedStream(FramedStream):
         """Give how many bytes wait for the peer."""
         return self._transport.get_write_buffer_size() if self.begun() and not self.gone() else 0
 
+    def unsaid(self) -> int:
+        """Look how many bytes of the handler's wait for the peer: with TLS they are others than those of the wire."""
+        if waiting := self.unsent():
+            unsaid = getattr(self._transport, "unsaid", None)
+            self._left = waiting if unsaid is None else unsaid()
+        elif not self.begun() or self.gone() or not self._transport.is_closing():
+            return 0
+        # Where nothing waits as it closes, all may be sent, or all that waited be lost: that is told in a moment.
+        return self._left
+
     def unhandled(self) -> int:
         """Give how many messages wait for the handler."""
         return len(self._frames)
@@ -91,7 +103,8 @@ class ServedStream(FramedStream):
         self._abort(owed=False)
 
     def _before_abort(self, owed: bool) -> None:
-        self._tally.bytes_out -= self.unsent()
+        self._tally.bytes_out -= self.unsaid()
+        self._left = 0
         if not self.gone() and (owed or self._tally.shut_first):
             # A twin, because not every loop's transports have a socket with these methods.
             descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
@@ -127,12 +140,13 @@ class ServedStream(FramedStream):
         size = len(wire)
         tally.bytes_out += size
         self._outgoing += size
-        if self._stall_timer is None and self._write_timeout is not None:
-            waiting = transport.get_write_buffer_size()
-            if waiting:
-                self._progress = self._loop.time()
-                self._taken = self._outgoing - waiting
-                self._look_later(self._write_timeout)
+        if self._stall_timer is not None:
+            self._left += size
+        elif waiting := transport.get_write_buffer_size():
+            self._progress = self._loop.time()
+            self._taken = self._outgoing - waiting
+            self.unsaid()
+            self._look_later(self._write_timeout)
 
     def _blocked(self) -> None:
         super()._blocked()
@@ -140,6 +154,7 @@ class ServedStream(FramedStream):
 
     def _relieved(self) -> None:
         super()._relieved()
+        self._left = self.unsaid()
         if not self._frames and not self._reading:
             self._resume()
 
@@ -158,11 +173,12 @@ class ServedStream(FramedStream):
             self._time_out(f"no message came for {timeout:g} s")
 
     def _look_later(self, timeout: float) -> None:
-        self._stall_timer = self._loop.call_later(timeout / _LOOKS, self._check_stall, timeout)
+        self._stall_timer = self._loop.call_later(min(timeout / _LOOKS, _LOOK), self._check_stall, timeout)
 
     def _check_stall(self, timeout: float) -> None:
         self._stall_timer = None
         waiting = self.unsent()
+        self._left = self.unsaid()
         now = self._loop.time()
         if self._outgoing - waiting > self._taken:
             self._taken = self._outgoing - waiting
@@ -180,6 +196,8 @@ class ServedStream(FramedStream):
         self._receiver.wake()
 
     def _connection_lost(self, error: Exception | None) -> None:
+        if error is not None and self._stall_timer is not None:
+            self._tally.bytes_out -= self._left
         for timer in (self._idle_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()

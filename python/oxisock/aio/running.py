@@ -107,7 +107,7 @@ class FramedRunning(Tally):
             rejected=self._door.rejected,
             messages=self.messages - sum(stream.unhandled() for stream in streams),
             bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out - sum(stream.unsent() for stream in streams),
+            bytes_out=self.bytes_out - sum(stream.unsaid() for stream in streams),
             handler_errors=self._handler_errors,
             frame_errors=self._frame_errors,
             timeouts=self.timeouts,

@@ -114,7 +114,14 @@ class _Transport:
 
     def write(self, data: bytes) -> None:
         """Send some bytes."""
-        self._wire.write(self._session.sealed(data))
+        session, wire = self._session, self._wire
+        session.forget_sent(wire.get_write_buffer_size())
+        wire.write(session.sealed(data))
+
+    def unsaid(self) -> int:
+        """Give how many of the bytes that were given to `write` wait to be sent."""
+        session = self._session
+        return session.said - session.sent(session.wire - self._wire.get_write_buffer_size())
 
     def write_eof(self) -> None:
         """Say that this was all; the other direction stays open."""

@@ -111,8 +111,15 @@ class MessageReactor(Reactors, Protocol):
     def submit(self, replies: list[Reply]) -> None:
         """Send ``replies`` while another thread turns."""
 
-    def take_closed(self) -> list[int]:
-        """Give the tokens of the connections that closed since the last call."""
+    def written(self, token: int) -> int | None:
+        """Give how many bytes the socket of a connection took; None where it has closed."""
+        ...
+
+    def take_closed(self) -> list[tuple[int, int]]:
+        """Give the tokens of the connections that closed since the last call, and how many bytes their sockets took.
+
+        Some may be given once more, where there may be something more to forget.
+        """
         ...
 
     def count_errors(self, handler: int, frame: int) -> None:

@@ -135,7 +135,7 @@ class MessageServer(StreamServer):
             from .secured import SecuredReactor  # and with it ssl
 
             plan = plan._replace(secure=True, handshake_timeout=self._handshake_timeout)
-            reactor = SecuredReactor(make(listener.detach(), plan, None), self._tls)
+            reactor = SecuredReactor(make(listener.detach(), plan, None), self._tls, plan.max_buffered)
         conversations = Conversations(reactor, self._codec, ref(self._handler))
         return MessagesRunning(reactor, conversations, self._batch, self._dispatchers), address
 
@@ -275,9 +275,9 @@ class Conversations:
         """Give up a connection: user code has raised where nobody expects it."""
         return self._reply(item[0], item[1], [], 0, _NONE, None, error)
 
-    def forget(self, tokens: list[int]) -> None:
+    def forget(self, closed: list[tuple[int, int]]) -> None:
         """Connections are closed."""
-        for token in tokens:
+        for token, _ in closed:
             for kept in (self._inboxes, self._held, self._unread):
                 kept.pop(token, None)
 

@@ -30,21 +30,24 @@ class SecuredReactor:
 
     framed = False
 
-    def __init__(self, reactor: MessageReactor, context: SSLContext) -> None:
+    def __init__(self, reactor: MessageReactor, context: SSLContext, max_buffered: int) -> None:
         self._reactor = reactor
         self._context = context
+        self._most = max_buffered  # bytes of answers that may wait on a connection
         self._sessions: dict[int, Session] = {}
         self._shaking: deque[Item] = deque()  # of connections whose handshake is not done
         self._own: list[Reply] = []  # that are no handler's
         self._failed = 0  # handshakes; the reactor knows of those that were lost with their connection
-        self._bytes_in = self._bytes_out = 0  # of what the wire says
-        self._counting = threading.Lock()
+        self._bytes_in = 0  # of what the wire says
+        self._bytes_out = 0  # the same, to those who have gone
+        self._counting = threading.Lock()  # of the bytes that went out, while nobody goes
         self._stopping = False
         self.outcome = reactor.outcome
         self.forked = reactor.forked
         self.notices = reactor.notices
         self.abandon = reactor.abandon
         self.begun = reactor.begun
+        self.written = reactor.written
         self.count_errors = reactor.count_errors
 
     def begin_stop(self, drain: int) -> None:
@@ -56,7 +59,14 @@ class SecuredReactor:
         """Give the counters; bytes are those of what the wire says, as with other servers."""
         counters = self._reactor.counters()
         failed = counters.handshake_errors + self._failed
-        return counters._replace(handshake_errors=failed, bytes_in=self._bytes_in, bytes_out=self._bytes_out)
+        with self._counting:
+            bytes_out = self._bytes_out
+            for token, session in list(self._sessions.items()):
+                # Of one that closes just now it is not known yet: then what was known before.
+                if (written := self.written(token)) is not None:
+                    session.counted = session.sent(written)
+                bytes_out += session.counted
+        return counters._replace(handshake_errors=failed, bytes_in=self._bytes_in, bytes_out=bytes_out)
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
         """Send ``replies`` and wait for input, if so; None when the server has ended."""
@@ -68,7 +78,10 @@ class SecuredReactor:
             session = self._sessions.get(item[0])
             if session is None or not session.begun:
                 self._shaking.append(item)
-            elif item[2] == b"":
+                continue
+            if item[3] > 0:  # else it is not known how much more than the most waits
+                session.forget_sent(self._most - item[3])
+            if item[2] == b"":
                 self._ask(item, session, items)
             else:
                 self._open(item, session, items)
@@ -86,11 +99,13 @@ class SecuredReactor:
         """Send ``replies`` while another thread turns."""
         self._reactor.submit([self._sealed(reply) for reply in replies])
 
-    def take_closed(self) -> list[int]:
-        """Give the tokens of the connections that closed since the last call."""
+    def take_closed(self) -> list[tuple[int, int]]:
+        """Give the tokens of the connections that closed since the last call, and what of the wire was sent on them."""
         gone = self._reactor.take_closed()
-        for token in gone:
-            self._sessions.pop(token, None)
+        with self._counting:
+            for token, written in gone:
+                if (session := self._sessions.pop(token, None)) is not None:
+                    self._bytes_out += session.sent(written)
         return gone
 
     def _sealed(self, reply: Reply) -> Reply:
@@ -100,9 +115,6 @@ class SecuredReactor:
         if session is None:  # the connection has closed
             return token, b"", handled, action
         wire = session.sealed(output)
-        if output:
-            with self._counting:  # several threads give answers
-                self._bytes_out += len(output)
         session.held = action == HELD
         if action == ANSWERED and session.over and not session.told:
             return token, wire, handled, HELD  # the end is next: it will be asked whether there is more

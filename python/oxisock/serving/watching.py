@@ -18,7 +18,7 @@ _ENDS: Final = (
     "the connection was lost",
     "cut",
     "reset on purpose",
-    "it broke the protocol",
+    "it began without a good PROXY header",
     "not let in",
 )
 """Why a connection ended, by the number that machines use."""

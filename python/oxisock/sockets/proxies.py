@@ -16,8 +16,8 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 """How version 2 begins."""
 LONGEST_LINE = 107
 """The bytes of a header of version 1 at most, its CR LF counted."""
-LONGEST_REST = 4096
-"""The bytes of a header of version 2 at most, after its first 16; as far as that goes, what is unknown is skipped."""
+LONGEST = 16384
+"""The bytes of a header of version 2 at most, as HAProxy takes them; up to that, what is unknown is skipped."""
 
 PATIENCE = 5_000_000_000
 """Nanoseconds that a header may take."""
@@ -57,7 +57,7 @@ class ProxyHeader:
         Raises ValueError for what is no header, or too long a one.
         """
         before = len(self._held)
-        self._held += data[: _FIXED + LONGEST_REST - before]
+        self._held += data[: LONGEST - before]
         held = self._held
         if held.startswith(_PREFIX):
             end = held.find(b"\r\n", 0, LONGEST_LINE)
@@ -72,8 +72,8 @@ class ProxyHeader:
         if len(held) < _FIXED:
             return -1
         size = self._size()
-        if size > _FIXED + LONGEST_REST:
-            raise ValueError("a PROXY header of version 2 longer than 4112 bytes")
+        if size > LONGEST:
+            raise ValueError("a PROXY header of version 2 longer than 16384 bytes")
         if len(held) < size:
             return -1
         self.source = _binary(bytes(held[:size]))

@@ -122,3 +122,4 @@ class SecureSocket(socket.socket):
             except BlockingIOError:
                 raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "the peer does not keep up") from None
             self._unsent = self._unsent[sent:]
+        self._session.forget_sent(0)

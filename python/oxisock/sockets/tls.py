@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections import deque
 from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
 _PIECE = 1 << 14  # bytes that go through a buffer at once: it keeps the room of the largest ever
+_MARK = 1 << 12  # bytes of the wire, of which it is not known what each says
 
 
 class Session:
@@ -15,22 +17,43 @@ class Session:
     ``unsent`` give or leave is for who does. ``name`` is that of the server, for a client; None makes a server's.
 
     Attributes:
+        said: how many bytes were sealed.
+        wire: how many bytes of the wire were given.
         begun: the handshake is done.
         over: nothing more will come: the peer has said so, or the stream has broken.
         fault: why the stream broke, or the handshake failed.
         tls: knows of the certificate, the version and more.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_said_all", "begun", "fault", "held", "over", "tls", "told")
+    __slots__ = (
+        "_incoming",
+        "_marks",
+        "_outgoing",
+        "_said_all",
+        "_sent",
+        "begun",
+        "counted",
+        "fault",
+        "held",
+        "over",
+        "said",
+        "tls",
+        "told",
+        "wire",
+    )
 
     def __init__(self, context: ssl.SSLContext, name: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
         self._said_all = False
+        self.said = self.wire = 0
+        self._marks: deque[tuple[int, int]] = deque()  # how much of the wire says how much, where some may wait
+        self._sent = 0  # how much was sent before them
         self.begun = self.over = False
         self.fault: Exception | None = None
         self.held = False  # for who drives it: answers wait for room
         self.told = False  # for who drives it: that it is over was told
+        self.counted = 0  # for who drives it: bytes that were sent, when that was last asked
 
     @property
     def mute(self) -> bool:
@@ -72,9 +95,28 @@ class Session:
             with memoryview(data) as rest:
                 at = 0
                 while at < len(data):
-                    at += self.tls.write(rest[at : at + _PIECE])
+                    size = self.tls.write(rest[at : at + _PIECE])
+                    at += size
+                    self.said += size
                     wire.append(self.unsent())
+                    self._mark()
         return b"".join(wire)
+
+    def sent(self, written: int) -> int:
+        """Give how many of the bytes that were sealed went out with the first ``written`` of the wire, or were sent
+        before what is forgotten. It may be called on any thread, whatever others do."""
+        marks, sent = self._marks.copy(), self._sent
+        for wire, said in marks:
+            if wire > written:
+                break
+            sent = max(sent, said)
+        return sent
+
+    def forget_sent(self, waiting: int) -> None:
+        """Forget what is known of all but the last ``waiting`` bytes of the wire: those before are sent."""
+        marks, written = self._marks, self.wire - waiting
+        while marks and marks[0][0] <= written:
+            self._sent = marks.popleft()[1]
 
     def last_word(self) -> bytes:
         """Give the bytes that say that this was all (close_notify)."""
@@ -86,7 +128,16 @@ class Session:
 
     def unsent(self) -> bytes:
         """Give the bytes that TLS itself has to say."""
-        return self._outgoing.read()
+        wire = self._outgoing.read()
+        self.wire += len(wire)
+        return wire
+
+    def _mark(self) -> None:
+        marks, mark = self._marks, (self.wire, self.said)
+        if len(marks) > 1 and self.wire - marks[-2][0] < _MARK:  # small ones would take more room than what waits
+            marks[-1] = mark
+        else:
+            marks.append(mark)
 
     def _break(self, error: Exception) -> None:
         self.over = True

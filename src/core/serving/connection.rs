@@ -301,6 +301,12 @@ impl Connection {
         self.queued
     }
 
+    /// How many bytes the socket took in all.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Whether an answer is being made.
     #[must_use]
     pub fn owed(&self) -> bool {

@@ -25,6 +25,8 @@ pub struct Closing<T> {
     pub token: u64,
     /// Where it came from.
     pub peer: SocketAddr,
+    /// The bytes that its socket took.
+    pub written: u64,
     /// The service waited for room.
     pub held: bool,
     /// The service has heard of it.
@@ -264,7 +266,8 @@ impl<T: Default> Links<T> {
             _ => {}
         }
         let opened = link.header.is_none();
-        let closing = Closing { token: link.token, peer: link.peer, held: link.held, opened, state: link.state };
+        let written = link.machine.written();
+        let closing = Closing { token: link.token, peer: link.peer, written, held: link.held, opened, state: link.state };
         let owes =
             link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0);
         if owes || link.machine.closed() == Closed::Refused {

@@ -121,7 +121,8 @@ struct Messages {
     // How long a TLS handshake may take, where whoever turns speaks TLS.
     handshake: Option<u64>,
     batch: Batch,
-    gone: Vec<u64>,
+    // Tokens, and what their sockets took.
+    gone: Vec<(u64, u64)>,
     // Scratch space.
     frames: Frames,
 }
@@ -262,7 +263,7 @@ impl Service for Messages {
 
     fn closed(&mut self, link: Closing<State>) {
         if self.codec.is_none() {
-            self.gone.push(link.token);
+            self.gone.push((link.token, link.written));
         } else if link.state.holds {
             self.forget(link.token, link.peer);
         }
@@ -381,7 +382,7 @@ impl MessageReactor {
             let Some(key) = links.key_of(token) else {
                 // It closed meanwhile, and the answer may have left something to forget.
                 if core.service.codec.is_none() {
-                    core.service.gone.push(token);
+                    core.service.gone.push((token, 0));
                 } else if action == Action::Held {
                     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
                     core.service.forget(token, nowhere);
@@ -416,9 +417,17 @@ impl MessageReactor {
         }
     }
 
-    /// The tokens of the connections that closed since the last call.
+    /// How many bytes the socket of a connection took; `None` where it has closed.
     #[must_use]
-    pub fn take_closed(&self) -> Vec<u64> {
+    pub fn written(&self, token: u64) -> Option<u64> {
+        let mut core = self.core();
+        let key = core.links.key_of(token)?;
+        core.links.get_mut(key).map(|link| link.machine.written())
+    }
+
+    /// The tokens of the connections that closed since the last call, and how many bytes their sockets took.
+    #[must_use]
+    pub fn take_closed(&self) -> Vec<(u64, u64)> {
         mem::take(&mut self.core().service.gone)
     }
 

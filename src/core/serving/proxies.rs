@@ -10,9 +10,9 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const PREFIX: &[u8] = b"PROXY ";
 /// The bytes of a header of version 1 at most, its CR LF counted.
 const LONGEST_LINE: usize = 107;
-/// The bytes of a header of version 2 before what it announces, and at most after that.
+/// The bytes of a header of version 2 before what it announces, and at most in all, as HAProxy takes them.
 const FIXED: usize = 16;
-const LONGEST_REST: usize = 4096;
+const LONGEST: usize = 16384;
 
 /// What is no header, in words.
 pub type Wrong = &'static str;
@@ -38,7 +38,7 @@ impl ProxyHeader {
     pub fn feed(&mut self, data: &[u8]) -> Result<Option<usize>, Wrong> {
         let before = self.held.len();
         // Never more than a header can have.
-        let room = (FIXED + LONGEST_REST).saturating_sub(before).min(data.len());
+        let room = LONGEST.saturating_sub(before).min(data.len());
         self.held.extend_from_slice(&data[..room]);
         let held = &self.held[..];
         if held.starts_with(PREFIX) {
@@ -56,11 +56,10 @@ impl ProxyHeader {
         if held.len() < FIXED {
             return Ok(None);
         }
-        let rest = usize::from(u16::from_be_bytes([held[14], held[15]]));
-        if rest > LONGEST_REST {
-            return Err("a PROXY header of version 2 longer than 4112 bytes");
+        let size = FIXED + usize::from(u16::from_be_bytes([held[14], held[15]]));
+        if size > LONGEST {
+            return Err("a PROXY header of version 2 longer than 16384 bytes");
         }
-        let size = FIXED + rest;
         if held.len() < size {
             return Ok(None);
         }

@@ -182,6 +182,11 @@ impl Connection {
     }
 
     #[getter]
+    fn written(&self) -> u64 {
+        self.machine.written()
+    }
+
+    #[getter]
     fn owed(&self) -> bool {
         self.machine.owed()
     }

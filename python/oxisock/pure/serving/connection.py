@@ -46,8 +46,8 @@ class Connection:
         "_random",
         "_reset_after",
         "_write_timeout",
-        "_written",
         "closed",
+        "written",
     )
 
     def __init__(
@@ -76,7 +76,7 @@ class Connection:
         self._progress = now  # when the peer last took bytes, or began to have some waiting
         self._next_write = now
         self._queued = 0
-        self._written = 0
+        self.written = 0  # bytes that the socket took in all
         self._owed = False  # whether an answer is being made
         self._paused = False
         self._eof = False
@@ -142,12 +142,12 @@ class Connection:
         """The socket took ``size`` of the bytes that wait."""
         self._now = now
         self._queued -= size
-        self._written += size
+        self.written += size
         self._progress = now
         self._next_write = now + self._delay
         if self._queued <= self._max_buffered // 2:
             self._paused = False
-        if self._written >= self._reset_after:
+        if self.written >= self._reset_after:
             self._close(RESET)
         elif self._queued == 0 and not self._owed:
             self._last = now
@@ -211,7 +211,7 @@ class Connection:
         """Give how many bytes may be written now; 0 is not to write."""
         if self.closed != OPEN or self._now < self._next_write:
             return 0
-        size = min(self._queued, self._reset_after - self._written)
+        size = min(self._queued, self._reset_after - self.written)
         return min(size, self._cut) if self._cut else size
 
     def deadline(self) -> int:

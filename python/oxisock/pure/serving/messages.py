@@ -27,7 +27,7 @@ class Messages(Service):
         self._plan = plan
         self.ready: list[Item] = []
         self.weight = 0  # the bytes in it
-        self.gone: list[int] = []
+        self.gone: list[tuple[int, int]] = []  # tokens, and what their sockets took
 
     def opened(self, reactor: Reactor, link: Link, now: int) -> None:
         """Where there is TLS, wait for a handshake, and for a last word of it at the end."""
@@ -62,7 +62,7 @@ class Messages(Service):
 
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
         """Let who turns forget it too."""
-        self.gone.append(link.token)
+        self.gone.append((link.token, link.machine.written))
 
     def deadline(self) -> int:
         """Wait for nothing where there is news: of those who have gone too, for whom who turns keeps something."""
@@ -116,7 +116,7 @@ class MessageReactor(Reactors):
                 reactor.messages += messages
                 link = reactor.links.get(token)
                 if link is None:
-                    self._service.gone.append(token)  # once more: the answer may have left something to forget
+                    self._service.gone.append((token, 0))  # once more: the answer may have left something to forget
                     continue
                 machine = link.machine
                 machine.queue(len(output), now)
@@ -130,8 +130,14 @@ class MessageReactor(Reactors):
                 reactor.flush(link, now, output)
                 reactor.settle(link, now)
 
-    def take_closed(self) -> list[int]:
-        """Give the tokens of the connections that closed since the last call."""
+    def written(self, token: int) -> int | None:
+        """Give how many bytes the socket of a connection took; None where it has closed."""
+        with self._reactor.lock:
+            link = self._reactor.links.get(token)
+            return None if link is None else link.machine.written
+
+    def take_closed(self) -> list[tuple[int, int]]:
+        """Give the tokens of the connections that closed since the last call, and how many bytes their sockets took."""
         with self._reactor.lock:
             gone, self._service.gone = self._service.gone, []
         return gone

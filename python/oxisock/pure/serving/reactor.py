@@ -389,6 +389,8 @@ class Reactor:
             if (door := self.group[0].door) is not None:
                 door.left(link.peer)
             self._service.closed(self, link, now)
+        elif reason == BROKEN:
+            self.journal.note(link.peer, "closed", reason)
         self._made_room()
 
     def _made_room(self) -> None:

@@ -351,12 +351,14 @@ impl<S: Service> Reactor<S> {
             _ => counters.closed.fetch_add(1, SeqCst),
         };
         let shut_first = self.control.shut_first.load(Relaxed);
-        if let Some(link) = self.links.remove(key, shut_first, now)
-            && link.opened
-        {
-            self.control.journal.note(link.peer, What::Closed(reason));
-            self.control.left(link.peer);
-            self.service.closed(link);
+        if let Some(link) = self.links.remove(key, shut_first, now) {
+            if link.opened || reason == Closed::Broken {
+                self.control.journal.note(link.peer, What::Closed(reason));
+            }
+            if link.opened {
+                self.control.left(link.peer);
+                self.service.closed(link);
+            }
         }
         self.made_room();
     }
