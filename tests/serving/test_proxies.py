@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from oxisock import Peer
-from support.certificates import certified
+from support.certificates import certified, contexts
 from support.proxy_headers import BAD, GOOD, LINE, binary, v4, v6
+from support.served import served
 from support.talking import adds_up, ask, exactly, until_the_end
 from support.waiting import wait_until
 
@@ -28,11 +29,17 @@ def tell_by_hand(conn: Any, peer: Peer) -> None:
         conn.sendall(data.replace(b"who", b"%s" % str(peer).encode()))
 
 
+async def tell(stream: Any, peer: Peer) -> None:
+    async for line in stream:
+        await stream.send(line.replace(b"who", str(peer).encode()))
+
+
 MAKERS: dict[str, Callable[..., Any]] = {
     "messages": lambda impl, **options: impl.MessageServer(
         lambda message, peer: message.replace(b"who", str(peer).encode()), **options
     ),
     "threads": lambda impl, **options: impl.ThreadedServer(tell_by_hand, **options),
+    "coroutines": lambda impl, **options: served(impl.aio.start_server(tell, **options), "coroutines"),
 }
 
 
@@ -229,11 +236,52 @@ def haproxy(folder: Path, server: Any, how: str, tls: str = "") -> Iterator[int]
             proxy.terminate()
 
 
-@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
-def test_haproxy(make: Callable[..., Any], tmp_path: Path, version: str) -> None:
-    with make(proxies=("127.0.0.1",)) as server, haproxy(tmp_path, server, version) as front:
-        with socket.create_connection(("127.0.0.1", front), timeout=20, source_address=("127.0.0.5", 0)) as sock:
-            assert told(sock) == b"127.0.0.5:%d" % sock.getsockname()[1]
+VERSIONS = [
+    ("send-proxy", False),
+    ("send-proxy-v2", False),
+    ("send-proxy-v2-ssl", True),
+    ("send-proxy-v2-ssl-cn", True),
+    ("send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c", True),
+]
+
+
+@pytest.mark.parametrize(("version", "tls"), VERSIONS)
+def test_haproxy(make: Callable[..., Any], tmp_path: Path, version: str, tls: bool) -> None:
+    certificate = certified(tmp_path)
+    front_tls = f"ssl crt {certificate} ca-file {certificate} verify optional" if tls else ""
+    with make(proxies=("127.0.0.1",)) as server, haproxy(tmp_path, server, version, front_tls) as front:
+        with socket.create_connection(("127.0.0.1", front), timeout=20, source_address=("127.0.0.5", 0)) as raw:
+            sock = raw
+            if tls:
+                trusting = ssl.create_default_context(cafile=str(certificate))
+                trusting.load_cert_chain(certificate)
+                sock = trusting.wrap_socket(raw, server_hostname="localhost")
+            with sock:
+                assert told(sock) == b"127.0.0.5:%d" % sock.getsockname()[1]
+        assert server.stats().frame_errors == 0
+
+
+def test_haproxy_looks_whether_the_server_lives(make: Callable[..., Any], tmp_path: Path) -> None:
+    """Its checks are connections of its own (LOCAL), and no faults."""
+    how = "send-proxy-v2 check inter 50ms"
+    with make(proxies=("127.0.0.1",)) as server, haproxy(tmp_path, server, how) as front:
+        assert wait_until(lambda: server.stats().closed >= 5)
+        with socket.create_connection(("127.0.0.1", front), timeout=20) as sock:
+            assert told(sock) == b"127.0.0.1:%d" % sock.getsockname()[1]
+        stats = server.stats()
+        assert (stats.frame_errors, stats.handler_errors, stats.timeouts) == (0, 0, 0)
+
+
+def test_haproxy_before_a_server_with_tls(impl: ModuleType, tmp_path: Path) -> None:
+    """The header comes first, and then the handshake that goes through."""
+    with (
+        impl.MessageServer(lambda _, peer: str(peer).encode(), ssl=contexts().server, proxies=("127.0.0.1",)) as server,
+        haproxy(tmp_path, server, "send-proxy-v2") as front,
+        contexts().client.wrap_socket(
+            socket.create_connection(("127.0.0.1", front), timeout=20), server_hostname="localhost"
+        ) as sock,
+    ):
+        assert told(sock) == b"127.0.0.1:%d" % sock.getsockname()[1]
 
 
 def test_haproxy_ends_tls_before_a_chat(impl: ModuleType, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ import pytest
 from oxisock import IncompleteFrame, Peer
 from support.addresses import HOST
 from support.talking import adds_up
-from support.tools import tool
 from support.waiting import wait_until
 
 KINDS = ["threads", "messages", "batches"]
@@ -195,12 +193,6 @@ def test_half_a_close(impl: ModuleType, kind: str, context: ssl.SSLContext, trus
         assert (server.stats().messages, server.stats().frame_errors) == (3, 0)
 
 
-def test_byte_by_byte(make: Callable[..., Any], trusting: ssl.SSLContext) -> None:
-    with make() as server, Spoken(server, trusting, piece=1) as client:
-        client.send(b"hello\n")
-        assert client.do(lambda: client.tls.read(6)) == b"HELLO\n"
-
-
 def test_bytes_that_were_changed_on_the_way_break_the_stream(
     make: Callable[..., Any], trusting: ssl.SSLContext
 ) -> None:
@@ -271,31 +263,6 @@ def test_behind_a_proxy_its_header_comes_first(make: Callable[..., Any], trustin
         assert (server.stats().frame_errors >= 1, server.stats().handshake_errors) == (True, 0)
 
 
-def test_renegotiation_is_refused(make: Callable[..., Any]) -> None:
-    tool("openssl")
-    with make() as server:
-        host, port = server.address
-        with subprocess.Popen(
-            ["openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_2", "-crlf"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process:
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(b"hello\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                if line == b"HELLO\n":
-                    process.stdin.write(b"R\n")
-                    process.stdin.flush()
-                    break
-            rest = process.communicate(timeout=30)[0]
-        assert b"RENEGOTIATING" in rest
-        assert b"no renegotiation" in rest.lower()
-        assert wait_until(lambda: server.stats().closed == 1)
-        assert server.stats().messages == 1
-
-
 def test_handshakes_that_fail(make: Callable[..., Any]) -> None:
     with make() as server:
         for number, words in enumerate([b"GET / HTTP/1.1\r\n\r\n", b"", b"\x16\x03\x01", bytes(70_000)], 1):
@@ -353,17 +320,6 @@ def test_certificates_of_clients(
             assert framed.recv() == b"seen"
     assert seen[0] is None
     assert (("commonName", "localhost"),) in seen[1]["subject"]
-
-
-def test_a_name_is_told_to_the_context(
-    make: Callable[..., Any], context: ssl.SSLContext, trusting: ssl.SSLContext
-) -> None:
-    asked: list[str | None] = []
-    context.sni_callback = lambda tls, name, original: asked.append(name)
-    with make() as server, Spoken(server, trusting) as client:
-        client.send(b"hello\n")
-        assert client.do(lambda: client.tls.read(6)) == b"HELLO\n"
-    assert asked == ["localhost"]
 
 
 def test_a_codec_of_ones_own_and_counted_frames(

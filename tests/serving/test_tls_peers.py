@@ -1,54 +1,38 @@
-"""TLS of servers with clients of others, and with crowds whose handshakes never end."""
+"""TLS of every server with clients of others, whatever they say, leave out and break off."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import ExitStack
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from oxisock.sockets.closing import reset_on_close
-from support.certificates import contexts
-from support.served import Client, Served, served
+from support.certificates import certified, contexts
+from support.secured import SECURED, secured
+from support.served import Client, Served
+from support.tools import tool
 from support.waiting import wait_until
 
 trio = pytest.importorskip("trio")
-CROWD = 1000
-KINDS = ["coroutines over TLS", "messages over TLS", "threads over TLS"]
+
+LINES = b"".join(b"%d " % number * 100 + b"\n" for number in range(2000))
 
 
-def echo(message: bytes, peer: Any) -> bytes:
-    return message
-
-
-async def answer(stream: Any, peer: Any) -> None:
-    async for message in stream:
-        await stream.send(message)
-
-
-@contextlib.contextmanager
-def secured(impl: ModuleType, kind: str, **options: Any) -> Iterator[Served]:
-    """Run a server with TLS that gives lines back."""
-
-    def talk(conn: Any, peer: Any) -> None:
-        for line in conn.frames(impl.Lines()):
-            conn.send_frame(line, impl.Lines())
-
-    options = {"ssl": contexts().server, **options}
-    if kind.startswith("coroutines"):
-        server = impl.aio.start_server(answer, **options)
-    elif kind.startswith("threads"):
-        server = impl.ThreadedServer(talk, **options)
-    else:
-        server = impl.MessageServer(echo, **options)
-    with served(server, kind) as running:
-        yield running
+def clean(running: Served, closed: int) -> bool:
+    """Say whether so many connections have ended, without a fault."""
+    if not wait_until(lambda: running.stats().closed == closed):
+        return False
+    stats = running.stats()
+    return not (stats.frame_errors or stats.handshake_errors or stats.handler_errors or stats.timeouts)
 
 
 def hello() -> bytes:
@@ -59,7 +43,7 @@ def hello() -> bytes:
     return said.read()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SECURED)
 def test_a_reset_within_a_handshake_is_one_that_failed(impl: ModuleType, kind: str) -> None:
     whole = hello()
     with secured(impl, kind) as running:
@@ -79,7 +63,7 @@ def test_a_reset_within_a_handshake_is_one_that_failed(impl: ModuleType, kind: s
         assert (stats.handshake_errors, stats.timeouts, stats.handler_errors, stats.messages) == (3, 0, 0, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SECURED)
 def test_a_stop_is_no_fault_of_a_handshake(impl: ModuleType, kind: str) -> None:
     with secured(impl, kind) as running, running.connect() as sock:
         sock.sendall(hello()[:99])
@@ -89,76 +73,187 @@ def test_a_stop_is_no_fault_of_a_handshake(impl: ModuleType, kind: str) -> None:
         assert (stats.closed, stats.handshake_errors, stats.timeouts) == (1, 0, 0)
 
 
-@pytest.mark.parametrize("kind", ["messages over TLS", "coroutines over TLS"])
-def test_a_crowd_whose_handshakes_never_end_holds_nobody_up(impl: ModuleType, kind: str) -> None:
-    resource = pytest.importorskip("resource")
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2 * CROWD + 500:
-        pytest.skip("too few descriptors may be open")
-    options: dict[str, Any] = {"ssl": contexts()[0], "handshake_timeout": None}
-    start = impl.aio.start_server if kind.startswith("coroutines") else impl.MessageServer
-    server = start(answer if kind.startswith("coroutines") else echo, **options)
-    with served(server, kind) as running, ExitStack() as stack:
-        with Client(running) as good:
-            assert good.is_served()
-            for number in range(CROWD):
-                sock = stack.enter_context(running.connect())
-                if number % 2:
-                    sock.sendall(b"\x16\x03\x01\x02")
-            assert wait_until(lambda: running.stats().active == CROWD + 1)
-            assert good.is_served()
-            with Client(running) as another:
-                assert another.is_served()
-        report = running.stop(drain=15.0)
-        assert (report.aborted, report.stuck_handlers) == (0, 0)
-        assert report.elapsed < 15.0
-        assert running.stats().handshake_errors == 0
+# --- who comes --------------------------------------------------------------------------------------------------------
 
 
-def test_clients_of_asyncio_and_trio(impl: ModuleType) -> None:
-    ours, theirs = contexts()
-    lines = [b"%d\n" % number * 1000 for number in range(100)]
+def by_ssl(address: tuple[str, int]) -> bytes:
+    raw = socket.create_connection(address, timeout=30)
+    with contexts().client.wrap_socket(raw, server_hostname="localhost", suppress_ragged_eofs=False) as sock:
+        found = b""
+        for at in range(0, len(LINES), 1 << 14):
+            sock.sendall(LINES[at : at + (1 << 14)])
+            while len(found) < at:
+                found += sock.recv(1 << 16)
+        while len(found) < len(LINES):
+            found += sock.recv(1 << 16)
+        sock.unwrap()  # the server's close_notify, too
+    return found
 
-    async def by_asyncio(address: tuple[str, int]) -> bytes:
-        reader, writer = await asyncio.open_connection(*address, ssl=theirs, server_hostname="localhost")
-        for line in lines:
-            writer.write(line)
-        found = await reader.readexactly(sum(map(len, lines)))
+
+def by_asyncio(address: tuple[str, int]) -> bytes:
+    async def talk() -> bytes:
+        reader, writer = await asyncio.open_connection(*address, ssl=contexts().client, server_hostname="localhost")
+        writer.write(LINES)
+        found = await reader.readexactly(len(LINES))
         writer.close()
         await writer.wait_closed()
         return found
 
-    async def by_trio(address: tuple[str, int]) -> bytes:
-        stream = trio.SSLStream(await trio.open_tcp_stream(*address), theirs, server_hostname="localhost")
+    return asyncio.run(talk())
+
+
+def by_trio(address: tuple[str, int]) -> bytes:
+    async def talk() -> bytes:
+        tcp = await trio.open_tcp_stream(*address)
+        stream = trio.SSLStream(tcp, contexts().client, server_hostname="localhost", https_compatible=False)
         found = bytearray()
 
         async def hear() -> None:
-            while len(found) < sum(map(len, lines)):
+            while len(found) < len(LINES):
                 found.extend(await stream.receive_some(1 << 16))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hear)
-            for line in lines:
-                await stream.send_all(line)
+            await stream.send_all(LINES)
         await stream.aclose()
         return bytes(found)
 
-    with impl.MessageServer(echo, ssl=ours) as server:
-        assert asyncio.run(by_asyncio(server.address)) == b"".join(lines)
-        assert trio.run(by_trio, server.address) == b"".join(lines)
-        assert wait_until(lambda: server.stats().closed == 2)
-        stats = server.stats()
-        assert (stats.frame_errors, stats.handshake_errors, stats.handler_errors) == (0, 0, 0)
+    found: bytes = trio.run(talk)
+    return found
 
 
-def test_the_versions_are_those_that_the_context_allows(impl: ModuleType) -> None:
-    ours, theirs = contexts()
-    before = theirs.minimum_version, theirs.maximum_version
-    with impl.MessageServer(echo, ssl=ours) as server:
-        try:
-            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-                theirs.minimum_version, theirs.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, version
-                raw = socket.create_connection(server.address, timeout=30)
-                with theirs.wrap_socket(raw, server_hostname="localhost") as sock:
-                    assert sock.version() == version.name.replace("v1_", "v1.")
-        finally:
-            theirs.minimum_version, theirs.maximum_version = before
+@pytest.mark.parametrize("client", [by_ssl, by_asyncio, by_trio])
+@pytest.mark.parametrize("kind", SECURED)
+def test_clients_of_others(impl: ModuleType, kind: str, client: Callable[[tuple[str, int]], bytes]) -> None:
+    with secured(impl, kind) as running:
+        assert client(running.address) == LINES
+        assert clean(running, 1)
+        assert running.stats().messages == 2000
+
+
+def s_client(running: Served, *options: str | Path) -> subprocess.Popen[bytes]:
+    """Run OpenSSL's own client, whose input and output are pipes."""
+    host, port = running.address
+    command = [tool("openssl"), "s_client", "-connect", f"{host}:{port}", "-servername", "localhost", *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def talked(process: subprocess.Popen[bytes], last: bytes) -> bytes:
+    """Say hello to who gives lines back, and then one last thing; give what the client printed."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"hello\n")
+    process.stdin.flush()
+    printed = b""
+    while b"hello\n" not in printed:  # in the middle of anything: it prints by two ways
+        piece = os.read(process.stdout.fileno(), 1 << 16)
+        assert piece, printed
+        printed += piece
+    return printed + process.communicate(last, timeout=30)[0]
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("kind", SECURED)
+def test_openssl(impl: ModuleType, kind: str, version: str, tmp_path: Path) -> None:
+    """Its client believes the server, is believed by it, and its end is a clean one."""
+    both = certified(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    context.load_verify_locations(both)
+    context.verify_mode = ssl.CERT_REQUIRED
+    seen: list[Any] = []
+    trust: list[str | Path] = ["-CAfile", both, "-verify_return_error", "-verify_hostname", "localhost"]
+    with secured(impl, kind, seen, ssl=context) as running:
+        with s_client(running, version, *trust, "-cert", both, "-key", both) as process:
+            printed = talked(process, b"Q\n")
+        assert b"Verification: OK" in printed
+        assert clean(running, 1)
+        assert running.stats().messages == 1
+        with s_client(running, version, *trust) as process:  # nobody
+            process.communicate(b"", timeout=30)
+        assert wait_until(lambda: running.stats().handshake_errors == 1)
+    if "messages" not in kind:
+        assert [(("commonName", "localhost"),) in each["subject"] for each in seen] == [True]
+
+
+@pytest.mark.parametrize("kind", SECURED)
+def test_renegotiation_is_refused(impl: ModuleType, kind: str) -> None:
+    with secured(impl, kind) as running:
+        with s_client(running, "-tls1_2", "-crlf") as process:
+            printed = talked(process, b"R\n")
+        assert b"RENEGOTIATING" in printed
+        assert b"no renegotiation" in printed.lower()
+        assert wait_until(lambda: running.stats().closed == 1)
+        assert running.stats().messages == 1
+
+
+@pytest.mark.parametrize("kind", SECURED)
+def test_the_certificate_is_that_of_the_name_that_was_asked_for(impl: ModuleType, kind: str, tmp_path: Path) -> None:
+    """A context's ``sni_callback`` may choose another context, as it does with Python's own sockets."""
+    other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    other.load_cert_chain(certified(tmp_path))
+    first = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # which has no certificate of its own
+
+    def choose(tls: Any, name: str | None, context: ssl.SSLContext) -> int | None:
+        if name != "localhost":
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        tls.context = other
+        return None
+
+    first.sni_callback = choose
+    theirs = ssl.create_default_context(cafile=str(tmp_path / "both.pem"))
+    with secured(impl, kind, ssl=first) as running:
+        with theirs.wrap_socket(running.connect(), server_hostname="localhost") as sock:
+            sock.sendall(b"hello\n")
+            assert sock.recv(6) == b"hello\n"
+        with running.connect() as raw, pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+            theirs.wrap_socket(raw, server_hostname="else.example")
+        assert wait_until(lambda: running.stats().handshake_errors == 1)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("kind", SECURED)
+def test_the_versions_are_those_that_the_context_allows(
+    impl: ModuleType, kind: str, version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(certified(tmp_path))
+    ours.minimum_version = ours.maximum_version = version
+    with secured(impl, kind, ssl=ours) as running:
+        theirs = ssl.create_default_context(cafile=str(tmp_path / "both.pem"))
+        with theirs.wrap_socket(running.connect(), server_hostname="localhost") as sock:
+            assert sock.version() == version.name.replace("v1_", "v1.")
+        other = {ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3} - {version}
+        theirs.minimum_version = theirs.maximum_version = other.pop()
+        with running.connect() as raw, pytest.raises(ssl.SSLError):
+            theirs.wrap_socket(raw, server_hostname="localhost")
+        assert wait_until(lambda: running.stats().handshake_errors == 1)
+
+
+@pytest.mark.parametrize("kind", SECURED)
+def test_byte_by_byte(impl: ModuleType, kind: str) -> None:
+    with secured(impl, kind) as running, running.connect() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = contexts().client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+        def do(call: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    return call()
+                except ssl.SSLWantReadError:
+                    say()
+                    incoming.write(sock.recv(1))
+                finally:
+                    say()
+
+        def say() -> None:
+            while byte := outgoing.read(1):
+                sock.sendall(byte)
+
+        do(tls.do_handshake)
+        do(lambda: tls.write(b"hello\n"))
+        assert do(lambda: tls.read(6)) == b"hello\n"
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        say()
+        assert clean(running, 1)

@@ -1,9 +1,13 @@
-"""What this process holds: descriptors, threads, memory."""
+"""What this process holds, and may hold: descriptors, threads, memory."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 
 def descriptors() -> set[str]:
@@ -25,3 +29,18 @@ def resident() -> int:
 def native_threads() -> int:
     """Count the threads of this process, those of Rust included."""
     return len(list(Path("/proc/self/task").iterdir()))
+
+
+@contextlib.contextmanager
+def many_descriptors(count: int) -> Iterator[None]:
+    """Let this process have so many descriptors open; skip the test where it may not."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        if hard != resource.RLIM_INFINITY and hard < count:
+            pytest.skip("too few descriptors may be open")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
