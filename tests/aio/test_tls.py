@@ -58,7 +58,7 @@ def test_a_conversation(impl: ModuleType, run: Run, context: ssl.SSLContext, tru
 def test_much_both_ways_and_a_reader_that_stops(
     impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
-    lines = [b"%d " % number + bytes(range(32, 96)) * 8192 for number in range(64)]  # 32 MiB: no system holds as much
+    lines = [b"%d " % number + bytes(range(32, 96)) * 8192 for number in range(128)]  # 64 MiB: no system holds as much
 
     async def main() -> None:
         async with impl.aio.start_server(upper, ssl=context, max_buffered=1 << 16) as server:

@@ -213,7 +213,7 @@ def test_bytes_that_were_changed_on_the_way_break_the_stream(
 
 def test_much_both_ways_and_a_reader_that_stops(impl: ModuleType, make: Callable[..., Any], certificate: Path) -> None:
     """A reader that stops is waited for, at a bounded cost; then all comes, byte for byte."""
-    lines = [b"%d " % number + bytes(range(32, 96)) * 8192 for number in range(96)]  # 48 MiB: no system holds as much
+    lines = [b"%d " % number + bytes(range(32, 96)) * 8192 for number in range(128)]  # 64 MiB: no system holds as much
     with make(max_buffered=1 << 16) as server:
         with joined(impl, server, ssl.create_default_context(cafile=str(certificate))) as framed:
             sent = threading.Event()

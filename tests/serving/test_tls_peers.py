@@ -18,7 +18,7 @@ import pytest
 from oxisock.sockets.closing import reset_on_close
 from support.certificates import certified, contexts
 from support.secured import SECURED, secured
-from support.served import Client, Served
+from support.served import Client, Served, served
 from support.tools import tool
 from support.waiting import wait_until
 
@@ -257,3 +257,31 @@ def test_byte_by_byte(impl: ModuleType, kind: str) -> None:
             tls.unwrap()
         say()
         assert clean(running, 1)
+
+
+@pytest.mark.parametrize("kind", ["coroutines over TLS", "threads over TLS"])
+def test_a_server_that_has_said_all_goes_on_hearing(impl: ModuleType, kind: str) -> None:
+    heard: list[bytes] = []
+
+    def talk(conn: Any, peer: Any) -> None:
+        conn.sendall(b"all\n")
+        conn.shutdown_write()
+        heard.extend(conn.frames(impl.Lines()))
+
+    async def talk_too(stream: Any, peer: Any) -> None:
+        await stream.send(b"all")
+        stream.shutdown_write()
+        heard.extend([line async for line in stream])
+
+    options: dict[str, Any] = {"ssl": contexts().server}
+    if kind.startswith("threads"):
+        server = impl.ThreadedServer(talk, **options)
+    else:
+        server = impl.aio.start_server(talk_too, **options)
+    options = {"timeout": 30, "ssl": contexts().client, "server_hostname": "localhost"}
+    with served(server, kind) as running:
+        with impl.connect(*running.address, impl.Lines(), **options) as framed:
+            assert list(framed) == [b"all"]  # and then a clean end
+            framed.send_many([b"%d" % number for number in range(50_000)])
+        assert clean(running, 1)
+    assert heard == [b"%d" % number for number in range(50_000)]
