@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -230,3 +231,22 @@ def test_the_socket_itself_waits_as_a_fresh_one_does(impl: ModuleType) -> None:
     with impl.ThreadedServer(handler) as server, connect(server) as sock:
         assert sock.recv(1) == b""
     assert seen == [None]
+
+
+def test_a_stop_ends_a_connection_that_its_handler_has_taken(impl: ModuleType) -> None:
+    """It may have wrapped the socket in another one: nobody is served after the stop, whoever holds it."""
+    taken = threading.Event()
+
+    def handler(conn: Any, peer: Peer) -> None:
+        with socket.socket(fileno=conn.sock.detach()) as mine:
+            taken.set()
+            while data := mine.recv(100):
+                mine.sendall(data)
+
+    with impl.ThreadedServer(handler) as server, socket.create_connection(server.address, timeout=20) as sock:
+        assert taken.wait(20)
+        assert ask(sock) == b"hello\n"
+        server.stop()
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(b"hello\n")
+            assert sock.recv(100) == b""

@@ -14,7 +14,7 @@ from ..errors import IncompleteFrame
 from ..framing.bound import BoundCodec, RewindableInbox, encoder, equal_fault
 from ..sockets import secure
 from ..sockets.calls import Deadline
-from ..sockets.closing import LINGER, NO_SIGNAL, part, reset_on_close, shut_down, still_sending
+from ..sockets.closing import LINGER, NO_SIGNAL, name_of, part, reset_on_close, shut_down, still_sending
 from ..sockets.proxies import ProxyHeader
 from ..sockets.waking import Bell
 from ..types import Peer, ServerStats
@@ -55,6 +55,7 @@ class ThreadConnection:
         stopping: Bell,
     ) -> None:
         self._sock = sock
+        self.name = name_of(sock)
         self.peer = peer
         self._idle_timeout = idle_timeout
         self._write_timeout = write_timeout

@@ -17,7 +17,7 @@ from ..framing.bound import BoundCodec
 from ..framing.codecs import Codec
 from ..sockets import secure, selecting
 from ..sockets.accepting import WatchedDoor
-from ..sockets.closing import reset_on_close, shut_down
+from ..sockets.closing import reset_on_close, shut_down, shut_down_named
 from ..sockets.forks import end_child
 from ..sockets.listening import prepare
 from ..sockets.waking import Bell
@@ -266,6 +266,8 @@ class _ThreadedRunning(HandlerThreads):
                     conn.cut = True
                     reset_on_close(conn.sock)
                 shut_down(conn.sock)
+                if conn.sock.fileno() < 0:  # the handler has closed it, or wrapped it in something else
+                    shut_down_named(conn.name)
 
     # --- one connection ------------------------------------------------------------------------------------------
 

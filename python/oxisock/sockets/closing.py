@@ -7,6 +7,7 @@ be sending, whoever ends a conversation ends his output first, and the socket *l
 from __future__ import annotations
 
 import heapq
+import os
 import socket
 import struct
 import sys
@@ -53,6 +54,34 @@ def shut_down(sock: socket.socket) -> None:
     """End a connection, or a listener, of which a forked child holds a duplicate: closing alone ends nothing."""
     with suppress(OSError):  # the peer was faster
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # a TLS socket's own would go on without TLS
+
+
+def name_of(sock: socket.socket) -> tuple[int, tuple[int, int] | None]:
+    """Give the number of a socket's descriptor, and what tells the socket from others that have the number later."""
+    return sock.fileno(), _identity(sock.fileno())
+
+
+def shut_down_named(name: tuple[int, tuple[int, int] | None]) -> None:
+    """Do as `shut_down` with a socket that is in other hands by now, if it is still open."""
+    number, identity = name
+    if identity is None:
+        return
+    with suppress(OSError):
+        twin = os.dup(number)  # which nobody else closes, so it stays what it is found to be
+        try:
+            if _identity(twin) == identity:
+                sock = socket.socket(fileno=twin)
+                shut_down(sock)
+                sock.detach()
+        finally:
+            os.close(twin)
+
+
+def _identity(number: int) -> tuple[int, int] | None:
+    if os.name != "posix":
+        return None
+    found = os.fstat(number)
+    return found.st_dev, found.st_ino
 
 
 def unacknowledged(sock: socket.socket, unknown: int = 0) -> int:
