@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from oxisock.sockets import secure
 from oxisock.sockets.tls import Session
 from support.resources import resident
 
@@ -55,3 +56,13 @@ def test_a_connection_that_once_moved_much_keeps_little(certificate: Path) -> No
         assert len(server.received(client.sealed(bytes(MIB)))) == MIB
         kept.append((client, server))
     assert resident() - before < 24 * MIB
+
+
+def test_a_cut_has_one_name_whatever_python_calls_it() -> None:
+    older = ssl.SSLError(1, "unexpected eof while reading")
+    older.reason = "UNEXPECTED_EOF_WHILE_READING"
+    newer = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+    assert type(secure.cut_by(older)) is ssl.SSLEOFError
+    assert secure.cut_by(newer) is newer
+    assert secure.cut_by(ssl.SSLError(1, "bad record mac")) is None
+    assert secure.cut_by(ConnectionResetError(104, "Connection reset by peer")) is None

@@ -44,6 +44,10 @@ class FramedSocket(Bound, Conversation):
     ``sock`` is any connected stream socket, TLS-wrapped ones included; it belongs to the FramedSocket from here on,
     which closes it. ``codec`` is a built-in codec of either engine, or anybody's own that satisfies `Codec`.
     ``timeout`` is the deadline of each call in seconds, None for no limit.
+
+    A TLS stream that was cut is told from one that ended, unless ``sock`` is an ``ssl.SSLSocket`` whose context has
+    ``ssl.OP_IGNORE_UNEXPECTED_EOF``. Some older versions of Python set that, such as Debian's 3.11.2: clear it before
+    you wrap the socket, or use `connect` with ``ssl=``.
     """
 
     def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
@@ -160,8 +164,8 @@ class FramedSocket(Bound, Conversation):
                 try:
                     data = self._move(partial(self._wire.recv, _CHUNK, flags), _READ, deadline)
                 except OSError as error:
-                    if secure.is_cut(error):
-                        inbox.cut(error)
+                    if (cut := secure.cut_by(error)) is not None:
+                        inbox.cut(cut)
                         continue
                     if secure.is_end(error):
                         inbox.feed(None)

@@ -80,6 +80,16 @@ def is_cut(error: BaseException) -> bool:
     return type(error).__name__ == "SSLEOFError"  # ssl is imported only by those who use it
 
 
+def cut_by(error: OSError) -> OSError | None:
+    """Give what reading from an ssl.SSLSocket raised as the SSLEOFError of a cut, if it is one."""
+    # So it is named by older versions of Python with OpenSSL 3.
+    if getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING" and not is_cut(error):
+        import ssl
+
+        return ssl.SSLEOFError(*error.args)
+    return error if is_cut(error) else None
+
+
 def is_end(error: BaseException) -> bool:
     """Say whether an error is the clean end of a TLS stream whose other direction has ended before."""
     return type(error).__name__ == "SSLZeroReturnError"
