@@ -18,9 +18,10 @@ import pytest
 
 from oxisock import Peer
 from support.certificates import certified, contexts
+from support.ipv6 import needs_ipv6
 from support.proxy_headers import BAD, GOOD, LINE, binary, v4, v6
 from support.served import served
-from support.talking import adds_up, ask, exactly, until_the_end
+from support.talking import adds_up, ask, exactly, reset, until_the_end
 from support.waiting import wait_until
 
 
@@ -139,6 +140,17 @@ def test_a_share_is_that_of_the_source(make: Callable[..., Any]) -> None:
         assert (stats.accepted, stats.closed, stats.rejected, stats.frame_errors) == (3, 0, 3, 0)
 
 
+def test_a_proxy_that_breaks_off_is_lost_and_has_broken_nothing(make: Callable[..., Any]) -> None:
+    with make(proxies=("127.0.0.1",)) as server:
+        for number, words in enumerate([b"", LINE[:9], binary(1, 0x11, v4())[:15]], 1):
+            with come(server, words) as sock:
+                assert wait_until(lambda number=number: server.stats().accepted == number)  # type: ignore[misc]
+                reset(sock)
+            assert wait_until(lambda number=number: server.stats().closed == number)  # type: ignore[misc]
+        stats = server.stats()
+        assert (stats.frame_errors, stats.handler_errors, stats.handshake_errors, stats.timeouts) == (0, 0, 0, 0)
+
+
 def test_a_stop_does_not_wait_for_headers(make: Callable[..., Any]) -> None:
     with make(proxies=("127.0.0.1",)) as server, come(server, LINE[:9]):
         assert wait_until(lambda: server.stats().active == 1)
@@ -210,7 +222,7 @@ def test_proxies_that_make_no_sense(make: Callable[..., Any], wrong: Any, error:
 
 
 @contextlib.contextmanager
-def haproxy(folder: Path, server: Any, how: str, tls: str = "") -> Iterator[int]:
+def haproxy(folder: Path, server: Any, how: str, tls: str = "", host: str = "127.0.0.1") -> Iterator[int]:
     """Run HAProxy in front of a server, and give its port."""
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
@@ -220,7 +232,7 @@ def haproxy(folder: Path, server: Any, how: str, tls: str = "") -> Iterator[int]
     config = folder / "haproxy.cfg"
     config.write_text(
         f"defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n"
-        f"listen front\n bind 127.0.0.1:{front} {tls}\n server back {server.address} {how} source 127.0.0.1\n"
+        f"listen front\n bind {host}:{front} {tls}\n server back {server.address} {how} source 127.0.0.1\n"
     )
     with subprocess.Popen([program, "-db", "-f", str(config)]) as proxy:
         try:
@@ -259,6 +271,21 @@ def test_haproxy(make: Callable[..., Any], tmp_path: Path, version: str, tls: bo
             with sock:
                 assert told(sock) == b"127.0.0.5:%d" % sock.getsockname()[1]
         assert server.stats().frame_errors == 0
+
+
+@needs_ipv6
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_haproxy_for_ipv4_and_ipv6_at_once(make: Callable[..., Any], tmp_path: Path, version: str) -> None:
+    """It writes IPv4 addresses as IPv6 ones then; each still has a share of its own."""
+    options: dict[str, Any] = {"proxies": ("127.0.0.1",), "max_per_address": 1}
+    with make(**options) as server, haproxy(tmp_path, server, version, "v4v6", "::") as front, ExitStack() as stack:
+        for source in ("127.0.0.5", "127.0.0.6"):
+            sock = socket.create_connection(("127.0.0.1", front), timeout=20, source_address=(source, 0))
+            stack.enter_context(sock)
+            assert told(sock) == b"[::ffff:%s]:%d" % (source.encode(), sock.getsockname()[1])
+        sock = stack.enter_context(socket.create_connection(("::1", front), timeout=20))
+        assert told(sock) == b"[::1]:%d" % sock.getsockname()[1]
+        assert (server.stats().frame_errors, server.stats().rejected) == (0, 0)
 
 
 def test_haproxy_looks_whether_the_server_lives(make: Callable[..., Any], tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ lines = st.builds(
     st.lists(
         st.sampled_from(
             [b"PROXY", b"TCP4", b"TCP6", b"UNKNOWN", b"", b"1.2.3.4", b"01.2.3.4", b"1.2.3", b"::", b"1::8",
-             b"1:2:3:4:5:6:7::", b"1:2:3:4:5:6:7:8", b"::1:2:3:4:5:6:7:8",
+             b"1:2:3:4:5:6:7::", b"1:2:3:4:5:6:7:8", b"::1:2:3:4:5:6:7:8", b"::ffff:1.2.3.4", b"::1.2.3", b"1.2.3.4::",
              b"::00001", b"::g", b"0", b"00", b"80", b"65535", b"65536", b"\xff"]
         ),
         max_size=7,
@@ -96,7 +96,7 @@ lines = st.builds(
     st.sampled_from([b"\r\n", b"\n", b"\r", b"", b"\r\nmore"]),
 )  # fmt: skip
 four = st.ip_addresses(v=4).map(str)
-six = st.ip_addresses(v=6).map(lambda address: str(address) if "." not in str(address) else "::1")
+six = st.one_of(st.ip_addresses(v=6).map(str), st.ip_addresses(v=4).map("::ffff:{}".format))
 port = st.integers(0, 65535)
 good_lines = st.one_of(
     st.builds(lambda a, b, p, q: f"PROXY TCP4 {a} {b} {p} {q}\r\n".encode(), four, four, port, port),

@@ -101,7 +101,7 @@ def _line(line: bytes) -> Peer | None:
 
 
 def _host(word: bytes, six: bool) -> str | None:
-    letters = b"0123456789abcdefABCDEF:" if six else b"0123456789."
+    letters = b"0123456789abcdefABCDEF:." if six else b"0123456789."  # HAProxy writes ::ffff:192.0.2.7
     if word.strip(letters):
         return None
     try:
