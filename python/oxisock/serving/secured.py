@@ -40,6 +40,7 @@ class SecuredReactor:
         self._failed = 0  # handshakes; the reactor knows of those that were lost with their connection
         self._bytes_in = 0  # of what the wire says
         self._bytes_out = 0  # the same, to those who have gone
+        self._gone: list[tuple[int, int]] = []  # who has closed, and is yet to be told of
         self._counting = threading.Lock()  # of the bytes that went out, while nobody goes
         self._stopping = False
         self.outcome = reactor.outcome
@@ -60,9 +61,9 @@ class SecuredReactor:
         counters = self._reactor.counters()
         failed = counters.handshake_errors + self._failed
         with self._counting:
+            self._look_who_closed()
             bytes_out = self._bytes_out
             for token, session in list(self._sessions.items()):
-                # Of one that closes just now it is not known yet: then what was known before.
                 if (written := self.written(token)) is not None:
                     session.counted = session.sent(written)
                 bytes_out += session.counted
@@ -101,12 +102,21 @@ class SecuredReactor:
 
     def take_closed(self) -> list[tuple[int, int]]:
         """Give the tokens of the connections that closed since the last call, and what of the wire was sent on them."""
-        gone = self._reactor.take_closed()
         with self._counting:
-            for token, written in gone:
+            self._look_who_closed()
+            gone, self._gone = self._gone, []
+            for token, _ in gone:
                 if (session := self._sessions.pop(token, None)) is not None:
-                    self._bytes_out += session.sent(written)
+                    self._bytes_out += session.counted
         return gone
+
+    def _look_who_closed(self) -> None:
+        """Count what was sent on connections that have closed: who sees that they have finds it counted."""
+        gone = self._reactor.take_closed()
+        for token, written in gone:
+            if (session := self._sessions.get(token)) is not None:
+                session.counted = max(session.counted, session.sent(written))
+        self._gone += gone
 
     def _sealed(self, reply: Reply) -> Reply:
         """Give an answer as it goes over the wire."""
