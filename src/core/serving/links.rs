@@ -267,7 +267,8 @@ impl<T: Default> Links<T> {
         }
         let opened = link.header.is_none();
         let written = link.machine.written();
-        let closing = Closing { token: link.token, peer: link.peer, written, held: link.held, opened, state: link.state };
+        let closing =
+            Closing { token: link.token, peer: link.peer, written, held: link.held, opened, state: link.state };
         let owes =
             link.machine.closed() == Closed::Done && !link.machine.eof() && streams::still_sending(&mut link.stream, 0);
         if owes || link.machine.closed() == Closed::Refused {

@@ -89,11 +89,8 @@ fn line(line: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
 
 fn host(word: Option<&[u8]>, six: bool) -> Result<IpAddr, Wrong> {
     let text = word.and_then(|word| std::str::from_utf8(word).ok()).unwrap_or_default();
-    let address = if six {
-        text.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
-    } else {
-        text.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
-    };
+    let address =
+        if six { text.parse::<Ipv6Addr>().ok().map(IpAddr::V6) } else { text.parse::<Ipv4Addr>().ok().map(IpAddr::V4) };
     address.ok_or(TORN_LINE)
 }
 
