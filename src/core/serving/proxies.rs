@@ -10,7 +10,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const PREFIX: &[u8] = b"PROXY ";
 /// The bytes of a header of version 1 at most, its CR LF counted.
 const LONGEST_LINE: usize = 107;
-/// The bytes of a header of version 2 before what it announces, and at most in all, as HAProxy takes them.
+/// The bytes of a header of version 2 before what it announces, and at most in all, as `HAProxy` takes them.
 const FIXED: usize = 16;
 const LONGEST: usize = 16384;
 
