@@ -15,6 +15,7 @@ from ..types import ScanSource
 
 if TYPE_CHECKING:
     from ..engines.scanning import OutcomeTuple
+    from .report import ScanReport
 
 _VERSION = 2
 _LOCKED = (1 << 31) - 2  # the byte that is locked on Windows, where a position of a lock has 31 bits
@@ -39,7 +40,9 @@ class Done(NamedTuple):
 
 
 class NotWritten(OSError):
-    """A checkpoint cannot be written: the disk is full, say."""
+    """A checkpoint cannot be written: the disk is full, say. With a ``report`` where the scan had begun."""
+
+    report: ScanReport
 
 
 class Checkpoint:
