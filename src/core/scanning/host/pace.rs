@@ -35,8 +35,8 @@ impl Host {
     /// was found too wide.
     ///
     /// Silent ports earn no growth, so a mostly silent host would be asked at its first window to the end. What is sent at
-    /// a small window is not reviewed, so there the pace of a host that was slowed down recovers here; not where it refuses, for it
-    /// may limit that.
+    /// a small window is not reviewed, so there the pace of a host that was slowed down recovers here; not where it
+    /// refuses, for it may limit that.
     pub fn vouched(&mut self, limit: usize) {
         if self.window <= SMALL_WINDOW && self.closed_ports.is_empty() {
             self.interval -= (self.interval + 15) / 16;
