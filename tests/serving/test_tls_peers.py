@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -285,3 +287,33 @@ def test_a_server_that_has_said_all_goes_on_hearing(impl: ModuleType, kind: str)
             framed.send_many([b"%d" % number for number in range(50_000)])
         assert clean(running, 1)
     assert heard == [b"%d" % number for number in range(50_000)]
+
+
+@pytest.mark.parametrize("kind", ["coroutines over TLS", "threads over TLS"])
+def test_who_asks_for_new_keys_for_ever_is_as_idle_as_who_is_silent(impl: ModuleType, kind: str) -> None:
+    """TLS answers that by itself: there is much to read and to write, and nothing is said."""
+    try:
+        import _ssl
+
+        openssl = ctypes.CDLL(_ssl.__file__)
+        for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+            getattr(openssl, name).restype = ctypes.c_void_p
+        update = openssl.SSL_key_update
+    except (ImportError, AttributeError, OSError):
+        pytest.skip("this Python does not lend its OpenSSL")
+    context = ctypes.c_void_p(openssl.SSL_CTX_new(ctypes.c_void_p(openssl.TLS_client_method())))
+    tls = ctypes.c_void_p(openssl.SSL_new(context))
+    try:
+        with secured(impl, kind, idle_timeout=0.5) as running, running.connect() as sock:
+            sock.settimeout(None)
+            openssl.SSL_set_fd(tls, sock.fileno())
+            assert openssl.SSL_connect(tls) == 1
+            deadline = time.monotonic() + 20
+            while update(tls, 1) == 1 and openssl.SSL_do_handshake(tls) == 1:
+                assert time.monotonic() < deadline, "and is cut as late as never"
+            assert wait_until(lambda: running.stats().closed == 1)
+            stats = running.stats()
+            assert (stats.timeouts, stats.frame_errors, stats.handler_errors) == (1, 0, 0)
+    finally:
+        openssl.SSL_free(tls)
+        openssl.SSL_CTX_free(context)

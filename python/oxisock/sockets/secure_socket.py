@@ -65,9 +65,14 @@ class SecureSocket(socket.socket):
                 if fault is not None:
                     raise type(fault)(*fault.args)
                 return b""
+            if len(self._unsent) >= 4 * _CHUNK:
+                self._flush()  # more than any send: TLS answers what it is asked, and who does not read it is not heard
             self._take()
             with suppress(OSError):
                 self._flush()
+            if not (self._heard or self._session.over) and self.gettimeout() == 0:
+                # Who waits for it looks at the clock: a peer can go on for ever without saying anything.
+                raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "nothing was said")
         data = bytes(self._heard[:size])
         del self._heard[:size]
         return data
