@@ -114,7 +114,11 @@ class Progress(NamedTuple):
         elapsed: seconds so far.
         rate: ports asked and decided per second.
         unasked: those of ``done`` that were decided without a probe of their own: nothing is left to be asked of a host
-            that cannot be reached. So ``total - done`` are left to ask of ``total - unasked``.
+            that cannot be reached.
+        asked: ports of which a probe has left. The verdict on a silent port comes later, often near the end, so
+            ``total - unasked - asked`` are left to ask.
+        share: the part of all probes that has left, repeats included, from 0 to 1: an estimate.
+        left: seconds that the rest will take, as an estimate; None until there is one.
     """
 
     done: int
@@ -123,6 +127,9 @@ class Progress(NamedTuple):
     elapsed: float
     rate: float
     unasked: int = 0
+    asked: int = 0
+    share: float = 0.0
+    left: float | None = None
 
 
 class ScanStats(NamedTuple):

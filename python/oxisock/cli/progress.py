@@ -54,10 +54,17 @@ def progress_bar(label: str, wanted: bool = True) -> AbstractContextManager[Call
     """Give a callback for ``on_progress``, or None where nobody looks: a bar with rich, a line that rewrites itself."""
 
     def line(progress: Progress) -> None:
-        asked, total = progress.done - progress.unasked, progress.total - progress.unasked
-        rewrite(f"{label}{asked:,} of {total:,} ports, {progress.open:,} open")
+        total = progress.total - progress.unasked
+        left = f", {_clock(progress.left)} left" if progress.left else ""
+        rewrite(f"{label}{progress.asked:,} of {total:,} ports, {progress.open:,} open{left}")
 
     return moving(None, lambda: _rich_bar(label), line) if wanted else nullcontext()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def work_bar() -> AbstractContextManager[Callable[[Step], None]]:
@@ -71,7 +78,7 @@ def _describe(step: Step) -> str:
 
 @contextmanager
 def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (
@@ -80,23 +87,22 @@ def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[speed]}"),
         TextColumn("[green]{task.fields[found]}"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("[cyan]{task.fields[left]}"),
     )
     bar = Bar(*columns, **rich_display())
     bar.start()
     try:
-        task = bar.add_task(label, total=None, counts="", speed="", found="")
+        task = bar.add_task(label, total=None, counts="", speed="", found="", left="")
 
         def show(progress: Progress) -> None:
-            # What is decided without being asked takes no time: the time left is that of the rest.
-            asked, total = progress.done - progress.unasked, progress.total - progress.unasked
             bar.update(
                 task,
-                completed=asked,
-                total=total,
-                counts=f"{asked:,}/{total:,} ports",
+                completed=progress.share,
+                total=1.0,
+                counts=f"{progress.asked:,}/{progress.total - progress.unasked:,} ports",
                 speed=f"{progress.rate:,.0f}/s",
                 found=f"{progress.open:,} open",
+                left="" if progress.left is None else _clock(progress.left),
             )
 
         yield show

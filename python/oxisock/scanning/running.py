@@ -13,6 +13,7 @@ from ..sockets.interrupts import held_back
 from ..types import PortResult, ProbeEvent, Progress, ScanStats
 from .asked import Failures
 from .plan import STATES, ScanJob
+from .remaining import Estimate, Remaining
 from .services import service_name
 from .specs import format_ports
 
@@ -81,13 +82,16 @@ class Scan:
         self._failures = Failures(job.plan.ports, job.plan.shards == 1)
         self._spread: SpreadRun | None = None
         self._earlier = (0, 0)  # ports decided, and unasked, by the runs that a checkpoint tells of
+        probes = 0  # of those runs
         if job.spread is None:
             self._run: ScanRun = engine.scanning.start_scan(job.plan)
         else:
             from .spreading import start_spread
 
             self._run = self._spread = start_spread(engine, job.plan, job.spread)
-            self._earlier = sum(self._spread.earlier[:4]), self._spread.earlier.unasked
+            earlier = self._spread.earlier
+            self._earlier, probes = (sum(earlier[:4]), earlier.unasked), earlier.probes
+        self._remaining = Remaining(job.total, job.plan.retries, job.plan.timeout / 1e9, probes)
 
     def __iter__(self) -> Self:
         return self
@@ -136,7 +140,9 @@ class Scan:
         tally, elapsed = Tally(*self._run.tally()), self._elapsed()
         done, unasked = sum(tally[:4]), tally.unasked
         asked = done - self._earlier[0] - (unasked - self._earlier[1])
-        return Progress(done, self._job.total, tally.open, elapsed, asked / elapsed if elapsed else 0.0, unasked)
+        rate = asked / elapsed if elapsed else 0.0
+        estimate = self._remaining.estimate(elapsed, tally)
+        return Progress(done, self._job.total, tally.open, elapsed, rate, unasked, *self._within_deadline(estimate))
 
     def report(self) -> ScanReport:
         """Return what is known by now; marked partial unless every port is decided."""
@@ -189,7 +195,10 @@ class Scan:
     def _collect(self, timeout: float) -> list[PortResult]:
         """Wait for results and note them; Ctrl-C comes after that, so that what was counted is not lost."""
         with held_back():
-            return self._take(self._run.wait(timeout))
+            results = self._take(self._run.wait(timeout))
+            if self._remaining.is_due(elapsed := self._elapsed()):
+                self._remaining.note(elapsed, Tally(*self._run.tally()))
+            return results
 
     def _note_end(self) -> None:
         if self._ended is None:
@@ -197,6 +206,14 @@ class Scan:
 
     def _elapsed(self) -> float:
         return (self._ended or time.monotonic()) - self._started
+
+    def _within_deadline(self, estimate: Estimate) -> Estimate:
+        if self._ended is not None:
+            return estimate._replace(left=0.0)
+        if self._job.deadline == float("inf"):
+            return estimate
+        most = max(0.0, self._job.deadline - time.monotonic())
+        return estimate._replace(left=most if estimate.left is None else min(estimate.left, most))
 
     def _take(self, outcomes: Sequence[OutcomeTuple]) -> list[PortResult]:
         results = []

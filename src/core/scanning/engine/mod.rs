@@ -4,8 +4,8 @@
 //! (`answer`), and lets time pass (`expire`); durations and times are integer nanoseconds. The pure engine takes the
 //! same decisions in the same order.
 //!
-//! `choosing` is what is asked next, `answers` what came of it, `phases` what becomes of a host, `faults` those of this
-//! machine, `flights` what is under way, `news` what threads tell each other.
+//! `choosing` is what is asked next, `answers` what came of it, `verdicts` what is decided, `phases` what becomes of a
+//! host, `faults` those of this machine, `flights` what is under way, `news` what threads tell each other.
 
 mod answers;
 mod choosing;
