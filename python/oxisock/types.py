@@ -112,7 +112,7 @@ class Progress(NamedTuple):
         total: ports in all.
         open: ports found open.
         elapsed: seconds so far.
-        rate: ports asked and decided per second.
+        rate: ports asked per second.
         unasked: those of ``done`` that were decided without a probe of their own: nothing is left to be asked of a host
             that cannot be reached.
         asked: ports of which a probe has left. The verdict on a silent port comes later, often near the end, so

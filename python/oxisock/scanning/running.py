@@ -81,7 +81,7 @@ class Scan:
         self._started = time.monotonic()
         self._failures = Failures(job.plan.ports, job.plan.shards == 1)
         self._spread: SpreadRun | None = None
-        self._earlier = (0, 0)  # ports decided, and unasked, by the runs that a checkpoint tells of
+        self._earlier = (0, 0)  # ports decided, and asked, by the runs that a checkpoint tells of
         probes = 0  # of those runs
         if job.spread is None:
             self._run: ScanRun = engine.scanning.start_scan(job.plan)
@@ -90,7 +90,7 @@ class Scan:
 
             self._run = self._spread = start_spread(engine, job.plan, job.spread)
             earlier = self._spread.earlier
-            self._earlier, probes = (sum(earlier[:4]), earlier.unasked), earlier.probes
+            self._earlier, probes = (sum(earlier[:4]), earlier.probes - earlier.retries), earlier.probes
         self._remaining = Remaining(job.total, job.plan.retries, job.plan.timeout / 1e9, probes)
 
     def __iter__(self) -> Self:
@@ -138,11 +138,10 @@ class Scan:
     def progress(self) -> Progress:
         """Say how far the scan is."""
         tally, elapsed = Tally(*self._run.tally()), self._elapsed()
-        done, unasked = sum(tally[:4]), tally.unasked
-        asked = done - self._earlier[0] - (unasked - self._earlier[1])
-        rate = asked / elapsed if elapsed else 0.0
-        estimate = self._remaining.estimate(elapsed, tally)
-        return Progress(done, self._job.total, tally.open, elapsed, rate, unasked, *self._within_deadline(estimate))
+        done, estimate = sum(tally[:4]), self._remaining.estimate(elapsed, tally)
+        rate = max(0, estimate.asked - self._earlier[1]) / elapsed if elapsed else 0.0
+        estimate = self._within_deadline(estimate)
+        return Progress(done, self._job.total, tally.open, elapsed, rate, tally.unasked, *estimate)
 
     def report(self) -> ScanReport:
         """Return what is known by now; marked partial unless every port is decided."""
