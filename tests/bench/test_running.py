@@ -204,7 +204,8 @@ def test_the_servers_answer_rightly(contenders: Any, others: set[str]) -> None:
         results = {contender.name: running.time_once(contender) for contender in all_of_them}
     assert {"native", "pure"} | others == set(results) - {"uvloop"}
     assert [timing.wrong for timing in results.values()] == [None] * len(results)
-    assert all(timing.seconds > 0 and timing.cpu and timing.cpu > 0 for timing in results.values())
+    # The clock of another process stands still until that is next interrupted, so a moment may have taken nothing.
+    assert all(timing.seconds > 0 and timing.cpu is not None and timing.cpu >= 0 for timing in results.values())
 
 
 def test_the_processor_time_of_threads_that_ended_is_seen() -> None:
