@@ -1,7 +1,7 @@
-"""Scan ports, frame messages, run TCP, UDP and chat servers: one face, two engines.
+"""Scan ports, frame messages, run TCP, UDP and chat servers: one API, two engines.
 
-``oxisock.NAME`` is bound to the engine that the environment variable ``OXISOCK_IMPL`` selects ("native" unless it says
-"pure"); ``oxisock.pure.NAME`` and ``oxisock.native.NAME`` are the same thing bound to one engine.
+``oxisock.NAME`` uses the engine that the environment variable ``OXISOCK_IMPL`` selects: "native" (the default) or
+"pure". ``oxisock.pure.NAME`` and ``oxisock.native.NAME`` are the same API, and each always uses that engine.
 """
 
 from __future__ import annotations

@@ -29,12 +29,13 @@ def errno_words(code: int) -> str:
 class FrameError(ValueError):
     """A stream that does not follow its codec.
 
-    ``frames`` are the good frames of the same call, in order, which the exception kept from being returned;
-    ``offset`` is where in the stream the bad frame begins, in bytes; ``declared`` is the length of its body that the
-    stream declared, or None if nothing was declared; ``limit`` is the codec's limit in bytes, or None if a
-    codec has none.
+    Two errors are equal if everything but their ``frames`` is equal.
 
-    Two errors are equal if they say the same of the same frame: their ``frames`` do not count.
+    Attributes:
+        frames: the good frames of the same call, in order. The call raised and so could not return them.
+        offset: where the bad frame begins in the stream, in bytes.
+        declared: the payload length that its header declared, in bytes, or None.
+        limit: the limit of the codec in bytes, or None.
     """
 
     def __init__(
@@ -65,15 +66,15 @@ class FrameError(ValueError):
 
 
 class FrameTooLong(FrameError):
-    """A frame longer than the codec's limit."""
+    """A frame is longer than the limit of its codec."""
 
 
 class FrameCorrupt(FrameError):
-    """Bytes that no frame of this codec can hold."""
+    """The bytes are not a valid frame of this codec."""
 
 
 class IncompleteFrame(FrameError, EOFError):
-    """The stream ended within a frame."""
+    """The stream ended in the middle of a frame."""
 
 
 def no_answer() -> IncompleteFrame:
@@ -85,4 +86,4 @@ def no_answer() -> IncompleteFrame:
 
 
 class ChatError(Exception):
-    """A chat server refused: it is full, the nick is taken or bad, or it is no chat server at all."""
+    """A chat server refused this client (it is full, or the nick is taken or bad), or is not a chat server."""

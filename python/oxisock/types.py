@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 Answer = TypeVar("Answer", bound="bytes | Exception | None")
-"""What the list of a batch handler may hold, so that a ``list[bytes]`` is one too."""
+"""An item in the list that a batch handler returns: the answer, None for no answer, or an exception."""
 
 
 class Peer(NamedTuple):
-    """The other end of a connection or datagram; equal to a plain ``(host, port)``, and HOST:PORT as text.
+    """The other end of a connection or datagram. It equals a plain ``(host, port)``; ``str`` gives HOST:PORT.
 
     Attributes:
-        host: the address, as text, with its zone where it has one: ``fe80::1%eth0``. Of a Unix socket, its path.
+        host: the address as text, with its zone if it has one: ``fe80::1%eth0``. For a Unix socket, its path.
         port: 1 to 65535; 0 for a Unix socket.
     """
 
@@ -26,12 +26,12 @@ class Peer(NamedTuple):
 
 
 class Datagram(NamedTuple):
-    """What a UDP handler gets.
+    """A datagram, as a UDP handler gets it.
 
     Attributes:
-        data: the bytes, none among them.
-        peer: who sent them.
-        truncated: whether there were more than the server's ``max_datagram``.
+        data: the payload; may be empty.
+        peer: the sender.
+        truncated: whether the payload was longer than the server's ``max_datagram`` and lost its end.
     """
 
     data: bytes
@@ -40,13 +40,13 @@ class Datagram(NamedTuple):
 
 
 class PortState(StrEnum):
-    """What a probe says of a port; each value is also its plain lower-case string.
+    """The state of a port. Each value is also a lower-case string: ``PortState.OPEN == "open"``.
 
     Attributes:
-        OPEN: the connection was accepted.
-        CLOSED: it was refused.
-        FILTERED: nothing came back, or a router said that nothing can.
-        ERROR: this machine could not ask, which says nothing of the port.
+        OPEN: the port accepted the connection.
+        CLOSED: the port refused the connection.
+        FILTERED: nothing came back, or a router reported the host as unreachable.
+        ERROR: this machine could not send a probe, so nothing is known about the port.
     """
 
     OPEN = "open"
@@ -69,19 +69,20 @@ class _PortFields(NamedTuple):
 
 
 class PortResult(_PortFields):
-    """What is known of one port of one address; immutable.
+    """The result for one port of one address; immutable.
 
     Attributes:
-        host: the target as given; the address itself for networks and ranges.
-        address: what was probed.
+        host: the target as you gave it; for networks and ranges, the address itself.
+        address: the IP address that was probed.
         port: 1 to 65535.
-        state: what the answer means.
-        reason: "syn-ack", "conn-refused", "no-response", "host-unreachable", "net-unreachable", "proto-unreachable",
-            "self-connect", "host-silent" (not asked: nothing had come from that host) or "local-error: " with the name
-            of the errno, "broadcast address" or "multicast address".
-        rtt: the round trip in seconds; None if nothing came back, so never for an open port.
-        service: the usual service of that port number, or None.
-        banner: what the port said first, or None.
+        state: open, closed, filtered or error.
+        reason: why the port is in that state: "syn-ack", "conn-refused", "no-response", "host-unreachable",
+            "net-unreachable", "proto-unreachable", "self-connect", "host-silent" (not probed, because nothing had come
+            from that host) or "local-error: " followed by the name of the errno, "broadcast address" or
+            "multicast address".
+        rtt: the round trip in seconds; None if nothing came back. An open port always has one.
+        service: the service that usually has this port number, or None.
+        banner: the first bytes that the port sent, or None.
     """
 
     __slots__ = ()
@@ -96,7 +97,7 @@ class PortResult(_PortFields):
         return self.state is PortState.OPEN
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values: the state as a string, the banner in base64."""
+        """Return the fields as values for JSON: the state is a string, the banner is base64."""
         fields = self._asdict()
         fields["state"] = str(self.state)
         if self.banner is not None:
@@ -105,20 +106,19 @@ class PortResult(_PortFields):
 
 
 class Progress(NamedTuple):
-    """How far a scan is.
+    """The progress of a scan.
 
     Attributes:
-        done: ports decided.
-        total: ports in all.
-        open: ports found open.
-        elapsed: seconds so far.
+        done: the number of ports that have a result.
+        total: the number of ports to scan.
+        open: the number of open ports found so far.
+        elapsed: seconds since the scan began.
         rate: ports asked per second.
-        unasked: those of ``done`` that were decided without a probe of their own: nothing is left to be asked of a host
-            that cannot be reached.
-        asked: ports of which a probe has left. The verdict on a silent port comes later, often near the end, so
-            ``total - unasked - asked`` are left to ask.
-        share: the part of all probes that has left, repeats included, from 0 to 1: an estimate.
-        left: seconds that the rest will take, as an estimate; None until there is one.
+        unasked: ports in ``done`` that got no probe of their own, because their host cannot be reached.
+        asked: ports that got at least one probe. A silent port gets its result later, often near the end, so
+            ``total - unasked - asked`` ports are left to ask.
+        share: the estimated share of all probes sent so far, repeats included, from 0 to 1.
+        left: the estimated seconds to the end; None until there is an estimate.
     """
 
     done: int
@@ -133,20 +133,20 @@ class Progress(NamedTuple):
 
 
 class ScanStats(NamedTuple):
-    """What a scan cost.
+    """The cost of a scan.
 
     Attributes:
-        probes: sent in all.
-        retries: the repeats among them.
-        drops: probes known to have been lost, because a repeat was answered.
-        local_errors: probes put back because of a fault on this machine.
-        elapsed: seconds that it took.
-        rate: ports decided per second; those of the runs that a checkpoint tells of are left out.
-        hosts: asked, or to be asked.
-        hosts_up: from which anything came.
-        hosts_unreachable: for which nobody answers.
-        hosts_silent: from which nothing came, and of which nothing says that they are unreachable.
-        unasked: ports that were decided without a probe of their own.
+        probes: the number of probes sent.
+        retries: the number of repeats among the probes.
+        drops: probes that are known to be lost, because a repeat was answered.
+        local_errors: probes that were postponed because of a fault on this machine.
+        elapsed: the duration in seconds.
+        rate: ports decided per second, without those from earlier runs in a checkpoint.
+        hosts: the number of hosts to scan.
+        hosts_up: hosts that sent anything back.
+        hosts_unreachable: hosts that are known to be unreachable.
+        hosts_silent: hosts that sent nothing back, and are not known to be unreachable.
+        unasked: ports that got no probe of their own.
     """
 
     probes: int = 0
@@ -163,14 +163,14 @@ class ScanStats(NamedTuple):
 
 
 class ScanSource(NamedTuple):
-    """Who asked a part of a scan, and from where.
+    """The machine that scanned one part of a scan over an executor.
 
     Attributes:
-        task: the number of the task, in the order in which they were given out.
+        task: the number of the task, in the order of submission.
         host: the name of the machine.
-        address: the address that its probes came from, or None if that is not known.
-        seconds: how long it took.
-        probes: how many it sent.
+        address: the source address of its probes, or None if that is not known.
+        seconds: the duration in seconds.
+        probes: the number of probes it sent.
     """
 
     task: int
@@ -181,15 +181,15 @@ class ScanSource(NamedTuple):
 
 
 class ProbeEvent(NamedTuple):
-    """One step in the questioning of one port, from the trace of a scan.
+    """One event in the trace of a scan: a probe to a port, or an answer to it.
 
     Attributes:
-        time: in seconds since the scan began.
-        address: what was probed.
+        time: seconds since the scan began.
+        address: the IP address that was probed.
         port: 1 to 65535.
-        repeat: counts the probes to this port from 0.
-        event: "sent", or what came of that probe: a reason of PortResult, where "no-response" means that it was given
-            up.
+        repeat: the number of the probe to this port, from 0.
+        event: "sent", or the result of the probe as in ``PortResult.reason``. "no-response" means that the scanner
+            stopped waiting for this probe.
     """
 
     time: float
@@ -204,21 +204,21 @@ class ProbeEvent(NamedTuple):
 
 
 class ProbeTrail(list[ProbeEvent]):
-    """The events of one port in order of time; as text, one line each."""
+    """The events of one port in order of time; ``str`` gives one line for each."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))
 
 
 class SkippedFrame(NamedTuple):
-    """A frame that a decoder with the policy "skip" left out.
+    """A bad frame that a decoder with the policy "skip" left out.
 
     Attributes:
-        offset: where in the stream it begins.
-        length: how many bytes it took there, header and terminator included.
-        error: the exception that the policy "fail" would have raised, as a class.
-        declared: the length of its body that the stream declared, or None.
-        limit: the codec's limit, in bytes.
+        offset: where the frame begins in the stream, in bytes.
+        length: its length in the stream in bytes, with header and terminator.
+        error: the class of the exception that the policy "fail" raises for it.
+        declared: the payload length that its header declared, in bytes, or None.
+        limit: the limit of the codec in bytes, or None.
     """
 
     offset: int
@@ -229,25 +229,25 @@ class SkippedFrame(NamedTuple):
 
 
 class ServerStats(NamedTuple):
-    """The counters of a server; they outlive ``stop``.
+    """The counters of a server. You can read them after ``stop``, too.
 
     Attributes:
-        accepted: connections taken; always ``active + closed``.
-        active: connections there are.
-        closed: connections there were.
-        shed: newcomers closed at once, for want of descriptors; not among the accepted.
-        rejected: newcomers turned away: of an address that has ``max_per_address`` connections, or by a chat, full or
-            too busy with those who come and go; not among the accepted.
-        messages: frames or datagrams handled; 0 for a TCP echo.
-        bytes_in: payload as it came through the socket; with TLS, what that said.
-        bytes_out: payload as it left through the socket; with TLS, before it was encrypted, in whole records. When an
-            asyncio server loses a connection, what is known to have left.
-        handler_errors: handlers that raised or gave a wrong type, and answers that there was no memory to keep.
-        frame_errors: input that broke the framing, or that there was no memory to hold.
-        timeouts: connections closed by a timer; for UDP, replies given up.
-        icmp_errors: what peers answered to a datagram that nobody wanted.
-        ignored: datagrams not answered on purpose: from low ports, or said to come from the server itself.
-        handshake_errors: TLS handshakes that failed, or that the client broke off.
+        accepted: connections that the server accepted; always ``active + closed``.
+        active: connections that are open now.
+        closed: connections that have ended.
+        shed: new connections closed at once, because the process had no free descriptors; not in ``accepted``.
+        rejected: new connections turned away, because their address has ``max_per_address`` connections, or the chat
+            is full, or too many clients join and leave; not in ``accepted``.
+        messages: frames or datagrams handled; 0 for a TCP echo server.
+        bytes_in: bytes received; with TLS, after decryption.
+        bytes_out: bytes sent; with TLS, before encryption, in whole records. If an asyncio server loses a connection,
+            only bytes that are known to be sent count.
+        handler_errors: handler calls that raised or returned a wrong type, and answers that did not fit into memory.
+        frame_errors: input that broke the framing or did not fit into memory.
+        timeouts: connections closed by a timeout; for UDP, replies that could not be sent in time.
+        icmp_errors: ICMP errors that peers sent back for a datagram.
+        ignored: datagrams not answered on purpose, because they came from a low port or from the server's own address.
+        handshake_errors: TLS handshakes that failed or that the client ended.
     """
 
     accepted: int = 0
@@ -267,13 +267,13 @@ class ServerStats(NamedTuple):
 
 
 class StopReport(NamedTuple):
-    """How a stop went.
+    """The result of stopping a server.
 
     Attributes:
-        drained: connections that ended with nothing owed to them; for UDP, replies sent after the stop began.
+        drained: connections that got all their answers; for UDP, replies sent after the stop began.
         aborted: connections that were cut; for UDP, datagrams and replies that were dropped.
-        stuck_handlers: handlers that had not returned.
-        elapsed: the seconds it took.
+        stuck_handlers: handler calls that had not returned.
+        elapsed: the duration of the stop in seconds.
     """
 
     drained: int = 0

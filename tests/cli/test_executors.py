@@ -44,7 +44,7 @@ def test_a_scan_goes_on_from_its_checkpoint(impl: ModuleType, tmp_path: Path) ->
     assert len(first.stdout.splitlines()) == 3
     other = oxisock("scan", HOST, "-p", 1, "--checkpoint", tmp_path / "scan.ndjson")
     assert other.returncode == 2
-    assert "is of another scan" in other.stderr
+    assert "belongs to another scan" in other.stderr
 
 
 @pytest.mark.parametrize(

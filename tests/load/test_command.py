@@ -38,7 +38,7 @@ SHORT = ("--duration", "100ms")
         (["localhost:1", "--rate", "nan"], "expected messages a second, from 0.001"),
         (["localhost:1", "--duration", "2h"], "is no duration"),
         (["localhost:1", "--duration", "1441m"], "expected a day at most"),
-        (["localhost:1", "--codec", "line"], "'line' is none of"),
+        (["localhost:1", "--codec", "line"], "'line' is not one of"),
         (["localhost:1", "--codec", "lines:max_frame=10"], "no frames for messages of 64 bytes"),
         (["localhost:1", "--codec", "fixed:9", "--size", "8"], "no frames for messages of 8 bytes"),
         (["localhost:1", "--codec", "lines", "--prefix", "a\nb"], "no frames for messages"),

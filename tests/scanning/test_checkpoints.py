@@ -65,14 +65,14 @@ def test_another_scan_is_told_from_the_one_of_the_file(impl: ModuleType, tmp_pat
         {"banner": True}, {"skip_silent": True}, {"order": "sequential"},
     ):  # fmt: skip
         arguments: dict[str, Any] = {"targets": "127.0.0.7", "ports": [1, 2], **other}
-        with pytest.raises(ValueError, match="is of another scan: expected the targets, ports, excludes"):
+        with pytest.raises(ValueError, match="belongs to another scan: expected the targets, ports, excludes"):
             impl.scan(**arguments, checkpoint=path)
 
 
 def test_parts_of_a_scan_have_files_of_their_own(impl: ModuleType, tmp_path: Path) -> None:
     options: dict[str, Any] = {"seed": 5, "checkpoint": tmp_path / "scan.ndjson"}
     impl.scan("127.0.0.7-10", [1, 2], shard="1/2", **options)
-    with pytest.raises(ValueError, match="is of another scan"):
+    with pytest.raises(ValueError, match="belongs to another scan"):
         impl.scan("127.0.0.7-10", [1, 2], shard="2/2", **options)
 
 
@@ -99,8 +99,8 @@ def test_what_a_file_says_of_a_banner_and_of_earlier_runs_is_read(impl: ModuleTy
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ({"shard": 1}, ":2: no line of a checkpoint: shard 1 is none of 1"),
-        ({"shard": -1}, ":2: no line of a checkpoint: shard -1 is none of 1"),
+        ({"shard": 1}, ":2: no line of a checkpoint: shard 1: expected 0 to 0"),
+        ({"shard": -1}, ":2: no line of a checkpoint: shard -1: expected 0 to 0"),
         ({"shard": 0}, ":2: no line of a checkpoint: expected 'outcomes'"),
         ([], ":2: no line of a checkpoint"),
     ],
@@ -114,7 +114,7 @@ def test_a_line_that_cannot_be_of_this_scan_is_told(impl: ModuleType, tmp_path: 
         impl.scan("127.0.0.7", [1], checkpoint=path)
     older = json.loads(header) | {"oxisock_checkpoint": 1}
     path.write_text(json.dumps(older) + "\n")
-    with pytest.raises(ValueError, match=":1: no line of a checkpoint: it is of version 1, and this oxisock reads"):
+    with pytest.raises(ValueError, match=":1: no line of a checkpoint: it has version 1: expected version"):
         impl.scan("127.0.0.7", [1], checkpoint=path)
 
 

@@ -181,7 +181,7 @@ def broken(path: str, value: Any) -> str:
         (broken("results.0.rtt", None), r"results\[0\].rtt: an open port has a round trip, got null"),
         (broken("results.1.banner", "a"), r"results\[1\].banner: not base64"),
         (broken("results.1.banner", "ö"), r"results\[1\].banner: not base64"),
-        (broken("results.1.port", 80), r"results\[3\]: port 80 of 10.0.0.1 is there twice"),
+        (broken("results.1.port", 80), r"results\[3\]: port 80 of 10.0.0.1 appears twice"),
     ],
 )
 def test_what_is_no_report_is_refused_with_the_part_at_fault(text: str | bytes, message: str) -> None:
@@ -207,7 +207,7 @@ def test_ndjson_ends_with_its_summary() -> None:
         ("", "its last line, the summary, is missing"),
         ("{}", "line 1: expected an object with the type 'result' or 'summary'"),
         ("\n{", "line 2: not JSON"),
-        (FULL.to_ndjson() * 2, "line 8: there is something after the summary"),
+        (FULL.to_ndjson() * 2, "line 8: text after the summary"),
     ],
 )
 def test_broken_ndjson_is_refused_by_line(text: str, message: str) -> None:

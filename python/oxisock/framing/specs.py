@@ -51,7 +51,7 @@ def parse_codec(spec: str, face: Any = None) -> StreamCodec:
         make = getattr(face.presets, name)
     else:
         raise ValueError(
-            f"codec {spec!r}: {name!r} is none of {', '.join(CODEC_NAMES)}{did_you_mean(name, CODEC_NAMES)}"
+            f"codec {spec!r}: {name!r} is not one of {', '.join(CODEC_NAMES)}{did_you_mean(name, CODEC_NAMES)}"
         )
     values: list[Any] = []
     options: dict[str, Any] = {}

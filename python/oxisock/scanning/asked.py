@@ -28,8 +28,8 @@ class NotAsked(NamedTuple):
 
     Attributes:
         addresses: an address, a network or a range.
-        ports: such as "22,80-90".
-        reason: such as "local-error: EACCES".
+        ports: the ports, such as "22,80-90".
+        reason: the reason, such as "local-error: EACCES".
     """
 
     addresses: str

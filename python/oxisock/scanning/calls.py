@@ -35,34 +35,35 @@ class Scanner(Functions):
     def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
         """Return whether a TCP connection to a port succeeds.
 
-        Every address of ``host``, a name or a literal, is tried side by side. ``timeout`` is in seconds and bounds the
-        whole call, including the look-up of the name; None is no limit. The result is False if the connection is
-        refused, times out, or the host is unreachable or unresolvable.
+        ``host`` is a name or an address. All addresses of a name are tried at the same time. ``timeout`` is the limit
+        for the whole call in seconds, name look-up included; None: no limit. Returns False if the connection is
+        refused or times out, or if the host is unreachable or its name has no address.
 
-        Raises ValueError for a port outside 1..65535 or a host that is neither name nor address, and OSError for a
-        fault of this machine (out of descriptors, no permission), because that says nothing about the port.
+        Raises ValueError if the port is not 1 to 65535, or the host is neither a name nor an address. Raises OSError
+        for a fault of this machine (no free descriptors, no permission), because that says nothing about the port.
         """
         return carry_out(Questions(self._engine.scanning).check_host(host, port, timeout), _wait_for)
 
     def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
-        """Probe one port of one host, a name or a literal, and return the result.
+        """Probe one port of one host and return the result.
 
-        ``timeout`` is in seconds and bounds the whole call, the look-up of the name included; a port that does not
-        answer in half of it is asked once more, and an answer to the first question still counts. None is no limit.
+        ``host`` is a name or an address. ``timeout`` is the limit for the whole call in seconds, name look-up included;
+        None: no limit. After half of it, a silent port gets a second probe. A late answer to the first one counts.
 
-        Raises ValueError for a bad host or port, ``socket.gaierror`` if the name has no address, TimeoutError where
-        its look-up takes too long.
+        Raises ValueError for a bad host or port, ``socket.gaierror`` if the name has no address, and TimeoutError if
+        the look-up takes too long.
         """
         return carry_out(Questions(self._engine.scanning).scan_port(host, port, timeout), _wait_for)
 
     def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
     ) -> list[int]:
-        """Return the sorted open ports of one host from ``start`` to ``end``, both included.
+        """Return the open ports of one host from ``start`` to ``end``, both included, as a sorted list.
 
-        ``workers`` is the most probes in flight (default: as many as descriptors allow, at most 4,096), ``timeout`` the
-        longest that one of them waits, in seconds. Raises ValueError for a bad host or range, and ``socket.gaierror``
-        where the name has no address.
+        ``workers`` is the most probes in flight; the default follows the free descriptors, up to 4,096. ``timeout`` is
+        the longest wait of one probe in seconds; None: as long as the system waits.
+
+        Raises ValueError for a bad host or range, and ``socket.gaierror`` if the name has no address.
         """
         ports = port_span(start, end)
         workers = None if workers is None else arguments.count(workers, "workers")
@@ -86,41 +87,42 @@ class Scanner(Functions):
             ports: as ``parse_ports`` reads them, such as "22,80,1000-2000,top:100,!25".
             exclude: targets to leave out, in the same notation.
             exclude_ports: ports to leave out, in the same notation.
-            timeout: the longest that a probe waits, in seconds.
-            retries: the least number of times that an unanswered port is asked again.
-            adaptive: follow the round trip of each host (after nmap's estimator), and ask more often where loss is
-                seen; else ``timeout`` and ``retries`` are taken as they stand.
-            concurrency: the most probes in flight (default: by the descriptors left, from 8 to 4,096).
-            rate: the most probes in any second.
-            threads: how many threads share the work (default: the processors, where that is worth it); the pure
-                engine always has one.
-            order: "random" (hosts and ports interleaved, the ports most likely to answer first) or "sequential".
-            seed: chooses the random order; it is in the report. 0 to 2**64 - 1.
-            shard: "2/4" is the second of four disjoint parts that together are the whole; needs one seed for all.
-            family: 4 or 6 takes only addresses of that version for names.
-            resolve_all: take all addresses of a name, not only the first.
-            banner: read up to 256 bytes of what an open port says first, for a second, or for so many seconds.
-            keep: the states whose results are kept in the report and given to ``on_result``.
+            timeout: the longest wait of one probe, in seconds; None: as long as the system waits.
+            retries: the least number of repeats for a port that does not answer.
+            adaptive: adapt the wait to the round trip of each host (as nmap does), and repeat more often if probes
+                get lost. If False, use ``timeout`` and ``retries`` as they are.
+            concurrency: the most probes in flight; the default follows the free descriptors, from 8 to 4,096.
+            rate: the most probes in any second; None: no limit.
+            threads: the number of threads that share the work; the default follows the processors and the size of the
+                scan. The pure engine always uses one.
+            order: "random" (hosts and ports mixed, the ports most likely to answer first) or "sequential".
+            seed: the seed of the random order, 0 to 2**64 - 1. The report has it.
+            shard: scan one of several disjoint parts: "2/4" is the second of four. All parts need the same ``seed``.
+            family: 4 or 6: use only addresses of that IP version for names.
+            resolve_all: scan all addresses of a name, not only the first.
+            banner: read the first bytes that an open port sends, up to 256, for one second (True) or for this number
+                of seconds.
+            keep: the states to keep in the report and to pass to ``on_result``.
             trace: record every probe and answer, for ``report.why``.
-            max_time: the longest that all of it takes, in seconds, look-ups included; then the report is partial.
-            executor: scan in its tasks instead of here: any object with ``submit(fn, *args)`` that gives a
+            max_time: the limit for the whole scan in seconds, look-ups included. After it, the report is partial.
+            executor: scan in the tasks of this executor: an object with ``submit(fn, *args)`` that returns a
                 ``concurrent.futures.Future``, such as a process pool, ``dask.distributed.Client.get_executor()`` or
-                ``mpi4py.futures.MPIPoolExecutor``. Its workers need this version of oxisock. It is not shut down.
-                ``rate`` and ``concurrency`` are totals of all tasks. ``report.sources`` says who asked what, and
-                ports that no worker could ask are "error", reason "worker-lost: NAME".
-            tasks: how many tasks are out at a time (default: twice the workers that the executor knows of, else 8;
-                with ``rate`` as many as there are workers).
-            checkpoint: the path of a file in which every finished part is written down. The same call goes on from
-                there and asks only what was under way. A file of another scan is a ValueError.
-            skip_silent: where there are several hosts, ask only the first ports of one from which nothing comes.
+                ``mpi4py.futures.MPIPoolExecutor``. The workers need the same version of oxisock. You shut the executor
+                down. ``rate`` and ``concurrency`` are totals for all tasks. ``report.sources`` lists the workers.
+                Ports that no worker could ask have the state "error" and the reason "worker-lost: NAME".
+            tasks: the number of tasks submitted at a time. The default is twice the number of workers, 8 if the
+                executor does not tell, and with ``rate`` the number of workers.
+            checkpoint: the path of a file that records every finished part. Call ``scan`` again with the same
+                arguments to continue: it asks only the parts that are missing. A file of another scan is a ValueError.
+            skip_silent: if there are several hosts, ask only the first ports of a host that sends nothing back.
             on_result: called with each PortResult as it is found.
-            on_progress: called with a Progress at most ten times a second, and once at the end.
+            on_progress: called with a Progress, at most ten times a second and once at the end.
 
-        Callbacks run on the calling thread. An exception in one, and Ctrl-C, end the scan within 100 ms: the exception
-        carries the partial report as ``.report``, and Ctrl-C is raised as ScanInterrupted, which has it too.
+        Callbacks run on the calling thread. An exception in a callback ends the scan within 100 ms, and has the partial
+        report as ``.report``. Ctrl-C does the same and raises ScanInterrupted.
 
-        Raises ValueError or TypeError for a bad argument, saying which part of it is at fault, and ``socket.gaierror``
-        where no target resolves, or where an excluded name does not (it is a ValueError, too): nothing is asked then.
+        Raises ValueError or TypeError for a bad argument, and names the part at fault. Raises ``socket.gaierror`` if no
+        target resolves, or if an excluded name does not (that error is a ValueError, too). Nothing is scanned then.
         """
         check_callbacks(on_result, on_progress)
         run = None
@@ -143,22 +145,23 @@ class Scanner(Functions):
         ports: PortSpec = "1-1024",
         **options: Unpack[ScanKeywords],
     ) -> Scan:
-        """Begin a scan and return its results one by one, as they are found.
+        """Begin a scan and return an iterator over its results, which come as they are found.
 
-        The arguments, and what is raised for bad ones, are those of ``scan``. The Scan is an iterator and a context
-        manager; leaving ``with``, ``cancel()``, ``close()`` or dropping it ends the scan.
+        Arguments and errors are those of ``scan``. The Scan is also a context manager. The scan ends if you leave the
+        ``with`` block, call ``cancel()`` or ``close()``, or drop the Scan.
         """
         return Scan(self._engine, make_job(targets, ports, ScanOptions.of("scan_iter", options)))
 
     def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
-        """Wait until a TCP connection to a port succeeds, and return the seconds that it took.
+        """Wait until a TCP connection to a port succeeds, and return how many seconds that took.
 
-        Every address of ``host`` is tried, again ``interval`` seconds after they have failed, for at most ``timeout``
-        seconds (None: for ever). Where nothing answers, they are asked anew after a second, or ``interval`` if that is
-        longer, and an answer to what was asked before still counts. A name is looked up anew each time, and a fault of
-        this machine is a try that failed.
+        All addresses of ``host`` are tried for at most ``timeout`` seconds (None: for ever). After they fail, the next
+        try begins ``interval`` seconds later. If nothing answers, the next try begins after one second (or
+        ``interval``, if that is longer), and a late answer still counts. Each try looks the name up again. A fault of
+        this machine counts as a failed try.
 
-        Raises TimeoutError when the time is up, with the last error as its cause; ValueError for a bad host or port.
+        Raises TimeoutError when the time is over, with the last error as its cause, and ValueError for a bad host or
+        port.
         """
         return carry_out(Questions(self._engine.scanning).wait_for_port(host, port, timeout, interval), _wait_for)
 
@@ -177,7 +180,7 @@ def _wait_for(step: Step) -> object:
 
 
 def check_callbacks(on_result: object, on_progress: object) -> None:
-    """Raise TypeError for a callback that is none."""
+    """Raise TypeError for a callback that cannot be called."""
     for name, callback in (("on_result", on_result), ("on_progress", on_progress)):
         if callback is not None:
             arguments.function(callback, name)

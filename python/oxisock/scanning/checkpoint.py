@@ -72,7 +72,7 @@ class Checkpoint:
             self.header = header
         elif header != self.header:
             raise ValueError(
-                f"checkpoint {self.path!r} is of another scan: expected the targets, ports, excludes, keep,"
+                f"checkpoint {self.path!r} belongs to another scan: expected the targets, ports, excludes, keep,"
                 " banner, order, seed and shard that it was begun with"
             )
 
@@ -156,7 +156,7 @@ def _header(value: dict[str, Any]) -> Header:
     if not isinstance(value, dict) or "oxisock_checkpoint" not in value:
         raise ValueError("expected a checkpoint of oxisock")
     if value["oxisock_checkpoint"] != _VERSION:
-        raise ValueError(f"it is of version {shown(value['oxisock_checkpoint'])}, and this oxisock reads {_VERSION}")
+        raise ValueError(f"it has version {shown(value['oxisock_checkpoint'])}: expected version {_VERSION}")
     header = Header(*(value[name] for name in Header._fields))
     if not isinstance(header.plan, str) or any(type(number) is not int or number < 0 for number in header[1:]):
         raise ValueError("its header has other values than expected")
@@ -166,7 +166,7 @@ def _header(value: dict[str, Any]) -> Header:
 def _done(value: dict[str, Any], header: Header) -> Done:
     shard = value["shard"]
     if type(shard) is not int or not 0 <= shard < header.shards:
-        raise ValueError(f"shard {shard!r} is none of {header.shards}")
+        raise ValueError(f"shard {shard!r}: expected 0 to {header.shards - 1}")
     outcomes: list[OutcomeTuple] = [
         (*outcome[:5], None if outcome[5] is None else base64.b64decode(outcome[5])) for outcome in value["outcomes"]
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ScanKeywords(TypedDict, total=False):
-    """The options by name and type, for ``**options: Unpack[ScanKeywords]``; ``scan`` says what each of them means."""
+    """The types of the options of ``scan``, for ``**options: Unpack[ScanKeywords]``. ``scan`` explains each option."""
 
     exclude: TargetSpec
     exclude_ports: PortSpec

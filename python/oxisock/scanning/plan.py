@@ -156,7 +156,7 @@ def _make_job(
         if nothing and (error := found.error()):
             raise error
     if not parsed.count:
-        raise ValueError(f"targets: {targets!r} less exclude={options.exclude!r} leaves nothing to scan")
+        raise ValueError(f"targets: {targets!r} without exclude={options.exclude!r}: expected at least one target")
     positions = parsed.count * len(chosen)
     if positions > _MOST_PROBES:
         raise ValueError(f"{parsed.count} addresses times {len(chosen)} ports are more than any scan can ask")

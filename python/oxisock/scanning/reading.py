@@ -43,7 +43,7 @@ def from_ndjson(text: str | bytes) -> dict[str, Any]:
         kind = document.get("type") if isinstance(document, dict) else None
         _expect(kind in ("result", "summary"), where, "an object with the type 'result' or 'summary'", document)
         if summary is not None:
-            raise ValueError(f"{where}: there is something after the summary, which is the last line of a report")
+            raise ValueError(f"{where}: text after the summary: expected the summary on the last line")
         if kind == "summary":
             summary = document
         else:
@@ -141,7 +141,7 @@ def _results(documents: list[Any]) -> list[PortResult]:
         _expect(isinstance(document, dict), where, "a JSON object", document)
         result = _result(document, where)
         if (result.address, result.port) in seen:
-            raise ValueError(f"{where}: port {result.port} of {result.address} is there twice")
+            raise ValueError(f"{where}: port {result.port} of {result.address} appears twice")
         seen.add((result.address, result.port))
         results.append(result)
     return results

@@ -18,8 +18,8 @@ class PortChange(NamedTuple):
     """One port in an older and in a newer report.
 
     Attributes:
-        before: what the older one has.
-        after: what the newer one has.
+        before: the result in the older report.
+        after: the result in the newer report.
     """
 
     before: PortResult
@@ -37,12 +37,12 @@ class PortChange(NamedTuple):
 
 
 class ReportDiff(NamedTuple):
-    """How a newer report differs from an older one; false where it does not.
+    """The difference between an older and a newer report; false if there is none.
 
     Attributes:
-        opened: the newer results of ports that are open now and were not.
-        closed: the older results of ports that were open and are not now.
-        changed: every other port whose state, or whose banner where both have one, differs.
+        opened: the newer results of ports that are open now and were not open before.
+        closed: the older results of ports that were open before and are not open now.
+        changed: every other port whose state differs, or whose banner differs if both results have one.
     """
 
     opened: list[PortResult]
@@ -54,27 +54,28 @@ class ReportDiff(NamedTuple):
 
 
 class ScanReport:
-    """What a scan found and what it cost.
+    """The results of a scan, and what the scan cost.
 
     Arguments (all by keyword):
-        results: the results that were kept, in any order, each (address, port) once.
-        counts: how many ports ended in each PortState, whether kept or not; states left out count as 0.
-        stats: what the scan cost.
-        unresolved: target names that did not resolve, with the resolver's words.
-        seed: the seed of the order in which ports were asked, or None.
-        partial: whether the scan ended before every port was decided.
-        elapsed: seconds that the scan took; default ``stats.elapsed``.
-        started: when it began, in seconds since 1970, or None if that is not known.
-        addresses: how many addresses were asked, or None if that is not known.
-        trace: the events of all ports in order of time, or None if the scan kept none.
-        sources: who asked which part and from where, of a scan with an executor or a checkpoint.
-        targets: what was to be asked: names, addresses, networks and ranges; None if that is not known.
-        ports: which ports of each, such as "22,80-90", or None if that is not known.
-        exclude: what of the targets was left out; names, and the addresses they stand for.
-        names: by address, all spellings under which it was given, where there is any but the usual one.
-        not_asked: ports that this machine could not ask, and why; also where the state "error" was not kept.
+        results: the kept results, in any order, each (address, port) once.
+        counts: the number of ports in each PortState, kept or not; missing states count as 0.
+        stats: the cost of the scan.
+        unresolved: target names that did not resolve, with the message of the resolver.
+        seed: the seed of the scan order, or None.
+        partial: whether the scan ended before every port had a result.
+        elapsed: the duration in seconds; default ``stats.elapsed``.
+        started: the start time in seconds since 1970, or None if that is not known.
+        addresses: the number of addresses scanned, or None if that is not known.
+        trace: the events of all ports in order of time, or None if the scan recorded none.
+        sources: the machines that scanned each part, if the scan had an executor or a checkpoint.
+        targets: the targets: names, addresses, networks and ranges; None if that is not known.
+        ports: the ports scanned on each target, such as "22,80-90", or None if that is not known.
+        exclude: the targets that were left out: names and their addresses, too.
+        names: by address, all spellings that you gave, if there is an unusual one.
+        not_asked: the ports that this machine could not ask, and why, even if the state "error" was not kept.
 
-    Two reports are equal when all but their traces is, so ``ScanReport.from_json(report.to_json()) == report``.
+    Two reports are equal if everything but their traces is equal. So
+    ``ScanReport.from_json(report.to_json()) == report``.
     """
 
     def __init__(
@@ -133,12 +134,12 @@ class ScanReport:
 
     @property
     def open(self) -> list[PortResult]:
-        """The open ports among the results, by address, then port."""
+        """The results of open ports, sorted by address, then port."""
         return [result for result in self.results if result.state is PortState.OPEN]
 
     @property
     def hosts(self) -> dict[str, list[PortResult]]:
-        """The results by address, for every address that has one; both in order."""
+        """The results for each address that has any. Addresses and ports are sorted."""
         by_address: dict[str, list[PortResult]] = {}
         for result in self.results:
             by_address.setdefault(result.address, []).append(result)
@@ -194,16 +195,16 @@ class ScanReport:
     def diff(self, other: ScanReport) -> ReportDiff:
         """Compare this report with ``other``, the newer one.
 
-        A port that a report does not mention was not open then, unless the report says nothing of it: because it was
-        not asked, its name did not resolve, this machine could not ask it, the report is partial, or did not keep its
-        open ports. Those are not compared, and ``left_out`` gives them. So the difference is the same whichever other
-        states were kept. A local error says nothing of the port either: from or to "error" is "changed", never "opened"
-        or "closed". Times and services are not compared.
+        A port without a result counts as not open, so it does not matter which other states the scans kept. There are
+        exceptions: the port was not asked, its name did not resolve, this machine could not ask it, or the report is
+        partial or did not keep open ports. Such ports are not compared, and ``left_out`` returns them. A change from or
+        to "error" is in ``changed``, never in ``opened`` or ``closed``, because a local error says nothing about the
+        port. Times and services are not compared.
         """
         return self._compare(other)[0]
 
     def left_out(self, other: ScanReport) -> list[tuple[PortResult, str]]:
-        """Return the open ports of this report or ``other``, the newer one, that ``diff`` does not compare, and why."""
+        """Return the open ports, here or in ``other`` (the newer report), that ``diff`` does not compare, and why."""
         return self._compare(other)[1]
 
     def _compare(self, other: ScanReport) -> tuple[ReportDiff, list[tuple[PortResult, str]]]:
@@ -263,11 +264,11 @@ class ScanReport:
         return why
 
     def why(self, address: str, port: int) -> ProbeTrail:
-        """Return every probe of a port, and every answer to it, in order of time; ``str()`` has one line for each.
+        """Return every probe of a port and every answer, in order of time; ``str()`` has one line for each.
 
-        ``address`` is the address, or, for a port among the results, the target as it was given. A port that was not
-        asked has an empty list. Raises ValueError if the scan ran without ``trace=True``, or where the report was
-        read from a file.
+        ``address`` is the address; for a port that has a result, you can use the target as you gave it. A port that was
+        not asked has an empty list. Raises ValueError if the scan ran without ``trace=True``, or if the report comes
+        from a file.
         """
         address, port = arguments.text(address, "address"), arguments.port(port)
         if self._trace is None:
@@ -278,7 +279,7 @@ class ScanReport:
     def to_json(self, path: str | PathLike[str] | None = None, *, indent: int | None = None) -> str:
         """Return the report as one JSON object: schema 1, the rtt in seconds, banners in base64.
 
-        With a ``path``, write it to that file, too; so do the other formats. Files are UTF-8. Raises OSError.
+        If you pass a ``path``, also write it to that file, in UTF-8. Raises OSError if that fails.
         """
         from . import formats as report_formats
 
@@ -289,17 +290,17 @@ class ScanReport:
     def from_json(cls, text: str | bytes) -> Self:
         """Read a report that ``to_json`` wrote.
 
-        Raises ValueError if the text is not JSON, not a report, or of another schema; the message names the part at
-        fault. Members that are not known are passed over.
+        Raises ValueError if the text is not JSON, is not a report, or has another schema; the message names the part
+        at fault. Unknown members are ignored.
         """
         from . import reading as report_reading
 
         return cls(**report_reading.from_json(_written(text)))
 
     def to_ndjson(self, path: str | PathLike[str] | None = None) -> str:
-        """Return one JSON object a line: each result with ``"type": "result"``, at last one ``"type": "summary"``.
+        """Return one JSON object per line: results with ``"type": "result"``, then one with ``"type": "summary"``.
 
-        ``path`` is that of ``to_json``.
+        If you pass a ``path``, also write it to that file. Raises OSError if that fails.
         """
         from . import formats as report_formats
 
@@ -307,39 +308,42 @@ class ScanReport:
 
     @classmethod
     def from_ndjson(cls, text: str | bytes) -> Self:
-        """Read what ``to_ndjson`` or ``oxisock scan --format ndjson`` wrote; raises as ``from_json`` does.
+        """Read the output of ``to_ndjson`` or ``oxisock scan --format ndjson``; raises as ``from_json`` does.
 
-        Lines without a summary, of a command that was killed, are a partial report, and the last one may be torn.
+        If the summary is missing, because the command was killed, the report is partial. The last line may then be
+        incomplete.
         """
         from . import reading as report_reading
 
         return cls(**report_reading.from_ndjson(_written(text)))
 
     def to_csv(self, path: str | PathLike[str] | None = None) -> str:
-        """Return the results as CSV with a header line and PortResult's names, the rtt in seconds.
+        """Return the results as CSV. The header line has the names of PortResult; the rtt is in seconds.
 
-        Banners are text with backslash escapes for whatever is not printable, and for a first character that a
-        spreadsheet would take for a formula. ``path`` is that of ``to_json``.
+        Banners are text. Backslash escapes stand for characters that are not printable, and for a first character that
+        begins a formula in a spreadsheet. If you pass a ``path``, also write the CSV to that file. Raises OSError if
+        that fails.
         """
         from . import formats as report_formats
 
         return _written_to(path, report_formats.to_csv(self))
 
     def to_nmap_xml(self, path: str | PathLike[str] | None = None) -> str:
-        """Return the report in nmap's XML, for the many tools that read it.
+        """Return the report in nmap's XML format, which many tools read.
 
-        States that were not kept are summed up in ``extraports`` where the report is of one host; "error" is nmap's
-        "unknown"; a banner is the output of a script named "banner", escaped as in CSV. ``path`` is that of
-        ``to_json``.
+        In a report of one host, ``extraports`` counts the states that were not kept. The state "error" becomes nmap's
+        "unknown". A banner becomes the output of a script named "banner", escaped as in CSV. If you pass a ``path``,
+        also write the XML to that file. Raises OSError if that fails.
         """
         from . import nmap_xml as report_nmap
 
         return _written_to(path, report_nmap.to_nmap_xml(self))
 
     def to_html(self, old: ScanReport | None = None, path: str | PathLike[str] | None = None) -> str:
-        """Return the report as a page for a browser: one file that loads nothing.
+        """Return the report as an HTML page. The page is one file and loads nothing.
 
-        ``old`` is an older report of the same; the page then shows what changed since. ``path`` is that of ``to_json``.
+        If you pass an ``old`` report of the same targets, the page shows what changed. If you pass a ``path``, also
+        write the page to that file. Raises OSError if that fails.
         """
         from . import html_page
 
@@ -382,7 +386,7 @@ def _banners_differ(old: PortResult, new: PortResult) -> bool:
 
 
 class ScanInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a scan; ``report`` holds what was known by then, marked partial."""
+    """Ctrl-C ended a scan; ``report`` is the partial report."""
 
     def __init__(self, report: ScanReport) -> None:
         super().__init__("the scan was interrupted")

@@ -63,11 +63,11 @@ def result_of(outcome: OutcomeTuple, host: str, address: str) -> PortResult:
 
 
 class Scan:
-    """A scan under way: an iterator over the results that are kept, and a context manager that ends it.
+    """A running scan: an iterator over the kept results, and a context manager that ends the scan.
 
-    Made by ``scan_iter``. Results come as they are found, in no order. However the scan ends (at its end, by
-    ``cancel``, ``close``, leaving ``with``, or being dropped), its descriptors are given back and ``report`` stays
-    valid. The pure engine scans only while the iterator is asked; the native one on threads of its own.
+    ``scan_iter`` makes it. Results come as they are found, in no order. A scan ends by itself, or by ``cancel``,
+    ``close``, leaving ``with``, or dropping the Scan. It always closes its sockets, and ``report`` stays valid. The
+    native engine scans on its own threads; the pure engine scans only while you ask for the next result.
     """
 
     def __init__(self, engine: Engine, job: ScanJob) -> None:
@@ -124,19 +124,19 @@ class Scan:
         return f"<Scan: {done} of {total} ports decided, {open_ports} open>"
 
     def cancel(self) -> None:
-        """End the scan now; what was found before is still given. May be called from any thread, and again."""
+        """End the scan now. Iteration still gives the results found before. You may call it again, on any thread."""
         self._run.cancel()
         self._note_end()
 
     def close(self) -> None:
-        """End the scan and the iteration; ``report`` still has all that was found."""
+        """End the scan and the iteration; ``report`` still has all results."""
         self.cancel()
         self._collect(0)
         self._fresh.clear()
         self._closed = True
 
     def progress(self) -> Progress:
-        """Say how far the scan is."""
+        """Return the progress of the scan."""
         tally, elapsed = Tally(*self._run.tally()), self._elapsed()
         done, estimate = sum(tally[:4]), self._remaining.estimate(elapsed, tally)
         rate = max(0, estimate.asked - self._earlier[1]) / elapsed if elapsed else 0.0
@@ -144,7 +144,7 @@ class Scan:
         return Progress(done, self._job.total, tally.open, elapsed, rate, tally.unasked, *estimate)
 
     def report(self) -> ScanReport:
-        """Return what is known by now; marked partial unless every port is decided."""
+        """Return the report so far. It is marked partial unless every port has a result."""
         if not self._run.done():
             self._collect(0)
         return self.taken()
@@ -174,9 +174,9 @@ class Scan:
         )
 
     def advance(self, timeout: float | None) -> list[PortResult] | None:
-        """Wait at most ``timeout`` seconds (None: no limit) for results; give those there are, or None at the end.
+        """Wait at most ``timeout`` seconds (None: no limit) and return the new results, or None at the end.
 
-        The iterator gives them as well; for callers that do something else between results.
+        Use it if you do something else between results. The iterator gives the same results again.
         """
         limit = arguments.timeout(timeout, zero=True)
         until = float("inf") if limit is None else time.monotonic() + limit

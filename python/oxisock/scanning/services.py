@@ -104,10 +104,10 @@ def top_ports(count: int) -> tuple[int, ...]:
 
 
 def service_name(port: int, protocol: str = "tcp", default: str = "unknown") -> str:
-    """Name the usual service of a port, from the system's services file or else from a table of oxisock's own.
+    """Return the service that usually has this port, from the system's services file or oxisock's own table.
 
-    ``port`` is 1 to 65535, ``protocol`` "tcp" or "udp"; ``default`` is given for a port without a name. Raises
-    ValueError for another port number or protocol, TypeError for a port that is no int.
+    ``port`` is 1 to 65535, and ``protocol`` is "tcp" or "udp". A port without a name returns ``default``. Raises
+    ValueError for another port number or protocol, and TypeError for a port that is not an int.
     """
     return _names(protocol)[0].get(arguments.port(port), default)
 

@@ -17,9 +17,9 @@ from .services import MAX_PORT, service_names, service_port, top_ports
 from .targets import Given, RangeSet, Segment, Targets
 
 PortSpec = int | str | Iterable[int]
-"""Ports: a number, text such as ``"22,80,1000-2000,http,top:100,!25"``, or an iterable of numbers (``parse_ports``)."""
+"""Ports: an int, text such as ``"22,80,1000-2000,http,top:100,!25"``, or an iterable of int. See ``parse_ports``."""
 TargetSpec = str | Iterable[str] | Targets
-"""Targets: text such as ``"10.0.0.0/24, db.example.com"``, an iterable of such text, or Targets (``parse_targets``)."""
+"""Targets: text such as ``"10.0.0.0/24, db.example.com"``, an iterable of such text, or Targets (`parse_targets`)."""
 
 _WORD: Final = re.compile(rf"[^{BLANKS}]+")
 _PORT_RANGE: Final = re.compile(r"([0-9]*)-([0-9]*)")
@@ -27,16 +27,20 @@ _PORT_EXPECTED: Final = "expected a port of 1 to 65535, a range such as 20-25, t
 
 
 def parse_ports(spec: PortSpec) -> tuple[int, ...]:
-    """Read a choice of TCP ports and give them sorted, each once.
+    """Read a selection of TCP ports and return them sorted, each once.
 
-    ``spec`` is an int, an iterable of int, or text: elements separated by commas, where blanks around an element and
-    one comma at the end are ignored. An element is a port (``80``, ``080``), a range with both ends included
-    (``1000-2000``, ``-100``, ``60000-``, ``-`` for all), the name of a service (``http``), or ``top:100`` for the
-    hundred ports most worth asking; with ``!`` before it, it is removed from what the others choose. ``@FILE`` is a
-    file in UTF-8 with such elements, one or more a line, and comments after ``#``; ``@-`` is standard input.
+    ``spec`` is an int, an iterable of int, or text. In text, commas separate the elements; blanks around an element and
+    one comma at the end are ignored. An element is one of these:
 
-    Raises ValueError, with the part at fault and its position (characters and items are counted from 1), for a port
-    outside 1..65535, for text that is none of this, and where no port is chosen; TypeError for other types.
+    - a port: ``80``, ``080``;
+    - a range with both ends included: ``1000-2000``, ``-100``, ``60000-``, ``-`` for all ports;
+    - the name of a service: ``http``;
+    - ``top:100``: the hundred ports most worth asking;
+    - any of these after ``!``: these ports are removed from the selection;
+    - ``@FILE``: a UTF-8 file with one or more elements on a line, and comments after ``#``; ``@-`` is standard input.
+
+    Raises ValueError for a port outside 1 to 65535, for text that is none of these, and if no port is selected. The
+    message has the part at fault and its position, counted from 1. Raises TypeError for other types.
     """
     return tuple(port_array(spec))
 
@@ -170,18 +174,23 @@ def _read_number(digits: str) -> int:
 
 
 def parse_targets(targets: TargetSpec, exclude: TargetSpec = ()) -> Targets:
-    """Read what is to be scanned, and open no socket: names are resolved by the scan.
+    """Read targets. This opens no socket: the scan resolves the names.
 
-    Both arguments are text, with parts separated by commas or blanks, or an iterable of such texts. A part is a name,
-    an IPv4 or IPv6 address (``10.0.0.1``, ``2001:db8::1``, ``fe80::1%eth0``, ``[::1]``), a network (``10.0.0.77/24``:
-    all of it, first and last address included), a range (``10.0.0.1-20``, ``10.0.0.1-10.0.0.30``), or ``@FILE``, a
-    file in UTF-8 with such parts one a line and comments after ``#`` (``@-`` is standard input); an item of an
-    iterable that begins with ``@`` is one path as a whole, blanks and commas in it included. What holds only digits and
-    dots, or a colon, is an address and never a name. What ``exclude`` names is left out, names also by the addresses
-    that they stand for.
+    Both arguments are text, with parts separated by commas or blanks, or an iterable of such text. A part is one of
+    these:
 
-    Raises ValueError, with the part at fault and its position (characters, lines and items are counted from 1), for
-    anything else and where no target is left; TypeError for other types; OSError for a file that cannot be read.
+    - a name: ``db.example.com``;
+    - an IPv4 or IPv6 address: ``10.0.0.1``, ``2001:db8::1``, ``fe80::1%eth0``, ``[::1]``;
+    - a network, with its first and last address: ``10.0.0.77/24`` is all of ``10.0.0.0/24``;
+    - a range: ``10.0.0.1-20``, ``10.0.0.1-10.0.0.30``;
+    - ``@FILE``: a UTF-8 file with one part on each line, and comments after ``#``; ``@-`` is standard input. In an
+      iterable, an item that begins with ``@`` is one path, with all its blanks and commas.
+
+    Text of digits and dots only, or with a colon, is always an address and never a name. ``exclude`` removes targets; a
+    name in it also removes the addresses of that name.
+
+    Raises ValueError for anything else, and if no target is left. The message has the part at fault and its position,
+    counted from 1. Raises TypeError for other types, and OSError for a file that cannot be read.
     """
     ranges, excluded_names = list[tuple[int, int]](), dict[str, None]()
     if not isinstance(exclude, str) or exclude.strip(BLANKS):

@@ -109,20 +109,20 @@ def _first_spellings(given: Sequence[Given]) -> dict[int, str]:
 
 
 class Targets:
-    """The addresses and names to scan, each once: made by ``parse_targets``, and never changed.
+    """The addresses and names to scan, each once. ``parse_targets`` makes it; it is immutable.
 
-    It is iterated in address order (IPv4 before IPv6, then names as they were given); ``in`` takes any spelling of an
-    address, and names without regard to case. ``len()`` raises OverflowError if ``count`` does not fit.
+    Iteration gives the addresses in order (IPv4 before IPv6), then the names as given. ``in`` takes any spelling of an
+    address, and a name in any case. ``len()`` raises OverflowError if ``count`` is too large for it.
     """
 
     __slots__ = ("_excluded", "_excluded_names", "_found", "_parts", "_spelled", "_starts", "count", "names", "ranges")
 
     ranges: tuple[AddressRange, ...]
-    """The addresses, sorted and merged."""
+    """The addresses as sorted, disjoint ranges."""
     names: tuple[str, ...]
-    """The names that are still to be resolved, in the order given."""
+    """The names that are not resolved yet, in the order given."""
     count: int
-    """How many there are: addresses, and one for each name."""
+    """The number of addresses, plus one for each name."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Targets:
 
     @property
     def excluded_names(self) -> tuple[str, ...]:
-        """The names whose addresses are not to be scanned, however they are spelled among the targets."""
+        """The names in ``exclude``. Their addresses are not scanned, however you spell them in the targets."""
         return self._excluded_names
 
     def excluding(self, excluded: RangeSet, excluded_names: Iterable[str]) -> Targets:
@@ -185,16 +185,16 @@ class Targets:
         return Targets(self._parts, RangeSet([*self._excluded, *excluded]), names, self._found)
 
     def resolved(self, found: Mapping[str, Iterable[str]]) -> Targets:
-        """Return these targets with the addresses of ``found`` in the place of names; names not in it are left out.
+        """Return these targets with the addresses in ``found`` instead of names. Names not in it are left out.
 
-        Addresses that excluded names stand for are removed. What remains may be nothing.
+        The addresses of excluded names are removed. The result may be empty.
         """
         addresses = [parse_address(text) for name in self._excluded_names for text in found.get(name, ())]
         excluded = RangeSet([*self._excluded, *zip(addresses, addresses, strict=True)])
         return Targets(self._parts, excluded, self._excluded_names, found)
 
     def given(self) -> list[str]:
-        """Return what was to be scanned, before anything was excluded: networks, ranges, addresses and names."""
+        """Return the targets before exclusions, as text: networks, ranges, addresses and names."""
         texts: dict[str, None] = {}
         for part in self._parts:
             if isinstance(part, Segment):
@@ -204,11 +204,11 @@ class Targets:
         return list(texts)
 
     def excluded(self) -> list[str]:
-        """Return what was left out, as ``given`` does: names, and the addresses that they stand for."""
+        """Return the exclusions as text, as ``given`` does: names and their addresses, too."""
         return [*self._excluded_names, *itertools.starmap(format_range, self._excluded)]
 
     def spellings(self) -> dict[str, list[str]]:
-        """Return all spellings of each address that was given in more than the usual one, the first of them first."""
+        """Return all spellings of each address that you gave in an unusual spelling, in the order given."""
         found = self._found or {}
         addressed = {name: list(map(parse_address, texts)) for name, texts in found.items()}
         spelled = {key for part in self._parts if isinstance(part, Segment) for key, _ in part.others}
@@ -230,11 +230,11 @@ class Targets:
         return {format_key(key): list(held) for key, held in texts.items()}
 
     def address(self, index: int) -> str:
-        """Return the address with this number, 0 being the first of ``ranges``; IndexError if there is none."""
+        """Return the address with this number, from 0 in the order of ``ranges``; IndexError if there is none."""
         return format_key(self._key(index))
 
     def host(self, index: int) -> str:
-        """Return the address with this number as it was first given: its spelling, its name, or the address itself."""
+        """Return the address with this number as you first gave it: its spelling, its name, or the address itself."""
         key = self._key(index)
         return self._spelled.get(key) or format_key(key)
 
