@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 where nobody listens, for a server that the test starts, or to be refused."""
+    """A free TCP port of 127.0.0.1: for a server that your test starts, or to get a refused connection."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def oxisock_echo_server() -> Iterator[oxisock.EchoServer]:
-    """A running TCP server that sends back every byte; ``.address`` says where."""
+    """A running ``EchoServer``, which sends back every byte; ``.address`` is where it listens."""
     import oxisock
 
     with oxisock.EchoServer() as server:
@@ -38,7 +38,7 @@ def oxisock_echo_server() -> Iterator[oxisock.EchoServer]:
 
 @pytest.fixture
 def oxisock_udp_echo_server() -> Iterator[oxisock.UdpEchoServer]:
-    """A running UDP server that sends back every datagram; ``.address`` says where."""
+    """A running ``UdpEchoServer``, which sends back every datagram; ``.address`` is where it listens."""
     import oxisock
 
     with oxisock.UdpEchoServer() as server:
@@ -47,7 +47,7 @@ def oxisock_udp_echo_server() -> Iterator[oxisock.UdpEchoServer]:
 
 @pytest.fixture
 def oxisock_message_server() -> Iterator[Callable[..., oxisock.MessageServer]]:
-    """A function that starts a ``MessageServer`` with the arguments given; all are stopped after the test."""
+    """A function that starts a ``MessageServer`` with your handler and arguments. All of them stop after the test."""
     import oxisock
 
     with ExitStack() as started:
@@ -60,7 +60,7 @@ def oxisock_message_server() -> Iterator[Callable[..., oxisock.MessageServer]]:
 
 @pytest.fixture
 def oxisock_chat_server() -> Iterator[Any]:
-    """A running ``ChatServer``; ``.address`` says where."""
+    """A running ``ChatServer``; ``.address`` is where it listens."""
     import oxisock
 
     package: Any = oxisock
@@ -70,10 +70,10 @@ def oxisock_chat_server() -> Iterator[Any]:
 
 @pytest.fixture
 def oxisock_faulty_server() -> Iterator[FaultyServer]:
-    """A running echo server that answers in bytes one by one, to see whether a client puts them together again.
+    """A running echo server that answers byte by byte, to test whether your client joins the bytes of an answer.
 
-    Called with the fields of ``oxisock.Faults`` (``cut``, ``delay``, ``reset_after``, ``drop``, ``seed``), it starts
-    and gives another one that misbehaves in that way; all are stopped after the test.
+    Call it with the fields of ``oxisock.Faults`` (``cut``, ``delay``, ``reset_after``, ``drop``, ``seed``) to start
+    another server with these faults. All of them stop after the test.
     """
     from oxisock.testing import FaultyServer
 

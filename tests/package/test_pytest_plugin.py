@@ -70,7 +70,7 @@ def test_the_fixtures_are_listed_with_what_they_are(pytester: pytest.Pytester) -
     out = run_pytest(pytester, "--fixtures").stdout.str()
     for name in ("free_port", "oxisock_echo_server", "oxisock_message_server", "oxisock_faulty_server"):
         assert name in out
-    assert "A running TCP server that sends back every byte" in out
+    assert "A running ``EchoServer``, which sends back every byte" in out
 
 
 def test_nothing_of_oxisock_is_imported_until_it_is_used(pytester: pytest.Pytester) -> None:

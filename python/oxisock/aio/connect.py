@@ -140,7 +140,7 @@ async def _exchange_tls(
 
 
 async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None = 1.0, retries: int = 0) -> bytes:
-    """Send one datagram, and give the first one that comes back from the address it was sent to.
+    """Send one datagram and return the first datagram that comes back from that address.
 
     Arguments and errors are those of ``oxisock.udp_request``.
     """

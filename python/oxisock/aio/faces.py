@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Aio(Functions):
-    """The functions of ``oxisock.aio``, bound to one engine; made by ``bind``."""
+    """The functions of ``oxisock.aio``, bound to one engine. ``bind`` returns it."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -61,15 +61,15 @@ class Aio(Functions):
     # --- scanning --------------------------------------------------------------------------------------------------
 
     async def check_host(self, host: str, port: int, timeout: float | None = 2.0) -> bool:
-        """Return whether a TCP connection to a port succeeds; arguments and errors as for ``oxisock.check_host``."""
+        """Return whether a TCP connection to a port succeeds. Arguments and errors: see ``oxisock.check_host``."""
         return await answer(self._questions.check_host(host, port, timeout))
 
     async def scan_port(self, host: str, port: int, timeout: float | None = 1.0) -> PortResult:
-        """Ask one port and give all that was learned; arguments and errors are those of ``oxisock.scan_port``."""
+        """Probe one port and return the result. Arguments and errors are those of ``oxisock.scan_port``."""
         return await answer(self._questions.scan_port(host, port, timeout))
 
     async def wait_for_port(self, host: str, port: int, timeout: float | None = 30.0, interval: float = 0.1) -> float:
-        """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
+        """Wait until a TCP connection to a port succeeds, and return how many seconds that took.
 
         Arguments and errors are those of ``oxisock.wait_for_port``.
         """
@@ -78,7 +78,7 @@ class Aio(Functions):
     async def scan_host(
         self, host: str, start: int = 1, end: int = 1024, *, workers: int | None = None, timeout: float | None = 1.0
     ) -> list[int]:
-        """Return the open ports of one host, sorted; arguments and errors are those of ``oxisock.scan_host``."""
+        """Return the sorted open ports of one host. Arguments and errors are those of ``oxisock.scan_host``."""
         ports = port_span(start, end)
         workers = None if workers is None else arguments.count(workers, "workers")
         report = await self.scan(checked_host(host), ports, timeout=timeout, concurrency=workers)
@@ -93,17 +93,18 @@ class Aio(Functions):
         on_progress: Callable[[Progress], object] | None = None,
         **options: Unpack[ScanKeywords],
     ) -> ScanReport:
-        """Scan ports and give the report; arguments and errors are those of ``oxisock.scan``.
+        """Scan ports and return the report. Arguments and errors are those of ``oxisock.scan``.
 
-        The callbacks, plain functions, are called on the event loop; an exception in one ends the scan and carries
-        the partial report as ``.report``. Cancelling the task ends the scan within a tenth of a second.
+        Callbacks are plain functions, and run on the event loop. An exception in a callback ends the scan, and has the
+        partial report as ``.report``. If the task is cancelled, the scan ends within 100 ms.
         """
         return await self.scan_iter(targets, ports, **options).run(on_result, on_progress)
 
     def scan_iter(self, targets: TargetSpec, ports: PortSpec = "1-1024", **options: Unpack[ScanKeywords]) -> AsyncScan:
-        """Return a scan that is to be iterated over with ``async for``, as itself or under ``async with``.
+        """Return a scan for ``async for``, on its own or inside ``async with``.
 
-        Arguments and errors are those of ``oxisock.scan_iter``; the errors come with the first result asked for.
+        Arguments and errors are those of ``oxisock.scan_iter``. Errors are raised when you enter ``async with`` or ask
+        for the first result.
         """
         how = ScanOptions.of("scan_iter", options)
 
@@ -125,17 +126,19 @@ class Aio(Functions):
         ssl: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> OpenFramed:
-        """Connect to a TCP server: ``await`` gives a FramedStream, and so does ``async with``, which closes it.
+        """Connect to a TCP server. ``await`` returns a FramedStream; ``async with`` also closes it at the end.
 
-        Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
-        and connecting, and nothing after that: ``asyncio.timeout`` is for the rest. ``codec`` None is
-        ``Lines(eof_frame=True)``, as for the servers. ``ssl`` is the context of a connection with TLS, whose handshake
-        is part of connecting, and ``server_hostname`` the name that the server's certificate is to bear: the host, if
-        none is given.
+        Arguments:
+            host: a name or an address. All addresses of a name are tried in turn.
+            port: 1 to 65535.
+            codec: how messages are framed; None is ``Lines(eof_frame=True)``.
+            timeout: the limit in seconds for name look-up, connecting and TLS handshake together; None: no limit. For
+                later calls, use ``asyncio.timeout``.
+            ssl: the context for a connection with TLS; None: no TLS.
+            server_hostname: the name to look for in the certificate of the server; default ``host``.
 
-        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, ``ssl.SSLError`` if the handshake fails, and the OSError of the last address; host and
-        port are in the message of each.
+        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` if the name has no address, TimeoutError,
+        ``ssl.SSLError`` if the handshake fails, and the OSError of the last address. Each message has host and port.
         """
         destination = Destination.of(host, port, timeout)
         name = secure.server_name(ssl, server_hostname, destination.peer.host)
@@ -154,28 +157,27 @@ class Aio(Functions):
         handshake_timeout: float | None = 5.0,
         **limits: Unpack[LimitKeywords],
     ) -> FramedServer:
-        """Listen, and call a coroutine for each connection.
+        """Start a TCP server that calls a coroutine function for each connection.
 
-        ``await start_server(...)`` gives the running FramedServer, and so does ``async with start_server(...) as
-        server``, which stops it.
+        ``await start_server(...)`` returns the running FramedServer. ``async with start_server(...) as server`` also
+        stops it at the end.
 
         Arguments:
-            handler: ``async def handler(stream, peer)`` gets a FramedStream and the ``(host, port)`` at its other end;
-                when it returns, what it sent is sent and the connection closed. One that raises is logged with its
-                peer and ends its connection alone.
+            handler: ``async def handler(stream, peer)`` gets a FramedStream and its peer as ``(host, port)``. When it
+                returns, the server sends what waits and closes the connection. If it raises, that is logged with the
+                peer, and only its connection ends.
             host: the address or name to listen on.
             port: the port to listen on; 0 lets the system choose.
             codec: how messages are framed; None is ``Lines(eof_frame=True)``.
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
-            ssl: the context of a server with TLS; None: without.
-            handshake_timeout: seconds that a TLS handshake may take; one that takes longer is cut and counted in
-                ``timeouts``, one that fails in ``handshake_errors``, and the handler hears of neither. None: no limit.
-            **limits: those of EchoServer. ``idle_timeout`` is the time since the last complete message while the
-                handler waits for one, and ``write_timeout`` the time without progress of a peer that does not read;
-                ``recv`` and ``send`` then raise TimeoutError, and the connection is closed. Past ``max_buffered``
-                bytes under way ``send`` waits and nothing more is read.
+            ssl: the context for a server with TLS; None: no TLS.
+            handshake_timeout: as for MessageServer.
+            **limits: those of EchoServer. ``idle_timeout`` counts from the last complete message while the handler
+                waits for the next one, and ``write_timeout`` is the time without progress of a peer that does not
+                read. After either, ``recv`` and ``send`` raise TimeoutError, and the connection is closed. If more than
+                ``max_buffered`` bytes wait for a peer, ``send`` waits, and the server stops reading from the peer.
 
-        Raises ValueError or TypeError for a bad argument. Starting it raises the errors of binding.
+        Raises ValueError or TypeError for a bad argument. The start raises the errors of binding.
         """
         return FramedServer(self.impl, handler, self._bound(codec), host, port, sock, ssl, handshake_timeout, limits)
 
@@ -192,7 +194,7 @@ class Aio(Functions):
         ssl: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> bytes:
-        """Connect, send ``payload``, and give the answer; arguments and errors are those of ``oxisock.tcp_request``."""
+        """Send ``payload`` and return the answer. Arguments and errors are those of ``oxisock.tcp_request``."""
         destination = Destination.of(host, port, timeout)
         if codec is None:
             name = secure.server_name(ssl, server_hostname, destination.peer.host)
@@ -210,7 +212,7 @@ class Aio(Functions):
 
 
 class OpenFramed:
-    """A connection to be made: ``await`` it, or use it with ``async with``."""
+    """A connection that is not open yet, from ``aio.open_framed``. Use ``await`` or ``async with`` to open it."""
 
     def __init__(
         self, destination: Destination, bound: BoundCodec, context: SSLContext | None, name: str | None

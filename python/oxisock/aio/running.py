@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 Handler = Callable[[FramedStream, Peer], Awaitable[object]]
-"""``async def handler(stream, peer)``: one conversation."""
+"""``async def handler(stream, peer)`` serves one connection. Its result is ignored."""
 
 _ACCEPT_BATCH = 16  # newcomers in a row, before others have their turn
 # A handler that reads the end of the stream has this long, also where there is no drain.

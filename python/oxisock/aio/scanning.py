@@ -19,12 +19,12 @@ _FAIR_SHARE = 128  # results given in a row, before others have their turn
 
 
 class AsyncScan:
-    """A scan under way: an asynchronous iterator over the results that are kept, and a context manager that ends it.
+    """A running scan: an asynchronous iterator over the kept results, and a context manager that ends the scan.
 
-    Made by ``aio.scan_iter``; begins with ``async with`` or the first result asked for, and it is there that bad
-    arguments are raised. Results come as they are found, in no order. However the scan ends (at its end, by
-    ``cancel``, ``close``, leaving ``async with``, being dropped, or with the task that waits for a result being
-    cancelled), its descriptors are given back and ``report`` stays valid. One task at a time iterates.
+    ``aio.scan_iter`` makes it. It begins when you enter ``async with`` or ask for the first result; bad arguments raise
+    there. Results come as they are found, in no order. A scan ends by itself, or by ``cancel``, ``close``, leaving
+    ``async with``, dropping it, or cancelling the task that waits for a result. It always closes its sockets, and
+    ``report`` stays valid. Only one task at a time may iterate.
     """
 
     def __init__(self, begin: Callable[[threading.Event], Scan]) -> None:
@@ -35,7 +35,7 @@ class AsyncScan:
         return self
 
     async def __anext__(self) -> PortResult:
-        """Return the next result; StopAsyncIteration at the end. Cancelling it ends the scan."""
+        """Return the next result; StopAsyncIteration at the end. Cancelling this ends the scan."""
         driver = self._driver
         try:
             await self._give_way()
@@ -75,27 +75,27 @@ class AsyncScan:
         return f"<AsyncScan: {done} of {total} ports decided, {open_ports} open>"
 
     def cancel(self) -> None:
-        """End the scan within a twentieth of a second; what was found before is still given."""
+        """End the scan within 50 ms. Iteration still gives the results found before."""
         self._driver.stop.set()
 
     def close(self) -> None:
-        """End the scan as ``cancel`` does, and the iteration; ``report`` still has all that was found."""
+        """End the scan as ``cancel`` does, and the iteration; ``report`` still has all results."""
         self._driver.stop.set()
         self._driver.closed = True
         self._driver.fresh.clear()
 
     async def wait_closed(self) -> None:
-        """Wait until a scan that ends has given everything back."""
+        """Wait until the scan has ended and has closed its sockets."""
         while not self._driver.over:
             await self._driver.wait()
 
     def progress(self) -> Progress:
-        """Say how far the scan is."""
+        """Return the progress of the scan."""
         scan = self._driver.scan
         return Progress(0, 0, 0, 0.0, 0.0) if scan is None else scan.progress()
 
     def report(self) -> ScanReport:
-        """Return what is known by now; marked partial unless every port is decided. RuntimeError before the start."""
+        """Return the report so far, marked partial unless every port has a result. RuntimeError before the start."""
         if self._driver.report is not None:
             return self._driver.report
         if self._driver.scan is None:
@@ -105,7 +105,7 @@ class AsyncScan:
     async def run(
         self, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
     ) -> ScanReport:
-        """Let the scan run to its end, calling back on the way, and give the report."""
+        """Run the scan to its end with the callbacks, and return the report."""
         check_callbacks(on_result, on_progress)
         async with self:
             driver = self._driver

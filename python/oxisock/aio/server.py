@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class FramedServer(Handle):
-    """A TCP server on the event loop it was started in; made by ``aio.start_server``.
+    """A TCP server on the event loop in which it was started. ``aio.start_server`` makes it.
 
-    ``await`` starts it and gives it; ``async with`` starts it, unless that is done, and stops it at the end.
+    ``await`` starts and returns it. ``async with`` starts it, if it is not started, and stops it at the end.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class FramedServer(Handle):
         self._running: FramedRunning | None = None
 
     async def start(self) -> Self:
-        """Bind, begin to serve, and give the server itself.
+        """Bind, serve, and return the server itself.
 
-        Raises OSError if the address cannot be had (with host and port in its words, errno kept), and RuntimeError
-        for a second start.
+        Raises OSError if the server cannot bind; the message has host and port, and the error keeps its errno. Raises
+        RuntimeError for a second start.
         """
         self._check_process()
         if self._starting:
@@ -102,13 +102,12 @@ class FramedServer(Handle):
         await self.stop()
 
     async def stop(self, drain: float | None = 0.0) -> StopReport:
-        """Stop listening, let the handlers read the end of their streams for at most ``drain`` seconds (None: no
-        limit), then cancel those that are left and cut their connections.
+        """Stop listening, wait for the handlers at most ``drain`` seconds (None: no limit), then cancel them.
 
-        Returns the number of connections that ended with nothing owed to them (``drained``) and of those that were cut
-        (``aborted``), of handlers that went on in spite of it (``stuck_handlers``), and the seconds it took. Before the
-        start, and again after the end, gives the last report (zeros at first). From one of the server's own handlers
-        it begins the stop and returns at once. Raises ValueError for a negative ``drain``.
+        Handlers read the end of their streams at once. After the drain, the server cancels those that still run and
+        cuts their connections. Returns a StopReport. Before the start it returns a report of zeros, and after the end
+        the last report. If one of its own handlers calls this, the call begins the stop and returns at once. Raises
+        ValueError for a negative ``drain``.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -123,10 +122,10 @@ class FramedServer(Handle):
         return running.report
 
     async def serve_forever(self, drain: float | None = 5.0) -> StopReport:
-        """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then give the report; starts the server if need be.
+        """Serve until SIGTERM, Ctrl-C or a ``stop`` elsewhere, then return the report. Starts the server if necessary.
 
-        The first signal stops with ``drain`` (seconds; None: no limit), the second at once; signals are heeded in the
-        main thread only. Cancelling it stops the server at once.
+        The first signal stops the server with ``drain`` (seconds; None: no limit), the second one at once. Signals are
+        handled in the main thread only. Cancelling this stops the server at once.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -142,7 +141,7 @@ class FramedServer(Handle):
         return running.report
 
     def stats(self) -> ServerStats:
-        """Return the counters: zeros before the start, the final ones after ``stop``."""
+        """Return the counters: zeros before the start, the final counters after ``stop``."""
         self._check_process()
         return ServerStats() if self._running is None else self._running.stats()
 

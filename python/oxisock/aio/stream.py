@@ -25,17 +25,17 @@ _FAIR_SHARE = 128  # frames given or taken in a row, before others have their tu
 
 
 class FramedStream(Moving):
-    """A connection and a codec, for the tasks of one event loop: one may receive while others send.
+    """A connection that sends and receives frames, on one event loop. One task may receive while others send.
 
-    Made by ``aio.open_framed``, and by the server for each connection. Used with ``async with``, leaving the block
-    closes it: after what was sent has left, or, where an exception leaves the block, at once.
+    ``aio.open_framed`` returns one, and a server passes one to its handler. If you use it with ``async with``, leaving
+    the block closes it after everything is sent; an exception closes it at once.
     """
 
     __slots__ = ()
 
     @property
     def codec(self) -> Codec:
-        """How the messages stand in the stream."""
+        """The codec that frames the messages."""
         return self._bound.codec
 
     @property
@@ -45,23 +45,22 @@ class FramedStream(Moving):
 
     @property
     def sock(self) -> TransportSocket:
-        """The socket, to ask things of; what is received and sent belongs to the stream."""
+        """The socket, for its address and options. Do not send or receive on it."""
         found: TransportSocket = self._transport.get_extra_info("socket")
         return found
 
     @property
     def peer_certificate(self) -> dict[str, Any] | None:
-        """What the peer's certificate says, as ``ssl.SSLSocket.getpeercert`` gives it; None without TLS, or where the
-        peer has shown none."""
+        """The certificate of the peer, as ``ssl.SSLSocket.getpeercert`` returns it. None without TLS, or if the peer
+        sent none."""
         found: dict[str, Any] | None = self._transport.get_extra_info("peercert")
         return found
 
     async def send(self, payload: Buffer) -> None:
-        """Frame a payload and send it; waits while more is under way than the peer and the limits take.
+        """Send one payload as a frame. It waits while too many bytes wait for the peer.
 
-        A frame that was begun is sent whole, also when the waiting is cancelled; while there is no room, none is begun.
-        Raises ValueError for a payload that the codec cannot frame, with nothing sent, and OSError if the connection
-        is closed or lost, or `shutdown_write` was called.
+        If you cancel it, the frame is sent whole or not at all. Raises ValueError if the codec cannot frame the
+        payload; nothing is sent then. Raises OSError if the connection is closed or lost, or after `shutdown_write`.
         """
         if self._room is not None:
             await self._give_way()
@@ -70,7 +69,7 @@ class FramedStream(Moving):
             await self._give_way()
 
     async def send_many(self, payloads: Iterable[Buffer]) -> None:
-        """Frame payloads and send them in one go; raises as `send` does."""
+        """Send several payloads as frames, in one go; raises as `send` does."""
         if self._room is not None:
             await self._give_way()
         self._write(self._bound.encode_many, payloads)
@@ -78,11 +77,11 @@ class FramedStream(Moving):
             await self._give_way()
 
     async def recv(self) -> bytes | None:
-        """Return the next frame, or None at a clean end of the stream. Nothing is lost when it is cancelled.
+        """Return the next frame, or None at a clean end of the stream. If you cancel it, nothing is lost.
 
-        Raises FrameError (IncompleteFrame if the stream ended within a frame), or whatever a user's decoder raises,
-        after the good frames before it; OSError if the connection is closed or lost; RuntimeError if another task
-        receives. A fault stays: every later call raises an equal one.
+        Raises FrameError (IncompleteFrame if the stream ended in the middle of a frame), or what your own decoder
+        raises, after all good frames. Every later call raises an equal error. Raises OSError if the connection is
+        closed or lost, and RuntimeError if another task is receiving.
         """
         if self._given >= _FAIR_SHARE:
             await self._give_way()
@@ -100,10 +99,10 @@ class FramedStream(Moving):
         return frame
 
     async def request(self, payload: Buffer) -> bytes:
-        """Send a frame, and return the next one that comes: for protocols in which each message has one answer.
+        """Send a frame and return the next frame that comes.
 
-        It is for one task at a time: whatever comes next is the answer. Raises what `send` and `recv` do, and
-        IncompleteFrame (an EOFError) where the peer closes the connection without an answer.
+        Use it for protocols in which each message has one answer, from one task at a time. Raises as `send` and `recv`
+        do, and IncompleteFrame (an EOFError) if the peer closes the connection without an answer.
         """
         await self.send(payload)
         answer = await self.recv()
@@ -115,7 +114,7 @@ class FramedStream(Moving):
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next frame, up to the end of the stream; raises as `recv` does."""
+        """Return the next frame; StopAsyncIteration at the end of the stream. Raises as `recv` does."""
         # The same once more: a coroutine within another one would cost a tenth of a small message.
         if self._given >= _FAIR_SHARE:
             await self._give_way()
@@ -133,18 +132,18 @@ class FramedStream(Moving):
         return frame
 
     def shutdown_write(self) -> None:
-        """End the sending side; the peer reads the end of the stream. OSError once it is closed."""
+        """End the sending side: the peer then reads the end of the stream. OSError if the connection is closed."""
         self._check_open()
         self._flush()
         self._output_ended = True
         self._end_output()
 
     def close(self, *, linger: float | None = QUIET / 1e9) -> None:
-        """Send what is under way, then close; returns at once, and `wait_closed` waits for it. May be called again.
+        """Close the connection after everything is sent. It returns at once; `wait_closed` waits for the end.
 
-        Once all is sent, the peer's system is waited for, for 2 seconds after it took something last, and what the peer
-        still says is discarded. Then a peer that is about to close as well has ``linger`` seconds to do so, counted
-        from what it said last (at most 2 in all, which None stands for, too). ValueError for a negative ``linger``.
+        In the background, it waits at most 2 seconds after the peer's system last took something, and discards what the
+        peer still sends. Then it waits ``linger`` seconds for the peer to close too, counted from the last bytes of the
+        peer (None, and at most: 2 seconds). You can call it again. Raises ValueError for a negative ``linger``.
         """
         quiet = arguments.nanoseconds(linger, "linger", zero=True)
         if not self._closed:
@@ -157,14 +156,13 @@ class FramedStream(Moving):
             parting.add_done_callback(_partings.discard)
 
     def abort(self) -> None:
-        """Close at once, with a reset: what is under way is lost, and the peer does not take it for all there was."""
+        """Close at once with a reset. Data that has not arrived is lost, and the peer can see that it is."""
         self._abort(owed=True)
 
     async def wait_closed(self) -> None:
-        """Wait until a connection that was closed is gone; cancelled, it is closed at once, by `abort`.
+        """Wait until a connection that you closed has ended. Cancelling this calls `abort`.
 
-        Raises TimeoutError if what was sent may be lost: a peer that takes nothing goes on talking, and the system
-        throws away what has not arrived.
+        Raises TimeoutError if data that you sent may be lost, because the peer reads nothing and goes on sending.
         """
         try:
             await asyncio.wait([self._gone])

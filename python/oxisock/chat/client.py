@@ -29,11 +29,9 @@ _LONGEST = 1 << 20  # a line of /who in a big room is long
 
 
 class ChatClient(Bound, Conversation):
-    """A client of a chat: ``send`` sends a line, and iteration returns every line that comes, as str.
+    """A chat client. ``send`` sends a line, and iteration returns every line that comes, as str.
 
-    For a bot, ``events`` returns the same as ChatEvents.
-
-    One thread may iterate while another one sends.
+    A bot can use ``events``, which returns ChatEvents instead of text. One thread may iterate while another one sends.
     """
 
     def __init__(
@@ -46,13 +44,13 @@ class ChatClient(Bound, Conversation):
         ssl: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> None:
-        """Connect, wait for the welcome and, with a ``nick``, ask to be called so; all within ``timeout`` seconds.
+        """Connect, wait for the welcome, and ask for the ``nick`` if you pass one, all within ``timeout`` seconds.
 
-        The welcome, and the news of being called ``nick``, are not among the lines that iteration gives; whatever else
-        comes meanwhile is. ``ssl`` and ``server_hostname`` are those of ``connect``.
+        Iteration does not return the welcome and the answer about the nick, but all other lines. ``ssl`` and
+        ``server_hostname`` are those of ``connect``.
 
-        Raises ChatError if the server is full, is no chat, or does not grant the nick;
-        ValueError for a bad port or timeout, ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
+        Raises ChatError if the server is full, is not a chat server, or refuses the nick. Raises ValueError for a bad
+        port or timeout, and ``socket.gaierror``, TimeoutError and other OSErrors as ``connect`` does.
         """
         destination = Destination.of(host, port, timeout)
         timeout = destination.timeout
@@ -82,7 +80,7 @@ class ChatClient(Bound, Conversation):
 
     @property
     def nick(self) -> str:
-        """What this client is called, as of the lines that were received."""
+        """The nick of this client, according to the lines received so far."""
         return self._nick
 
     @property
@@ -92,13 +90,13 @@ class ChatClient(Bound, Conversation):
 
     @property
     def sock(self) -> socket.socket:
-        """The socket itself. Bytes that were already received are not to be had from it."""
+        """The socket itself. You cannot read bytes from it that the ChatClient has already received."""
         return self._framed.sock
 
     def send(self, text: str) -> None:
-        """Say a line: plain text, or a command that begins with a slash.
+        """Send a line: plain text, or a command that begins with a slash.
 
-        Raises ValueError for text with a line break in it, and OSError if the connection is gone.
+        Raises ValueError if the text has a line break, and OSError if the connection is lost.
         """
         if {"\n", "\r"} & {*arguments.text(text, "text")}:
             arguments.refuse(ValueError, "text", text, "a line of chat, without line breaks")
@@ -116,31 +114,33 @@ class ChatClient(Bound, Conversation):
         return self._receive()
 
     def __iter__(self) -> Iterator[str]:
-        """Return every line until the server closes the connection; a connection that is lost is an OSError."""
+        """Return every line until the server closes the connection. Raises OSError if the connection is lost."""
         while (line := self.recv()) is not None:
             yield line
 
     def events(self) -> Iterator[ChatEvent]:
-        """Return every line as a ChatEvent, until the server closes the connection; raises as iteration does.
+        """Return every line as a ChatEvent until the server closes the connection; raises as iteration does.
 
-        Your own lines are among them, unless the server has ``echo=False``; compare ``event.nick`` with ``nick``.
+        Your own lines come back, too, unless the server has ``echo=False``. To find them, compare ``event.nick`` with
+        ``nick``.
         """
         return map(event_of, self)
 
     def leave(self) -> None:
-        """Say nothing more: the server sends what it has for this client, and closes the connection. Raises OSError."""
+        """End the sending side. The server sends what it has for this client and closes the connection. OSError."""
         self._framed.shutdown_write()
 
     def close(self) -> None:
-        """Leave, once what was said has arrived. May be called again; a call under way in another thread ends.
+        """Wait until everything you sent has arrived, then leave. A call that runs in another thread ends.
 
-        Raises TimeoutError, with the socket closed, where that may be lost: the server does not read.
+        You can call it again. Raises TimeoutError if lines may be lost because the server does not read; the socket is
+        closed then, too.
         """
         # The server closes, too, when it has read it all.
         self._framed.close(linger=_PATIENCE)
 
     def abort(self) -> None:
-        """Leave at once, with a reset: what was said last may be lost."""
+        """Leave at once with a reset. The last lines you sent may be lost."""
         self._framed.abort()
 
     def __repr__(self) -> str:

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 
 class ChatEvent(NamedTuple):
-    """Something that happened in a chat.
+    """An event in a chat.
 
     Attributes:
-        kind: "join", "leave", "nick", "message" or "private". ``ChatClient.events`` also gives "notice" for any other
-            news of the server, and "error" for what the server could not do for this client.
-        nick: who did it; empty for "notice" and "error".
-        text: what was said, why somebody left ("quit", "lost", "too slow", "idle", "kicked" or "closing", with
-            ``: TEXT`` where there is more to say), the new nick, what the server says, or, for a join, empty.
+        kind: "join", "leave", "nick", "message" or "private". ``ChatClient.events`` also returns "notice" for other
+            news from the server, and "error" if the server refused something.
+        nick: the member who did it; empty for "notice" and "error".
+        text: the message; the new nick; the text of the server; or why a member left: "quit", "lost", "too slow",
+            "idle", "kicked" or "closing", with ``: TEXT`` if there are details. Empty for "join".
     """
 
     kind: str

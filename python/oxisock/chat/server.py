@@ -35,21 +35,20 @@ _LOOK = 0.5  # seconds between two looks of a thread that waits for events
 
 
 EventHandler: TypeAlias = Callable[[ChatEvent], None]
-"""``on_event(event)``: a plain function, whose result is ignored."""
+"""``on_event(event)`` gets each ChatEvent. It is a plain function, and its result is ignored."""
 
 
 class ChatMember(NamedTuple):
-    """Somebody who is in a chat.
+    """A member of a chat.
 
     Attributes:
-        nick: what this member is called.
-        peer: where the connection comes from.
-        joined_at: in seconds since 1970.
-        queued: bytes that wait for this member.
-        skipped: lines that were dropped because too many bytes did.
-        node: the server that this member is connected to, where the room is on many (HOST:PORT, the name of its host
-            and the port it listens on); "" where it is on one. For members on other nodes ``queued`` and ``skipped``
-            are 0.
+        nick: the nick of this member.
+        peer: the address that the connection comes from.
+        joined_at: the time of joining, in seconds since 1970.
+        queued: the number of bytes that wait to be sent to this member.
+        skipped: the number of lines dropped because the member's queue was full.
+        node: in a room on many servers, the server of this member as HOST:PORT (the name of its host and the port it
+            listens on); otherwise "". For members on other servers, ``queued`` and ``skipped`` are 0.
     """
 
     nick: str
@@ -95,23 +94,25 @@ class ChatServer(StreamServer):
             port: the port to listen on; 0 lets the system choose.
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
             name: the name of the server, in the welcome.
-            max_clients: the most clients; others are turned away.
-            max_line: bytes; longer lines are dropped.
-            history: the number of past lines shown to new clients, as far as they fill half a queue.
-            queue_limit: the most bytes that may wait for a client who does not read.
+            max_clients: the most clients. The server turns others away.
+            max_line: the longest line in bytes. The server drops longer lines.
+            history: the number of past lines shown to new clients, up to half of ``queue_limit``.
+            queue_limit: the most bytes that may wait for a client that does not read.
             slow_policy: what to do when a client's queue is full: close it ("disconnect"), or skip lines and tell it
                 how many ("drop").
-            rate: lines a second that a client may say in the long run; None: no limit, so that one who floods makes
-                those too slow who read less fast. Those of one address (IPv6: one /64) who leave within a minute may
-                come back as often, and are turned away with ``! slow down`` beyond.
-            burst: lines that a client may say at once, and so many that may come and go at once.
+            rate: the most lines per second from one client, on average; None: no limit. Without a limit, a client that
+                floods fills the queues of clients that read slowly. The same rate limits how often clients of one
+                address (IPv6: one /64) join again within a minute of leaving; the server turns others away with
+                ``! slow down``.
+            burst: the number of lines that a client may send at once, and of clients of one address that may join and
+                leave at once.
             idle_timeout: seconds without a line after which a client is closed; None: never.
             echo: whether a client gets its own messages.
-            on_event: called with a ChatEvent, one at a time, on a thread of its own. What it raises is logged. If more
-                than 65,536 events wait for it, the others are lost, which is logged too.
-            backplane: where the room is that this server shares with others; None: it has one of its own. Then
-                nothing is shown before it stands in the log of the room, in one order for all; ``on_event`` is told of
-                everybody in it, of private lines only where sender or receiver is connected here.
+            on_event: called with each ChatEvent, one at a time, on a thread of its own. Exceptions in it are logged. If
+                more than 65,536 events wait for it, further events are lost, and that is logged.
+            backplane: the shared room, if several servers have one room (``RedisBackplane``); None: a room of its own.
+                Every server of a shared room shows all lines in the same order. ``on_event`` gets the events of all
+                servers, but private lines only if sender or receiver is connected to this one.
             backlog: as for EchoServer.
             max_per_address: as for EchoServer.
             proxies: as for EchoServer.
@@ -159,14 +160,14 @@ class ChatServer(StreamServer):
         self._backplane = backplane
 
     def members(self) -> list[ChatMember]:
-        """Return those who are there, in order of joining; nobody before ``start`` and after ``stop``."""
+        """Return the members in order of joining; none before ``start`` and after ``stop``."""
         running = self._chat_running()
         return [] if running is None else running.members()
 
     def broadcast(self, text: str) -> None:
-        """Say ``text`` to everybody, as ``* TEXT``; a line for each line that it has. Blank lines are left out.
+        """Send ``text`` to everybody, as ``* TEXT``. Each line of ``text`` is a line of the chat, except blank ones.
 
-        RuntimeError before ``start``.
+        Raises RuntimeError before ``start``.
         """
         running = self._chat_running()
         if running is None:
@@ -176,9 +177,9 @@ class ChatServer(StreamServer):
                 running.reactor.broadcast(line)
 
     def kick(self, nick: str, reason: str = "") -> bool:
-        """Part with the client called ``nick`` (in letters of either case), telling everybody the ``reason``.
+        """Close the connection of the member ``nick`` (in any case), and tell everybody the ``reason``.
 
-        Returns False if there is no such client.
+        Returns False if there is no such member.
         """
         running = self._chat_running()
         nick, reason = _text("nick", nick), _text("reason", reason)

@@ -24,55 +24,56 @@ LONGEST_HEADER = 16 * MIB
 """What `LengthPrefix` takes for `offset` and `strip`: bytes that `encode` writes before each payload."""
 
 Policy = Literal["fail", "skip"]
-"""What a decoder does about a bad frame: raise for ever, or leave it out where the next one can be found."""
+"""What a decoder does about a bad frame: "fail" raises, "skip" leaves it out if the next frame can be found."""
 
 
 class StreamDecoder(Protocol):
-    """The least that a user's own decoder has to offer.
+    """The methods that your own decoder needs.
 
-    It reports a fault in the stream by raising any exception; good frames of the same call may be in its ``frames``, a
-    list. They are delivered first, and from then on everybody who receives is told of an equal fault.
+    To report a fault in the stream, raise any exception. If the call found good frames before the fault, put them in
+    the exception's ``frames``, a list: receivers get these frames first. After that, every receiver gets an equal
+    exception.
     """
 
     def feed(self, data: bytes, /) -> list[bytes]:
-        """Take the next bytes of the stream and give the frames that they complete."""
+        """Take the next bytes of the stream and return the frames that they complete."""
         ...
 
     def eof(self) -> list[bytes]:
-        """Take the end of the stream and give the frame that it completes, if any."""
+        """Take the end of the stream and return the frame that it completes, if any."""
         ...
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """One stream being cut into frames: bytes in, frames or an error out. It opens no socket and never waits.
+    """Cuts one stream into frames: bytes in, frames or an error out. It opens no socket and never waits.
 
-    It is one stream's, and for one thread at a time. Made by ``codec.decoder()``.
+    ``codec.decoder()`` makes one for each stream. Only one thread at a time may use it.
     """
 
     @property
     def buffered(self) -> int:
-        """Bytes held back until more of their frame is there: at most the longest legal frame and the last chunk."""
+        """The bytes of a frame that is not complete yet: at most the longest legal frame and the last chunk."""
         ...
 
     @property
     def skipped_count(self) -> int:
-        """How many frames were left out so far."""
+        """The number of frames left out so far."""
         ...
 
     def feed(self, data: Buffer, /) -> list[bytes]:
-        """Take the next bytes of the stream (any C-contiguous buffer) and give the frames that they complete.
+        """Take the next bytes of the stream (any C-contiguous buffer) and return the frames that they complete.
 
-        Raises FrameError if the stream is bad, with the good frames of this call in ``.frames``, and an equal one
-        without frames on every later call; MemoryError, in the same way, where there is no room for what came;
-        ValueError after `eof`; TypeError for what holds no bytes; BufferError for a buffer that is not contiguous.
+        Raises FrameError if the stream is bad. The good frames of this call are in ``.frames``. Every later call raises
+        an equal error without frames. MemoryError works the same way. Raises ValueError after `eof`, TypeError if
+        ``data`` does not hold bytes, and BufferError if the buffer is not contiguous.
         """
         ...
 
     def eof(self) -> list[bytes]:
-        """Take the end of the stream and give the frame that it completes, if any; a second call gives [].
+        """Take the end of the stream and return the frame that it completes, if any; a second call returns [].
 
-        Raises IncompleteFrame if the stream ended within a frame.
+        Raises IncompleteFrame if the stream ended in the middle of a frame.
         """
         ...
 
@@ -81,23 +82,23 @@ class Decoder(Protocol):
         ...
 
     def get_buffer(self, sizehint: int, /) -> memoryview:
-        """Return room to receive into, about ``sizehint`` bytes of it, as asyncio.BufferedProtocol wants it."""
+        """Return a buffer of about ``sizehint`` bytes to receive into, as asyncio.BufferedProtocol needs it."""
         ...
 
     def buffer_updated(self, n: int, /) -> list[bytes]:
-        """Take the first ``n`` bytes of what `get_buffer` gave as the next of the stream; otherwise as `feed`."""
+        """Take the first ``n`` bytes in the buffer of `get_buffer` as the next bytes of the stream, as `feed` does."""
         ...
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """What FramedSocket and the servers need of a codec, so that anybody's own works everywhere.
+    """The methods that FramedSocket and the servers need from a codec. Write your own codec with these two.
 
-    ``oxisock.testing.check_codec`` says whether it keeps what the built-in ones promise.
+    ``oxisock.testing.check_codec`` checks that it behaves as the built-in ones do.
     """
 
     def encode(self, payload: bytes, /) -> bytes:
-        """Frame one payload; ValueError if decoding would not give exactly that payload back."""
+        """Return the frame for one payload; ValueError if decoding cannot return exactly this payload."""
         ...
 
     def decoder(self) -> StreamDecoder:
@@ -106,9 +107,10 @@ class Codec(Protocol):
 
 
 class StreamCodec(Bound):
-    """What all built-in codecs share: immutable, hashable, equal by parameters in whichever engine, picklable.
+    """The base of all built-in codecs. Codecs are immutable, hashable and picklable.
 
-    A pickle comes back bound to the engine selected where it is read.
+    Two codecs with the same parameters are equal, in either engine. An unpickled codec uses the engine that is selected
+    in the process that unpickles it.
     """
 
     _defaults: ClassVar[dict[str, object]]  # by parameter; those without one are not in it
@@ -127,22 +129,21 @@ class StreamCodec(Bound):
         raise NotImplementedError
 
     def encode(self, payload: Buffer) -> bytes:
-        """Frame one payload (any C-contiguous buffer).
+        """Return the frame for one payload (any C-contiguous buffer).
 
-        Raises ValueError unless decoding the result gives exactly that payload back; MemoryError if there is no
-        room for it.
+        Raises ValueError if decoding cannot return exactly this payload, and MemoryError if memory is short.
         """
         return self._framer.encode(payload)
 
     def encode_many(self, payloads: Iterable[Buffer]) -> bytes:
-        """Frame payloads one after the other; raises as `encode` does."""
+        """Return the frames for several payloads, joined; raises as `encode` does."""
         return self._framer.encode_many(payloads)
 
     def decode(self, data: Buffer) -> list[bytes]:
         """Cut a whole stream into its frames.
 
-        Raises FrameError, with the good frames before the bad one in ``.frames``; IncompleteFrame if the last one
-        is cut off.
+        Raises FrameError for a bad frame, with the good frames before it in ``.frames``, and IncompleteFrame if the
+        last frame is not complete.
         """
         decoder = self._framer.decoder(False)
         frames = decoder.feed(data)
@@ -153,16 +154,17 @@ class StreamCodec(Bound):
             raise
 
     def decoder(self, policy: Policy = "fail") -> Decoder:
-        """Begin a stream.
+        """Return a decoder for a new stream.
 
-        Under "fail" a bad frame ends it. Under "skip" it is left out and noted (`Decoder.take_skipped`) where the
-        next frame can be found: codecs with terminators go on after the next terminator, those with lengths after a
-        body of up to 16 times the limit; they fail beyond that, and on corruption.
+        With the policy "fail", a bad frame ends the stream. With "skip", the decoder leaves out a frame that is too
+        long, and `Decoder.take_skipped` returns it. A codec with terminators goes on after the next terminator. A codec
+        with lengths goes on after the frame, if its payload is at most 16 times the limit; otherwise, and for a corrupt
+        frame, it fails.
         """
         return self._framer.decoder(arguments.choice(policy, "policy", ("fail", "skip")) == "skip")
 
     def explain(self, data: Buffer) -> str:
-        """Draw a stream's bytes with what each part is: header, length, body, terminator, and where a fault is."""
+        """Return a drawing of a stream: its bytes, what each part is (header, body, terminator), and any fault."""
         from .explaining import explain
 
         return explain(self, data)
@@ -213,21 +215,21 @@ def _rebuild(codec: str | type[StreamCodec], positional: tuple[object, ...], nam
 
 
 class LengthPrefix(StreamCodec):
-    """Frames that begin with their length in binary.
+    """Frames that begin with their length as a binary number.
 
-    A header of ``offset`` + ``width`` bytes, and after it the body. A frame is both, less what is stripped.
+    A frame is a header of ``offset`` + ``width`` bytes, and then the body.
 
     Arguments:
-        width: bytes of the length field, 1 to 8.
+        width: the size of the length field in bytes, 1 to 8.
         byteorder: "big" or "little".
-        offset: bytes before the length field, 0 to 16 MiB.
-        adjustment: what is added to the field's value to give the length of the body; negative where the length counts
-            the header too.
-        strip: bytes taken off the front of each frame, up to 16 MiB; None is the header, 0 nothing.
-        max_frame: the longest body, in bytes (16 MiB).
+        offset: the number of bytes before the length field, 0 to 16 MiB.
+        adjustment: body length minus field value. It is negative if the field counts the header too.
+        strip: the number of bytes that the decoder removes from the front of each frame, up to 16 MiB. None removes the
+            header, 0 nothing.
+        max_frame: the longest body in bytes (default 16 MiB).
 
-    `encode` takes what `decode` gives: stripped bytes are written as zero, and a field that is not stripped is
-    overwritten in the payload's place. Parameters that leave no legal frame are a ValueError.
+    `encode` takes what `decode` returns. It writes zeros for stripped bytes. If the length field is not stripped,
+    `encode` overwrites it in the payload. Raises ValueError if no frame fits the parameters.
     """
 
     _fields = ("width", "byteorder", "offset", "adjustment", "strip", "max_frame")
@@ -300,9 +302,12 @@ class _Limited(StreamCodec):
 
 
 class Varint(_Limited):
-    """Frames that begin with their length as a LEB128 varint, as protobuf streams do; ``max_frame`` in bytes.
+    """Frames that begin with their length as a LEB128 varint, as in protobuf streams.
 
-    Non-minimal forms of up to 10 bytes are accepted; a length over 2**64 - 1 is corrupt.
+    The decoder accepts longer forms of a number, up to 10 bytes. A length over 2**64 - 1 is corrupt.
+
+    Arguments:
+        max_frame: the longest body in bytes (default 16 MiB).
     """
 
     def _framer_of(self, engine: FramingModule) -> Framer:
@@ -310,16 +315,23 @@ class Varint(_Limited):
 
 
 class Netstring(_Limited):
-    """Frames as ``5:hello,``: the length in decimal digits, a colon, the body, a comma; ``max_frame`` in bytes."""
+    """Frames such as ``5:hello,``: the length in decimal digits, a colon, the body, and a comma.
+
+    Arguments:
+        max_frame: the longest body in bytes (default 16 MiB).
+    """
 
     def _framer_of(self, engine: FramingModule) -> Framer:
         return engine.decimal_framer(0x3A, 0x2C, self.max_frame)
 
 
 class OctetCounted(_Limited):
-    """Frames as ``5 hello``: syslog's octet counting of RFC 6587; ``max_frame`` in bytes.
+    """Frames such as ``5 hello``: the octet counting of syslog (RFC 6587).
 
-    The RFC has no empty messages; here an empty frame is a frame, as everywhere.
+    The RFC has no empty messages, but here an empty frame is allowed, as in other codecs.
+
+    Arguments:
+        max_frame: the longest body in bytes (default 16 MiB).
     """
 
     def _framer_of(self, engine: FramingModule) -> Framer:
@@ -327,9 +339,13 @@ class OctetCounted(_Limited):
 
 
 class MultiprocessingPrefix(_Limited):
-    """Frames as ``multiprocessing.connection`` writes them; ``max_frame`` in bytes.
+    """Frames as ``multiprocessing.connection`` writes them.
 
-    The length is signed, 32 bits, big-endian; -1 announces an unsigned 64-bit one, for bodies past 2 GiB.
+    The length is a signed 32-bit number, big-endian. For bodies over 2 GiB it is -1, and an unsigned 64-bit number
+    follows.
+
+    Arguments:
+        max_frame: the longest body in bytes (default 16 MiB).
     """
 
     def _framer_of(self, engine: FramingModule) -> Framer:
@@ -337,7 +353,7 @@ class MultiprocessingPrefix(_Limited):
 
 
 class Fixed(StreamCodec):
-    """Frames that are all ``size`` bytes long (1 and up), with nothing between them."""
+    """Frames that are all ``size`` bytes long, 1 or more, with nothing between them."""
 
     _fields = ("size",)
     _defaults: ClassVar[dict[str, object]] = {}
@@ -348,7 +364,7 @@ class Fixed(StreamCodec):
 
     @property
     def max_frame(self) -> int:
-        """The longest frame, in bytes: the only size there is."""
+        """The longest frame in bytes, which is ``size``."""
         return self.size
 
     def _framer_of(self, engine: FramingModule) -> Framer:
@@ -358,14 +374,14 @@ class Fixed(StreamCodec):
 class Delimiter(StreamCodec):
     """Frames that end with one of several byte strings.
 
-    The earliest end of a match wins, and on ties the longest delimiter.
+    A frame ends at the first delimiter. If two delimiters end there, the longer one counts.
 
     Arguments:
-        *delimiters: one or more byte strings; `encode` writes the first. One that contains another, except as its
-            end, would never match and is a ValueError.
-        keep: leave the terminator on each frame (`encode` still takes it without).
-        eof_frame: make the rest at the end of the stream a last frame, where it is otherwise an IncompleteFrame.
-        max_frame: the longest frame in bytes, its terminator not counted (1 MiB).
+        *delimiters: one or more byte strings. `encode` writes the first one. A delimiter that contains another one,
+            except at its end, can never match and is a ValueError.
+        keep: keep the terminator on each frame that the decoder returns. `encode` takes payloads without it.
+        eof_frame: return the rest at the end of the stream as a last frame, instead of raising IncompleteFrame.
+        max_frame: the longest frame in bytes, without its terminator (default 1 MiB).
     """
 
     _fields = ("delimiters", "keep", "eof_frame", "max_frame")
@@ -400,12 +416,13 @@ class Delimiter(StreamCodec):
 
 
 class Lines(StreamCodec):
-    """Lines: they end with LF, and one CR before it belongs to the end; `encode` writes LF.
+    """Lines of text. A line ends with LF or CR LF; `encode` writes LF.
 
     Arguments:
-        keep: leave the terminator on each frame (`encode` still takes it without).
-        eof_frame: make an unterminated rest at the end of the stream a last line, in which a final CR is data.
-        max_frame: the longest line in bytes, its terminator not counted (1 MiB).
+        keep: keep the terminator on each line that the decoder returns. `encode` takes payloads without it.
+        eof_frame: return the rest at the end of the stream as a last line, instead of raising IncompleteFrame. A CR at
+            its end is then data.
+        max_frame: the longest line in bytes, without its terminator (default 1 MiB).
     """
 
     _fields = ("keep", "eof_frame", "max_frame")

@@ -39,15 +39,15 @@ T = TypeVar("T")
 
 
 class FramedSocket(Bound, Conversation):
-    """A connected stream socket and a codec; one thread may receive while another one sends.
+    """A connected socket that sends and receives frames. One thread may receive while another one sends.
 
-    ``sock`` is any connected stream socket, TLS-wrapped ones included; it belongs to the FramedSocket from here on,
-    which closes it. ``codec`` is a built-in codec of either engine, or anybody's own that satisfies `Codec`.
-    ``timeout`` is the deadline of each call in seconds, None for no limit.
+    ``sock`` is a connected stream socket, with or without TLS; the FramedSocket owns it and closes it. ``codec`` is a
+    built-in codec of either engine, or your own `Codec`. ``timeout`` is the limit for each call in seconds; None: no
+    limit.
 
-    A TLS stream that was cut is told from one that ended, unless ``sock`` is an ``ssl.SSLSocket`` whose context has
-    ``ssl.OP_IGNORE_UNEXPECTED_EOF``. Some older versions of Python set that, such as Debian's 3.11.2: clear it before
-    you wrap the socket, or use `connect` with ``ssl=``.
+    With TLS, a connection that was cut raises, and one that ended cleanly does not. An ``ssl.SSLSocket`` cannot tell
+    the two apart if its context has ``ssl.OP_IGNORE_UNEXPECTED_EOF``. Some older versions of Python set this option,
+    such as Debian's 3.11.2. Clear it before you wrap the socket, or use `connect` with ``ssl=``.
     """
 
     def __init__(self, sock: socket.socket, codec: Codec, *, timeout: float | None = None) -> None:
@@ -79,16 +79,20 @@ class FramedSocket(Bound, Conversation):
         ssl: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> Self:
-        """Connect to a TCP server and give a FramedSocket.
+        """Connect to a TCP server and return a FramedSocket.
 
-        Every address of a name is tried in turn. ``timeout`` in seconds (None for no limit) covers finding the name
-        and connecting, and is then the deadline of each call; `settimeout` changes that. ``ssl`` is the context of a
-        connection with TLS, and ``server_hostname`` the name that the server's certificate is to bear: the host, if
-        none is given. The handshake is part of connecting.
+        Arguments:
+            host: a name or an address. All addresses of a name are tried in turn.
+            port: 1 to 65535.
+            codec: how messages are framed.
+            timeout: the limit in seconds for name look-up, connecting and TLS handshake together; None: no limit. It
+                is also the limit for each later call, until you change it with `settimeout`.
+            ssl: the context for a connection with TLS; None: no TLS.
+            server_hostname: the name to look for in the certificate of the server; default ``host``.
 
-        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, ``ssl.SSLError`` if the handshake fails (``ssl.SSLCertVerificationError`` if the certificate
-        is not believed), and the OSError of the last address; host and port are in the message of each.
+        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` if the name has no address, TimeoutError,
+        ``ssl.SSLError`` if the handshake fails (``ssl.SSLCertVerificationError`` if the certificate is not trusted),
+        and the OSError of the last address. Each message has host and port.
         """
         arguments.codec(codec)
         destination = connecting.Destination.of(host, port, timeout)
@@ -105,7 +109,7 @@ class FramedSocket(Bound, Conversation):
 
     @property
     def sock(self) -> socket.socket:
-        """The socket itself. Bytes that were already received are not to be had from it."""
+        """The socket itself. You cannot read bytes from it that the FramedSocket has already received."""
         return self._sock
 
     @property
@@ -114,36 +118,35 @@ class FramedSocket(Bound, Conversation):
         return peer_of(self._sock.getpeername())
 
     def settimeout(self, timeout: float | None) -> None:
-        """Set the deadline of each call in seconds, 0 and up; None for no limit. ValueError for another number."""
+        """Set the limit for each call in seconds, 0 or more; None: no limit. Raises ValueError for another number."""
         self._timeout = arguments.timeout(timeout, zero=True)
 
     def send(self, payload: Buffer) -> None:
-        """Frame a payload and send all of it.
+        """Send one payload as a frame.
 
-        Raises ValueError for a payload that the codec cannot frame, with nothing sent; TimeoutError past the
-        deadline, after which only `close` works, because part of a frame may be under way; OSError.
+        Raises ValueError if the codec cannot frame the payload; nothing is sent then. Raises TimeoutError if the time
+        is over; only `close` works after that, because a part of the frame may be sent. Raises OSError.
         """
         self._send_all(self._encode(payload), Deadline(self._timeout))
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
-        """Frame payloads and send them all in one go; raises as `send` does."""
+        """Send several payloads as frames, in one go; raises as `send` does."""
         self._send_all(self._bound.encode_many(payloads), Deadline(self._timeout))
 
     def recv(self) -> bytes | None:
         """Return the next frame, or None at a clean end of the stream.
 
-        Raises FrameError (IncompleteFrame if the stream ended within a frame), or whatever a user's decoder raises,
-        after the good frames before it; TimeoutError past the deadline, with what was received kept, so that `recv`
-        may be called again; OSError. A fault stays: every later call raises an equal one.
+        Raises FrameError (IncompleteFrame if the stream ended in the middle of a frame), or what your own decoder
+        raises, after all good frames. Every later call raises an equal error. Raises TimeoutError if the time is over;
+        nothing is lost, and you can call `recv` again. Raises OSError.
         """
         return self._receive(Deadline(self._timeout))
 
     def request(self, payload: Buffer) -> bytes:
-        """Send a frame, and return the next one that comes, both within one deadline.
+        """Send a frame and return the next frame that comes, both within one timeout.
 
-        It is for protocols in which each message has one answer, and for one thread at a time: whatever comes next is
-        the answer. Raises what `send` and `recv` do, and IncompleteFrame (an EOFError) where the peer closes the
-        connection without an answer.
+        Use it for protocols in which each message has one answer, from one thread at a time. Raises as `send` and
+        `recv` do, and IncompleteFrame (an EOFError) if the peer closes the connection without an answer.
         """
         deadline = Deadline(self._timeout)
         self._send_all(self._encode(payload), deadline)
@@ -180,15 +183,15 @@ class FramedSocket(Bound, Conversation):
             return inbox.frames.popleft()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield frame after frame up to the end of the stream; raises as `recv` does."""
+        """Yield all frames up to the end of the stream; raises as `recv` does."""
         while (frame := self.recv()) is not None:
             yield frame
 
     def shutdown_write(self) -> None:
-        """End the sending side; the peer reads the end of the stream. OSError once it is closed.
+        """End the sending side: the peer then reads the end of the stream. You can still receive, also over TLS.
 
-        Over TLS too, what the peer still says may be received; with an ``ssl.SSLSocket`` of your own, nothing may be on
-        its way at that moment.
+        With an ``ssl.SSLSocket`` of your own, call it only while the peer sends nothing. Raises OSError if the socket
+        is closed.
         """
         self._check_usable()
         if self._tls:
@@ -205,22 +208,22 @@ class FramedSocket(Bound, Conversation):
                 raise
 
     def close(self, *, linger: float | None = QUIET / 1e9) -> None:
-        """Close the socket, once what was sent has arrived; a call under way in another thread ends with an OSError.
+        """Wait until everything you sent has arrived, then close the socket.
 
-        The peer's system is waited for, for 2 seconds (or the deadline of a call, if that is less) after it took
-        something last, and what it still says is discarded. Then a peer that is about to close as well has ``linger``
-        seconds to do so, counted from what it said last (at most 2 in all, which None stands for, too). After a send
-        that was given up the connection is reset, so that the peer does not take a part of a frame for a whole one. May
-        be called again.
+        It waits at most 2 seconds (or the timeout of a call, if that is less) after the peer's system last took
+        something, and discards what the peer still sends. Then it waits ``linger`` seconds for the peer to close too,
+        counted from the last bytes of the peer (None, and at most: 2 seconds). A call that runs in another thread ends
+        with an OSError. If a send has timed out, close resets the connection, so that the peer does not take a part of
+        a frame for a whole frame. You can call it again.
 
-        Raises TimeoutError, with the socket closed, where what was sent may be lost: a peer that takes nothing goes on
-        talking, and the system throws away what has not arrived. ValueError for a negative ``linger``.
+        Raises TimeoutError if data that you sent may be lost, because the peer reads nothing and goes on sending; the
+        socket is closed then, too. Raises ValueError for a negative ``linger``.
         """
         quiet = arguments.nanoseconds(linger, "linger", zero=True)
         self._close(quiet, LINGER if self._timeout is None else int(min(self._timeout, 2.0) * 1e9))
 
     def abort(self) -> None:
-        """Close at once, with a reset: what is under way is lost, and the peer does not take it for all there was."""
+        """Close at once with a reset. Data that has not arrived is lost, and the peer can see that it is."""
         self._give_up()
         self._close(0, 0)
 

@@ -35,7 +35,7 @@ CODEC_HELP: Final = "length:4, length:2:little, varint, netstring, fixed:N, line
 
 
 def parse_codec(spec: str, face: Any = None) -> StreamCodec:
-    """Make the codec that a spec names, of ``face`` (``oxisock.pure`` or ``oxisock.native``; default: the selected).
+    """Return the codec for a spec, from ``face`` (``oxisock.pure`` or ``oxisock.native``; default: the selected one).
 
     Values are whole numbers, ``big`` or ``little``, or a delimiter with Python's escapes (``\\x3a`` is a colon);
     options are named as the codec's parameters are, and a bare name switches one on: ``lines:eof_frame:max_frame=80``.

@@ -66,30 +66,30 @@ class Loads(Functions):
         expect: str = "echo",
         prefix: bytes | None = None,
     ) -> LoadReport:
-        """Put load on a server that is yours, check every answer, and give what came of it, as ``oxisock load`` does.
+        """Load-test your own server, check every answer, and return a report, as ``oxisock load`` does.
 
         Arguments:
-            host: a name or an address; where nobody is at the first address of a name, the next one is loaded.
+            host: a name or an address. If nobody listens at the first address of a name, the next one is used.
             port: 1 to 65535.
-            udp: send datagrams; connections are sockets then.
-            connections: how many, 1 to 100,000.
-            depth: most messages in flight on each connection; default 1, and 64 where there is a rate.
-            size: bytes of each message; default 64.
-            rate: messages a second of all connections together; None sends each message when the one before has its
-                answer. Latencies count from when a message was to be sent.
-            duration: seconds to send, a day at most.
+            udp: send datagrams; ``connections`` is then the number of sockets.
+            connections: the number of connections, 1 to 100,000.
+            depth: the most messages in flight on each connection; default 1, with a ``rate`` 64.
+            size: the size of each message in bytes; default 64.
+            rate: messages per second, over all connections. Latency then counts from the time at which a message was
+                due. None: send each message when the one before has its answer.
+            duration: seconds to send, at most one day.
             timeout: seconds after which a silent connection has failed (default 5) or a datagram is lost (default 1).
-            codec: frames instead of bytes: a codec, or one in words, such as "lines" or "length:4".
+            codec: send frames of this codec: a Codec, or text such as "lines" or "length:4". None: send plain bytes.
             expect: the right answer: "echo" (the message), "upper" (the message in capitals) or, with a codec, "any".
-            prefix: what stands before the message in a right answer; default b"Echo: " for "upper", as
-                ``oxisock serve upper`` answers, else nothing.
+            prefix: bytes before the message in a right answer. The default is b"Echo: " for "upper", as
+                ``oxisock serve upper`` answers, otherwise nothing.
 
         Returns:
-            The report. ``report.good`` says whether all went well, ``report.figures`` has every figure.
+            The report. ``report.good`` says whether all answers were right, ``report.figures`` has every figure.
 
-        Raises ValueError and TypeError for bad arguments, OSError where nobody can be reached, and NotImplementedError
-        from the pure engine, which has no load generator. Ctrl-C ends it; what was counted by then is the ``report`` of
-        the KeyboardInterrupt.
+        Raises ValueError and TypeError for bad arguments, OSError if the server cannot be reached, and
+        NotImplementedError from the pure engine, which has no load generator. Ctrl-C ends the test; the
+        KeyboardInterrupt has the ``report`` so far.
         """
         found = job(
             self._engine, host, port, udp=udp, connections=connections, depth=depth, size=size, rate=rate,

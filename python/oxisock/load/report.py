@@ -23,11 +23,11 @@ COUNTS: Final = ("sent", "answered", "lost", "wrong", "late", "duplicates", "pen
 
 
 class Figures(TypedDict):
-    """What came of a load so far.
+    """The figures of a load test so far.
 
-    ``errors`` counts what ended connections, by errno or by EOF, UNASKED, BADFRAME; ``local_errors`` what this machine
-    lacked. The keys of times are TIMES: ``latency`` counts from when a message was meant to be sent, and ``lag`` is how
-    late the load itself was.
+    ``errors`` counts the ends of connections, by errno or by EOF, UNASKED, BADFRAME. ``local_errors`` counts faults of
+    this machine. ``latency`` counts from the time at which a message was due, and ``lag`` is how late the load test
+    itself was; both have the keys in TIMES.
     """
 
     begun: bool
@@ -53,15 +53,15 @@ class Figures(TypedDict):
 
 
 class LoadReport:
-    """What a load came to, as a verdict, as a document, and as lines.
+    """The result of a load test.
 
     Attributes:
         target: name, host, address, port and protocol of the server.
-        options: how it was loaded, by the names of the arguments of ``load_test``.
-        figures: what was counted and measured; times are seconds.
-        complete: whether it ran to its end.
-        cpu: CPU seconds that the load itself took.
-        histogram: the latencies: seconds up to which each span goes, and how many lie in it.
+        options: the arguments of ``load_test``, by name.
+        figures: what was counted and measured; times are in seconds.
+        complete: whether the test ran to its end.
+        cpu: CPU seconds that the load test itself used.
+        histogram: the latencies, as pairs of an upper bound in seconds and the number of answers up to it.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class LoadReport:
 
     @property
     def good(self) -> bool:
-        """Whether every message was answered rightly and once, no connection was lost, and the rate was kept."""
+        """Whether every message got one right answer, no connection was lost, and the rate was kept."""
         figures = self.figures
         bad = figures["lost"] + figures["wrong"] + figures["duplicates"] + len(figures["errors"])
         return bool(figures["answered"]) and not bad and not figures["local_errors"] and self.kept_rate
 
     @property
     def p99(self) -> float | None:
-        """Seconds within which 99 of 100 answers came; None where there was none."""
+        """The time in seconds within which 99 of 100 answers came; None if there was no answer."""
         times = self.figures["latency"]
         return times["p99"] if times else None
 
@@ -104,7 +104,7 @@ class LoadReport:
 
     @property
     def errno(self) -> int:
-        """The system's number of an error that was met, 0 where there was none."""
+        """The errno of an error that occurred, or 0."""
         found = [*self.figures["errors"], *self.figures["local_errors"]]
         return next((number for number in found if isinstance(number, int)), 0)
 
@@ -117,38 +117,38 @@ class LoadReport:
 
     @property
     def kept_rate(self) -> bool:
-        """Whether what was due was sent; always true of a closed loop."""
+        """Whether messages were sent at the rate that you asked for; always true without a rate."""
         due = self.figures["sent"] + self.figures["unsent"]
         return self.figures["sent"] >= KEPT * due
 
     @property
     def rate(self) -> float:
-        """Right answers a second."""
+        """Right answers per second."""
         return self.figures["answered"] / self.figures["elapsed"] if self.figures["elapsed"] else 0.0
 
     @property
     def busy(self) -> float:
-        """The share of a core that the load itself used: near 1 it is the limit, and not the server."""
+        """The share of a core that the load test itself used. Near 1, the load test is the limit, not the server."""
         return min(1.0, self.cpu / self.figures["elapsed"]) if self.figures["elapsed"] else 0.0
 
     @property
     def counts(self) -> dict[str, int]:
-        """The numbers of messages by COUNTS."""
+        """The numbers of messages, with the keys in COUNTS."""
         figures: Any = self.figures
         return {name: figures[name] for name in COUNTS}
 
     @property
     def errors(self) -> dict[str, int]:
-        """What ended connections, by name."""
+        """How often connections ended, by the name of the reason."""
         return {_name(error): count for error, count in self.figures["errors"].items()}
 
     @property
     def local_errors(self) -> dict[str, int]:
-        """What this machine lacked, by name."""
+        """Faults of this machine, by name."""
         return {_name(error): count for error, count in self.figures["local_errors"].items()}
 
     def document(self) -> dict[str, Any]:
-        """Give what ``--json`` prints; times are seconds."""
+        """Return the report as ``oxisock load --json`` prints it; times are in seconds."""
         figures = self.figures
         return {
             "schema": 1,

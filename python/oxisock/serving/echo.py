@@ -26,13 +26,13 @@ class FaultKeywords(TypedDict, total=False):
 
 
 class Faults(NamedTuple):
-    """Misbehaviour on purpose, to test the framing and the timeouts of a client.
+    """Faults of an EchoServer, to test the framing and the timeouts of a client.
 
     Attributes:
-        cut: the most bytes of one write, 1 or more; None: no limit.
+        cut: the most bytes in one write, 1 or more; None: no limit.
         delay: seconds to wait before each write.
         reset_after: the number of bytes after which a connection is reset; None: never.
-        drop: the probability, from 0 to 1, that a chunk is never answered.
+        drop: the probability, from 0 to 1, that a chunk gets no answer.
         seed: random seed for ``drop``; the same seed drops the same chunks.
     """
 
@@ -44,7 +44,7 @@ class Faults(NamedTuple):
 
 
 class EchoServer(StreamServer):
-    """Echo server: sends back every byte it gets. A half-closed connection gets the rest and is closed."""
+    """A TCP server that sends back every byte. After a half-close, it sends the rest and closes the connection."""
 
     @spelled_out(Limits)
     def __init__(
@@ -63,9 +63,9 @@ class EchoServer(StreamServer):
             host: the address or name to listen on.
             port: the port to listen on; 0 lets the system choose.
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
-            workers: the number of threads that share the connections.
-            faults: how to misbehave on purpose; None: not at all.
-            **limits: those of ``serving.limits.Limits``.
+            workers: the number of threads that share the connections, 1 or more.
+            faults: how the server misbehaves on purpose; None: not at all.
+            **limits: the fields of ``Limits``, by keyword.
 
         Raises ValueError for a bad argument. ``start`` raises the errors of binding.
         """

@@ -84,7 +84,7 @@ class Handle:
 
     @property
     def address(self) -> Peer:
-        """Where the server listens, as ``(host, port)``; stays valid after ``stop``. RuntimeError before ``start``."""
+        """Where the server listens, as ``(host, port)``; valid after ``stop``, too. RuntimeError before ``start``."""
         self._check_process()
         if self._address is None:
             raise RuntimeError(f"{self._kind} has no address before start()")
@@ -113,7 +113,7 @@ class Handle:
 
 
 class Server(Handle, Bound):
-    """What every server has: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``."""
+    """The base of all servers: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``."""
 
     # A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
 
@@ -130,10 +130,10 @@ class Server(Handle, Bound):
         raise NotImplementedError
 
     def start(self: _Self) -> _Self:
-        """Bind, begin to serve in the background, and return the server itself.
+        """Bind, serve in the background, and return the server itself.
 
-        Raises OSError if it cannot bind (the message has host and port, and errno is kept), and RuntimeError for a
-        second start, or if gevent has replaced threads.
+        Raises OSError if the server cannot bind; the message has host and port, and the error keeps its errno. Raises
+        RuntimeError for a second start, or if gevent has replaced threads.
         """
         self._check_process()
         _check_threads(self._kind)
@@ -148,11 +148,9 @@ class Server(Handle, Bound):
     def stop(self, drain: float | None = 0.0) -> StopReport:
         """Stop listening, answer what was read for at most ``drain`` seconds (None: no limit), then cut the rest.
 
-        Returns a report within ``drain`` + 0.1 s: the connections that got all their answers (``drained``), those that
-        were cut (``aborted``), the handlers that had not returned (``stuck_handlers``), and the seconds it took
-        (``elapsed``). Before ``start``, or if the server has stopped, returns the last report (at first all zeros). A
-        handler may call this: the call begins the stop and returns at once. Raises ValueError for a negative
-        ``drain``.
+        Returns a StopReport within ``drain`` + 0.1 seconds. Before ``start`` it returns a report of zeros, and after
+        the end the last report. If a handler calls this, the call begins the stop and returns at once. Raises
+        ValueError for a negative ``drain``.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -174,10 +172,10 @@ class Server(Handle, Bound):
 
         ``on_start`` is called when the server listens and handles signals.
 
-        The first signal stops with ``drain`` (seconds; None: no limit), the second at once. Signals are handled in the
-        main thread only, and the previous handlers are restored afterwards.
+        The first signal stops the server with ``drain`` (seconds; None: no limit), the second one at once. Signals are
+        handled in the main thread only, and the previous signal handlers are restored at the end.
 
-        Raises what ``start`` raises. If a thread of the server fails, that ends the server, is logged and raised.
+        Raises as ``start`` does. An error in a thread of the server ends the server, and is logged and raised.
         """
         self._check_process()
         drain = arguments.timeout(drain, "drain", zero=True)
@@ -203,12 +201,12 @@ class Server(Handle, Bound):
             return report
 
     def stats(self) -> ServerStats:
-        """Return the counters: zeros before ``start``, the final ones after ``stop``."""
+        """Return the counters: zeros before ``start``, the final counters after ``stop``."""
         self._check_process()
         return ServerStats() if self._running is None else self._running.stats()
 
     def __enter__(self: _Self) -> _Self:
-        """Start the server unless it was started; leaving the block is ``stop()``."""
+        """Start the server, if it is not started. Leaving the block calls ``stop()``."""
         if self._running is None:
             self.start()
         self._check_process()
@@ -219,13 +217,13 @@ class Server(Handle, Bound):
         self.stop()
 
     async def __aenter__(self: _Self) -> _Self:
-        """Start the server, without holding up the event loop."""
+        """Start the server without blocking the event loop."""
         from .background import in_thread
 
         return await in_thread(self.__enter__, undo=lambda server: server.stop())
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop at once, without holding up the event loop."""
+        """Stop at once, without blocking the event loop."""
         from .background import in_thread
 
         await in_thread(self.stop)

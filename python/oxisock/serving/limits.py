@@ -16,7 +16,7 @@ from .lifecycle import Server
 
 
 class LimitKeywords(TypedDict, total=False):
-    """The limits by name and type, for ``**limits: Unpack[LimitKeywords]``; ``Limits`` says what they mean."""
+    """The types of the limits, for ``**limits: Unpack[LimitKeywords]``. ``Limits`` explains each of them."""
 
     backlog: int
     max_connections: int
@@ -35,21 +35,22 @@ class Limits(NamedTuple):
     """The limits that every TCP server takes, by keyword.
 
     Attributes:
-        backlog: the most connections that wait to be accepted; the system may allow fewer.
-        max_connections: the most connections at once; others wait in the backlog.
-        max_per_address: the most connections at once from one address (IPv6: from one /64); None: no limit. Others are
-            closed at once and counted in ``rejected``.
+        backlog: the most connections that wait to be accepted. The system may allow fewer.
+        max_connections: the most open connections. Others wait in the backlog.
+        max_per_address: the most open connections from one address (IPv6: one /64); None: no limit. The server closes
+            others at once and counts them in ``rejected``.
         idle_timeout: seconds since the last complete message (EchoServer: byte) after which a connection is closed;
             None: never.
         write_timeout: seconds without progress after which a peer that does not read is reset; None: never.
-        max_buffered: if more bytes wait for one peer, nothing more is read from it.
+        max_buffered: bytes. If more bytes wait to be sent to a peer, the server stops reading from it.
         reuse_port: let several processes listen on this port, if all of them ask for it (SO_REUSEPORT).
         nodelay: send small answers at once (TCP_NODELAY).
         keepalive: let the system check whether silent peers are still there (SO_KEEPALIVE).
         dual_stack: with an IPv6 address such as "::", accept IPv4 too.
         proxies: addresses and networks of proxies, such as ``("10.0.0.7", "fd00::/8")``. A connection from a proxy
-            begins with a PROXY header (version 1 or 2), which names the peer. Without one it is closed and counted in
-            ``frame_errors``. The header must come within 5 seconds, or ``idle_timeout`` if that is less.
+            begins with a PROXY header (version 1 or 2), which names the peer. The server closes a connection without a
+            header and counts it in ``frame_errors``. The header must come within 5 seconds, or ``idle_timeout`` if that
+            is less.
     """
 
     backlog: int = 1024

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
 
 MessageHandler: TypeAlias = Callable[[bytes, Peer], "bytes | None"]
-"""``handler(message, peer)`` gives the answer, or None for none."""
+"""``handler(message, peer)`` returns the answer as bytes, or None for no answer."""
 
 BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
-"""``handler([(message, peer), ...])`` gives a list as long, of bytes, None or an Exception."""
+"""``handler([(message, peer), ...])`` returns a list of the same length, of bytes, None or an Exception."""
 
 _ONLY_BYTES = frozenset([bytes])
 _TURN = 32  # messages of one connection that are handled at least, before others have their turn
@@ -46,7 +46,7 @@ Held: TypeAlias = "tuple[Iterator[bytes], BaseException | None]"
 
 
 class MessageServer(StreamServer):
-    """Calls a handler for every message, and sends what it returns."""
+    """A TCP server that calls a handler for every message and sends the answer that it returns."""
 
     @overload
     def __init__(
@@ -106,13 +106,14 @@ class MessageServer(StreamServer):
                 length, of bytes, None or an Exception.
             dispatchers: the most calls at once. Those of one connection never overlap, and its answers keep their
                 order.
-            ssl: the context of a server with TLS; None: no TLS. The counters then count the bytes of TLS.
-            handshake_timeout: seconds that a TLS handshake may take; None: no limit. A handshake that takes longer is
-                cut and counted in ``timeouts``, one that fails in ``handshake_errors``. The handler notices neither.
-            **limits: those of EchoServer; ``idle_timeout`` is the time since the last complete message.
+            ssl: the context for a server with TLS; None: no TLS.
+            handshake_timeout: the limit for a TLS handshake in seconds; None: no limit. The server cuts a handshake
+                that takes longer and counts it in ``timeouts``. It counts one that fails in ``handshake_errors``. The
+                handler is not called for either.
+            **limits: those of EchoServer. ``idle_timeout`` counts from the last complete message.
 
-        If a handler raises or returns another type, that is logged with the peer, and the connection is closed. If a
-        batch raises or has the wrong length, all connections in it are closed.
+        If a handler raises or returns another type, the server logs that with the peer, and closes the connection. If
+        a batch handler raises or returns a list of the wrong length, the server closes all connections in the batch.
 
         Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """

@@ -38,18 +38,19 @@ class Requests(Functions):
         ssl: SSLContext | None = None,
         server_hostname: str | None = None,
     ) -> bytes:
-        """Connect, send ``payload``, and return the answer.
+        """Connect to a TCP server, send ``payload``, and return the answer.
 
-        With a ``codec``, the payload and the answer are one frame each. Without one, the sending side is closed after
-        the payload, and the answer is everything up to the end of the stream, at most 16 MiB: ``b""`` where the server
-        closes without an answer, as it does when its handler fails. ``timeout`` in seconds (None: no limit) covers
-        everything: name look-up, connecting, sending and receiving. ``ssl`` and ``server_hostname`` are those of
-        ``connect``: with TLS the end of the sending side is a close_notify, and an answer that ends without one is no
-        answer (``ssl.SSLEOFError``).
+        With a ``codec``, the payload and the answer are one frame each. Without a codec, the sending side is closed
+        after the payload, and the answer is everything up to the end of the stream, at most 16 MiB. It is ``b""`` if
+        the server closes without an answer, for example because its handler failed.
 
-        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` for a name without addresses,
-        TimeoutError, FrameError (FrameTooLong past 16 MiB; IncompleteFrame if the peer closed before a whole frame),
-        OSError. Host and port are in the words of those of connecting, and of TimeoutError.
+        ``timeout`` is the limit for the whole call in seconds, name look-up included; None: no limit. ``ssl`` and
+        ``server_hostname`` are those of ``connect``.
+
+        Raises ValueError for a bad host, port or timeout, ``socket.gaierror`` if the name has no address, TimeoutError,
+        OSError, and FrameError (FrameTooLong past 16 MiB, IncompleteFrame if the peer closed before a whole frame).
+        Errors of connecting and TimeoutError have host and port in their message. With TLS, an answer that ends
+        without a close_notify raises ``ssl.SSLEOFError``.
         """
         destination = Destination.of(host, port, timeout)
         name = secure.server_name(ssl, server_hostname, destination.peer.host)

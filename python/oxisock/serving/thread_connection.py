@@ -34,13 +34,13 @@ _MOST = 1 << 20  # bytes received at once, however many are asked for: room is m
 
 
 class ThreadConnection:
-    """A connection in the hands of its handler: blocking calls with timeouts, in the handler's own thread.
+    """The connection that a ThreadedServer passes to its handler. Its calls block, with timeouts.
 
-    Reading waits ``idle_timeout`` seconds and writing ``write_timeout`` seconds without progress, as the server has
-    them, until `settimeout` says otherwise for both.
+    Reading waits at most ``idle_timeout`` seconds and writing at most ``write_timeout`` seconds without progress, as
+    set for the server. `settimeout` changes both.
 
-    `frames` reads ahead; what it has read and nobody has taken is there for whoever goes on, in whichever way:
-    another codec's `frames`, `recv` and `recv_exactly` begin with the byte after the last frame that was taken.
+    `frames` reads ahead, but nothing gets lost: `recv`, `recv_exactly` and `frames` with another codec go on with the
+    byte after the last frame that you took.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class ThreadConnection:
 
     @property
     def peer_certificate(self) -> dict[str, Any] | None:
-        """What the peer's certificate says, as ``ssl.SSLSocket.getpeercert`` gives it; None without TLS, or where the
-        server's context did not ask for one."""
+        """The certificate of the peer, as ``ssl.SSLSocket.getpeercert`` returns it. None without TLS, or if the
+        context did not ask for one."""
         return self._certificate
 
     def settimeout(self, seconds: float | None) -> None:
-        """Set how long each call waits, for reading and writing; None for no limit. ValueError if not positive."""
+        """Set the limit for each call in seconds, for reading and writing; None: no limit. ValueError if 0 or less."""
         self._idle_timeout = self._write_timeout = arguments.timeout(seconds, "seconds")
 
     def recv(self, n: int) -> bytes:
-        """Return what has come, from 1 to ``n`` bytes; b"" at the end of the stream. TimeoutError, OSError."""
+        """Return 1 to ``n`` bytes, or b"" at the end of the stream. Raises TimeoutError and OSError."""
         n = arguments.size(n, "n")
         self._rewind()
         if not self._ahead:
@@ -101,9 +101,10 @@ class ThreadConnection:
         return data
 
     def recv_exactly(self, n: int) -> bytes:
-        """Return ``n`` bytes, all within one timeout. If it runs out, the next call has the bytes that came.
+        """Return ``n`` bytes, all within one timeout.
 
-        Raises IncompleteFrame (an EOFError) where the stream ends before, TimeoutError, OSError.
+        Raises IncompleteFrame (an EOFError) if the stream ends before, and OSError. Raises TimeoutError if the time is
+        over; the bytes that came are kept for the next call.
         """
         n = arguments.size(n, "n", 0)
         self._rewind()
@@ -126,16 +127,14 @@ class ThreadConnection:
         return data
 
     def frames(self, codec: Codec | None = None) -> Iterator[bytes]:
-        """Yield frame after frame up to the end of the stream, each within one timeout.
+        """Yield all frames up to the end of the stream, each within one timeout.
 
-        ``codec`` is the server's, if none is given.
+        ``codec`` is the server's codec by default. You can leave the loop and call `frames` again; nothing gets lost.
 
-        May be left and entered again, with the same codec or an equal one, and loses nothing. With another codec, and
-        with `recv` and `recv_exactly`, reading goes on with the byte after the last frame that was taken.
-
-        Raises FrameError (IncompleteFrame if the stream ends within a frame), or whatever a user's decoder raises,
-        after the good frames before it, and an equal one each time that it is entered again; TimeoutError, OSError;
-        TypeError if a user's decoder cannot be asked a second time what its frames stood for, and that is needed.
+        Raises FrameError (IncompleteFrame if the stream ends in the middle of a frame), or what your own decoder
+        raises, after all good frames. The next call raises an equal error. Raises TimeoutError and OSError. If you
+        change the codec after a decoder of your own that does not decode the same bytes the same way again, raises
+        TypeError.
         """
         return self._frames(self._codec if codec is None else BoundCodec(codec, self._engine))
 
@@ -184,7 +183,7 @@ class ThreadConnection:
             self._inbox = None
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it; TimeoutError if the peer takes nothing for the timeout, OSError."""
+        """Send all of ``data``. Raises TimeoutError if the peer takes nothing for that time, and OSError."""
         with arguments.view(data, "data") as rest:
             sent = 0
             while sent < len(rest):
@@ -204,15 +203,15 @@ class ThreadConnection:
                 self._counters.add(bytes_out=count)
 
     def send_frame(self, payload: bytes, codec: Codec | None = None) -> None:
-        """Frame a payload and send it; ``codec`` is the server's, if none is given.
+        """Send one payload as a frame; ``codec`` is the server's codec by default.
 
-        Raises ValueError for a payload that the codec refuses, and what `sendall` raises.
+        Raises ValueError if the codec cannot frame the payload, and as `sendall` does.
         """
         encode = self._codec.encode if codec is None else encoder(codec)
         self.sendall(encode(payload))
 
     def shutdown_write(self) -> None:
-        """End the sending side; the peer reads the end of the stream."""
+        """End the sending side: the peer then reads the end of the stream."""
         with suppress(OSError):  # gone already
             if self._tls is not None:
                 self._tls.settimeout(self._write_timeout)
@@ -220,9 +219,10 @@ class ThreadConnection:
             self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the connection, after what was sent has arrived; leaving the handler does it too.
+        """Wait until everything you sent has arrived, then close the connection.
 
-        Waits at most 2 seconds for a peer that takes nothing. After a `sendall` that failed it is a reset.
+        The server does this when the handler returns. It waits at most 2 seconds for a peer that takes nothing. After a
+        `sendall` that failed, it resets the connection.
         """
         self._end(False)
 

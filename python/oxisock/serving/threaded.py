@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from ..engines.framing import FramingModule
 
 ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
-"""``handler(conn, peer)``: one conversation, by a plain function; its result is ignored, unless it is a coroutine or a
-generator, of which nothing has run: that is an error."""
+"""``handler(conn, peer)`` serves one connection. It is a plain function, and its result is ignored. A coroutine or a
+generator as the result is an error, because nothing of it has run."""
 
 _LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
 _ACCEPTS = 64  # in one turn
 
 
 class ThreadedServer(StreamServer):
-    """Calls a handler for each connection, in a thread of its own. The same class in both engines."""
+    """A TCP server that calls a handler for each connection, in a thread of its own. Both engines share this class."""
 
     @spelled_out(Limits)
     def __init__(
@@ -66,12 +66,11 @@ class ThreadedServer(StreamServer):
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
             codec: how messages are framed, for ``conn.frames()`` and ``conn.send_frame(payload)``; None is
                 ``Lines(eof_frame=True)``.
-            ssl: the context of a server with TLS; None: no TLS.
-            handshake_timeout: seconds that a TLS handshake may take; None: no limit. A handshake that takes longer is
-                cut and counted in ``timeouts``, one that fails in ``handshake_errors``. The handler notices neither.
+            ssl: the context for a server with TLS; None: no TLS.
+            handshake_timeout: as for MessageServer.
             **limits: those of EchoServer. ``idle_timeout`` and ``write_timeout`` limit how long each operation waits.
 
-        At a stop, handlers read the end of the stream. After the drain their connections are cut.
+        When the server stops, handlers read the end of the stream. After the drain, the server cuts their connections.
 
         Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """

@@ -34,10 +34,10 @@ class Watchable(Protocol):
 
 
 class ConnectionEvent(NamedTuple):
-    """Something that happened to a connection.
+    """An event of a connection.
 
     Attributes:
-        when: seconds since 1970.
+        when: the time in seconds since 1970.
         peer: where the connection comes from.
         kind: "opened", "received" or "closed".
         size: how many bytes were received; else 0.

@@ -37,9 +37,9 @@ _STREAMS: Final = (
 
 
 def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
-    """Ways of cutting ``data`` into chunks, as a Hypothesis strategy; some chunks are empty.
+    """Return a Hypothesis strategy for ways to cut ``data`` into chunks. Some chunks are empty.
 
-    One of them is byte by byte; of more than 4 KiB, in some 4,000 pieces.
+    One way is byte by byte. Data of more than 4 KiB is cut into at most about 4,000 chunks.
     """
     from hypothesis import strategies as st
 
@@ -54,7 +54,7 @@ def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
 
 
 def payloads(codec: Any, max_size: int = 48) -> SearchStrategy[bytes]:
-    """Payloads that ``codec.encode`` takes, as a Hypothesis strategy: short ones, rich in bytes that mean something."""
+    """Return a Hypothesis strategy for payloads that ``codec.encode`` takes: short ones, with many special bytes."""
     from hypothesis import strategies as st
 
     arguments.having(codec, "codec", "a codec", "encode")
@@ -80,27 +80,29 @@ def check_codec(
     max_buffered: int | None = None,
     max_examples: int = 100,
 ) -> None:
-    """Check a codec, or a decoder alone, by the properties that oxisock's own are tested by; it takes some seconds.
+    """Check your codec, or a decoder alone, with the same tests as oxisock's own codecs. This takes some seconds.
 
-    ``codec`` has ``decoder()`` and, for what is checked by encoding, ``encode(payload)``; or it is a callable that
-    makes a decoder, such as a decoder's class. A decoder has ``feed(data)`` and ``eof()``, which give lists of frames,
-    and reports a bad stream by raising any Exception, whose ``frames``, if it has them, are the good frames that the
-    failing call found before it. ``encode`` refuses a payload by a ValueError.
+    Arguments:
+        codec: an object with ``encode(payload)`` and ``decoder()``, or only ``decoder()``; or a callable that makes a
+            decoder, such as its class. ``encode`` raises ValueError to refuse a payload. A decoder has ``feed(data)``
+            and ``eof()``, which return lists of frames. It raises any Exception for a bad stream; the exception's
+            ``frames``, if there are any, are the good frames that the same call found.
+        payloads: a strategy for more payloads to encode.
+        streams: a strategy for more whole streams to decode.
+        max_buffered: the most bytes that the decoder may hold besides the last chunk. The default is
+            ``codec.max_frame`` + 1 KiB, or 16 MiB if the codec has no ``max_frame``.
+        max_examples: the number of examples for each property.
 
-    ``payloads`` and ``streams`` are strategies for what to encode and for whole streams, beside those that are drawn
-    anyway; ``max_buffered`` is how many bytes the decoder may hold besides the last chunk (default:
-    ``codec.max_frame`` and 1 KiB, or 16 MiB where there is none); ``max_examples`` is for each property.
+    Raises AssertionError if one of these properties does not hold. The message says what is wrong and shows the
+    smallest example found:
 
-    Raises AssertionError, which says what is wrong and shows the smallest example found, where a property does not
-    hold:
-
-    - decoding what was encoded gives the payloads back: of all sizes up to the largest that ``encode`` takes (up to
-      32 MiB), few and many at a time;
-    - frames and error are the same however the stream is cut, and no frame before an error is lost;
-    - empty chunks change nothing, nor does another stream at the same time;
-    - frames are the decoder's own: they stay when the buffer that was fed is overwritten;
-    - a stream that ends within a frame does not end as if nothing were missing;
-    - what is held is bounded, by ``decoder.buffered`` and by the memory that Python allocates.
+    - Decoding returns the payloads that were encoded: of all sizes up to the largest that ``encode`` takes (at most
+      32 MiB), few and many at a time.
+    - Frames and errors are the same however the stream is cut, and no frame before an error is lost.
+    - Empty chunks change nothing, and neither does another stream at the same time.
+    - Frames do not change when the buffer that was fed is overwritten.
+    - A stream that ends in the middle of a frame raises.
+    - The decoder holds no more than allowed, by ``decoder.buffered`` and by the memory that Python allocates.
     """
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st

@@ -14,7 +14,7 @@ from ..types import PortState
 
 
 class FaultyServer(oxisock.EchoServer):
-    """An echo server with faults; called, it starts another one with other faults, which is stopped with it."""
+    """An echo server with faults. Call it to start another one with other faults; both stop together."""
 
     def __init__(self, **faults: Unpack[FaultKeywords]) -> None:
         """``faults`` are the fields of ``oxisock.Faults``."""
@@ -26,18 +26,18 @@ class FaultyServer(oxisock.EchoServer):
         return self._others.enter_context(oxisock.EchoServer(faults=oxisock.Faults(**faults)))
 
     def stop(self, drain: float | None = 0.0) -> oxisock.StopReport:
-        """Stop the server, and those that it started."""
+        """Stop this server and all servers that it started."""
         self._others.close()
         return super().stop(drain)
 
 
 def assert_ports(host: str, *, open: PortSpec = (), closed: PortSpec = (), timeout: float | None = 1.0) -> None:
-    """Assert that ports of a host are open, and others closed: that connecting to them is refused.
+    """Assert that some ports of a host are open, and others closed (they refuse connections).
 
-    Both are what ``parse_ports`` reads, such as ``443``, ``[22, 80]`` or ``"1-1024,!22"``; a silent port is neither.
-    ``timeout`` in seconds is how long each may take to answer.
+    ``open`` and ``closed`` are ports as ``parse_ports`` reads them, such as ``443``, ``[22, 80]`` or ``"1-1024,!22"``.
+    A silent port is neither open nor closed. ``timeout`` is the longest wait for each port in seconds.
 
-    Raises AssertionError that names every port that is otherwise, and how it answered.
+    Raises AssertionError, which names every port in another state and how it answered.
     """
     expected = dict.fromkeys(_ports(open, "open"), PortState.OPEN)
     for port in _ports(closed, "closed"):

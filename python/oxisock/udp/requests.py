@@ -19,16 +19,16 @@ LONGEST: Final = 65_527
 
 
 def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None = 1.0, retries: int = 0) -> bytes:
-    """Send one datagram, and return the first one that comes back from the address it was sent to.
+    """Send one datagram and return the first datagram that comes back from that address.
 
-    ``host`` is a name or an address, and ``port`` is 1 to 65535. Of a name, the first IPv4 address is asked (the first
-    IPv6 address if it has none), and the next one only if that one refuses. If no answer comes within ``timeout``
-    seconds (None: no limit), ``payload`` is sent again, up to ``retries`` times. The first timeout includes the look-up
-    of the name. A late answer to an earlier try counts.
+    ``host`` is a name or an address, and ``port`` is 1 to 65535. For a name, the request goes to the first IPv4 address
+    (the first IPv6 address if it has none), and to the next one only if that one refuses. If no answer comes within
+    ``timeout`` seconds (None: no limit), ``payload`` is sent again, up to ``retries`` times. The first timeout includes
+    the name look-up. A late answer to an earlier try counts.
 
-    Raises TimeoutError, which names host, port and tries; ``socket.gaierror`` for a name without address;
-    ConnectionRefusedError (or another OSError, errno kept) if the network says that nobody listens; ValueError or
-    TypeError for a bad argument.
+    Raises TimeoutError, which names host, port and tries; ``socket.gaierror`` if the name has no address;
+    ConnectionRefusedError (or another OSError) if the network reports that nobody listens; ValueError or TypeError for
+    a bad argument.
 
     Both engines share this function, because a request spends nearly all of its time waiting.
     """

@@ -17,10 +17,10 @@ from .handling import UdpEchoRunning, UdpRunning
 from .requests import LONGEST
 
 DatagramHandler: TypeAlias = Callable[[Datagram], "bytes | None"]
-"""``handler(datagram)`` gives the reply, or None for none."""
+"""``handler(datagram)`` returns the reply as bytes, or None for no reply."""
 
 DatagramBatchHandler: TypeAlias = Callable[[list[Datagram]], list[Answer]]
-"""``handler([datagram, ...])`` gives a list as long, of bytes, None or an Exception."""
+"""``handler([datagram, ...])`` returns a list of the same length, of bytes, None or an Exception."""
 
 # Bursts wait in the system while a handler runs; its own default holds some 270 small datagrams.
 _RECEIVE_BUFFER = 4 << 20
@@ -58,7 +58,7 @@ class _UdpBase(Server):
 
 
 class UdpServer(_UdpBase):
-    """Calls a handler for every datagram, and sends what it returns to where the datagram came from."""
+    """A UDP server that calls a handler for every datagram and sends the reply back to the sender."""
 
     @overload
     def __init__(
@@ -101,24 +101,22 @@ class UdpServer(_UdpBase):
         """Create a server. It begins to listen on ``start`` or ``with``.
 
         Arguments:
-            handler: ``handler(datagram)`` gets a Datagram and returns the reply as bytes, or None for no reply. It is
-                called on one thread, for one datagram after the other.
+            handler: ``handler(datagram)`` gets a Datagram and returns the reply as bytes, or None for no reply. All
+                calls run on one thread, one after the other.
             host: the address or name to listen on.
             port: the port to listen on; 0 lets the system choose.
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
             batch: call the handler with a list of up to 64 Datagrams. It returns a list of the same length, of bytes,
                 None or an Exception.
-            max_datagram: 1 to 65535 bytes; a longer datagram is cut and marked ``truncated``.
+            max_datagram: 1 to 65535 bytes. A longer datagram is cut to this length and marked ``truncated``.
             reuse_port: let several processes listen on this port, if all of them ask for it.
             answer_low_ports: handle datagrams from source ports below 1024. By default they are only counted as
                 ``ignored``, because a forged source address could make two servers answer each other for ever.
 
         If a handler raises, returns another type, or returns a reply that is too long for a datagram (65,507 bytes over
-        IPv4), that is logged with the peer and counted in ``stats().handler_errors``, and the server goes on. Replies
-        leave from the address that was asked. Empty datagrams are handled like others. ICMP errors are counted.
-        ``stats().timeouts`` counts replies that were dropped after a second without room in the system. The report of
-        ``stop`` counts the replies that were sent after it began (``drained``), and the datagrams and replies that were
-        dropped (``aborted``).
+        IPv4), the server logs that with the peer, counts it in ``stats().handler_errors``, and goes on. A reply has the
+        address that the datagram was sent to as its source. Empty datagrams are handled like others. If the system has
+        no room for a reply for one second, the server drops the reply and counts it in ``stats().timeouts``.
 
         Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
@@ -132,7 +130,7 @@ class UdpServer(_UdpBase):
 
 
 class UdpEchoServer(_UdpBase):
-    """Sends every datagram back to where it came from, after a prefix."""
+    """A UDP server that sends every datagram back to its sender, after a prefix."""
 
     def __init__(
         self,
@@ -150,8 +148,8 @@ class UdpEchoServer(_UdpBase):
             host: the address or name to listen on.
             port: the port to listen on; 0 lets the system choose.
             sock: a bound socket to listen on instead. The server owns it, and ``stop`` closes it.
-            prefix: put before each datagram. If both together are too long for a datagram (65,507 bytes over IPv4),
-                nothing is sent, and that is counted in ``stats().handler_errors``.
+            prefix: bytes to put before each datagram. If the two are too long for one datagram (65,507 bytes over
+                IPv4), the server sends nothing and counts that in ``stats().handler_errors``.
             reuse_port: as for UdpServer.
             answer_low_ports: as for UdpServer.
 

@@ -40,9 +40,10 @@ class Settings(NamedTuple):
 
 
 class RedisBackplane:
-    """A room that many chat servers share, as a log in Redis: ``ChatServer(backplane=RedisBackplane(url))``.
+    """A room in Redis that many chat servers share: ``ChatServer(backplane=RedisBackplane(url))``.
 
-    One may be given to several servers. It needs redis-py (``pip install oxisock[redis]``) and a Redis of 7.0 or later.
+    You can pass one object to several servers. It needs redis-py (``pip install "oxisock[redis]"``) and Redis 7.0 or
+    later.
     """
 
     def __init__(
@@ -54,20 +55,20 @@ class RedisBackplane:
         history: int = 1000,
         on_notice: Callable[[str], None] | None = None,
     ) -> None:
-        """Say where the room is.
+        """Describe the room. Nothing connects until a server starts.
 
         Arguments:
             url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]``, ``rediss://`` with TLS, or ``unix://PATH``, with
                 redis-py's options as a query.
-            room: its name; servers with the same one share it. Any text that is not empty.
-            lease: seconds, 0.5 to 3600, after which a node that was not heard of is taken for dead.
-            history: how many of the last entries the log keeps at least, 1 to 250,000. What a node has still to read
-                is kept beyond, up to 250,000 entries.
-            on_notice: called with a text, on the thread of the backplane, when the node joins, loses Redis, regains
-                it, is fenced, or lines may be missing. All of that is logged too.
+            room: the name of the room, not empty. Servers with the same room share it.
+            lease: 0.5 to 3600 seconds. A node that was silent for this time counts as dead.
+            history: the least number of entries that the log keeps, 1 to 250,000. It also keeps entries that a node has
+                not read yet, up to 250,000.
+            on_notice: called with a text, on the thread of the backplane, when the node joins, loses Redis, finds it
+                again, is fenced, or may miss lines. All of that is logged, too.
 
-        Raises ModuleNotFoundError where redis-py is not installed, ValueError or TypeError for what makes no sense.
-        Redis itself is first asked when a server starts, and need not be there: clients then wait for their welcome.
+        Raises ModuleNotFoundError if redis-py is not installed, and ValueError or TypeError for a bad argument. If
+        Redis cannot be reached when a server starts, the server starts, and clients wait for their welcome.
         """
         try:
             import redis
