@@ -5,41 +5,22 @@ from __future__ import annotations
 import ssl
 from contextlib import suppress
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 from oxisock.sockets.closing import reset_on_close
 from oxisock.sockets.tls import Session
+from support.answering import PLAIN, SECURED, answering
 from support.certificates import contexts
-from support.served import served
 from support.waiting import wait_until
 
 LARGE = b"x" * (32 << 20)  # more than any system holds
-KINDS = ["messages", "threads", "coroutines"]
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_never_left_is_not_counted(impl: ModuleType, kind: str, tls: bool) -> None:
+@pytest.mark.parametrize("kind", PLAIN + SECURED)
+def test_what_never_left_is_not_counted(impl: ModuleType, kind: str) -> None:
     codec = impl.Lines(max_frame=len(LARGE) + 1)
-
-    def talk(conn: Any, peer: Any) -> None:
-        for _ in conn.frames(codec):
-            conn.send_frame(LARGE, codec)
-
-    async def talk_too(stream: Any, peer: Any) -> None:
-        async for _ in stream:
-            await stream.send(LARGE)
-
-    options: dict[str, Any] = {"ssl": contexts().server} if tls else {}
-    if kind == "messages":
-        server = impl.MessageServer(lambda message, peer: LARGE, codec=codec, **options)
-    elif kind == "threads":
-        server = impl.ThreadedServer(talk, **options)
-    else:
-        server = impl.aio.start_server(talk_too, codec=codec, **options)
-    with served(server, kind + " over TLS" * tls) as running:
+    with answering(impl, kind, lambda line: LARGE, codec=codec) as running:
         with running.converse() as client:
             client.sendall(b"go\n")
             heard = 0

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from support.answering import SECURED, answering
 from support.resources import descriptors, many_descriptors
-from support.secured import SECURED, secured
 from support.served import Client, served
 from support.waiting import wait_until
 
@@ -73,7 +73,7 @@ def test_five_thousand_connections_of_one_address(impl: ModuleType, kind: str) -
 def test_a_thousand_handshakes_that_never_end(impl: ModuleType, kind: str) -> None:
     with ExitStack() as stack:
         stack.enter_context(many_descriptors(2 * HANDSHAKES + 500))
-        running = stack.enter_context(secured(impl, kind, handshake_timeout=None))
+        running = stack.enter_context(answering(impl, kind, handshake_timeout=None))
         good = stack.enter_context(Client(running))
         assert good.is_served()
         for number in range(HANDSHAKES):

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from oxisock.sockets.closing import reset_on_close
+from support.answering import SECURED, answering
 from support.certificates import certified, contexts
-from support.secured import SECURED, secured
 from support.served import Client, Served, served
 from support.tools import tool
 from support.waiting import wait_until
@@ -48,7 +48,7 @@ def hello() -> bytes:
 @pytest.mark.parametrize("kind", SECURED)
 def test_a_reset_within_a_handshake_is_one_that_failed(impl: ModuleType, kind: str) -> None:
     whole = hello()
-    with secured(impl, kind) as running:
+    with answering(impl, kind) as running:
         for number, (words, answered) in enumerate([(b"", False), (whole[:99], False), (whole, True)], 1):
             with running.connect() as sock:
                 sock.sendall(words)
@@ -67,7 +67,7 @@ def test_a_reset_within_a_handshake_is_one_that_failed(impl: ModuleType, kind: s
 
 @pytest.mark.parametrize("kind", SECURED)
 def test_a_stop_is_no_fault_of_a_handshake(impl: ModuleType, kind: str) -> None:
-    with secured(impl, kind) as running, running.connect() as sock:
+    with answering(impl, kind) as running, running.connect() as sock:
         sock.sendall(hello()[:99])
         assert wait_until(lambda: running.stats().active == 1)
         running.stop()
@@ -127,7 +127,7 @@ def by_trio(address: tuple[str, int]) -> bytes:
 @pytest.mark.parametrize("client", [by_ssl, by_asyncio, by_trio])
 @pytest.mark.parametrize("kind", SECURED)
 def test_clients_of_others(impl: ModuleType, kind: str, client: Callable[[tuple[str, int]], bytes]) -> None:
-    with secured(impl, kind) as running:
+    with answering(impl, kind) as running:
         assert client(running.address) == LINES
         assert clean(running, 1)
         assert running.stats().messages == 2000
@@ -164,7 +164,7 @@ def test_openssl(impl: ModuleType, kind: str, version: str, tmp_path: Path) -> N
     context.verify_mode = ssl.CERT_REQUIRED
     seen: list[Any] = []
     trust: list[str | Path] = ["-CAfile", both, "-verify_return_error", "-verify_hostname", "localhost"]
-    with secured(impl, kind, seen, ssl=context) as running:
+    with answering(impl, kind, seen=seen, ssl=context) as running:
         with s_client(running, version, *trust, "-cert", both, "-key", both) as process:
             printed = talked(process, b"Q\n")
         assert b"Verification: OK" in printed
@@ -179,7 +179,7 @@ def test_openssl(impl: ModuleType, kind: str, version: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", SECURED)
 def test_renegotiation_is_refused(impl: ModuleType, kind: str) -> None:
-    with secured(impl, kind) as running:
+    with answering(impl, kind) as running:
         with s_client(running, "-tls1_2", "-crlf") as process:
             printed = talked(process, b"R\n")
         assert b"RENEGOTIATING" in printed
@@ -203,7 +203,7 @@ def test_the_certificate_is_that_of_the_name_that_was_asked_for(impl: ModuleType
 
     first.sni_callback = choose
     theirs = ssl.create_default_context(cafile=str(tmp_path / "both.pem"))
-    with secured(impl, kind, ssl=first) as running:
+    with answering(impl, kind, ssl=first) as running:
         with theirs.wrap_socket(running.connect(), server_hostname="localhost") as sock:
             sock.sendall(b"hello\n")
             assert sock.recv(6) == b"hello\n"
@@ -220,7 +220,7 @@ def test_the_versions_are_those_that_the_context_allows(
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours.load_cert_chain(certified(tmp_path))
     ours.minimum_version = ours.maximum_version = version
-    with secured(impl, kind, ssl=ours) as running:
+    with answering(impl, kind, ssl=ours) as running:
         theirs = ssl.create_default_context(cafile=str(tmp_path / "both.pem"))
         with theirs.wrap_socket(running.connect(), server_hostname="localhost") as sock:
             assert sock.version() == version.name.replace("v1_", "v1.")
@@ -233,7 +233,7 @@ def test_the_versions_are_those_that_the_context_allows(
 
 @pytest.mark.parametrize("kind", SECURED)
 def test_byte_by_byte(impl: ModuleType, kind: str) -> None:
-    with secured(impl, kind) as running, running.connect() as sock:
+    with answering(impl, kind) as running, running.connect() as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = contexts().client.wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -304,7 +304,7 @@ def test_who_asks_for_new_keys_for_ever_is_as_idle_as_who_is_silent(impl: Module
     context = ctypes.c_void_p(openssl.SSL_CTX_new(ctypes.c_void_p(openssl.TLS_client_method())))
     tls = ctypes.c_void_p(openssl.SSL_new(context))
     try:
-        with secured(impl, kind, idle_timeout=0.5) as running, running.connect() as sock:
+        with answering(impl, kind, idle_timeout=0.5) as running, running.connect() as sock:
             sock.settimeout(None)
             openssl.SSL_set_fd(tls, sock.fileno())
             assert openssl.SSL_connect(tls) == 1
