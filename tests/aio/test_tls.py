@@ -15,19 +15,13 @@ import pytest
 
 from oxisock import IncompleteFrame, Peer
 from support.addresses import HOST
-from support.coroutines import Run
+from support.coroutines import Run, until
 from support.talking import adds_up
 
 
 async def upper(stream: Any, peer: Peer) -> None:
     async for line in stream:
         await stream.send(line.upper())
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

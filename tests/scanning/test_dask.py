@@ -170,7 +170,7 @@ def test_workers_that_die_and_hang_cost_no_port(impl: ModuleType) -> None:
 
 
 def lose_two_of_three(impl: ModuleType, cluster: Cluster) -> None:
-    ports = sorted({*cluster.target.ports, *range(1, 12000)})
+    ports = sorted({*cluster.target.ports, *range(1, 6000)})
     body = """
 began = []
 def told(result):

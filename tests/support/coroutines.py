@@ -21,4 +21,4 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition with a generous deadline."""
     async with asyncio.timeout(20):
         while not condition():
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.0005)

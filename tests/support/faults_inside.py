@@ -19,11 +19,11 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from addresses import HOST  # the folder of this program is where Python looks
+from waiting import wait_until
 
 import oxisock.native
 import oxisock.pure
@@ -120,7 +120,7 @@ class Client:
 def served(kind: str, address: tuple[str, int]) -> bool:
     """Say whether a new client is served."""
     if kind.startswith("udp"):
-        return oxisock.udp_request(*address, b"hello", timeout=0.5, retries=40) == b"hello"
+        return oxisock.udp_request(*address, b"hello", timeout=0.1, retries=200) == b"hello"
     try:
         client = Client(kind, address)
     except ConnectionError:
@@ -136,10 +136,7 @@ def held() -> tuple[int, int]:
 
 
 def until(condition: Callable[[], bool], words: Callable[[], str]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, words()
-        time.sleep(0.005)
+    assert wait_until(condition, LIMIT), words()
 
 
 def back_to(before: tuple[int, int], what: str) -> None:
