@@ -227,6 +227,13 @@ def test_every_public_name_is_in_the_reference() -> None:
         assert hasattr(importlib.import_module(where) if where else package, last) or importlib.util.find_spec(name)
 
 
+def test_every_entry_of_the_reference_has_an_example() -> None:
+    for page in (DOCS / "api").glob("*.md"):
+        _, *parts = re.split(r"^::: (\S+)", page.read_text(), flags=re.MULTILINE)
+        lacking = [name for name, text in zip(parts[::2], parts[1::2], strict=True) if "```python" not in text]
+        assert not lacking, f"{page}: {lacking}"
+
+
 # --- the chat protocol -----------------------------------------------------------------------------------------------
 
 
