@@ -14,7 +14,6 @@ import pytest
 from oxisock import PortState, pure
 from oxisock.pure.scanning import driver
 from oxisock.pure.scanning.connections import UNDER_WAY, Connection, Connections
-from oxisock.pure.scanning.engine import ProbeOrder
 from support.addresses import HOST
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def refusing() -> Iterator[Address]:
 def begin(connections: Connections, address: Address) -> Connection:
     connection, code = connections.connect(socket.AF_INET, address)
     assert code in UNDER_WAY
-    connection.order = ProbeOrder(1, 0, address[1], 0)
+    connection.order = 1, 0, address[1], 0
     return connection
 
 

@@ -113,10 +113,7 @@ class PureScanRun:
     # --- one turn of the loop
 
     def _turn(self, until: int) -> None:
-        sent = 0
-        while sent < _BATCH and (order := self._engine.next(self._now())) is not None:
-            self._send(order)
-            sent += 1
+        sent = self._ask()
         self._collect()
         now = self._now()
         wake = min(until, now + 50_000_000)
@@ -131,13 +128,25 @@ class PureScanRun:
                 self._heard(connection, connection.order)
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
+        probes, give_up = self._probes, self._connections.give_up
         for token in self._engine.expire(now):
-            if token in self._probes:
-                self._connections.give_up(self._probes.pop(token))
+            given_up = probes.pop(token, None)
+            if given_up is not None:
+                give_up(given_up)
         self._look_up()
         for connection in [a for a in self._reading.values() if a.deadline <= now]:
             self._banner_done(connection)
         self._collect()
+
+    def _ask(self) -> int:
+        """Send what the machine would have sent by now, but no more than a batch; say how many probes that were."""
+        following, send, clock, start = self._engine.next, self._send, time.monotonic_ns, self._start
+        for sent in range(_BATCH):
+            order = following(clock() - start)
+            if order is None:
+                return sent
+            send(order)
+        return _BATCH
 
     def _look_up(self) -> None:
         """Tell the machine whether somebody answers for the hosts of which it is in doubt."""
@@ -149,28 +158,29 @@ class PureScanRun:
                 self._engine.neighbour(number, table.get(self._addresses.key(number)), self._now())
 
     def _send(self, order: ProbeOrder) -> None:
-        family, address = self._addresses(order.host, order.port)
+        token, host, port, _ = order
+        family, address = self._addresses(host, port)
         try:
             connection, code = self._connections.connect(family, address)
         except OSError as error:
-            self._engine.answer(order.token, -(error.errno or errno.EIO), self._now())
+            self._engine.answer(token, -(error.errno or errno.EIO), self._now())
             return
         if code in UNDER_WAY:
             connection.order = order
-            self._probes[order.token] = connection
+            self._probes[token] = connection
         elif code == 0:
             self._connected(connection, order)
         else:
             self._connections.drop(connection)
             what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, family, address)
-            self._engine.answer(order.token, what, self._now())
+            self._engine.answer(token, what, self._now())
 
     def _heard(self, connection: Connection, order: ProbeOrder) -> None:
         if connection.outcome is not None:
             self._read_banner(connection, connection.outcome)
             return
         code = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        del self._probes[order.token]
+        del self._probes[order[0]]
         if code == 0:
             self._connected(connection, order)
             return
@@ -178,19 +188,20 @@ class PureScanRun:
             self._connections.refused(connection)
         else:
             self._connections.drop(connection)
-        self._engine.answer(order.token, _ANSWERS.get(code, -code), self._now())
+        self._engine.answer(order[0], _ANSWERS.get(code, -code), self._now())
 
     def _connected(self, connection: Connection, order: ProbeOrder) -> None:
         now = self._now()
+        token, host, port, _ = order
         try:
             # A probe whose own source port is the target meets itself: TCP's simultaneous open (RFC 9293, 3.5).
             itself = connection.sock.getsockname() == connection.sock.getpeername()
         except OSError:  # reset since: it did answer
             itself = False
         self._collect()
-        self._engine.answer(order.token, SELF_CONNECT if itself else SYN_ACK, now)
+        self._engine.answer(token, SELF_CONNECT if itself else SYN_ACK, now)
         for outcome in self._engine.take_outcomes():
-            if self._plan.banner and outcome[:3] == (order.host, order.port, OPEN):
+            if self._plan.banner and outcome[:3] == (host, port, OPEN):
                 connection.outcome = outcome
             else:
                 self._ready.append(outcome)
@@ -199,7 +210,7 @@ class PureScanRun:
             return
         connection.order = order
         connection.deadline = now + self._plan.banner
-        self._reading[order.token] = connection
+        self._reading[token] = connection
         self._engine.reserved += 1
         try:
             self._connections.read(connection)
@@ -219,7 +230,7 @@ class PureScanRun:
 
     def _banner_done(self, connection: Connection) -> None:
         assert connection.order is not None
-        del self._reading[connection.order.token]
+        del self._reading[connection.order[0]]
         self._engine.reserved -= 1
         self._connections.drop(connection)
         if connection.outcome is not None:

@@ -55,18 +55,19 @@ class Question:
 
     __slots__ = ("asked_at", "benched", "exhausted", "repeat", "tokens", "wasted")
 
-    def __init__(self, asked_at: int) -> None:
+    def __init__(self, asked_at: int, token: int) -> None:
         self.asked_at = asked_at  # when its latest probe left
         self.repeat = 0  # the how-manieth that was
         self.wasted = 0  # so many of its probes left while the host was taken for dead: their silence says nothing
-        self.tokens: list[int] = []  # of its probes, in flight or listening, the latest last
+        # Of its probes, in flight or listening, the latest last. There may be 100,000 questions at once, and garbage
+        # collection goes through lists, but not through tuples of numbers.
+        self.tokens: tuple[int, ...] = (token,)
         self.benched = False
         self.exhausted = False  # a port of a silent host, asked often enough
 
-
-def allowed_after(allowed: int, wasted: int) -> int:
-    """Give how often a port is asked again that had ``wasted`` probes for nothing, where others are ``allowed``."""
-    return max(allowed, min(allowed + wasted, MAX_REPEATS))
+    def allowed(self, others: int) -> int:
+        """Give how often the port is asked again where others are ``others`` times: probes for nothing do not count."""
+        return max(others, min(others + self.wasted, MAX_REPEATS)) if self.wasted else others
 
 
 def _scattered(turn: int, limit: int) -> int:
@@ -107,6 +108,7 @@ class Host:
         # What is still to be drawn.
         self.first = min(FIRST, order.count)
         self.cursor = 0
+        self.end = self.first  # only what is before may be asked by now
         self.asked_before = 0  # below this position, ports that are in `decided` are not asked again
         self.decided: set[int] = set()  # ports decided before it was up, or not to be asked again
         self.drawn = order.count == 0
@@ -148,7 +150,7 @@ class Host:
         self.put_back = 0  # probes that a fault of this machine kept from leaving
         self.sent: deque[int] = deque()  # tokens of probes under way, oldest first
         self.late: deque[int] = deque()  # tokens of canaries whose time is over, oldest first
-        self.waiting: deque[Probe] = deque()
+        self.waiting: deque[tuple[int, int]] = deque()  # (port, repeat)
         self.canaries: deque[Probe] = deque()  # that wait, too
         self.questions: dict[int, Question] = {}  # by port
         self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
@@ -156,30 +158,30 @@ class Host:
         self.queued = False
         self.waiting_for_pace = False
 
-    def to_draw(self) -> bool:
-        """Say whether there are ports that may be asked and were not yet."""
-        return self.cursor < (self.first if self.phase == UNHEARD else self.order.count)
+    def enter(self, phase: int) -> None:
+        """Let it be heard or silent: all its ports may be asked."""
+        self.phase = phase
+        self.end = self.order.count
 
     def has_work(self) -> bool:
         """Say whether there is anything to ask by now."""
-        return bool(self.waiting or self.canaries or self.to_draw())
+        return self.cursor < self.end or bool(self.waiting or self.canaries)
 
     def again(self, port: int, repeat: int) -> None:
         """Have a port asked once more, and not always at the same distance behind the same others.
 
         Else the last probes of a burst, which a full queue drops, would be its last each time.
         """
-        place = len(self.waiting) - _scattered(self.silences, self._reach())
-        self.waiting.insert(max(0, place), Probe(self, port, repeat, False))
+        waiting = self.waiting
+        place = len(waiting) - _scattered(self.silences, self._reach())
+        waiting.insert(place if place > 0 else 0, (port, repeat))
 
     def canary_is_next(self) -> bool:
-        """Say whether a canary leaves before anything else.
+        """Say whether a canary, of which there are some, leaves before anything else.
 
         They leave among the others, here and there: those before all others would find every queue empty.
         """
-        if not self.canaries:
-            return False
-        if self.apart > 0 and (self.waiting or self.to_draw()):
+        if self.apart > 0 and (self.waiting or self.cursor < self.end):
             self.apart -= 1
             return False
         self.apart = _scattered(self.turn, self._reach())
@@ -187,29 +189,28 @@ class Host:
 
     def _reach(self) -> int:
         """Give among how many probes one finds its place by chance: an eighth of a window, so that its end is seen."""
-        return max(_REACH, self.window // 8)
-
-    def may_be_asked(self, now: int) -> bool:
-        """Say whether window and pace allow another probe."""
-        return self.in_flight < self.window and now >= self.next_send
+        reach = self.window // 8
+        return reach if reach > _REACH else _REACH
 
     def asked(self, now: int, slack: int) -> None:
         """Note that a probe leaves: the next one keeps its distance."""
         self.in_flight += 1
         self.asked_since += 1
-        self.busy += min(now - self.last_asked, max(self.interval, slack))
+        interval = self.interval
+        self.busy += min(now - self.last_asked, interval if interval > slack else slack)
         self.last_asked = now
-        if interval := max(self.interval, self._spacing()):
-            self.next_send = max(self.next_send, now - slack) + interval
+        if self.in_flight > _BURST and (spacing := self._spacing()) > interval:
+            interval = spacing
+        if interval:
+            earliest = now - slack
+            self.next_send = (self.next_send if self.next_send > earliest else earliest) + interval
 
     def _spacing(self) -> int:
-        """Give the time between two probes that spreads a full window over the time that a probe has in it.
+        """Give the time between two probes of many that spreads a full window over the time that a probe has in it.
 
         Silence ends for thousands of ports at once. Repeats that left together would overflow a queue on the way, each
         time the same ones, while the canaries before them came through. Who answers at once sets the pace by itself.
         """
-        if self.in_flight <= _BURST:
-            return 0
         spread = self.timeout
         if self.srtt < 0:
             # Only an answer can tell that too much is sent, so before the first one it is not all sent at once.
@@ -335,11 +336,13 @@ class Host:
         The sooner loss is known, the fewer ports are asked in vain. A host that was slowed down has some for as long as
         it is slow: nothing else tells that it may be asked faster again.
         """
+        if now < self.next_canary:
+            return 0
         left = min(self.silences // 4, _CANARY_BURST) + min(self.silences // 256, _CANARY_MAX - _CANARY_BURST)
         left -= self.canaries_sent
         if self.interval and left < _CANARIES_WHEN_SLOW:
             left = min(_CANARIES_WHEN_SLOW, self.silences // 8 + _CANARY_BURST - self.canaries_sent)
-        if now < self.next_canary or left <= 0:
+        if left <= 0:
             return 0
         self.next_canary = now + self.timeout
         return min(left, _CANARIES_AT_ONCE)

@@ -23,6 +23,7 @@ _ABOUT_BEFORE = {
 }
 """What the connect of a used socket says where it may mean the one before."""
 
+_BOTH_WAYS = socket.SHUT_RDWR
 _EVENTS = 1024
 _FEW = 1024  # so many sockets may be at rest; more, where as many are under way
 
@@ -71,7 +72,7 @@ class LastingConnections(Connections):
     def give_up(self, connection: Connection) -> None:
         """Let the kernel forget a connect that is under way: shutdown() does that."""
         try:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.sock.shutdown(_BOTH_WAYS)
         except OSError:  # refused or reset by now
             self.drop(connection)
         else:
@@ -98,8 +99,9 @@ class LastingConnections(Connections):
 
     def _rest(self, connection: Connection) -> None:
         connection.order = None
-        if len(self._at_rest) < max(_FEW, len(self._watched) // 2):
-            self._at_rest.append(connection)
+        at_rest = self._at_rest
+        if len(at_rest) < _FEW or len(at_rest) < len(self._watched) // 2:
+            at_rest.append(connection)
         else:
             self.drop(connection)
 

@@ -20,23 +20,29 @@ class Permutation:
     """A pseudo-random bijection of 0..size-1 onto itself, chosen by a 64-bit key.
 
     A Feistel network over the next even power of two; a value that falls outside is sent through again until it falls
-    inside ("cycle walking": Black and Rogaway, Ciphers with Arbitrary Finite Domains, 2002).
+    inside ("cycle walking": Black and Rogaway, Ciphers with Arbitrary Finite Domains, 2002). A round scrambles half the
+    bits of a place, so what it gives for each of those halves fits into a short list.
     """
 
-    __slots__ = ("_half", "_keys", "_mask", "size")
+    __slots__ = ("_half", "_mask", "_rounds", "size")
 
     def __init__(self, size: int, key: int) -> None:
         self.size = size
         self._half = max(1, ((size - 1).bit_length() + 1) // 2)
         self._mask = (1 << self._half) - 1
-        self._keys = [mix(key ^ (number + 1)) for number in range(_ROUNDS)]
+        keys = [mix(key ^ (number + 1)) for number in range(_ROUNDS)]
+        halves = range(1 << self._half)
+        self._rounds = [[mix(half ^ each) & self._mask for half in halves] for each in keys]
 
     def __getitem__(self, position: int) -> int:
-        half, mask = self._half, self._mask
+        half = self._half
+        first, second, third, fourth = self._rounds
         while True:
-            left, right = position >> half, position & mask
-            for key in self._keys:
-                left, right = right, left ^ (mix(right ^ key) & mask)
+            left, right = position >> half, position & self._mask
+            left ^= first[right]
+            right ^= second[left]
+            left ^= third[right]
+            right ^= fourth[left]
             position = left << half | right
             if position < self.size:
                 return position

@@ -62,7 +62,7 @@ class ScanEngine(Choosing, Answers):
         host = probe.host
         self._land(probe)
         self._open -= 1
-        self._trace(now, host, probe.port, probe.repeat, what)
+        self._trace(now, probe, what)
         if what < 0 or what in (BROADCAST, MULTICAST):
             if probe.listening:  # its port was asked again since: it hears nothing more, and that is all
                 self._local_errors += 1
@@ -70,7 +70,8 @@ class ScanEngine(Choosing, Answers):
             else:
                 self._local_fault(probe, what, lasting, now)
             return
-        self._sent_well()
+        if self._recovering:
+            self._sent_well()
         if what in (SYN_ACK, CONN_REFUSED):
             self._answered(probe, what, now)
         elif not self._seems_unreachable(probe, what, now) and not probe.canary:
@@ -88,13 +89,14 @@ class ScanEngine(Choosing, Answers):
                 continue
             host.armed = -1
             patience = self._patience(host)
-            while host.sent:
-                probe = self._probes.get(host.sent[0])
+            sent = host.sent
+            while sent:
+                probe = self._probes.get(sent[0])
                 if probe is not None:
                     if probe.sent_at + patience > now:
                         break
-                    overdue.append(host.sent[0])
-                host.sent.popleft()
+                    overdue.append(sent[0])
+                sent.popleft()
             if host.next_send <= now:
                 host.waiting_for_pace = False
             if 0 <= host.check_at <= now:
@@ -105,12 +107,14 @@ class ScanEngine(Choosing, Answers):
             self._arm(host)
             self._touch(host)
         for token in overdue:
-            if token in self._probes:
-                self._overdue(token, now)
+            probe = self._probes.get(token)
+            if probe is not None:
+                self._overdue(token, probe, now)
         while self._listening and self._listening[0][0] <= now:
             _, _, token = heapq.heappop(self._listening)
-            if token in self._probes:
-                self._heard_nothing(token)
+            probe = self._probes.get(token)
+            if probe is not None:
+                self._heard_nothing(token, probe)
         expired, self._dropped = self._dropped, []
         self._open -= len(expired)
         return expired

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from ....engines.scanning import CLOSED, CONN_REFUSED, HOST_UNREACHABLE, NO_RESPONSE, OPEN, SELF_CONNECT, SYN_ACK
-from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Probe, Question, allowed_after
+from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Probe, Question
 from .faults import Faults
 
 _LATE = SECOND // 2
@@ -66,13 +66,14 @@ class Answers(Faults):
             self._crowd.heard(host.network, host.index, host.timeout)
         return False
 
-    def _overdue(self, token: int, now: int) -> None:
+    def _overdue(self, token: int, probe: Probe, now: int) -> None:
         """The time of a probe is over: ask again, and listen on for a late answer."""
-        probe = self._probes[token]
         host = probe.host
         self._land(probe)
-        self._trace(now, host, probe.port, probe.repeat, NO_RESPONSE)
-        self._sent_well()
+        if self._tracing:
+            self._trace(now, probe, NO_RESPONSE)
+        if self._recovering:
+            self._sent_well()
         if probe.canary:
             self._drops += 1
             host.lost(probe.small)
@@ -80,7 +81,7 @@ class Answers(Faults):
             host.canary_lost(now, self._plan.timeout, self._limit)
             until = probe.sent_at + self._plan.timeout
             if until > now and self._room_limit >= _CANARIES_LISTEN:
-                self._listen_on(token, until)
+                self._listen_on(token, probe, until)
             else:
                 self._forget(token)
             if host.dead:
@@ -93,14 +94,13 @@ class Answers(Faults):
             host.silences += 1
             question = host.questions.get(probe.port)
             if question is None:
-                question = host.questions[probe.port] = Question(probe.sent_at)
-                question.tokens.append(token)
+                question = host.questions[probe.port] = Question(probe.sent_at, token)
             if host.doubted[0] <= probe.sent_at < host.doubted[1]:
                 question.wasted = probe.repeat + 1
-            last = probe.repeat >= allowed_after(host.allowed, question.wasted)
+            last = probe.repeat >= question.allowed(host.allowed)
             until = self._listens_until(probe, last)
             if until > now:
-                self._listen_on(token, until)
+                self._listen_on(token, probe, until)
             else:
                 self._forget(token)
             if not last:
@@ -111,13 +111,12 @@ class Answers(Faults):
                     del host.questions[probe.port]
             else:
                 self._bench(host, probe.port, probe.repeat)
-            if self._plan.adaptive:
+            if self._adaptive and now >= host.next_canary:
                 for _ in range(host.canaries_due(now)):
                     self._add_canary(host)
         self._touch(host)
 
-    def _listen_on(self, token: int, until: int) -> None:
-        probe = self._probes[token]
+    def _listen_on(self, token: int, probe: Probe, until: int) -> None:
         host = probe.host
         probe.listening = True
         if probe.canary:
@@ -132,24 +131,22 @@ class Answers(Faults):
     def _listens_until(self, probe: Probe, last: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
         host = probe.host
-        spare = self._spare()
-        if not last and not spare:
+        if not last and not self._spare():
             return -1
         if host.phase == UNHEARD:
             # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
             more = host.order.count > host.first and not self._plan.skip_silent
-            return host.first_sent + _LATEST if last and more and spare else -1
-        if not self._plan.adaptive or host.is_lost():
+            return host.first_sent + _LATEST if last and more and self._spare() else -1
+        if not self._adaptive or host.is_lost():
             return -1
         return probe.sent_at + (host.wait if host.phase == SILENT else self._plan.timeout)
 
-    def _heard_nothing(self, token: int) -> None:
+    def _heard_nothing(self, token: int, probe: Probe) -> None:
         """A probe has listened long enough."""
-        probe = self._probes[token]
-        host = probe.host
-        self._land(probe)
+        if not probe.canary:
+            probe.host.listening -= 1
         self._forget(token)
-        self._stopped_listening(host, probe.port, token)
+        self._stopped_listening(probe.host, probe.port, token)
 
     def _stopped_listening(self, host: Host, port: int, token: int) -> None:
         question = host.questions.get(port)

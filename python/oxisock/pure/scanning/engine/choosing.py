@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....engines.scanning import SENT
-from ..host import HEARD, MS, SILENT, SMALL_WINDOW, UNHEARD, Host, Probe, allowed_after
+from ..host import HEARD, MS, SILENT, SMALL_WINDOW, UNHEARD, Host, Probe
 from ..permutation import GROUP
 from .phases import Phases
 from .state import RATE_SLACK, ProbeOrder
@@ -11,6 +11,7 @@ from .state import RATE_SLACK, ProbeOrder
 _CHECK = 2200 * MS
 """After the first probe to a host: the link was asked three times whose address it is."""
 _CHECK_STEP = 50 * MS  # so that many hosts are looked up at once
+_BEGINNING_FIRST, _BEGUN_FIRST = (UNHEARD, HEARD), (HEARD, UNHEARD)
 
 
 class Choosing(Phases):
@@ -27,15 +28,15 @@ class Choosing(Phases):
                 return probe
             self._touch(probe.host)
         while True:
-            if self._plan.random:
+            if self._random and self._order.upcoming is not None:
                 self._admit()
             # In random order who is not heard yet comes first; by address, what was begun is ended first.
             host = None
-            for phase in (UNHEARD, HEARD) if self._plan.random else (HEARD, UNHEARD):
+            for phase in _BEGINNING_FIRST if self._random else _BEGUN_FIRST:
                 if host is None and self._ready[phase] and (phase == UNHEARD or in_window):
                     host = self._pop(phase)
             if host is None:
-                if not self._plan.random and self._admit():
+                if not self._random and self._admit():
                     continue
                 host = self._pop(SILENT) if in_window else None
                 if host is None:
@@ -70,7 +71,7 @@ class Choosing(Phases):
         self._undrawn += 1
         self._crowd.enter(host, self._now)
         if self._alone:
-            host.phase = HEARD  # it holds nobody up
+            host.enter(HEARD)  # it holds nobody up
         else:
             host.pledged = True
             self._pledged += host.first
@@ -80,27 +81,29 @@ class Choosing(Phases):
     def _take(self, host: Host) -> Probe | None:
         """Give the next thing to ask of a host, if there is any by now, and queue it again if there are more."""
         found: Probe | None = None
-        while found is None and host.may_be_asked(self._now):
-            if host.canary_is_next():
+        while found is None and host.in_flight < host.window and self._now >= host.next_send:
+            if host.canaries and host.canary_is_next():
                 canary = host.canaries.popleft()
                 found = None if host.dead else canary
             elif host.waiting:
-                probe = host.waiting.popleft()
-                if question := host.questions.get(probe.port):  # else answered meanwhile
-                    if probe.repeat > allowed_after(host.allowed, question.wasted):  # granted when more seemed lost
-                        self._bench(host, probe.port, probe.repeat - 1)
+                port, repeat = host.waiting.popleft()
+                if question := host.questions.get(port):  # else answered meanwhile
+                    if repeat > question.allowed(host.allowed):  # granted when more seemed lost
+                        self._bench(host, port, repeat - 1)
                     else:
-                        found = probe
+                        found = Probe(host, port, repeat, False)
             elif (port := self._draw(host)) >= 0:
                 found = Probe(host, port, 0, False)
             else:
                 break
-        if found is None or host.has_work():  # else it is not done: its last probe is about to leave
-            self._touch(host, again=found is not None)
+        if found is None:
+            self._touch(host)
+        elif host.has_work():  # else it is not done: its last probe is about to leave
+            self._queue(host, again=True)
         return found
 
     def _draw(self, host: Host) -> int:
-        while host.to_draw():
+        while host.cursor < host.end:
             port = self._plan.ports[host.order[host.cursor]]
             host.cursor += 1
             if host.cursor == host.order.count:
@@ -131,14 +134,17 @@ class Choosing(Phases):
             if host.link >= 0:
                 host.check_at = -(-(now + _CHECK) // _CHECK_STEP) * _CHECK_STEP
         if not probe.canary and (question := host.questions.get(probe.port)):
-            question.tokens.append(token)
+            question.tokens += (token,)
             question.exhausted = False
             question.asked_at = now
             question.repeat = probe.repeat
-        while host.sent and host.sent[0] not in self._probes:
-            host.sent.popleft()
-        host.sent.append(token)
-        if host.armed < 0 or now + self._patience(host) < host.armed:
+        sent = host.sent
+        while sent and sent[0] not in self._probes:
+            sent.popleft()
+        sent.append(token)
+        armed = host.armed
+        if armed < 0 or (now + self._least_patience < armed and now + self._patience(host) < armed):
             self._arm(host)
-        self._trace(now, host, probe.port, probe.repeat, SENT)
-        return ProbeOrder(token, host.index, probe.port, probe.repeat)
+        if self._tracing:
+            self._trace(now, probe, SENT)
+        return token, host.index, probe.port, probe.repeat

@@ -22,6 +22,7 @@ class Faults(Phases):
         """Put the probe back and narrow the window; only a fault that lasts with nothing else open is a verdict."""
         host = probe.host
         self._local_errors += 1
+        self._recovering = True
         if -what in _TRANSIENT and not lasting:
             self._window = max(1, self._in_flight)
             self._room = max(1, self._open)
@@ -49,3 +50,5 @@ class Faults(Phases):
                 self._growth = 0
                 self._window = min(self._limit, self._window + 1)
                 self._room = min(self._room_limit, self._room + 1)
+        else:
+            self._recovering = False

@@ -21,7 +21,7 @@ class Phases(Verdicts):
         if host.phase == SILENT:
             # What was silent while it was listened to for a moment only is asked again, but for what is under way and
             # for the port that answers.
-            waiting = [probe.port for probe in host.waiting if probe.port in host.questions]
+            waiting = [waits for waits, _ in host.waiting if waits in host.questions]
             flying = [probe.port for token in host.sent if (probe := self._probes.get(token))]
             held = [probe.port for probe in self._put_back if probe.host is host]
             host.decided.update(waiting, flying, held, [port])
@@ -29,7 +29,7 @@ class Phases(Verdicts):
             if host.drawn:
                 host.drawn = False
                 self._undrawn += 1
-        host.phase = HEARD
+        host.enter(HEARD)
         self._arm(host)
 
     def neighbour(self, index: int, there: bool | None, now: int) -> None:
@@ -47,29 +47,33 @@ class Phases(Verdicts):
         host.checking = False
         self._touch(host)
 
-    def _touch(self, host: Host, *, again: bool = False) -> None:
-        """Queue a host that has something to ask and room in its window; see whether one is done that has nothing.
-
-        ``again``: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end
-        before the next.
-        """
+    def _touch(self, host: Host) -> None:
+        """Queue a host that has something to ask and room in its window; see whether one is done that has nothing."""
         if host.gone:
             return
-        if host.has_work():
+        if host.cursor < host.end or host.waiting or host.canaries:
             if host.queued or host.in_flight >= host.window:
                 return
             if self._now >= host.next_send:
-                host.queued = True
-                host.waiting_for_pace = False
-                if again and (host.phase == SILENT or not self._plan.random):
-                    self._ready[host.phase].appendleft(host)
-                else:
-                    self._ready[host.phase].append(host)
+                self._queue(host)
             elif not host.waiting_for_pace:
                 host.waiting_for_pace = True
                 self._arm(host)
         elif host.in_flight == 0 and host.put_back == 0:
             self._done_asking(host)
+
+    def _queue(self, host: Host, *, again: bool = False) -> None:
+        """Put a host among those that may be asked.
+
+        ``again``: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end
+        before the next.
+        """
+        host.queued = True
+        host.waiting_for_pace = False
+        if again and (host.phase == SILENT or not self._random):
+            self._ready[host.phase].appendleft(host)
+        else:
+            self._ready[host.phase].append(host)
 
     def _done_asking(self, host: Host) -> None:
         """There is nothing left to ask of a host in its phase."""
@@ -93,7 +97,7 @@ class Phases(Verdicts):
         skip = self._plan.skip_silent and not host.faulty  # what could not be asked is not silent
         if host.phase == UNHEARD and host.first < host.order.count and not skip:
             self._unpledge(host)
-            host.phase = SILENT
+            host.enter(SILENT)
             host.wait = self._crowd.wait(host.network)
             self._touch(host)
         elif host.phase == SILENT:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from ....engines.scanning import Outcome, ScanPlan, TraceEvent
 from ..crowd import Crowd
-from ..host import MS, SECOND, SILENT, UNHEARD, Host, Probe
+from ..host import FLOOR, MS, SECOND, SILENT, UNHEARD, Host, Probe
 from ..permutation import Order
 
 RATE_SLACK = 2 * MS
 
 
-class ProbeOrder(NamedTuple):
-    """What the driver is to send: connect to ``port`` of host number ``host``; ``token`` names the probe."""
-
-    token: int
-    host: int
-    port: int
-    repeat: int
+ProbeOrder = tuple[int, int, int, int]
+"""What the driver is to send: (token, which names the probe; host number; port; the how-manieth repeat)."""
 
 
 class State:
@@ -29,6 +23,9 @@ class State:
 
     def __init__(self, plan: ScanPlan, hosts: int) -> None:
         self._plan = plan
+        # What is read for every probe.
+        self._adaptive, self._random, self._tracing = plan.adaptive, plan.random, plan.trace
+        self._least_patience = min(FLOOR, plan.timeout // 2)  # that `_patience` gives
         self._order = Order(plan, hosts)
         self.total = self._order.total
         self._alone = hosts == 1
@@ -58,6 +55,7 @@ class State:
         self._now = 0  # the time of the present call
         self._not_before = 0
         self._fault_since = -1
+        self._recovering = False  # there was a fault of this machine, and its traces are not gone
         self._interval = plan.interval + plan.interval * RATE_SLACK // SECOND if plan.interval else 0
         self._next_send = plan.first_send
         self._outcomes: list[Outcome] = []
@@ -70,7 +68,7 @@ class State:
 
     def _patience(self, host: Host) -> int:
         """Give how long a probe of this host has a place in the window, before its port is asked again."""
-        if not self._plan.adaptive or host.phase == UNHEARD:
+        if not self._adaptive or host.phase == UNHEARD:
             return self._plan.timeout
         if host.phase == SILENT:
             return host.wait // 2
@@ -119,6 +117,6 @@ class State:
                 self._land(self._probes[token])
                 self._forget(token)
 
-    def _trace(self, now: int, host: Host, port: int, repeat: int, what: int) -> None:
-        if self._plan.trace:
-            self._events.append(TraceEvent(now, host.index, port, repeat, what))
+    def _trace(self, now: int, probe: Probe, what: int) -> None:
+        if self._tracing:
+            self._events.append(TraceEvent(now, probe.host.index, probe.port, probe.repeat, what))

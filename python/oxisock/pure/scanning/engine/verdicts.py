@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....engines.scanning import FILTERED, NO_RESPONSE, Outcome
-from ..host import MAX_REPEATS, Host, Probe, Question, allowed_after
+from ..host import MAX_REPEATS, Host, Probe, Question
 from .state import State
 
 _BENCH_LIMIT = 131_072
@@ -46,9 +46,9 @@ class Verdicts(State):
 
     def _grant(self, host: Host) -> None:
         """Let a host where loss was seen have its silent ports asked more often, those on the bench at once."""
-        if not self._plan.adaptive or not host.grant(self._plan.retries):
+        if not self._adaptive or not host.grant(self._plan.retries):
             return
-        self._ask_benched(host, lambda question, repeat: repeat < allowed_after(host.allowed, question.wasted))
+        self._ask_benched(host, lambda question, repeat: repeat < question.allowed(host.allowed))
 
     def _ask_anew(self, host: Host) -> None:
         """Let what was asked while a host was taken for dead be asked as often as if it had not been."""
@@ -70,7 +70,7 @@ class Verdicts(State):
             if chosen(question, repeat):
                 if not spare:
                     self._drop_all(question.tokens)
-                    question.tokens.clear()
+                    question.tokens = ()
                 question.benched = False
                 self._benched -= 1
                 host.again(port, repeat + 1)
