@@ -15,9 +15,13 @@ from types import ModuleType
 
 import pytest
 
+import oxisock.native
+import oxisock.pure
 from support.processes import ended, process, script, serve, stop
 from support.resources import resident
 from support.waiting import wait_until
+
+ENGINES = (oxisock.pure, oxisock.native)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ sys.stdin.readline()
             assert (child.returncode, err) == (0, b"")
 
 
-def test_a_process_that_was_paused_takes_what_has_come_before_it_judges_who_is_idle(impl: ModuleType) -> None:
+def test_a_process_that_was_paused_takes_what_has_come_before_it_judges_who_is_idle() -> None:
     prelude = "import asyncio"
     body = """
 def repeat(stream, peer):
@@ -81,11 +85,14 @@ async def main():
 asyncio.run(main())
 """
     with contextlib.ExitStack() as stack:
-        command = script(impl, body, prelude)
-        child = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        stack.callback(child.kill)
-        assert child.stdout is not None
-        addresses = [child.stdout.readline().split() for _ in range(5)]
+        children, addresses = [], []
+        for impl in ENGINES:  # both, for that is five seconds of waiting
+            command = script(impl, body, prelude)
+            child = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(child.kill)
+            assert child.stdout is not None
+            children.append(child)
+            addresses += [child.stdout.readline().split() for _ in range(5)]
         streams = []
         for host, port in addresses:
             sock = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
@@ -93,11 +100,13 @@ asyncio.run(main())
         for sock, stream in streams:
             sock.sendall(b"before\n")
             assert next(line for line in stream if line.endswith(b"before\n"))
-        stop(child.pid)  # what comes from now on waits
+        for child in children:
+            stop(child.pid)  # what comes from now on waits
         for sock, _ in streams:
             sock.sendall(b"meanwhile\n")
         time.sleep(5.5)
-        child.send_signal(signal.SIGCONT)
+        for child in children:
+            child.send_signal(signal.SIGCONT)
         assert all(stream.readline().endswith(b"meanwhile\n") for _, stream in streams)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from support.soak import ENGINES, soak
 
-SECONDS = 20 if os.environ.get("CI") else 6
+SECONDS = 12 if os.environ.get("CI") else 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what another process holds")

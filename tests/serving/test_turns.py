@@ -20,13 +20,15 @@ COUNT = 20_000
 @pytest.mark.parametrize("own", [False, True])
 def test_a_burst_keeps_nobody_waiting(impl: ModuleType, own: bool) -> None:
     order: list[bytes] = []
-    begun, asked = threading.Event(), threading.Event()
+    begun, asked, served = threading.Event(), threading.Event(), threading.Event()
 
     def handler(message: bytes, peer: Peer) -> bytes:
         order.append(message)
         begun.set()
         asked.wait(20)
-        if message == b"g":
+        if message == b"p":
+            served.set()
+        elif not served.is_set():
             time.sleep(0.001)
         return message
 

@@ -55,7 +55,7 @@ def client(far: FarHost, server: Any, count: int, **more: Any) -> subprocess.Pop
 
 
 def test_replies_wait_for_room(impl: ModuleType, far: FarHost) -> None:
-    slow_down(far, "80kbit")
+    slow_down(far, "160kbit")
     with impl.UdpServer(lambda datagram: datagram.data * 1000, sock=small_socket(far)) as server:
         with client(far, server, 30) as asking:
             assert asking.wait(90) == 0
