@@ -24,13 +24,18 @@ class Life(RuleBasedStateMachine):
         self.now = 1000
         self.idle, self.write, self.most = idle, write, room
         self.machine = self.kind(self.now, idle, write, room)
-        self.waiting = 0
+        self.waiting = self.answers = 0
+        self.late: list[int] = []  # when input without a message came, after its time
         self.owed = self.silent = False
         self.quiet_since = self.progress = self.now
         self.paused = False
 
     def open(self) -> bool:
         return self.machine.closed == pure.OPEN
+
+    def is_quiet_from_now(self) -> None:
+        self.quiet_since = self.now
+        self.late = []
 
     def said_all(self) -> None:
         if self.silent and not self.waiting and not self.owed:
@@ -40,13 +45,13 @@ class Life(RuleBasedStateMachine):
     @rule(passed=st.integers(0, 300))
     def wait(self, passed: int) -> None:
         self.now += passed
-        due = self.progress + self.write if self.waiting else self.quiet_since + self.idle
-        if not self.waiting and self.owed:
-            due = pure.NEVER
+        stalls = self.progress + self.write if self.waiting else pure.NEVER
+        excused = self.owed or self.answers or self.silent
+        due = min(stalls, pure.NEVER if excused else self.quiet_since + self.idle)
         assert self.machine.deadline() == due
         self.machine.tick(self.now)
         if self.now >= due:
-            assert self.machine.closed == (pure.STALLED if self.waiting else pure.IDLE)
+            assert self.machine.closed == (pure.STALLED if self.now >= stalls else pure.IDLE)
         else:
             assert self.open()
 
@@ -55,7 +60,8 @@ class Life(RuleBasedStateMachine):
     def message_comes(self) -> None:
         self.machine.active(self.now)
         self.machine.deliver(self.now)
-        self.quiet_since, self.owed = self.now, True
+        self.owed, self.answers = True, self.waiting
+        self.is_quiet_from_now()
 
     @precondition(lambda self: self.open() and self.owed)
     @rule(size=st.integers(0, 60), messages=st.integers(0, 2))
@@ -66,10 +72,25 @@ class Life(RuleBasedStateMachine):
         self.paused = self.paused or self.waiting >= self.most
         self.machine.queue(size, self.now)
         self.machine.answered(messages, self.now)
-        if messages:
-            self.quiet_since = self.now
         self.owed = False
+        if messages:
+            self.answers = self.waiting
+            self.is_quiet_from_now()
+        elif not (self.answers or self.silent) and self.now >= self.quiet_since + self.idle:
+            self.late.append(self.now)
+        if len(self.late) > pure.FRUITLESS and self.now >= self.late[0] + self.idle:
+            assert self.machine.closed == pure.IDLE
+            return
         self.said_all()
+
+    @rule(times=st.integers(1, 2 * pure.FRUITLESS), passed=st.integers(0, 9), size=st.sampled_from([0, 1]))
+    def says_much_and_no_message(self, times: int, passed: int, size: int) -> None:
+        for _ in range(times):
+            if not self.open() or not (self.owed or self.machine.room()):
+                break
+            self.now += passed
+            self.machine.deliver(self.now)
+            self.answer(size, 0)
 
     @precondition(lambda self: self.open() and self.waiting)
     @rule(data=st.data())
@@ -81,8 +102,10 @@ class Life(RuleBasedStateMachine):
         self.progress = self.now
         if self.waiting <= self.most // 2:
             self.paused = False
-        if not self.waiting and not self.owed:
-            self.quiet_since = self.now
+        if self.answers:
+            self.answers = max(0, self.answers - size)
+            if not self.answers:
+                self.is_quiet_from_now()
         self.said_all()
 
     @precondition(lambda self: self.open())
@@ -168,3 +191,55 @@ def test_a_trickle_that_never_makes_a_message_is_idle(name: str) -> None:
         machine.answered(0, now)
     machine.tick(100)
     assert machine.closed == pure.IDLE
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_who_says_for_ever_what_is_no_message_is_idle(name: str) -> None:
+    """His next input is always there before a timer is judged, and some of it is answered: TLS does that by itself."""
+    machine = MACHINES[name](0, 100, pure.NEVER, 1000)
+    for now in range(10, 1000, 10):
+        machine.deliver(now)
+        machine.queue(5, now)
+        machine.answered(0, now)
+        if machine.closed:
+            break
+        machine.wrote(5, now)
+    assert (machine.closed, now) == (pure.IDLE, 100 + 10 * pure.FRUITLESS)
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_what_waited_while_the_server_was_late_may_still_become_a_message(name: str) -> None:
+    machine = MACHINES[name](0, 100, pure.NEVER, 1000)
+    for late in (10**6, 2 * 10**6):
+        for now in range(late, late + pure.FRUITLESS * 1000, 1000):
+            machine.deliver(now)
+            machine.answered(0, now)
+            assert machine.closed == pure.OPEN
+        machine.deliver(now)
+        machine.answered(1, now)
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_what_is_no_answer_and_waits_to_be_read_is_no_excuse(name: str) -> None:
+    machine = MACHINES[name](0, 100, 1000, 1000)
+    machine.deliver(10)
+    machine.queue(5, 10)
+    machine.answered(0, 10)
+    assert machine.deadline() == 100
+    machine.tick(100)
+    assert machine.closed == pure.IDLE
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_an_answer_that_waits_to_be_read_is_one(name: str) -> None:
+    machine = MACHINES[name](0, 100, 1000, 1000)
+    machine.deliver(10)
+    machine.queue(5, 10)
+    machine.answered(1, 10)
+    machine.deliver(20)
+    machine.queue(7, 20)
+    machine.answered(0, 20)
+    machine.wrote(4, 200)
+    assert machine.deadline() == 1200
+    machine.wrote(1, 300)
+    assert machine.deadline() == 400

@@ -7,12 +7,15 @@ import socket
 import threading
 import time
 import weakref
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 from oxisock import Peer
 from support.handlers import upper
+from support.served import SECONDS, served
 from support.talking import ask, connect, stuff_until_it_stops, until_the_end
 from support.users_codecs import Reversed
 from support.waiting import wait_until
@@ -59,6 +62,50 @@ def test_a_trickle_that_never_makes_a_message_ends(impl: ModuleType) -> None:
                 except ConnectionError:
                     break
             assert wait_until(lambda: server.stats().timeouts == 1)
+
+
+class Nothing:
+    """A codec to which nothing is a message."""
+
+    buffered = 0
+
+    def encode(self, payload: bytes) -> bytes:
+        return payload
+
+    def decoder(self) -> Nothing:
+        return self
+
+    def feed(self, data: bytes) -> list[bytes]:
+        return []
+
+    def eof(self) -> list[bytes]:
+        return []
+
+
+@pytest.mark.parametrize("kind", ["messages", "threads", "coroutines"])
+def test_a_flood_that_never_makes_a_message_ends(impl: ModuleType, kind: str) -> None:
+    """Its next bytes are always there before a timer is judged."""
+
+    def talk(conn: Any, peer: Peer) -> None:
+        for _ in conn.frames(Nothing()):
+            pass
+
+    async def talk_too(stream: Any, peer: Peer) -> None:
+        async for _ in stream:
+            pass
+
+    if kind == "messages":
+        server = impl.MessageServer(upper, codec=Nothing(), idle_timeout=0.3)
+    elif kind == "threads":
+        server = impl.ThreadedServer(talk, idle_timeout=0.3)
+    else:
+        server = impl.aio.start_server(talk_too, codec=Nothing(), idle_timeout=0.3)
+    with served(server, kind) as running, running.connect() as sock, suppress(ConnectionError):
+        deadline = time.monotonic() + SECONDS
+        while running.stats().closed == 0:
+            sock.sendall(bytes(1 << 12))
+            assert time.monotonic() < deadline, "and goes on for ever"
+    assert running.stats().timeouts == 1
 
 
 def test_a_flood_of_small_messages(impl: ModuleType) -> None:

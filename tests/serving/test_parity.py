@@ -46,6 +46,7 @@ steps = st.lists(
                 "swallow",
                 "owe_farewell",
                 "parts",
+                "trickle",
             ]
         ),
         st.integers(0, 80),
@@ -91,6 +92,12 @@ def trace(kind: Any, start: int, bounds: Any, planned: Any, script: Any) -> list
                 machine.abort((pure.CUT, pure.LOST, pure.BROKEN, pure.REFUSED)[size % 4], now)
             case "swallow":
                 seen.append(machine.swallow())
+            case "trickle":
+                for _ in range(2 * size):
+                    now += passed
+                    machine.deliver(now)
+                    machine.queue(size % 2, now)
+                    machine.answered(0, now)
             case "parts":
                 seen.append(machine.parts())
             case _:

@@ -9,8 +9,9 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from oxisock.sockets.closing import reset_on_close
 from support.answering import SECURED, answering
 from support.certificates import certified, contexts
-from support.served import Client, Served, served
+from support.served import SECONDS, Client, Served, served
 from support.tools import tool
 from support.waiting import wait_until
 
@@ -289,9 +290,9 @@ def test_a_server_that_has_said_all_goes_on_hearing(impl: ModuleType, kind: str)
     assert heard == [b"%d" % number for number in range(50_000)]
 
 
-@pytest.mark.parametrize("kind", ["coroutines over TLS", "threads over TLS"])
-def test_who_asks_for_new_keys_for_ever_is_as_idle_as_who_is_silent(impl: ModuleType, kind: str) -> None:
-    """TLS answers that by itself: there is much to read and to write, and nothing is said."""
+@contextlib.contextmanager
+def asking_for_new_keys(sock: socket.socket) -> Iterator[Callable[[], bool]]:
+    """Give what asks, over TLS on a socket that waits, for new keys; it says whether that could be sent."""
     try:
         import _ssl
 
@@ -304,16 +305,50 @@ def test_who_asks_for_new_keys_for_ever_is_as_idle_as_who_is_silent(impl: Module
     context = ctypes.c_void_p(openssl.SSL_CTX_new(ctypes.c_void_p(openssl.TLS_client_method())))
     tls = ctypes.c_void_p(openssl.SSL_new(context))
     try:
-        with answering(impl, kind, idle_timeout=0.5) as running, running.connect() as sock:
-            sock.settimeout(None)
-            openssl.SSL_set_fd(tls, sock.fileno())
-            assert openssl.SSL_connect(tls) == 1
-            deadline = time.monotonic() + 20
-            while update(tls, 1) == 1 and openssl.SSL_do_handshake(tls) == 1:
-                assert time.monotonic() < deadline, "and is cut as late as never"
-            assert wait_until(lambda: running.stats().closed == 1)
-            stats = running.stats()
-            assert (stats.timeouts, stats.frame_errors, stats.handler_errors) == (1, 0, 0)
+        sock.settimeout(None)
+        openssl.SSL_set_fd(tls, sock.fileno())
+        assert openssl.SSL_connect(tls) == 1
+        yield lambda: update(tls, 1) == 1 and openssl.SSL_do_handshake(tls) == 1
     finally:
         openssl.SSL_free(tls)
         openssl.SSL_CTX_free(context)
+
+
+@pytest.mark.parametrize("kind", SECURED)
+def test_who_keeps_tls_busy_and_says_nothing_is_cut(impl: ModuleType, kind: str) -> None:
+    """TLS answers that by itself: there is much to reckon, and nothing is said."""
+    with answering(impl, kind, idle_timeout=None) as running, running.connect() as sock:
+        with asking_for_new_keys(sock) as ask:
+            deadline = time.monotonic() + SECONDS
+            while ask():
+                assert time.monotonic() < deadline, "and is cut as late as never"
+        assert wait_until(lambda: running.stats().closed == 1)
+
+
+def test_what_a_message_server_has_no_time_for_is_opened_in_its_next_turn(
+    impl: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oxisock.serving.secured._SHARE", 0.0)
+    lines = [b"%d" % number for number in range(100_000)]
+    with answering(impl, "messages over TLS") as running, Client(running) as other:
+        with impl.connect(*running.address, impl.Lines(), ssl=contexts().client, server_hostname="localhost") as framed:
+            framed.settimeout(SECONDS)
+            sender = threading.Thread(target=framed.send_many, args=(lines,), daemon=True)
+            sender.start()
+            for line in lines:
+                assert framed.recv() == line
+            sender.join()
+        assert other.is_served()
+
+
+@pytest.mark.parametrize("kind", SECURED)
+def test_who_asks_for_new_keys_now_and_then_is_as_idle_as_who_is_silent(impl: ModuleType, kind: str) -> None:
+    with answering(impl, kind, idle_timeout=0.3) as running, running.connect() as sock:
+        with asking_for_new_keys(sock) as ask:
+            deadline = time.monotonic() + SECONDS
+            while ask() and running.stats().closed == 0:
+                time.sleep(0.03)
+                assert time.monotonic() < deadline, "and is cut as late as never"
+        assert wait_until(lambda: running.stats().closed == 1)
+        stats = running.stats()
+        assert (stats.timeouts, stats.frame_errors, stats.handler_errors) == (1, 0, 0)

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..engines.serving import ANSWERED, FINISH, HELD, NEVER
-from ..sockets.tls import Session
+from ..sockets.tls import PIECE, Session
 from . import log as server_log
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
     from ..types import ServerStats
 
-_SHARE = 0.005  # seconds of a turn for handshakes
+_SHARE = 0.005  # seconds of a turn for handshakes, and for what has come on one connection
 _LAST_WORDS = 30_000_000  # nanoseconds past the drain, to say that this was all
 
 
@@ -36,6 +36,7 @@ class SecuredReactor:
         self._most = max_buffered  # bytes of answers that may wait on a connection
         self._sessions: dict[int, Session] = {}
         self._shaking: deque[Item] = deque()  # of connections whose handshake is not done
+        self._unopened: list[tuple[Item, bytes]] = []  # what there was no time for, and what was said before that
         self._own: list[Reply] = []  # that are no handler's
         self._failed = 0  # handshakes; the reactor knows of those that were lost with their connection
         self._bytes_in = 0  # of what the wire says
@@ -71,10 +72,15 @@ class SecuredReactor:
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
         """Send ``replies`` and wait for input, if so; None when the server has ended."""
-        found = self._reactor.turn([self._sealed(reply) for reply in replies], wait and not self._shaking)
+        wait = wait and not (self._shaking or self._unopened)
+        found = self._reactor.turn([self._sealed(reply) for reply in replies], wait)
         if found is None:
             return None
         items: list[Item] = []
+        unopened, self._unopened = self._unopened, []
+        for item, said in unopened:
+            if (session := self._sessions.get(item[0])) is not None:
+                self._open(item, session, items, said)
         for item in found:
             session = self._sessions.get(item[0])
             if session is None or not session.begun:
@@ -142,14 +148,22 @@ class SecuredReactor:
         else:
             self._own.append((item[0], session.last_word(), 0, FINISH))
 
-    def _open(self, item: Item, session: Session, items: list[Item]) -> None:
-        """Give what a piece of the wire says."""
+    def _open(self, item: Item, session: Session, items: list[Item], said: bytes = b"") -> None:
+        """Give what a piece of the wire says, after what those before it ``said``."""
         token, peer, data, room, _ = item
-        said = b""
-        if isinstance(data, bytes):
-            said = session.received(data)
-        else:
+        if not isinstance(data, bytes):
             session.cut()
+        elif len(data) <= PIECE:
+            said += session.received(data)
+        else:
+            until = time.monotonic() + _SHARE
+            for at in range(0, len(data), PIECE):
+                if at and time.monotonic() > until:  # what TLS has to do for a few bytes can take long
+                    self._unopened.append(((token, peer, data[at:], room, None), said))
+                    return
+                said += session.received(data[at : at + PIECE])
+                if session.over:
+                    break
         if said:
             self._bytes_in += len(said)
             items.append((token, peer, said, room, None))

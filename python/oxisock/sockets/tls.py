@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-_PIECE = 1 << 14  # bytes that go through a buffer at once: it keeps the room of the largest ever
+PIECE = 1 << 14  # bytes that go through a buffer at once: it keeps the room of the largest ever
+_WORDLESS = 1 << 16  # bytes of the wire in a row that say nothing: a record has a quarter of it, new keys ask for 27
 _MARK = 1 << 12  # bytes of the wire, of which it is not known what each says
 
 
@@ -31,6 +32,7 @@ class Session:
         "_outgoing",
         "_said_all",
         "_sent",
+        "_wordless",
         "begun",
         "counted",
         "fault",
@@ -49,6 +51,7 @@ class Session:
         self.said = self.wire = 0
         self._marks: deque[tuple[int, int]] = deque()  # how much of the wire says how much, where some may wait
         self._sent = 0  # how much was sent before them
+        self._wordless = 0  # how much of the wire came since something was said
         self.begun = self.over = False
         self.fault: Exception | None = None
         self.held = False  # for who drives it: answers wait for room
@@ -64,19 +67,22 @@ class Session:
         """Take bytes of the wire, and give what the peer says with them."""
         said: list[bytes] = []
         with memoryview(data) as wire:
-            for at in range(0, len(data) or 1, _PIECE):
+            for at in range(0, len(data) or 1, PIECE):
                 if self.over:
                     break
                 try:
-                    self._incoming.write(wire[at : at + _PIECE])
+                    self._incoming.write(wire[at : at + PIECE])
                     if not self.begun:
                         self.tls.do_handshake()
                         self.begun = True
-                    while piece := self.tls.read(_PIECE):
+                    while piece := self.tls.read(PIECE):
                         said.append(piece)
+                        self._wordless = 0
                     self.over = True
                 except ssl.SSLWantReadError:
-                    pass
+                    self._wordless += min(PIECE, len(data) - at)
+                    if self._wordless > _WORDLESS and self.begun:
+                        self._break(ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer keeps TLS busy and says nothing"))
                 except ssl.SSLZeroReturnError:
                     self.over = True
                 except Exception as error:
@@ -95,7 +101,7 @@ class Session:
             with memoryview(data) as rest:
                 at = 0
                 while at < len(data):
-                    size = self.tls.write(rest[at : at + _PIECE])
+                    size = self.tls.write(rest[at : at + PIECE])
                     at += size
                     self.said += size
                     wire.append(self.unsent())

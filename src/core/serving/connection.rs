@@ -42,6 +42,9 @@ pub struct Limits {
     pub max_buffered: usize,
 }
 
+/// So many inputs without a message are forgiven to who is late, for the server may be late itself.
+const FRUITLESS: u32 = 64;
+
 /// Faults made on purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
@@ -76,6 +79,8 @@ pub struct Connection {
     progress: u64,
     next_write: u64,
     queued: usize,
+    // Those of the bytes that wait up to the end of the last answer.
+    answers: usize,
     written: u64,
     // Whether an answer is being made.
     owed: bool,
@@ -90,6 +95,12 @@ pub struct Connection {
     farewell: bool,
     // Why it will be closed when that is said.
     parting: Closed,
+    // What `last` was when input without a message came too late for the first time.
+    doubted: u64,
+    // How often that has happened since.
+    fruitless: u32,
+    // When that may be its end.
+    overdue: u64,
 }
 
 impl Connection {
@@ -105,6 +116,7 @@ impl Connection {
             progress: now,
             next_write: now,
             queued: 0,
+            answers: 0,
             written: 0,
             owed: false,
             paused: false,
@@ -114,6 +126,9 @@ impl Connection {
             late: Closed::Open,
             farewell: false,
             parting: Closed::Open,
+            doubted: NEVER,
+            fruitless: 0,
+            overdue: NEVER,
         }
     }
 
@@ -141,6 +156,7 @@ impl Connection {
     pub fn active(&mut self, now: u64) {
         self.now = now;
         self.last = now;
+        self.answers = self.queued;
     }
 
     /// What came in was handed to a handler: an answer is owed, and nothing is read until it is made.
@@ -155,6 +171,7 @@ impl Connection {
         self.owed = false;
         if messages > 0 {
             self.last = now;
+            self.answers = self.queued;
         }
         if now >= self.due {
             // While the answer was made; that it is no conversation yet is what it says.
@@ -162,9 +179,12 @@ impl Connection {
         } else if self.queued == 0 {
             self.settle();
         }
+        if messages == 0 {
+            self.doubt(now);
+        }
     }
 
-    /// So many bytes wait to be written.
+    /// So many bytes wait to be written; what is queued while an answer is owed may turn out to be none.
     pub fn queue(&mut self, size: usize, now: u64) {
         self.now = now;
         if size == 0 {
@@ -175,6 +195,9 @@ impl Connection {
             self.next_write = now.saturating_add(self.faults.delay);
         }
         self.queued += size;
+        if !self.owed {
+            self.answers = self.queued;
+        }
         if self.queued >= self.limits.max_buffered {
             self.paused = true;
         }
@@ -192,8 +215,15 @@ impl Connection {
         }
         if self.written >= self.faults.reset_after {
             self.close(Closed::Reset);
-        } else if self.queued == 0 && !self.owed {
-            self.last = now;
+            return;
+        }
+        if self.answers > 0 {
+            self.answers = self.answers.saturating_sub(size);
+            if self.answers == 0 {
+                self.last = now;
+            }
+        }
+        if self.queued == 0 && !self.owed {
             self.settle();
         }
     }
@@ -228,11 +258,9 @@ impl Connection {
         self.now = now;
         if now >= self.due && !self.owed {
             self.close_at_once(self.late);
-        } else if self.queued > 0 {
-            if now >= self.stall_deadline() {
-                self.close(Closed::Stalled);
-            }
-        } else if !self.owed && now >= self.idle_deadline() {
+        } else if self.queued > 0 && now >= self.stall_deadline() {
+            self.close(Closed::Stalled);
+        } else if now >= self.idle_deadline() {
             self.close(Closed::Idle);
         }
     }
@@ -277,15 +305,13 @@ impl Connection {
     /// The time at which `tick` has something to judge, or a delayed write may go out.
     #[must_use]
     pub fn deadline(&self) -> u64 {
-        let due = if self.owed { NEVER } else { self.due };
+        let due = if self.owed { NEVER } else { self.due.min(self.idle_deadline()) };
         if self.closed != Closed::Open {
             NEVER
         } else if self.queued > 0 {
             due.min(if self.now < self.next_write { self.next_write } else { self.stall_deadline() })
-        } else if self.owed {
-            NEVER
         } else {
-            self.idle_deadline().min(due)
+            due
         }
     }
 
@@ -331,8 +357,30 @@ impl Connection {
         self.paused
     }
 
+    /// When it has said nothing for too long; that is not asked while it is answered, or near its end.
     fn idle_deadline(&self) -> u64 {
+        if self.owed || self.answers > 0 || self.eof || self.finishing || self.parting != Closed::Open {
+            return NEVER;
+        }
         (self.last + self.limits.idle_timeout).min(NEVER)
+    }
+
+    /// Input came that held no message: whoever goes on with that for too long is as idle as who is silent.
+    ///
+    /// A timer does not find him if his next input is always there before it is judged. It may also be the server that
+    /// was late, and what waited meanwhile has its time: it is read in a few pieces, and has as long again.
+    fn doubt(&mut self, now: u64) {
+        if now < self.idle_deadline() {
+            return;
+        }
+        if self.doubted != self.last {
+            (self.doubted, self.fruitless) = (self.last, 0);
+            self.overdue = now.saturating_add(self.limits.idle_timeout).min(NEVER);
+        }
+        self.fruitless = self.fruitless.saturating_add(1);
+        if self.fruitless > FRUITLESS && now >= self.overdue {
+            self.close(Closed::Idle);
+        }
     }
 
     fn stall_deadline(&self) -> u64 {

@@ -15,6 +15,9 @@ OPEN, DONE, IDLE, STALLED, LOST, CUT, RESET, BROKEN, REFUSED = range(9)
 peer broke it; a stop cut it; a planned fault reset it; what has to come first did not, or not in time; it is known
 by now from whom it comes, and that one is not let in."""
 
+FRUITLESS = 64
+"""So many inputs without a message are forgiven to who is late, for the server may be late itself."""
+
 
 class Connection:
     """The decisions of one connection; times in nanoseconds, sizes in bytes, NEVER for no limit.
@@ -25,19 +28,23 @@ class Connection:
     """
 
     __slots__ = (
+        "_answers",
         "_cut",
         "_delay",
+        "_doubted",
         "_drop",
         "_due",
         "_eof",
         "_farewell",
         "_finishing",
+        "_fruitless",
         "_idle_timeout",
         "_last",
         "_late",
         "_max_buffered",
         "_next_write",
         "_now",
+        "_overdue",
         "_owed",
         "_parting",
         "_paused",
@@ -76,6 +83,7 @@ class Connection:
         self._progress = now  # when the peer last took bytes, or began to have some waiting
         self._next_write = now
         self._queued = 0
+        self._answers = 0  # those of them up to the end of the last answer
         self.written = 0  # bytes that the socket took in all
         self._owed = False  # whether an answer is being made
         self._paused = False
@@ -85,6 +93,9 @@ class Connection:
         self._late = OPEN  # what its absence then comes to; OPEN where nothing has to come first
         self._farewell = False  # whether a last word is to be said before the end
         self._parting = OPEN  # why it will be closed when that is said
+        self._doubted = NEVER  # what _last was when input without a message came too late for the first time
+        self._fruitless = 0  # how often that has happened since
+        self._overdue = NEVER  # when that may be its end
 
     # --- what happened -------------------------------------------------------------------------------------------
 
@@ -109,6 +120,7 @@ class Connection:
         """A complete message came (to an echo server: a byte)."""
         self._now = now
         self._last = now
+        self._answers = self._queued
 
     def deliver(self, now: int) -> None:
         """What came in was handed to a handler: an answer is owed, and nothing is read until it is made."""
@@ -121,13 +133,16 @@ class Connection:
         self._owed = False
         if messages:
             self._last = now
+            self._answers = self._queued
         if now >= self._due:  # while the answer was made; that it is no conversation yet is what it says
             self._close(self._late, True)
         elif self._queued == 0:
             self._settle()
+        if not messages:
+            self._doubt(now)
 
     def queue(self, size: int, now: int) -> None:
-        """``size`` bytes wait to be written."""
+        """``size`` bytes wait to be written; what is queued while an answer is owed may turn out to be none."""
         self._now = now
         if size == 0:
             return
@@ -135,6 +150,8 @@ class Connection:
             self._progress = now
             self._next_write = now + self._delay
         self._queued += size
+        if not self._owed:
+            self._answers = self._queued
         if self._queued >= self._max_buffered:
             self._paused = True
 
@@ -149,8 +166,13 @@ class Connection:
             self._paused = False
         if self.written >= self._reset_after:
             self._close(RESET)
-        elif self._queued == 0 and not self._owed:
-            self._last = now
+            return
+        if self._answers:
+            self._answers -= size
+            if self._answers <= 0:
+                self._answers = 0
+                self._last = now
+        if self._queued == 0 and not self._owed:
             self._settle()
 
     def ended(self, now: int) -> None:
@@ -179,10 +201,9 @@ class Connection:
             return
         if now >= self._due and not self._owed:
             self._close(self._late, True)
-        elif self._queued:
-            if now >= self._stall_deadline():
-                self._close(STALLED)
-        elif not self._owed and now >= min(self._last + self._idle_timeout, NEVER):
+        elif self._queued and now >= self._stall_deadline():
+            self._close(STALLED)
+        elif now >= self._idle_deadline():
             self._close(IDLE)
 
     def parts(self) -> bool:
@@ -218,10 +239,10 @@ class Connection:
         """Give the time at which ``tick`` has something to judge, or a delayed write may go out."""
         if self.closed != OPEN:
             return NEVER
-        due = NEVER if self._owed else self._due
+        due = NEVER if self._owed else min(self._due, self._idle_deadline())
         if self._queued:
             return min(due, self._next_write if self._now < self._next_write else self._stall_deadline())
-        return NEVER if self._owed else min(self._last + self._idle_timeout, due)
+        return due
 
     @property
     def queued(self) -> int:
@@ -247,6 +268,27 @@ class Connection:
     def paused(self) -> bool:
         """Whether so much waits to be written that nothing more is to be read or answered for now."""
         return self._paused
+
+    def _idle_deadline(self) -> int:
+        """Give when it has said nothing for too long; that is not asked while it is answered, or near its end."""
+        if self._owed or self._answers or self._eof or self._finishing or self._parting != OPEN:
+            return NEVER
+        return min(self._last + self._idle_timeout, NEVER)
+
+    def _doubt(self, now: int) -> None:
+        """Input came that held no message: whoever goes on with that for too long is as idle as who is silent.
+
+        A timer does not find him if his next input is always there before it is judged. It may also be the server that
+        was late, and what waited meanwhile has its time: it is read in a few pieces, and has as long again.
+        """
+        if now < self._idle_deadline():
+            return
+        if self._doubted != self._last:
+            self._doubted, self._fruitless = self._last, 0
+            self._overdue = min(now + self._idle_timeout, NEVER)
+        self._fruitless += 1
+        if self._fruitless > FRUITLESS and now >= self._overdue:
+            self._close(IDLE)
 
     def _stall_deadline(self) -> int:
         return min(max(self._progress, self._next_write) + self._write_timeout, NEVER)
