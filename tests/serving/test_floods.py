@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from oxisock import Peer
+from support.answering import PLAIN, answering
 from support.handlers import upper
-from support.served import SECONDS, served
+from support.served import SECONDS
 from support.talking import ask, connect, stuff_until_it_stops, until_the_end
 from support.users_codecs import Reversed
 from support.waiting import wait_until
@@ -82,25 +83,11 @@ class Nothing:
         return []
 
 
-@pytest.mark.parametrize("kind", ["messages", "threads", "coroutines"])
+@pytest.mark.parametrize("kind", PLAIN)
 def test_a_flood_that_never_makes_a_message_ends(impl: ModuleType, kind: str) -> None:
     """Its next bytes are always there before a timer is judged."""
-
-    def talk(conn: Any, peer: Peer) -> None:
-        for _ in conn.frames(Nothing()):
-            pass
-
-    async def talk_too(stream: Any, peer: Peer) -> None:
-        async for _ in stream:
-            pass
-
-    if kind == "messages":
-        server = impl.MessageServer(upper, codec=Nothing(), idle_timeout=0.3)
-    elif kind == "threads":
-        server = impl.ThreadedServer(talk, idle_timeout=0.3)
-    else:
-        server = impl.aio.start_server(talk_too, codec=Nothing(), idle_timeout=0.3)
-    with served(server, kind) as running, running.connect() as sock, suppress(ConnectionError):
+    never = answering(impl, kind, codec=Nothing(), idle_timeout=0.3)
+    with never as running, running.connect() as sock, suppress(ConnectionError):
         deadline = time.monotonic() + SECONDS
         while running.stats().closed == 0:
             sock.sendall(bytes(1 << 12))
