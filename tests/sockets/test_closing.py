@@ -1,15 +1,20 @@
-"""How much of what was sent has not arrived, on each system, and what a server makes of it where nobody knows."""
+"""How much of what was sent has not arrived, on each system; where nobody knows; and requests whose peer resets."""
 
 from __future__ import annotations
 
+import asyncio
+import select
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from oxisock.sockets.closing import end_output, still_sending, unacknowledged
+from support.talking import reset
 
 fcntl = pytest.importorskip("fcntl", reason="asked of the system where it is no Windows")
 
@@ -64,3 +69,33 @@ def test_where_nobody_knows_a_server_goes_on_until_the_peer_ends(
     theirs.shutdown(socket.SHUT_WR)
     ours.setblocking(True)
     assert not still_sending(ours, 1)
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_request_whose_connection_is_reset_before_its_end_is_sent_says_so(
+    impl: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    shutdown = socket.socket.shutdown
+
+    def after_the_reset(sock: socket.socket, how: int) -> None:
+        watch = select.poll()
+        watch.register(sock, 0)
+        assert watch.poll(20_000)
+        shutdown(sock, how)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def take_and_reset() -> None:
+            conn, _ = listener.accept()
+            conn.recv(100)
+            reset(conn)
+
+        peer = threading.Thread(target=take_and_reset)
+        peer.start()
+        monkeypatch.setattr(socket.socket, "shutdown", after_the_reset)
+        with pytest.raises(ConnectionResetError):
+            if kind == "blocking":
+                impl.tcp_request(*listener.getsockname(), b"hello", timeout=30.0)
+            else:
+                asyncio.run(impl.aio.tcp_request(*listener.getsockname(), b"hello", timeout=30.0))
+        peer.join()

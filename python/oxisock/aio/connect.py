@@ -14,6 +14,7 @@ from ..serving.background import in_thread
 from ..serving.requests import answering, collect
 from ..sockets import secure
 from ..sockets.addresses import reads_as_address
+from ..sockets.closing import end_output
 from ..sockets.connecting import Destination, LookUp, Try, connecting, prepared
 from ..sockets.resolving import checked_host, host_addresses
 from ..udp.requests import Ask, Question, asking, towards
@@ -105,7 +106,7 @@ async def exchange(destination: Destination, payload: bytes, context: SSLContext
             return await _exchange_tls(sock, context, name, destination, payload, deadline)
         async with within(deadline):
             await loop.sock_sendall(sock, payload)
-            sock.shutdown(socket.SHUT_WR)
+            end_output(sock)  # where the peer has reset the connection, sock_recv says so
             answer = bytearray()
             while data := await loop.sock_recv(sock, _CHUNK):
                 collect(answer, data)

@@ -14,6 +14,7 @@ from ..engines.binding import Functions
 from ..errors import FrameTooLong
 from ..sockets import secure
 from ..sockets.calls import Deadline
+from ..sockets.closing import end_output
 from ..sockets.connecting import Destination, connect
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def answering(destination: Destination) -> Iterator[None]:
 def _exchange(sock: socket.socket, payload: bytes, deadline: Deadline) -> bytes:
     sock.settimeout(deadline.check())
     sock.sendall(payload)
-    sock.shutdown(socket.SHUT_WR)
+    end_output(sock)  # where the peer has reset the connection, recv says so
     answer = bytearray()
     while True:
         sock.settimeout(deadline.check())
