@@ -146,11 +146,17 @@ def test_the_table() -> None:
         "ceiling 2.00 k, asyncio 250, threads 500",
     )
     assert rows[2][3:5] == ("wrong answer", "-")
-    for width, lines in ((None, 4), (160, 4), (100, 7), (70, 7)):
-        shown = command._layout(rows, width)
+    for width, lines in ((None, 4), (160, 4), (100, 6), (70, 6)):
+        shown = [line for line, _ in command._layout(rows, width)]
         assert len(shown) == lines
         assert not width or max(map(len, shown)) <= width
-    assert command._layout(rows, 100)[2] == "    ceiling 2.00 k, asyncio 250, threads 500"
+    assert command._layout(rows, 100)[2] == ("    ceiling 2.00 k, asyncio 250, threads 500", "dim")
+    assert command._layout(rows, 40)[1:5] == [
+        ("echo, 64 bytes", "cyan"),
+        ("     250        1.00 k  3.00 (2.00-4.00)", ""),
+        ("    ceiling 2.00 k, asyncio 250,", "dim"),
+        ("    threads 500", "dim"),
+    ]
 
 
 def test_the_details() -> None:
@@ -158,6 +164,10 @@ def test_the_details() -> None:
     assert rows[0] == ("", "messages/s", "fastest", "slowest", "CPU", "times pure", "50 % within", "99 % within")
     assert rows[1] == ("pure", "250", "500", "33.3", "2.00 ms", "1", "4.00 ms", "40.0 ms")
     assert [row[0] for row in rows[1:]] == ["pure", "native", "ceiling", "asyncio", "threads"]
+    for width in 200, 80, 60, 40, 36:
+        lines = command._details(rows, width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert any(line.startswith("native") and "3.00" in line for line in lines)
     spoilt = text.details(sample()["scenarios"][1])
     assert spoilt[2][:6] == ("native", "wrong answer", "", "", "", "-")
 

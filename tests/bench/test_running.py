@@ -44,7 +44,9 @@ def test_contenders_take_turns() -> None:
     measured = running.run(scenario([contender("pure", log), contender("native", log)], log), 2, told.append)
     assert log == ["set for 100", *["prepare pure", "pure", "prepare native", "native"] * 2, "cleared"]
     assert [step.done for step in told] == [0.0, 0.0, 0.25, 0.5, 0.75]
-    assert told[-1] == Step(0.75, "paper", 2, 2, "native")
+    assert told[-1]._replace(left=None) == Step(0.75, "paper", 2, 2, "native")
+    assert told[0].left is None
+    assert all((step.left or 0) > 0 for step in told if step.done)
     assert {name: len(timings) for name, timings in measured.timings.items()} == {"pure": 2, "native": 2}
     assert measured.wrong == [] and measured.rounds == 2
 

@@ -212,7 +212,7 @@ def test_diff_as_json_and_as_a_table(files: Path) -> None:
     code, shown = terminal_text("diff", files / "old.json", files / "new.json")
     assert code == 1
     assert [line.split() for line in shown.splitlines()][1] == [
-        "\x1b[32mopened", HOST, "443", "closed", "open", "-\x1b[0m",
+        "\x1b[32mopened", HOST, "443", "closed", "open", "-", "a\x1b[0m",
     ]  # fmt: skip
 
 

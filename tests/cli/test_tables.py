@@ -72,8 +72,8 @@ def test_where_rows_do_not_fit_hosts_stand_above_and_the_rest_below() -> None:
         "db-primary.eu-west-1.internal.example.co",
         "m",
         "  22  open   ssh          0.123",
-        "    SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12",
-        "    u3",
+        "    SSH-2.0-OpenSSH_9.2p1",
+        "    Debian-2+deb12u3",
         "5432  open   postgresql   0.200",
     ]
     assert shown(rows, 200).splitlines()[1:] == [

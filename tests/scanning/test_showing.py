@@ -101,6 +101,17 @@ def test_what_changed_is_shown_and_does_nothing() -> None:
     assert all(words in changed for words in ("opened", "closed", "<b><script>"))
 
 
+def test_a_page_names_hosts_that_came_or_went_and_both_banners() -> None:
+    before = report(result("a", "10.0.0.1", 22, "open", banner=b"SSH-1\r\n"), result("b", "10.0.0.2", 23, "open"))
+    after = report(result("a", "10.0.0.1", 22, "open", banner=b"SSH-2\r\n"), result("c", "10.0.0.3", 25, "open"))
+    changed = Page(after.to_html(before)).text.split("What changed since")[1].split("At a glance")[0]
+    assert "First open ports on c (10.0.0.3)." in changed
+    assert "No open ports any more on b (10.0.0.2)." in changed
+    assert "SSH-1 -> SSH-2" in changed
+    many = [result("m", f"10.0.0.{host}", 22, "open") for host in range(1, 9)]
+    assert " and 3 more hosts." in Page(report(*many).to_html(report())).text
+
+
 def test_a_page_of_nothing_and_one_without_a_change() -> None:
     empty = Page(report().to_html()).text
     assert "No open ports. Scanned 1-1024; -p - scans all 65,535." in empty

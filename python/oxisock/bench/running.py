@@ -67,13 +67,15 @@ QUICK = Pace(least=2, most=3, seconds=13.0)
 
 
 class Step(NamedTuple):
-    """What runs now: ``done`` is the part of all work that is done, from 0 to 1."""
+    """What runs now: ``done`` is the part of all work that is done, from 0 to 1, and ``left`` how many seconds the rest
+    will take, None while nothing is done."""
 
     done: float
     scenario: str
     round: int
     rounds: int
     contender: str
+    left: float | None = None
 
 
 def run_all(
@@ -98,7 +100,8 @@ def run_all(
         def tell(part: float, number: int, rounds: int, name: str, scenario: Scenario = scenario) -> None:
             nonlocal done
             done = max(done, (before + part * scenario.cost) / total)  # noqa: B023 - it is called within this turn
-            progress(Step(done, scenario.name, number, rounds, name))
+            left = (clock() - start) * (1 - done) / done if done else None
+            progress(Step(done, scenario.name, number, rounds, name, left))
 
         rounds: list[dict[str, Timing]] = []
         try:

@@ -130,14 +130,16 @@ def _fail(message: str) -> int:
     return EXIT_USAGE
 
 
-def complain(message: str) -> None:
+def complain(words: str) -> None:
     """Tell what is wrong."""
-    # One line, whatever the message quotes, and however much of it.
-    line = " ".join(message.split())
+    from .output import message
+
+    # Nothing begins a line of its own, whatever the words quote, and however much of it.
+    line = " ".join(words.split())
     if len(line) > _LONGEST_MESSAGE:
         half = _LONGEST_MESSAGE // 2
         line = f"{line[:half]} [...] {line[-half:]}"
-    sys.stderr.write(f"oxisock: {line}\n")
+    message(line)
 
 
 def describe(error: OSError) -> str:

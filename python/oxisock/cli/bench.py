@@ -12,7 +12,7 @@ from . import EXIT_NO, EXIT_OK, UsageError, raise_descriptor_limit
 from .arguments import count, examples
 from .output import check_output, is_terminal, message, output, paint
 from .progress import work_bar
-from .tables import aligned
+from .tables import aligned, wrapped
 
 if TYPE_CHECKING:
     from ..bench import Scenario
@@ -148,38 +148,58 @@ def _show(document: Document, details: bool) -> None:
     from ..bench.report import text
 
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-    rows = [text.HEADING, *map(text.row, document["scenarios"])]
-    heading, *lines = _layout(rows, width)
-    print(paint(heading, "bold", sys.stdout))
-    for line in lines:
-        print(paint(line, "dim", sys.stdout) if line.startswith(" ") else line)
+
+    def show(line: str, style: str) -> None:
+        for part in wrapped(line, width) if width else [line]:
+            print(paint(part, style, sys.stdout) if style else part)
+
+    for line, style in _layout([text.HEADING, *map(text.row, document["scenarios"])], width):
+        show(line, style)
     print()
     for line in (*text.LEGEND, *text.facts(document)):
-        print(paint(line, "dim", sys.stdout))
+        show(line, "dim")
     for scenario in document["scenarios"] if details else ():
-        table = text.details(scenario)
-        print(
-            "\n" + paint(f"{scenario['name']}: {scenario['operations']:,} {scenario['unit']} a run", "bold", sys.stdout)
-        )
-        print(aligned(table, right=range(1, len(table[0]))), end="")
+        print()
+        show(f"{scenario['name']}: {scenario['operations']:,} {scenario['unit']} a run", "bold")
+        print(_details(text.details(scenario), width), end="")
     sys.stdout.flush()
 
 
-def _layout(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
-    """Give the lines of the table: with the others beside the engines, or below them on a narrow terminal.
+def _layout(rows: list[tuple[str, ...]], width: int | None) -> list[tuple[str, str]]:
+    """Give the lines of the table, each with its style: the others beside the engines, or below on a narrow terminal.
 
-    On one that is too narrow even for that, what an operation costs is left to the details.
+    On one that is too narrow even for that, what an operation costs is left to the details, and names stand above.
     """
     from ..bench.report.text import RIGHT
 
-    beside = aligned(rows, RIGHT).splitlines()
-    if width is None or max(map(len, beside)) <= width:
-        return beside
-    main = aligned([row[:-1] for row in rows], RIGHT).splitlines()
-    if max(map(len, main)) > width:
-        main = aligned([(row[0], *row[2:5]) for row in rows], range(1, 4)).splitlines()
-    below = [f"    {row[-1]}" for row in rows]
-    return [main[0], *(line for pair in zip(main[1:], below[1:], strict=True) for line in pair)]
+    lines = aligned(rows, RIGHT).splitlines()
+    if width is None or max(map(len, lines)) <= width:
+        return [(line, "" if at else "bold") for at, line in enumerate(lines)]
+    lines = aligned([row[:-1] for row in rows], RIGHT).splitlines()
+    if max(map(len, lines)) > width:
+        lines = aligned([(row[0], *row[2:5]) for row in rows], range(1, 4)).splitlines()
+    named = max(map(len, lines)) <= width
+    if not named:
+        lines = [f"  {line}" for line in aligned([row[2:5] for row in rows], range(3)).splitlines()]
+    found = [(lines[0], "bold")]
+    for line, row in zip(lines[1:], rows[1:], strict=True):
+        found += [(line, "")] if named else [(row[0], "cyan"), (line, "")]
+        if row[-1] != "-":
+            whole = row[-1].replace(" ", "\xa0").replace(",\xa0", ", ")  # no name is parted from its figure
+            found += ((f"    {part}".replace("\xa0", " "), "dim") for part in wrapped(whole, width - 4))
+    return found
+
+
+def _details(rows: list[tuple[str, ...]], width: int | None) -> str:
+    """Give all contenders of a scenario; a narrow terminal gets no extremes, then ratios only, then without ranges."""
+    candidates = [
+        rows,
+        [(*row[:2], *row[4:]) for row in rows],
+        [(*row[:2], row[5]) for row in rows],
+        [(*row[:2], row[5].partition(" (")[0]) for row in rows],
+    ]
+    tables = [aligned(candidate, range(1, len(candidate[0]))) for candidate in candidates]
+    return next((each for each in tables if width is None or max(map(len, each.splitlines())) <= width), tables[-1])
 
 
 def _comment(document: Document, scenarios: list[Scenario]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
-from ..scanning.showing import CHANGES, changes
+from ..scanning.showing import change_rows, changes
 from ..text import plural
 from . import EXIT_NO, EXIT_OK, UsageError
 from .arguments import examples
@@ -85,10 +85,9 @@ def read_report(path: str) -> ScanReport:
 
 def difference_table(old: ScanReport, new: ScanReport, stream: IO[str]) -> str:
     """Give a table of what differs, or say that nothing does."""
-    difference = old.diff(new)
-    if not difference:
+    found = change_rows(old, new)
+    if not found:
         return "no difference\n"
-    found = [CHANGES, *changes(difference, old, new)]
     return table(found, stream, right=(2,), fold=(1,), colour=lambda row: _COLOURS[row[0]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import stat
 import sys
 from contextlib import contextmanager
@@ -38,8 +39,15 @@ def paint(text: str, colour: str, stream: IO[str]) -> str:
 
 
 def message(text: str) -> None:
-    """Tell the user something that is not the answer."""
-    print(f"oxisock: {text}", file=sys.stderr, flush=True)
+    """Tell the user something that is not the answer; on a terminal, lines end between words."""
+    text = f"oxisock: {text}"
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stderr) else 0
+    if len(text) > width > 0:
+        import textwrap
+
+        # A long word, such as a path, is left whole: it is copied as one.
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+    print(text, file=sys.stderr, flush=True)
 
 
 def have_rich() -> bool:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .output import have_rich, is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from rich.progress import ProgressColumn, Task
 
     from ..bench.running import Step
     from ..types import Progress
@@ -54,56 +56,95 @@ def progress_bar(label: str, wanted: bool = True) -> AbstractContextManager[Call
     """Give a callback for ``on_progress``, or None where nobody looks: a bar with rich, a line that rewrites itself."""
 
     def line(progress: Progress) -> None:
-        total = progress.total - progress.unasked
-        left = f", {_clock(progress.left)} left" if progress.left else ""
-        rewrite(f"{label}{progress.asked:,} of {total:,} ports, {progress.open:,} open{left}")
+        asked, found = _asked(progress)
+        rewrite(f"{label}{asked}, {found}{_left(progress.left, ', ')}")
 
     return moving(None, lambda: _rich_bar(label), line) if wanted else nullcontext()
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 def work_bar() -> AbstractContextManager[Callable[[Step], None]]:
     """Give a callback for the progress of a benchmark, which draws only when it is called: drawing takes time, too."""
-    return moving(lambda step: None, _rich_work_bar, lambda step: rewrite(f"{step.done:3.0%}  {_describe(step)}"))
+
+    def line(step: Step) -> None:
+        rewrite(f"{step.done:3.0%}{_left(step.left, '  ')}  {_describe(step)}")
+
+    return moving(lambda step: None, _rich_work_bar, line)
+
+
+def _asked(progress: Progress) -> tuple[str, str]:
+    return f"{progress.asked:,} of {progress.total - progress.unasked:,} ports", f"{progress.open:,} open"
 
 
 def _describe(step: Step) -> str:
     return f"{step.scenario} · round {step.round} of {step.rounds} · {step.contender}"
 
 
+def _left(seconds: float | None, before: str = "") -> str:
+    """Say how much time is left, for every bar and line; empty while nobody knows."""
+    if seconds is None:
+        return ""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{before}{f'{hours}:{minutes:02}' if hours else minutes}:{seconds:02} left"
+
+
 @contextmanager
 def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
+    with _rich(label, ("counts",), ("speed", "found"), auto_refresh=True) as show:
+
+        def tell(progress: Progress) -> None:
+            asked, found = _asked(progress)
+            show(progress.share, progress.left, counts=asked, speed=f"{progress.rate:,.0f}/s", found=found)
+
+        yield tell
+
+
+@contextmanager
+def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
+    with _rich("", (), ("step",), auto_refresh=False) as show:
+        yield lambda step: show(step.done, step.left, step=_describe(step))
+
+
+@contextmanager
+def _rich(label: str, before: Sequence[str], after: Sequence[str], auto_refresh: bool) -> Iterator[Callable[..., None]]:
+    """Show a bar of rich between named texts; give a function for what part is done, the time left and the texts.
+
+    A narrow terminal has no room for a bar, nor for all of the texts: what stands last is cut.
+    """
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
+    from rich.text import Text
 
-    columns = (
-        TextColumn("{task.description}{task.fields[counts]}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[speed]}"),
-        TextColumn("[green]{task.fields[found]}"),
-        TextColumn("[cyan]{task.fields[left]}"),
-    )
-    bar = Bar(*columns, **rich_display())
+    class Cut(TextColumn):
+        def render(self, task: Task) -> Text:
+            text = super().render(task)
+            text.no_wrap, text.overflow = True, "ellipsis"
+            return text
+
+    def text(name: str) -> TextColumn:
+        return TextColumn(
+            f"{{task.fields[{name}]}}", {"left": "cyan", "found": "green"}.get(name, "none"), markup=False
+        )
+
+    options = rich_display()
+    percent = TextColumn("{task.percentage:>3.0f}%")
+    if options["console"].width < _NARROW:
+        *whole, last = ("left", *after[-1:], *before)
+        cut = Cut(f"{{task.fields[{last}]}}", markup=False, table_column=Column())
+        columns: list[ProgressColumn] = [percent, *map(text, whole), cut]
+    else:
+        columns = [*map(text, (*["label"] * bool(label), *before)), BarColumn(), percent, *map(text, ("left", *after))]
+    bar = Bar(*columns, auto_refresh=auto_refresh, **options)
     bar.start()
     try:
-        task = bar.add_task(label, total=None, counts="", speed="", found="", left="")
+        texts: dict[str, Any] = dict.fromkeys(("left", *before, *after), "")
+        task = bar.add_task("", total=None, label=label, **texts)
 
-        def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                completed=progress.share,
-                total=1.0,
-                counts=f"{progress.asked:,}/{progress.total - progress.unasked:,} ports",
-                speed=f"{progress.rate:,.0f}/s",
-                found=f"{progress.open:,} open",
-                left="" if progress.left is None else _clock(progress.left),
-            )
+        def show(done: float, left: float | None, **texts: Any) -> None:
+            bar.update(task, completed=done, total=1.0, left=_left(left), **texts)
+            if not auto_refresh:
+                bar.refresh()
 
         yield show
     finally:
@@ -111,22 +152,4 @@ def _rich_bar(label: str) -> Iterator[Callable[[Progress], None]]:
             bar.stop()
 
 
-@contextmanager
-def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Bar(*columns, auto_refresh=False, **rich_display()) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def show(step: Step) -> None:
-            bar.update(task, completed=step.done, description=_describe(step))
-            bar.refresh()
-
-        yield show
+_NARROW = 60  # columns

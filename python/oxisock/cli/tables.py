@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import unicodedata
 from typing import IO, TYPE_CHECKING
@@ -59,11 +60,14 @@ def table(
                 pieces[only - above] = paint(pieces[only - above], style, stream)
             line = "  ".join(pieces).rstrip()
             lines.append(paint(line, whole, stream) if whole else line)
-        rest = "  ".join(cell for cell in cells[beside:] if cell not in ("", "-"))
+        below = cells[beside:]
+        while below and below[-1] in ("", "-"):  # those at the end only: the others stand where their heading does
+            below.pop()
+        rest = "  ".join(below)
         if rest:
             lines += (
                 " " * _INDENT + (paint(part, whole, stream) if whole else part)
-                for part in _folded(rest, (width or 0) - _INDENT)
+                for part in wrapped(rest, (width or 0) - _INDENT)
             )
     return "".join(f"{line}\n" for line in lines)
 
@@ -78,6 +82,18 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
         + "\n"
         for row in rows
     )
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Cut a text between its words into lines of so many columns; what is longer than a line is cut within."""
+    lines = [""]
+    for word in re.split(r"(?<=\S)(?= +\S)", text):  # each with the blanks before it
+        if columns(lines[-1]) + columns(word) <= width:
+            lines[-1] += word
+        else:
+            parts = _folded(word.lstrip(), width)
+            lines = [*lines, *parts] if lines[-1] else parts
+    return lines
 
 
 def columns(text: str) -> int:

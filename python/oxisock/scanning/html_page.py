@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..text import plural
 from ..types import PortState
 from ..webpage import TILES, cell, page, table, tiles, warnings
-from .showing import CHANGES, changes, host_of, nothing, remarks, rows, summary
+from .showing import change_rows, host_changes, host_of, nothing, remarks, rows, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,9 @@ _STYLE = (
     + """
 .open, .opened { color: var(--good) } .closed, .error { color: var(--bad) }
 .filtered, .changed { color: var(--middling) }
+td { vertical-align: top }
 td.last { white-space: normal; min-width: 12rem }
+td.last div { max-height: 7.5rem; overflow-y: auto }
 .hosts { list-style: none; margin: 0; padding: 0; border: 1px solid var(--line); border-radius: .5rem }
 .hosts li { display: grid; grid-template-columns: minmax(9rem, 18rem) 1fr; gap: .3rem 1rem; padding: .45rem .7rem }
 .hosts li + li { border-top: 1px solid var(--line) }
@@ -29,13 +31,22 @@ td.last { white-space: normal; min-width: 12rem }
 .chips { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .3rem }
 .chips i { font-style: normal; font-size: .8rem; border: 1px solid currentColor;
   border-radius: .8rem; padding: 0 .55rem }
-@media (max-width: 40rem) { .hosts li { grid-template-columns: 1fr } }
+@media (max-width: 40rem) {
+  .hosts li { grid-template-columns: 1fr }
+  thead, td.none { display: none }
+  tr { display: flex; flex-wrap: wrap; gap: .1rem .8rem; padding: .45rem .7rem }
+  tr + tr { border-top: 1px solid var(--line) }
+  td { border: 0; padding: 0; white-space: normal }
+  td.last { flex-basis: 100%; min-width: 0 }
+  td[data-name]::before { content: attr(data-name) " "; color: var(--faint) }
+}
 """
 )
 _MOST_CHIPS = 40  # ports of a host at a glance
 _MOST_UNFOLDED = 20  # hosts whose tables are open from the start
 _MOST_IN_NOTEBOOK = 200  # rows
 _RIGHT = ("PORT", "RTT ms")
+_NAMED = {"BEFORE": "was", "NOW": "now", "RTT ms": "RTT ms"}  # what is named in each row where no heading has room
 
 
 def to_html(report: ScanReport, old: ScanReport | None) -> str:
@@ -70,7 +81,7 @@ def _when(report: ScanReport) -> str:
 
 
 def _changes(report: ScanReport, old: ScanReport) -> str:
-    found = changes(old.diff(report), old, report)
+    found = change_rows(old, report)
     when = _when(old).rstrip(", ")
     heading = f"<h2>What changed since {escape(when or 'the older report')}</h2>\n"
     if left := len(old.left_out(report)):
@@ -78,7 +89,8 @@ def _changes(report: ScanReport, old: ScanReport) -> str:
         heading += f'<p class="faint">{words}</p>\n'
     if not found:
         return heading + "<p>Nothing changed.</p>\n"
-    return heading + _table([CHANGES, *found], first=True)
+    hosts = "".join(f"<p>{escape(line)}</p>\n" for line in host_changes(old, report))
+    return heading + hosts + _table(found, first=True)
 
 
 def _glance(report: ScanReport) -> str:
@@ -127,10 +139,12 @@ def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
 
     def shown(number: int, text: str) -> str:
         name = heading[number]
-        kinds = ["right"] * (name in _RIGHT) + ["last"] * (number == len(heading) - 1 and name == "BANNER")
+        kinds = ["right"] * (name in _RIGHT) + ["none"] * (text == "-")
         if text in _STATES and (name in ("STATE", "BEFORE", "NOW") or (first and number == 0)):
             kinds.append(text)
-        return cell(text, *kinds)
+        if name == "BANNER":  # what is very long scrolls in a box of its own
+            return f'<td class="{" ".join([*kinds, "last"])}"><div>{escape(text)}</div></td>'
+        return cell(text, *kinds, tag=f'td data-name="{_NAMED[name]}"' if name in _NAMED else "td")
 
     head = [cell(name, *["right"] * (name in _RIGHT), tag="th") for name in heading]
     return table(head, (map(shown, range(len(row)), row) for row in body))

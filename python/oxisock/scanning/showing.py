@@ -28,6 +28,10 @@ def service_of(result: PortResult) -> str:
     return escape(result.service) if result.service else "-"
 
 
+def _banner(banner: bytes | None) -> str:
+    return "-" if banner is None else banner_text(banner.rstrip(b"\r\n"))
+
+
 def rows(report: ScanReport, banner: bool) -> list[list[str]]:
     """Give the results in columns, a heading first; REASON only where it tells something, BANNER where asked for."""
     reasons = any(not result.is_open for result in report)
@@ -46,7 +50,7 @@ def rows(report: ScanReport, banner: bool) -> list[list[str]]:
         row = [host_of(result), str(result.port), result.state, service_of(result), milliseconds(result.rtt)]
         row += [escape(result.reason)] * reasons
         if banner:
-            row.append("-" if result.banner is None else banner_text(result.banner.rstrip(b"\r\n")))
+            row.append(_banner(result.banner))
         found.append(row)
     return found
 
@@ -67,6 +71,32 @@ def changes(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tu
         was, now = ("old banner", "new banner") if same else (str(one.state), str(two.state))
         found.append(("changed", escape(two.host), str(two.port), was, now, service_of(two)))
     return found
+
+
+def change_rows(old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
+    """Give what differs with a heading, for people: with BANNER where there is one; no row where nothing differs."""
+    difference = old.diff(new)
+    news = [(result.banner, result.banner) for result in (*difference.opened, *difference.closed)]
+    banners = [*news, *((one.banner, two.banner) for one, two in difference.changed)]
+    found = changes(difference, old, new)
+    if not any(map(any, banners)):
+        return [CHANGES, *found] if found else []
+    told = (_banner(was) if was == now else f"{_banner(was)} -> {_banner(now)}" for was, now in banners)
+    return [(*CHANGES, "BANNER"), *((*row, text) for row, text in zip(found, told, strict=True))]
+
+
+def host_changes(old: ScanReport, new: ScanReport) -> list[str]:
+    """Say which hosts have their first open port, and which have none any more; nothing if there are no such hosts."""
+    difference = old.diff(new)
+    before, after = ({result.address for result in report.open} for report in (old, new))
+    opened = dict.fromkeys(host_of(result) for result in difference.opened if result.address not in before)
+    closed = dict.fromkeys(host_of(result) for result in difference.closed if result.address not in after)
+    told = []
+    for words, hosts in ("First open ports on", [*opened]), ("No open ports any more on", [*closed]):
+        if hosts:
+            more = f" and {plural(len(hosts) - _MOST_TOLD, 'more host')}" * (len(hosts) > _MOST_TOLD)
+            told.append(f"{words} {', '.join(hosts[:_MOST_TOLD])}{more}.")
+    return told
 
 
 def nothing(report: ScanReport) -> str:
