@@ -6,7 +6,7 @@
 - ``stream``: a connection in frames; ``moving``: how its bytes come and go; ``protocol``: what the loop calls for it;
   ``tally``: what several have in common; ``waking``: what a task waits on for a frame; ``secured``: TLS.
 - ``server``: a server of streams, as the user holds it; ``running``: the same under way; ``knocking``: how it hears
-  of newcomers; ``connection``: one of its streams.
+  of newcomers; ``connection``: one of its streams; ``driving``: how frames let its handler go on.
 """
 
 from __future__ import annotations

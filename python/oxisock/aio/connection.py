@@ -6,12 +6,14 @@ import asyncio
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
 
 from ..framing.bound import BoundCodec
 from ..serving import log as server_log
 from ..sockets import forks, secure
 from ..sockets.closing import reset_on_close, shut_down
+from .driving import Driver
 from .stream import FramedStream
 from .tally import Tally
 
@@ -29,8 +31,9 @@ class ServedStream(FramedStream):
 
     def __init__(self, bound: BoundCodec, limits: Limits, tally: Tally) -> None:
         super().__init__(bound, tally)
+        self._receiver: Driver = Driver(self._loop)
         self._limits = limits
-        self._most_unread = limits.max_buffered
+        self._most_unread = self._pause_at = limits.max_buffered
         self.expected = False  # something has to come first: a PROXY header, or a handshake
         self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -40,6 +43,10 @@ class ServedStream(FramedStream):
         self._left = 0  # how much of the payload may not be sent, by the last look
         if limits.idle_timeout is not None:
             self._idle_timer = self._loop.call_later(limits.idle_timeout, self._check_idle)
+
+    def driven(self, conversation: Awaitable[Any]) -> Awaitable[Any]:
+        """Give what the task is to await for its handler's conversation, which goes on where its frames come in."""
+        return self._receiver.driven(conversation)
 
     def begin(self, peer: Peer) -> None:
         """Take note that the connection is there."""
@@ -134,7 +141,7 @@ class ServedStream(FramedStream):
         tally, transport = self._tally, self._transport
         if tally.child:
             self._end_child()
-        if self._gone.done():
+        if self._lost is not None:
             return
         transport.write(wire)
         size = len(wire)

@@ -40,8 +40,8 @@ class Moving:
         "_due",
         "_encode",
         "_eof_seen",
+        "_feed",
         "_frames",
-        "_given",
         "_gone",
         "_heard",
         "_inbox",
@@ -49,6 +49,7 @@ class Moving:
         "_loop",
         "_lost",
         "_output_ended",
+        "_pause_at",
         "_peer",
         "_pending",
         "_pending_size",
@@ -61,7 +62,6 @@ class Moving:
         "_took",
         "_transport",
         "_unarrived",
-        "_unread",
     )
 
     def __init__(self, bound: BoundCodec, tally: Tally | None = None) -> None:
@@ -71,13 +71,14 @@ class Moving:
         self._tally = tally or Tally(self._loop)
         self._inbox = Inbox(bound)
         self._frames = self._inbox.frames
+        self._feed = self._inbox.feeder()
         self._lost: Exception | None = None  # why the connection is no more
         self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
         self._closed = self._output_ended = self._discarding = self._heard = self._eof_seen = False
         self._unarrived = 0  # bytes that had not arrived when it was closed
-        self._unread = self._given = self._sent = 0
+        self._pause_at = self._most_unread  # bytes
+        self._took = self._sent = 0  # frames, since it was waited for one
         self._reading = True
-        self._took = False  # a frame, since it was waited for one
         self._last = time.monotonic()  # when the frames before that had been dealt with
         self._receiver = Waker(self._loop)
         self._pending: list[bytes] = []  # frames on their way to the transport
@@ -99,17 +100,20 @@ class Moving:
             return
         if inbox.ended or inbox.fault is not None:
             return
-        frames = inbox.decode(data)
+        inbox.fed += size
+        try:
+            frames = self._feed(data)
+        except BaseException as error:
+            frames = inbox.failed(error)
         if tally.child:
             self._end_child()
-        self._unread += size
         if inbox.fault is not None:
             self._pause()
         elif not frames:
             return
         self._frames += frames
         tally.messages += len(frames)
-        if self._unread > self._most_unread:
+        if inbox.fed > self._pause_at:
             self._pause()
         self._receiver.go_on()
 
@@ -154,9 +158,9 @@ class Moving:
         if self._tally.child:
             self._end_child()
         if self._took:
-            self._took = False
+            self._took = 0
             self._last = time.monotonic()
-        self._given = self._sent = 0
+        self._sent = 0
         return receiver
 
     def _made_room(self) -> None:
@@ -176,7 +180,7 @@ class Moving:
             and not self._transport.is_closing()
         ):
             self._reading = True
-            self._unread = 0
+            self._pause_at = self._inbox.fed + self._most_unread
             self._transport.resume_reading()
 
     # --- sending ---------------------------------------------------------------------------------------------------
@@ -190,29 +194,34 @@ class Moving:
         if self._closed or self._output_ended or self._lost is not None:
             self._check_sending()
         wire = encode(what)
-        self._given += 1
+        pending, tally = self._pending, self._tally
         self._sent += 1
-        tally = self._tally
         if tally.only is self._inbox:
-            if self._sent == 1 and not self._frames and not self._pending:
+            if self._sent == 1 and not self._frames and not pending:
                 self._hand_over(wire)
                 return
             tally.only = None
         # Many small frames make one write: those of one turn, or as many as fill a large one.
-        self._pending.append(wire)
+        pending.append(wire)
         self._pending_size += len(wire)
         if self._pending_size >= _FLUSH_AT:
             self._flush()
         elif not self._due:
             self._due = True
-            tally.write_soon(self._write_due)
+            due = tally.due
+            if not due:
+                tally.write_soon()
+            due.append(self)
 
     def _write_due(self) -> object:
         """Hand over what waits, as its Tally asks; give the inbox if that was one frame, and else None."""
         self._due = False
-        alone = len(self._pending) == 1
-        self._flush()
-        return self._inbox if alone else None
+        if len(self._pending) != 1:
+            self._flush()
+            return None
+        self._pending_size = 0
+        self._hand_over(self._pending.pop())
+        return self._inbox
 
     def _flush(self) -> None:
         if self._pending:
@@ -223,12 +232,14 @@ class Moving:
 
     def _hand_over(self, wire: bytes) -> None:
         """Give bytes to the transport; a server's connection counts and times them."""
-        if not self._gone.done():
+        if self._lost is None:
             self._transport.write(wire)
 
     async def _give_way(self) -> None:
         """Wait while the peer does not keep up; or let others have a turn, however much there is to do here."""
-        self._given = 0
+        self._sent = 0
+        if self._took:
+            self._took = 1  # which says that a frame was
         if self._room is None:
             await asyncio.sleep(0)
             return

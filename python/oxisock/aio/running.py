@@ -198,7 +198,7 @@ class FramedRunning(Tally):
                 stream.begin(source)
                 try:
                     if (conversation := self._conversation(stream, source)) is not None:
-                        hooks.check_ran("a handler", await conversation)
+                        hooks.check_ran("a handler", await stream.driven(conversation))
                 except BaseException as error:
                     if not self._told(task, stream, source, error):
                         raise

@@ -21,7 +21,7 @@ from .moving import Moving
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-_FAIR_SHARE = 128  # frames given or taken in a row, before others have their turn
+_FAIR_SHARE = 64  # frames given or taken in a row, before others have their turn
 
 
 class FramedStream(Moving):
@@ -65,7 +65,7 @@ class FramedStream(Moving):
         if self._room is not None:
             await self._give_way()
         self._write(self._encode, payload)
-        if self._room is not None or self._given >= _FAIR_SHARE:
+        if self._room is not None or self._sent >= _FAIR_SHARE:
             await self._give_way()
 
     async def send_many(self, payloads: Iterable[Buffer]) -> None:
@@ -73,7 +73,7 @@ class FramedStream(Moving):
         if self._room is not None:
             await self._give_way()
         self._write(self._bound.encode_many, payloads)
-        if self._room is not None or self._given >= _FAIR_SHARE:
+        if self._room is not None or self._sent >= _FAIR_SHARE:
             await self._give_way()
 
     async def recv(self) -> bytes | None:
@@ -83,7 +83,7 @@ class FramedStream(Moving):
         raises, after all good frames. Every later call raises an equal error. Raises OSError if the connection is
         closed or lost, and RuntimeError if another task is receiving.
         """
-        if self._given >= _FAIR_SHARE:
+        if self._took >= _FAIR_SHARE:
             await self._give_way()
         frames = self._frames
         while not frames:
@@ -91,8 +91,7 @@ class FramedStream(Moving):
             if more is None:
                 return None
             await more
-        self._given += 1
-        self._took = True
+        self._took += 1
         frame = frames.popleft()
         if not self._reading:
             self._made_room()
@@ -116,7 +115,7 @@ class FramedStream(Moving):
     async def __anext__(self) -> bytes:
         """Return the next frame; StopAsyncIteration at the end of the stream. Raises as `recv` does."""
         # The same once more: a coroutine within another one would cost a tenth of a small message.
-        if self._given >= _FAIR_SHARE:
+        if self._took >= _FAIR_SHARE:
             await self._give_way()
         frames = self._frames
         while not frames:
@@ -124,8 +123,7 @@ class FramedStream(Moving):
             if more is None:
                 raise StopAsyncIteration
             await more
-        self._given += 1
-        self._took = True
+        self._took += 1
         frame = frames.popleft()
         if not self._reading:
             self._made_room()

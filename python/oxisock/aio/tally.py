@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
+
+
+class Writing(Protocol):
+    """A stream that has something to write."""
+
+    def _write_due(self) -> object:
+        """Write it; give the stream's inbox if that was a single frame, and else None."""
 
 
 class Tally:
@@ -13,6 +20,7 @@ class Tally:
     many frames, one callback of the loop for all, and fewer peers that are woken for each answer.
 
     Attributes:
+        due: the streams that have something to write; who puts the first one there calls `write_soon` before.
         only: the inbox of the stream that alone had something to write at the last time, and only one frame: it seems
             to be the only one again, and then its frame need not wait.
     """
@@ -24,24 +32,24 @@ class Tally:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.only: object = None
-        self._due: list[Callable[[], object]] = []
+        self.due: list[Writing] = []
 
-    def write_soon(self, write: Callable[[], object]) -> None:
-        """Have this called at the end of the loop's turn; it gives the inbox of a stream that wrote a single frame."""
+    def write_soon(self) -> None:
+        """Have those that are due write at the end of the loop's turn."""
         self.only = None
-        self._due.append(write)
-        if len(self._due) == 1:
-            self.loop.call_soon(self._write_all)
+        self.loop.call_soon(self._write_all)
 
     def _write_all(self) -> None:
-        due, self._due = self._due, []
+        due, self.due = self.due, []
         rest = iter(due)
         try:
-            for write in rest:
-                self.only = write()
+            for stream in rest:
+                self.only = stream._write_due()
         except BaseException:
-            for write in rest:
-                self.write_soon(write)
+            if left := list(rest):
+                if not self.due:
+                    self.write_soon()
+                self.due += left
             raise
         if len(due) > 1:
             self.only = None

@@ -83,9 +83,10 @@ class Inbox:
         frames: those that nobody has taken yet.
         fault: what came after them; it stays.
         ended: the stream has ended.
+        fed: bytes so far.
     """
 
-    __slots__ = ("_decoder", "_fed", "_original", "_plain", "codec", "ended", "fault", "frames")
+    __slots__ = ("_decoder", "_original", "_plain", "codec", "ended", "fault", "fed", "frames")
 
     def __init__(
         self, bound: BoundCodec | None, frames: Iterable[bytes] = (), fault: BaseException | None = None
@@ -94,7 +95,7 @@ class Inbox:
         self.frames: deque[bytes] = deque(frames)
         self.fault = fault
         self.ended = False
-        self._fed = 0  # bytes
+        self.fed = 0
         self._original: BaseException | None = None  # the fault with the traceback of a user's decoder, for one raise
         self._plain = bound is not None and bound.framer is None
         self._decoder: StreamDecoder | None = None
@@ -122,7 +123,7 @@ class Inbox:
         if data is None:
             self.ended = True
         else:
-            self._fed += len(data)
+            self.fed += len(data)
         try:
             if not self._plain:
                 # The engines' take every buffer.
@@ -134,14 +135,31 @@ class Inbox:
                 raise hooks.wrong(f"a decoder's {what} gives a list of bytes", found, arguments.shown(found))
             return found
         except BaseException as error:
-            if hooks.is_ctrl_c(error):
-                raise
-            frames = _frames_of(error)
-            if self._plain:
-                self._fault_of_user(error)
-            else:
-                self.fail(error)
-            return frames
+            return self.failed(error)
+
+    def feeder(self) -> Callable[[Buffer], list[bytes]]:
+        """Return what does as `decode` for the next bytes of a stream that is not over, for who has many small chunks.
+
+        The caller adds to ``fed`` before, and gives what it raises to `failed`.
+        """
+        if self._plain or self._decoder is None:
+            return self._decode_plain
+        return self._decoder.feed  # type: ignore[return-value]
+
+    def _decode_plain(self, data: Buffer) -> list[bytes]:
+        self.fed -= len(data)  # which `decode` adds
+        return self.decode(data)
+
+    def failed(self, error: BaseException) -> list[bytes]:
+        """Take what a decoder raised for a fault, and return the frames before it; Ctrl-C is raised on."""
+        if hooks.is_ctrl_c(error):
+            raise error
+        frames = _frames_of(error)
+        if self._plain:
+            self._fault_of_user(error)
+        else:
+            self.fail(error)
+        return frames
 
     def decode_some(self, data: bytes, most: int) -> tuple[list[bytes], bytes]:
         """Return at most so many frames of the next bytes, and what follows them; with a decoder of an engine."""
@@ -150,7 +168,7 @@ class Inbox:
             return [], b""
         try:
             frames, taken = decoder.feed_some(data, most)  # type: ignore[attr-defined]
-            self._fed += taken
+            self.fed += taken
         except BaseException as error:
             if hooks.is_ctrl_c(error):
                 raise
@@ -183,7 +201,7 @@ class Inbox:
         """
         tail = self.decode(None)
         if tail:
-            begun = self._fed - sum(map(len, tail))
+            begun = self.fed - sum(map(len, tail))
             self.fail(IncompleteFrame("the stream was cut within a frame", begun))
         self.fail(error)
 

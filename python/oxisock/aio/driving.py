@@ -1,0 +1,127 @@
+"""A handler's coroutine that goes on where its frame came in, without a step of its task for each frame."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import current_task, tasks
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import CoroutineType, coroutine
+from typing import Any, NoReturn
+
+from .waking import Waker
+
+# What asyncio has for those who write tasks of their own. Where it is not there, each frame takes a step of the task.
+_enter_task: Any = getattr(tasks, "_enter_task", None)
+_leave_task: Any = getattr(tasks, "_leave_task", None)
+
+
+class Driver(Waker):
+    """A Waker that goes on with a coroutine itself, as its task, for as long as that waits for nothing but frames.
+
+    The task waits on the Driver all the while. What else the coroutine comes to, be it another thing to wait for, its
+    end or an exception, the task is given in a step of its own, within the same callback.
+    """
+
+    __slots__ = ("_cancelled_itself", "_handler", "_next", "_send", "_task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._task: asyncio.Task[Any] | None = None
+        self._handler: Coroutine[Any, Any, Any] | None = None
+        self._send: Callable[[Any], object] | None = None  # of the handler, while that waits for a frame
+        self._cancelled_itself: tuple[object] | None = None  # its message, if the handler did so while it ran
+        self._next: tuple[Callable[[Any], object], Any] | None = None  # with which the task goes on
+
+    def driven(self, conversation: Awaitable[Any]) -> Awaitable[Any]:
+        """Give what the running task is to await in order to have a handler's conversation driven."""
+        if _enter_task is None or _leave_task is None or not isinstance(conversation, CoroutineType):
+            return conversation
+        self._task = current_task(self._loop)
+        self._handler = conversation
+        return self._drive(conversation)
+
+    @coroutine
+    def _drive(self, handler: Coroutine[Any, Any, Any]) -> Generator[Any, None, Any]:
+        step: Callable[[Any], object] = handler.send
+        argument: Any = None
+        try:
+            while True:
+                try:
+                    wanted = step(argument)
+                except StopIteration as end:
+                    return end.value
+                argument = None
+                if wanted is self:
+                    self._send = handler.send
+                try:
+                    yield wanted
+                except GeneratorExit:
+                    handler.close()
+                    raise
+                except BaseException as error:
+                    step, argument = handler.throw, error
+                else:
+                    step, argument = self._next or (handler.send, None)
+                self._next = self._send = None
+        finally:
+            # An exception that leaves has this frame, which is to have it no more.
+            argument = self._next = self._send = self._handler = self._task = None
+
+    def go_on(self) -> None:
+        """Let the handler go on now, or soon where a task runs."""
+        callback, send, task = self.callback, self._send, self._task
+        if send is None or task is None or callback is None or self._woken:
+            super().go_on()
+            return
+        loop, context = self._loop, self._context
+        try:
+            _enter_task(loop, task)
+        except RuntimeError:  # another one runs
+            self.wake()
+            return
+        wanted = failed = None
+        self.callback = None
+        try:
+            wanted = context.run(send, None)
+        except BaseException as error:  # its end, too
+            failed = error
+        _leave_task(loop, task)
+        if wanted is self:
+            self.callback = callback
+            if self._cancelled_itself is not None:
+                (message,), self._cancelled_itself = self._cancelled_itself, None
+                super().cancel(message)
+            return
+        self._next = self._step_after(wanted, failed)
+        failed = None
+        context.run(callback, self._done)
+
+    def cancel(self, msg: object = None) -> bool:
+        """Let the task go on with CancelledError, where its handler waits for something the next time."""
+        if self._send is not None and self.callback is None:  # it runs without a step of its task
+            self._cancelled_itself = (msg,)
+            return True
+        return super().cancel(msg)
+
+    def _step_after(self, wanted: Any, failed: BaseException | None) -> tuple[Callable[[Any], object], Any]:
+        """Give the step by which the task comes to know what the handler came to."""
+        cancelled, self._cancelled_itself = self._cancelled_itself, None
+        if cancelled is None or not (failed is None or isinstance(failed, StopIteration)):
+            return (_want, wanted) if failed is None else (_fail, failed)
+        if failed is None and asyncio.isfuture(wanted) and wanted.cancel(*cancelled):
+            return _want, wanted
+        error = asyncio.CancelledError() if cancelled[0] is None else asyncio.CancelledError(*cancelled)
+        if failed is not None or self._handler is None:
+            return _fail, error
+        return self._handler.throw, error
+
+
+def _want(wanted: object) -> object:
+    return wanted
+
+
+def _fail(error: BaseException) -> NoReturn:
+    try:
+        raise error
+    finally:
+        del error
