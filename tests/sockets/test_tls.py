@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from oxisock.sockets import secure
 from oxisock.sockets.tls import Session
@@ -43,6 +44,28 @@ def test_what_comes_after_the_end_is_nothing(certificate: Path) -> None:
     client, server = pair(certificate)
     assert server.received(client.sealed(b"all") + client.last_word() + bytes(100_000)) == b"all"
     assert (server.over, server.fault) == (True, None)
+
+
+def test_a_handshake_may_be_longer_than_what_says_nothing(certificate: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    path = tmp_path / "client.pem"
+    names = (f"{number:04}.{'long' * 8}.example" for number in range(1_600))
+    authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
+    of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    of_server.load_cert_chain(certificate)
+    of_server.verify_mode, of_server.num_tickets = ssl.CERT_REQUIRED, 0  # a ticket has no room for it
+    authority.configure_trust(of_server)
+    of_client = ssl.create_default_context(cafile=str(certificate))
+    of_client.load_cert_chain(path)
+    client, server = Session(of_client, "localhost"), Session(of_server)
+    client.received(b"")
+    while not server.begun:
+        wire = client.unsent()
+        assert server.received(wire) == b""
+        assert server.fault is None
+        client.received(server.unsent())
+    assert len(wire) > 1 << 16
+    assert server.received(client.sealed(b"hello")) == b"hello"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")

@@ -75,6 +75,7 @@ class Session:
                     if not self.begun:
                         self.tls.do_handshake()
                         self.begun = True
+                        self._wordless = 0  # certificates may be long
                     while piece := self.tls.read(PIECE):
                         said.append(piece)
                         self._wordless = 0
