@@ -46,24 +46,26 @@ PAGE = """\
 
 <!-- Written by `benches/network.py --markdown`: do not change it by hand. -->
 
-The far host is a network namespace of the same machine, whose packets are dropped, lost or limited on purpose, and
-where the line says so late; else there is no delay but that of the machine. "Right" is exactly the open ports.
-`--peers` adds nmap (`-sT -T4`, ended after a minute) and 200 blocking threads with a timeout of a second; all else is
-`oxisock.scan` with its defaults, but for what the line says.
+The far host is a network namespace on the same machine. Its packets are dropped, lost or limited on purpose, and
+delayed if the line says so. A scan is "right" if it found exactly the open ports. The scans are `oxisock.scan` with
+its defaults, except as the line says. `--peers` adds nmap (`-sT -T4`, ended after a minute) and 200 blocking threads
+with a timeout of one second.
 
 {where}
 {lines}
 
-**Where the time goes.** The /24 behind a router is 524,000 probes: 252 of its addresses say nothing, and each of
-their ports is asked twice. With probes that cost nothing, the machine that decides takes 8.5 s for them (simulated):
-two seconds in which the first ports of each are asked, then 4,096 in flight for 50 ms each. A probe costs native 10
-µs of a processor; by `perf` 86 % of that is the kernel's (54 % connect, 24 % giving the connect up), so native waits
-more than it works. It costs pure 20 to 25 µs, 42 % of them in the kernel; of the rest the machine takes 9 µs and
-garbage collection 1 µs. So one thread of CPython, not the waiting, sets the time: 12 s at 20 µs (simulated). The host
-50-60 ms away at 1 % loss is 262,000 probes, each port four times, and 7 to 8 s for the machine; these cost pure 6 s
-of a processor, and it is later than native where the link's own process, or others, want that processor too.
+**Where the time goes, the /24 behind a router.** The scan sends 524,000 probes: 252 addresses are silent, and each of
+their ports is asked twice. If probes cost nothing, the scan takes 8.5 s (simulated): two seconds for the first ports
+of each host, then 4,096 probes in flight for 50 ms each. For native, a probe costs 10 µs of processor time. `perf`
+shows 86 % of it in the kernel (54 % connect, 24 % giving the connect up), so native mostly waits. For pure, a probe
+costs 20 to 25 µs, 42 % of it in the kernel. The decisions take 9 µs, and garbage collection 1 µs. So the one thread of
+CPython sets the time: 12 s at 20 µs (simulated).
 
-As root, with iproute2 and nftables: `{command}`. What else is measured: [benchmarks](benchmarks.md).
+**The host 50-60 ms away, at 1 % loss.** The scan sends 262,000 probes, four to each port, and its decisions take 7 to
+8 s. The probes cost pure 6 s of processor time. So pure is slower than native if the link's own process, or others,
+need that processor.
+
+Run it as root, with iproute2 and nftables: `{command}`. Other figures: [benchmarks](benchmarks.md).
 """
 
 

@@ -45,17 +45,18 @@ PAGE = """\
 
 <!-- Written by `benches/nodes.py --markdown`: do not change it by hand. -->
 
-All nodes, Redis and the clients are on one machine. One client on each node says its part of {lines:,} lines as fast as
-it can, and all clients read all of them: "lines a second" is how many the room takes in. "CPU" is the processor time of
-all nodes for a line, without that of Redis. The delay is from said on the first node to shown on the last, at {paced:,}
-lines a second. Deliveries are lines shown to {listeners:,} clients of the first node. Every transcript is checked: each
-line once, and one order. Each figure is the median of {rounds} rounds.
+All nodes, Redis and the clients are on one machine. One client on each node sends its part of {lines:,} lines as fast
+as it can, and all clients read all lines. "Lines a second" is the rate at which the room takes them in. "CPU" is the
+processor time of all nodes for a line, without Redis. The delay is the time from sending on the first node until the
+last node shows the line, at {paced:,} lines a second. Deliveries are lines shown to {listeners:,} clients of the first
+node. Every transcript is checked: each line comes once, and all clients see one order. Each figure is the median of
+{rounds} rounds.
 
 {where}
 {table}
 
-The two cores are shared by all processes, so more nodes are not faster here: they are for more clients, and for nodes
-that may die. Run it with `python benches/nodes.py`. What else is measured: [benchmarks](benchmarks.md).
+All processes share two cores, so more nodes are not faster here. Use more nodes for more clients, and to survive the
+loss of a node. Run it with `python benches/nodes.py`. Other figures: [benchmarks](benchmarks.md).
 """
 
 PEER = """

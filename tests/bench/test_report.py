@@ -176,7 +176,7 @@ def test_a_busy_machine_is_told() -> None:
     assert noise(WHERE) is None
     busy = noise({**WHERE, "others": 0.31, "steal": 0.04, "load_average": {"start": 1.4, "end": 2.0}})
     assert busy is not None
-    assert "other programs had 31%" in busy and "its hypervisor kept 4%" in busy and "load" not in busy
+    assert "other programs used 31%" in busy and "its hypervisor kept 4%" in busy and "load" not in busy
     unknown: Environment = {**WHERE, "others": None, "load_average": {"start": 1.4, "end": 2.0}}
     assert "load average was 1.4 at the start" in str(noise(unknown))
     assert noise({**WHERE, "others": None, "steal": None, "load_average": {"start": None, "end": None}}) is None

@@ -32,9 +32,9 @@ _PROTOCOL = r"""
 
 _NOTES = (
     NOTE,
-    "Each line is looked for at each listener, in order; the latencies are those of single deliveries. Ceiling: a loop "
-    "in the native core that passes bytes on, with one write for each listener and line. asyncio and uvloop: a "
-    "hand-written `Protocol`, without nicks, limits or slow listeners.",
+    "Every listener must get every line, in order. Latency is that of single deliveries. Ceiling: a loop in the native "
+    "core that passes bytes on, with one write for each listener and line. asyncio and uvloop: a hand-written "
+    "`Protocol`, without nicks, limits or slow listeners.",
 )
 
 

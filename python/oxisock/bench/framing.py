@@ -21,10 +21,9 @@ STREAM = 1 << 20
 _LENGTH = struct.Struct(">I")
 
 _NOTES = (
-    "A stream of 1 MiB in chunks of 64 KiB, in the processor's cache; each chunk's frames are dropped before the next. "
-    "With streams that do not fit the caches, or where every frame is kept, memory is what is measured, and ratios are "
-    "smaller.",
-    "Plain: the fastest loop that we know in Python alone, without limits or errors: `unpack_from` and slices, "
+    "A stream of 1 MiB in chunks of 64 KiB, in the processor's cache. Frames are dropped before the next chunk. "
+    "With larger streams, or if all frames are kept, memory limits the speed, and the ratios are smaller.",
+    "Plain: the fastest loop in pure Python that we know, without limits or errors: `unpack_from` and slices, "
     "`bytes.split`, and a join of struct packs.",
 )
 

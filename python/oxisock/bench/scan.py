@@ -25,19 +25,18 @@ _PART = 0.25  # of the ports, for those threads: they are slow
 _SELF_CONNECTS = 12  # Linux makes one a scan on average, so that more than 12 are as good as impossible
 
 _NOTES = (
-    "Ten listeners must be found, and nothing that nobody listened on before or after. Where other programs open and "
-    "close ports meanwhile, that looks like a wrong answer: `unshare --net` gives a network without them.",
-    "Ceiling: a loop of `connect` in the native core, with as many threads as native, which only counts. 200 threads: "
-    "a pool of them with a blocking `connect` for each port, as tutorials do, of a quarter of the ports. nmap: "
+    "Each contender must find ten listeners, and no port on which nobody listened before or after. If other programs "
+    "open and close ports meanwhile, that looks like a wrong answer; `unshare --net` gives a network without them.",
+    "Ceiling: a loop of `connect` in the native core, which only counts, with as many threads as native. 200 threads: "
+    "a thread pool with a blocking `connect` for each port, as in tutorials, for a quarter of the ports. nmap: "
     "`nmap -sT -T4 -n -Pn`.",
-    "The ceiling and the 200 threads take a self-connect (a probe that met its own source port) for an open port. "
-    f"About one is to be expected in a scan, and it is theirs to get wrong: {_SELF_CONNECTS} are let pass for them, "
-    "none for a scanner.",
+    "The ceiling and the 200 threads count a self-connect (a probe that met its own source port) as an open port. "
+    f"About one is expected in each scan. So {_SELF_CONNECTS} are allowed for them, and none for a scanner.",
 )
 
 
 def scenarios() -> list[Scenario]:
-    """Give the one scenario of this group."""
+    """Return the one scenario of this group."""
     return [Scenario("scan", "scan", LAST, "ports", _contenders, quick=8192, cost=7.0, notes=_NOTES)]
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 NOTE = (
-    "Server and load are processes of their own, on a core each where there are two and the system lets us choose; "
-    "the CPU time is the server's alone."
+    "Server and load run in two processes, on two cores if the system allows it. "
+    "The CPU time is that of the server only."
 )
 
 # A server ends with the benchmark, however that ends: then there is nothing more to read.

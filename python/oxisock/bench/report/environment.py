@@ -95,7 +95,7 @@ def noise(environment: Environment) -> str | None:
     """Say in a sentence how the machine was busy with other things, so that figures are not to be trusted; or None."""
     found = []
     if (others := environment["others"] or 0.0) > 0.05:
-        found.append(f"other programs had {others:.0%} of its processors")
+        found.append(f"other programs used {others:.0%} of its processors")
     if (steal := environment["steal"] or 0.0) > 0.02:
         found.append(f"its hypervisor kept {steal:.0%} of them")
     load = environment["load_average"]["start"] or 0.0

@@ -25,11 +25,11 @@ machine, in less than three minutes:
 oxisock bench
 ```
 
-**How it is measured.** Within each round all contenders run one after the other, so that other work of the machine
-affects all of them. A ratio is the median of the ratios of the rounds; the range in brackets is their minimum and
-maximum. Every answer is checked: a wrong one removes the ratio, and the command exits with 1. Rates are medians. "CPU"
-is processor time for each operation. Server and load are separate processes; the load generator is native, and the same
-for all.
+**How it is measured.** In each round, all contenders run one after the other, so other work of the machine affects all
+of them. A ratio is the median of the ratios of the rounds; the range in brackets is their minimum and maximum. Every
+answer is checked: after a wrong one there is no ratio, and the command exits with 1. Rates are medians. "CPU" is
+processor time for each operation. Server and load are separate processes. All servers have the same load generator,
+which is native.
 """
 
 _REPRODUCE = """\
@@ -44,7 +44,7 @@ oxisock bench --json run.json --plot chart.svg --html page.html
 oxisock bench --from run.json --html page.html   # the pages again, without measuring
 ```
 
-nmap and uvloop are compared where they are installed.
+nmap and uvloop are compared if they are installed.
 
 ## The JSON
 
@@ -52,20 +52,20 @@ nmap and uvloop are compared where they are installed.
 
 | key | what it holds |
 |---|---|
-| `group`, `name` | what `--only` selects it by, and what it is called |
+| `group`, `name` | its group, for `--only`, and its name |
 | `unit`, `operations`, `rounds` | what is counted ("messages"), how many in one run, how many runs |
 | `pure`, `native` | operations a second, the median of the rounds; null after a wrong answer |
 | `ratio`, `ratio_range` | native's rate to pure's: median, least and most of the rounds; null after a wrong answer |
-| `cpu_us` | `pure` and `native`: microseconds of processor time for an operation; null where the system does not tell |
+| `cpu_us` | `pure` and `native`: microseconds of processor time for an operation; null if unknown |
 | `others` | by name: `rate`, `cpu_us`, and `ratio` and `ratio_range`, to pure as well |
 | `wrong` | by contender: what was wrong with its answer |
 | `seconds` | by contender: the seconds of each round |
 | `latency_ms` | if measured, by contender: half of the answers came within the first, 99 % within the second |
 | `notes` | what the contenders are |
 
-`environment` names versions, machine, date (UTC), `elapsed` seconds, whether the run was `quick` or `interrupted`, the
-`load_average` at `start` and `end`, and which part of the processors `others` had meanwhile and the hypervisor kept
-(`steal`).
+`environment` has versions, machine, date (UTC) and `elapsed` seconds, and whether the run was `quick` or
+`interrupted`. It also has the `load_average` at `start` and `end`, the share of processor time that other programs
+used (`others`), and the share that the hypervisor kept (`steal`).
 """
 
 _GROUPS = {
@@ -107,7 +107,7 @@ def page(document: Document, chart: str | None = None, links: Mapping[str, str] 
 def _load(document: Document) -> str:
     load, others = document["environment"]["load_average"], document["environment"]["others"]
     told = f"load average {load['start']} at the start" if load["start"] is not None else "load average unknown"
-    return told + ("" if others is None else f", other programs had {others:.0%} of the processors meanwhile")
+    return told + ("" if others is None else f", other programs used {others:.0%} of the processors")
 
 
 def _details(scenario: ScenarioResult) -> str:
