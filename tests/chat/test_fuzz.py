@@ -12,7 +12,7 @@ from oxisock.engines.chat import HubPlan
 from oxisock.engines.serving import NEVER
 from oxisock.pure.chat.hub import Hub
 
-MANY = settings(max_examples=settings().max_examples * 25)  # some 20 s where CI runs it
+MANY = settings(max_examples=settings().max_examples * 12)  # some 6 s where CI runs it
 LONG = 1 << 60
 MS = 1_000_000
 

@@ -16,7 +16,7 @@ from oxisock.testing import chunkings
 from support.framings import outcome
 
 TELLING = b"\r\n\0\x01\x02\x05\x7f\x80\xff0129:, -abx"
-MANY = settings(max_examples=settings().max_examples * 20)  # some 8 s where CI runs it
+MANY = settings(max_examples=settings().max_examples * 10)  # some 4 s where CI runs it
 
 
 # --- the model -------------------------------------------------------------------------------------------------------
