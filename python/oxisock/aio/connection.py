@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Awaitable
@@ -113,13 +112,15 @@ class ServedStream(FramedStream):
         self._tally.bytes_out -= self.unsaid()
         self._left = 0
         if not self.gone() and (owed or self._tally.shut_first):
-            # A twin, because not every loop's transports have a socket with these methods.
-            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
-            with socket.socket(fileno=descriptor) as twin:
+            # Not every loop's transports have a socket with these methods, and there may be no descriptor for a twin.
+            sock = socket.socket(fileno=self._transport.get_extra_info("socket").fileno())
+            try:
                 if owed:
-                    reset_on_close(twin)
+                    reset_on_close(sock)
                 if self._tally.shut_first:
-                    shut_down(twin)
+                    shut_down(sock)
+            finally:
+                sock.detach()
 
     # --- limits ----------------------------------------------------------------------------------------------------
 
@@ -198,9 +199,17 @@ class ServedStream(FramedStream):
     def _time_out(self, text: str) -> None:
         self._tally.timeouts += 1
         self._lost = TimeoutError(text)
-        self._before_abort(owed=bool(self.unsent()))
-        self._transport.abort()
+        if self.unsent():
+            self._break_off(owed=True)
+        else:
+            if not (self._output_ended or self._closed):
+                self._end_output()  # over TLS it has to be said that this was all, and some loops write later
+            self._loop.call_soon(self._break_off, False)
         self._receiver.wake()
+
+    def _break_off(self, owed: bool) -> None:
+        self._before_abort(owed)
+        self._transport.abort()
 
     def _connection_lost(self, error: Exception | None) -> None:
         if error is not None and self._stall_timer is not None:
