@@ -11,8 +11,8 @@ use socket2::{SockAddr, SockRef};
 use super::engine::ProbeOrder;
 use crate::core::os::errors::{is_about_before, is_under_way};
 
-/// So many sockets may be at rest; more, where as many are under way.
-const FEW: usize = 1024;
+/// So many sockets may be at rest, as many as the largest window; more, where as many are under way.
+const FEW: usize = 4096;
 const NOBODY: usize = usize::MAX;
 
 #[derive(Debug)]

@@ -50,6 +50,10 @@ class Probe:
         self.listening = False  # its time is over, and an answer is still an answer
 
 
+Listeners = deque[tuple[int, int, int]]
+"""Probes that listen until later and later: (time, serial, token)."""
+
+
 class Question:
     """A port whose first probe went unanswered in its time."""
 
@@ -147,6 +151,7 @@ class Host:
         # Work.
         self.in_flight = 0  # not counting those that only listen
         self.listening = 0
+        self.listeners = Listeners()  # the latest of them
         self.put_back = 0  # probes that a fault of this machine kept from leaving
         self.sent: deque[int] = deque()  # tokens of probes under way, oldest first
         self.late: deque[int] = deque()  # tokens of canaries whose time is over, oldest first
@@ -196,8 +201,9 @@ class Host:
         """Note that a probe leaves: the next one keeps its distance."""
         self.in_flight += 1
         self.asked_since += 1
-        interval = self.interval
-        self.busy += min(now - self.last_asked, interval if interval > slack else slack)
+        interval, passed = self.interval, now - self.last_asked
+        longest = interval if interval > slack else slack
+        self.busy += passed if passed < longest else longest
         self.last_asked = now
         if self.in_flight > _BURST and (spacing := self._spacing()) > interval:
             interval = spacing

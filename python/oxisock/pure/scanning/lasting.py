@@ -25,7 +25,7 @@ _ABOUT_BEFORE = {
 
 _BOTH_WAYS = socket.SHUT_RDWR
 _EVENTS = 1024
-_FEW = 1024  # so many sockets may be at rest; more, where as many are under way
+_FEW = 4096  # so many sockets may be at rest, as many as the largest window; more, where as many are under way
 
 
 class LastingConnections(Connections):
@@ -55,10 +55,11 @@ class LastingConnections(Connections):
     def wait(self, seconds: float) -> list[Connection]:
         """Give the connections of which there is news, after at most so many seconds."""
         events = self._epoll.poll(seconds, _EVENTS)
-        news = [self._watched[number] for number, _ in events]
+        watched = self._watched
+        news = [watched[number] for number, _ in events]
         while len(events) == _EVENTS:  # that may not have been all
             events = self._epoll.poll(0, _EVENTS)
-            news += [self._watched[number] for number, _ in events]
+            news += [watched[number] for number, _ in events]
         return news
 
     def read(self, connection: Connection) -> None:
@@ -76,7 +77,11 @@ class LastingConnections(Connections):
         except OSError:  # refused or reset by now
             self.drop(connection)
         else:
-            self._rest(connection)
+            connection.order = None  # `_rest`, which would be called for every silent port
+            if len(self._at_rest) < _FEW:
+                self._at_rest.append(connection)
+            else:
+                self._rest(connection)
 
     def refused(self, connection: Connection) -> None:
         """Let the kernel forget a connect that was refused: the next one says that there is nothing more to say."""

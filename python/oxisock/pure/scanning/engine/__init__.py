@@ -110,11 +110,7 @@ class ScanEngine(Choosing, Answers):
             probe = self._probes.get(token)
             if probe is not None:
                 self._overdue(token, probe, now)
-        while self._listening and self._listening[0][0] <= now:
-            _, _, token = heapq.heappop(self._listening)
-            probe = self._probes.get(token)
-            if probe is not None:
-                self._heard_nothing(token, probe)
+        self._end_listening(now)
         expired, self._dropped = self._dropped, []
         self._open -= len(expired)
         return expired

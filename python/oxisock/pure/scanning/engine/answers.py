@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from ....engines.scanning import CLOSED, CONN_REFUSED, HOST_UNREACHABLE, NO_RESPONSE, OPEN, SELF_CONNECT, SYN_ACK
-from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Probe, Question
+from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe, Question
 from .faults import Faults
 
 _LATE = SECOND // 2
@@ -114,7 +114,8 @@ class Answers(Faults):
             if self._adaptive and now >= host.next_canary:
                 for _ in range(host.canaries_due(now)):
                     self._add_canary(host)
-        self._touch(host)
+        if not host.queued:  # else it has something to ask, and stands where it will be
+            self._touch(host)
 
     def _listen_on(self, token: int, probe: Probe, until: int) -> None:
         host = probe.host
@@ -126,7 +127,11 @@ class Answers(Faults):
         else:
             host.listening += 1
         self._serial += 1
-        heapq.heappush(self._listening, (until, self._serial, token))
+        if host.listeners and host.listeners[-1][0] <= until:
+            host.listeners.append((until, self._serial, token))
+        else:
+            host.listeners = Listeners([(until, self._serial, token)])
+            heapq.heappush(self._listening, (until, self._serial, host.listeners))
 
     def _listens_until(self, probe: Probe, last: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
@@ -140,6 +145,21 @@ class Answers(Faults):
         if not self._adaptive or host.is_lost():
             return -1
         return probe.sent_at + (host.wait if host.phase == SILENT else self._plan.timeout)
+
+    def _end_listening(self, now: int) -> None:
+        """Take out who has listened long enough, in the order of their times."""
+        while self._listening and self._listening[0][0] <= now:
+            _, _, queue = heapq.heappop(self._listening)
+            # As far as the next queue, which begins later.
+            following = self._listening[0][:2] if self._listening else (now + 1, 0)
+            while queue and queue[0][0] <= now and queue[0] < following:
+                _, _, token = queue.popleft()
+                probe = self._probes.get(token)
+                if probe is not None:
+                    self._heard_nothing(token, probe)
+            if queue:
+                until, serial, _ = queue[0]
+                heapq.heappush(self._listening, (until, serial, queue))
 
     def _heard_nothing(self, token: int, probe: Probe) -> None:
         """A probe has listened long enough."""

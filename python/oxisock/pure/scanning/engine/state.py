@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ....engines.scanning import Outcome, ScanPlan, TraceEvent
 from ..crowd import Crowd
-from ..host import FLOOR, MS, SECOND, SILENT, UNHEARD, Host, Probe
+from ..host import FLOOR, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe
 from ..permutation import Order
 
 RATE_SLACK = 2 * MS
@@ -48,7 +48,8 @@ class State:
         self._put_back: deque[Probe] = deque()
         self._ready: tuple[deque[Host], deque[Host], deque[Host]] = (deque(), deque(), deque())  # by phase
         self._timers: list[tuple[int, int, int]] = []  # (time, host number, serial)
-        self._listening: list[tuple[int, int, int]] = []  # (time, serial, token)
+        # Silence is long and even, so who listens is in a few queues, and the heap is of those: (time, serial, queue).
+        self._listening: list[tuple[int, int, Listeners]] = []
         self._serial = 0
         self._dropped: list[int] = []  # tokens of probes that are of no use any more
         self._doubtful: list[int] = []
