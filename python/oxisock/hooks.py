@@ -37,10 +37,10 @@ def plain_bytes(given: bytes | bytearray | memoryview) -> bytes:
 def batch_answers(answers: object, count: int) -> list[Any]:
     """Give what a batch handler gave, as a plain list; TypeError unless it is a list of so many items."""
     if not isinstance(answers, list):
-        raise wrong(f"a batch handler gives a list of {count} items", answers)
+        raise wrong(f"a batch handler returns a list of {count} items", answers)
     found = answers if type(answers) is list else list(answers)
     if len(found) != count:
-        raise TypeError(f"a batch handler gives a list of {count} items, not {len(found)} items")
+        raise TypeError(f"a batch handler returns a list of {count} items, not {len(found)} items")
     return found
 
 

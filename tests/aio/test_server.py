@@ -49,7 +49,7 @@ def test_what_is_no_coroutine_is_a_handler_error(impl: ModuleType, run: Run, cap
         async with impl.aio.start_server(lambda stream, peer: None) as server:
             assert await impl.aio.tcp_request(*server.address, b"") == b""
             assert server.stats().handler_errors == 1
-        assert "a handler gives something to await, not NoneType" in caplog.text
+        assert "a handler returns something to await, not NoneType" in caplog.text
         with pytest.raises(TypeError, match="^handler=.*: expected something to call$"):
             impl.aio.start_server(5)
 

@@ -82,7 +82,7 @@ def test_a_server_that_is_none(impl: ModuleType) -> None:
     with impl.ThreadedServer(lambda conn, peer: conn.sendall(b"220 smtp\r\n"), HOST) as server:
         with pytest.raises(ChatError, match="220 smtp"):
             impl.ChatClient(*server.address)
-    for said, heard in ("! \x1b[2Jfull", "[2Jfull"), ("* welcome to x, you are \x1b[2Jbob", "no chat server"):
+    for said, heard in ("! \x1b[2Jfull", "[2Jfull"), ("* welcome to x, you are \x1b[2Jbob", "not a chat server"):
         line = f"{said}\n".encode()
         with impl.ThreadedServer(lambda conn, peer, line=line: conn.sendall(line), HOST) as server:
             with pytest.raises(ChatError) as caught:

@@ -37,7 +37,7 @@ def test_colours_change_no_text(tmp_path: Path) -> None:
         (["--codec", "nonsense", "-"], "'nonsense' is not one of length, varint"),
         (["--codec", "delimiter:\\q", "-"], "has an escape that Python does not know"),
         (["--codec", "length:9", "-"], "width=9: expected a number of bytes from 1 to 8"),
-        (["--codec", "length:4:big:4", "-"], "is not made of that"),
+        (["--codec", "length:4:big:4", "-"], "wrong arguments for 'length'"),
         (["--codec", "lines", "/no/such/file"], "/no/such/file: No such file or directory"),
         ([], "--codec"),
     ],

@@ -32,10 +32,10 @@ FAULTS: dict[str, tuple[Any, bool, type[Exception], str]] = {
     "no frames": (lambda frames: raising(ZeroDivisionError("by zero"))(), False, ZeroDivisionError, "by zero"),
     "frames of no use": (lambda frames: faulty(KeyError("mine"))(5), False, KeyError, "mine"),  # type: ignore[arg-type]
     "frames of another type": (lambda frames: faulty(KeyError("mine"))(["a"]), False, KeyError, "mine"),  # type: ignore[list-item]
-    "none": (lambda frames: None, False, TypeError, "feed gives a list of bytes, not None"),
-    "bytes": (lambda frames: b"ab", False, TypeError, "feed gives a list of bytes, not b'ab'"),
-    "text": (lambda frames: ["a"], False, TypeError, r"feed gives a list of bytes, not \['a'\]"),
-    "a generator": (lambda frames: iter(frames), False, TypeError, "feed gives a list of bytes, not <"),
+    "none": (lambda frames: None, False, TypeError, "feed returns a list of bytes, not None"),
+    "bytes": (lambda frames: b"ab", False, TypeError, "feed returns a list of bytes, not b'ab'"),
+    "text": (lambda frames: ["a"], False, TypeError, r"feed returns a list of bytes, not \['a'\]"),
+    "a generator": (lambda frames: iter(frames), False, TypeError, "feed returns a list of bytes, not <"),
 }
 
 
@@ -65,9 +65,9 @@ def test_a_fault_at_the_end_and_one_at_the_beginning(impl: ModuleType, kind: str
 
     cases = [
         (Own(list, faulty_end := raising(with_frames(KeyError("mine"), [b"last"]))), [b"a", b"last"], KeyError, "mine"),
-        (Own(list, lambda: None), [b"a"], TypeError, "eof gives a list of bytes, not None"),
+        (Own(list, lambda: None), [b"a"], TypeError, "eof returns a list of bytes, not None"),
         (NoDecoder(list, raising(KeyError("mine"))), [], KeyError, "mine"),
-        (NoDecoder(list, lambda: None), [], TypeError, "gives what has feed and eof, not None"),
+        (NoDecoder(list, lambda: None), [], TypeError, "returns what has feed and eof, not None"),
     ]
     assert faulty_end
     for codec, frames, error, words in cases:

@@ -290,7 +290,7 @@ class FramedRunning(Tally):
             return None
         conversation = lent.function(stream, peer)
         if not inspect.isawaitable(conversation):
-            raise hooks.wrong("a handler gives something to await", conversation)
+            raise hooks.wrong("a handler returns something to await", conversation)
         return conversation
 
     def _told(self, task: asyncio.Task[None] | None, stream: ServedStream, peer: Peer, error: BaseException) -> bool:

@@ -66,7 +66,7 @@ class FramedServer(Handle):
         """
         self._check_process()
         if self._starting:
-            raise RuntimeError("the server was started before; make a new one to serve again")
+            raise RuntimeError("the server was started before: create a new one to serve again")
         self._starting = True
         try:
             # A name may take a while to look up.

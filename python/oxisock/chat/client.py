@@ -169,7 +169,7 @@ class ChatClient(Bound, Conversation):
         try:
             line = self._receive()
         except FrameError as error:
-            raise ChatError(f"this is no chat server: {error}") from None
+            raise ChatError(f"this is not a chat server: {error}") from None
         if line is None:
             raise ChatError("the server closed the connection")
         return line
@@ -180,7 +180,7 @@ class ChatClient(Bound, Conversation):
             raise ChatError(clean(line[2:]))
         welcome, you_are, nick = line.rpartition(", you are ")
         if not you_are or not welcome.startswith("* welcome to ") or not nick.isprintable():
-            raise ChatError(f"this is no chat server: it said {line[:80]!r}")
+            raise ChatError(f"this is not a chat server: it sent {line[:80]!r}")
         self._nick = nick
 
     def _be_called(self, nick: str, deadline: Deadline) -> None:

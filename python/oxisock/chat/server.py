@@ -171,7 +171,7 @@ class ChatServer(StreamServer):
         """
         running = self._chat_running()
         if running is None:
-            raise RuntimeError(f"{self._kind} has nobody to talk to before start()")
+            raise RuntimeError(f"{self._kind} has no members before start()")
         for line in _text("text", text).split("\n"):
             if line.strip():
                 running.reactor.broadcast(line)

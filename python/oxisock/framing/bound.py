@@ -36,7 +36,7 @@ def encoder(codec: Codec) -> Callable[[Any], bytes]:
 def _encode(codec: Codec, payload: Any) -> bytes:
     wire: object = codec.encode(payload)
     if not isinstance(wire, (bytes, bytearray, memoryview)):
-        raise hooks.wrong("a codec's encode gives bytes", wire)
+        raise hooks.wrong("a codec's encode returns bytes", wire)
     return hooks.plain_bytes(wire)
 
 
@@ -71,7 +71,7 @@ class BoundCodec:
             return self.framer.decoder(False)
         decoder = self.codec.decoder()
         if not (callable(getattr(decoder, "feed", None)) and callable(getattr(decoder, "eof", None))):
-            raise hooks.wrong("a codec's decoder() gives what has feed and eof", decoder, arguments.shown(decoder))
+            raise hooks.wrong("decoder() of a codec returns what has feed and eof", decoder, arguments.shown(decoder))
         return decoder
 
 
@@ -132,7 +132,7 @@ class Inbox:
             found: object = decoder.eof() if data is None else decoder.feed(bytes(data))
             if not isinstance(found, list) or not _are_frames(found):
                 what = "eof" if data is None else "feed"
-                raise hooks.wrong(f"a decoder's {what} gives a list of bytes", found, arguments.shown(found))
+                raise hooks.wrong(f"a decoder's {what} returns a list of bytes", found, arguments.shown(found))
             return found
         except BaseException as error:
             return self.failed(error)

@@ -274,7 +274,7 @@ class LengthPrefix(StreamCodec):
             if least > max_frame:
                 raise ValueError(f"strip={strip} is more than the longest frame, {header + max_frame} bytes")
         if (1 << 8 * width) - 1 + adjustment < least or adjustment > max_frame:
-            raise ValueError(f"adjustment={adjustment} leaves no legal length to a field of {width} bytes")
+            raise ValueError(f"adjustment={adjustment} leaves no legal length for a field of {width} bytes")
         self._set(
             width=width,
             byteorder=byteorder,
@@ -399,7 +399,7 @@ class Delimiter(StreamCodec):
             for inner in delimiters:
                 # The inner one would always match first; as a suffix it ends where the outer one does.
                 if inner in outer[:-1]:
-                    raise ValueError(f"the delimiter {outer!r} contains {inner!r} and so never matches")
+                    raise ValueError(f"the delimiter {outer!r} contains {inner!r}, so it can never match")
         self._set(
             delimiters=delimiters,
             keep=arguments.flag(keep, "keep"),

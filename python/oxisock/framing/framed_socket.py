@@ -270,7 +270,7 @@ class FramedSocket(Bound, Conversation):
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._cut:
-            raise ConnectionError("an earlier send was given up within a frame: only close() works")
+            raise ConnectionError("an earlier send stopped in the middle of a frame: only close() works")
 
     def _send_all(self, wire: bytes, deadline: Deadline) -> None:
         with self._turn(self._sending, deadline), memoryview(wire) as view:

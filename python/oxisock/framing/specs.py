@@ -68,7 +68,7 @@ def parse_codec(spec: str, face: Any = None) -> StreamCodec:
                 values.append(_value(word))
         codec: StreamCodec = make(*values, **options)
     except TypeError:
-        raise ValueError(f"codec {spec!r}: {name!r} is not made of that; write {CODEC_HELP}") from None
+        raise ValueError(f"codec {spec!r}: wrong arguments for {name!r}: expected {CODEC_HELP}") from None
     except ValueError as error:
         raise ValueError(f"codec {spec!r}: {error}") from None
     return codec

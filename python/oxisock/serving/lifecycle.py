@@ -139,7 +139,7 @@ class Server(Handle, Bound):
         _check_threads(self._kind)
         with self._lock:
             if self._running is not None:
-                raise RuntimeError(f"{self._kind} was started before; make a new one to serve again")
+                raise RuntimeError(f"{self._kind} was started before: create a new one to serve again")
             self._running, self._address = self._launch()
             self._pid = os.getpid()
         forks.live.add(self._running)
@@ -273,8 +273,8 @@ def _check_threads(kind: str) -> None:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading"):
         raise RuntimeError(
-            f"{kind} does not run under gevent, which has made greenlets of threads: start it in a process of its own, "
-            "or leave threads alone by patch_all(thread=False)"
+            f"{kind} does not run under gevent, because gevent has replaced threads: start it in another process, "
+            "or use patch_all(thread=False)"
         )
 
 

@@ -201,7 +201,7 @@ class Conversations:
                         if payload is None:
                             continue
                         if not isinstance(payload, bytes):
-                            raise hooks.wrong("a handler gives bytes or None", payload)
+                            raise hooks.wrong("a handler returns bytes or None", payload)
                         payload = hooks.plain_bytes(payload)
                     payloads.append(payload)
                     if len(payload) > share:
@@ -267,7 +267,7 @@ class Conversations:
                         wrong = answer
                         break
                     elif answer is not None:
-                        wrong = hooks.wrong("a handler gives bytes, None or an Exception", answer)
+                        wrong = hooks.wrong("a handler returns bytes, None or an Exception", answer)
                         break
             replies.append(self._reply(token, peer, payloads, len(messages), _NONE, error, wrong))
         return replies

@@ -28,7 +28,7 @@ def same(whole: Decoded, cut: Decoded, chunks: list[bytes]) -> None:
     """Hold that a stream comes to the same in pieces as in one piece."""
     if cut != whole:
         raise Wrong(
-            f"what comes out depends on where the stream is cut: cut as {shown(chunks)} the stream gives {cut}, "
+            f"the result depends on where the stream is cut: cut as {shown(chunks)} the stream gives {cut}, "
             f"in one piece {whole}"
         )
 
@@ -52,10 +52,10 @@ class Checks:
         subject = self._subject
         first, second = subject.decoder(), subject.decoder()
         if first is second:
-            raise Wrong("decoder() gives the same decoder twice, where each stream needs its own")
+            raise Wrong("decoder() returned the same decoder twice: each stream needs its own")
         for wire in self._wires:
             if subject.decode([wire]) != subject.decode([wire]):
-                raise Wrong(f"a new decoder is not as new: the second one makes something else of {shown(wire)}")
+                raise Wrong(f"a second decoder gives another result for {shown(wire)}")
             for place in sorted({1, len(wire) // 2, len(wire) - 1}):
                 head, tail = wire[:place], wire[place:]
                 one, first, second = subject.decoder(), subject.decoder(), subject.decoder()
@@ -63,7 +63,7 @@ class Checks:
                 together = _fed(first, head) and _fed(second, head) and _fed(first, tail)
                 if alone and together != alone:
                     raise Wrong(
-                        f"two streams at a time get in each other's way: {shown([head, tail])} on each gives "
+                        f"two decoders at the same time affect each other: {shown([head, tail])} on each gives "
                         f"{together or 'an error'} instead of {alone}"
                     )
 
@@ -137,14 +137,14 @@ class Checks:
         whole = subject.decode([stream])
         took = time.perf_counter() - began
         if whole != expected:
-            return f"a payload does not come back: {shown(payload)} became {shown(stream)}, and that {whole}"
+            return f"a payload does not come back: {shown(payload)} became {shown(stream)}, which became {whole}"
         if size > 1 << 16 and took > _SLOW:
             return None
         for chunks in _cuts(stream, len(wire)):
             cut = subject.decode(chunks)
             if cut != whole:
                 return (
-                    f"what comes out depends on where the stream is cut: a payload of {shown(payload)}, cut as "
+                    f"the result depends on where the stream is cut: a payload of {shown(payload)}, cut as "
                     f"{shown(chunks)}, gives {cut}"
                 )
         return None
@@ -243,10 +243,7 @@ class Checks:
                 continue
             cut = self._subject.decode([wire[:-1]])
             if cut == Decoded(whole.frames[:-1], None):
-                raise Wrong(
-                    f"the end of the stream within a frame is told to nobody: {shown(wire[:-1])} gives {cut}, "
-                    "and no error"
-                )
+                raise Wrong(f"no error for a stream that ends in the middle of a frame: {shown(wire[:-1])} gives {cut}")
 
     def memory(self) -> None:
         """Neither many good frames, nor a large one declared, nor one that never ends make a decoder grow."""
@@ -288,7 +285,7 @@ class Checks:
                     break
                 held = getattr(decoder, "buffered", 0)
                 if held > bound:
-                    raise Wrong(f"more is held than may be: {held} bytes, of {bound} at most, after {after}")
+                    raise Wrong(f"the decoder holds too much: {held} bytes after {after}, at most {bound} are allowed")
                 # Growing arrays have room to spare, so what is allocated may be twice what is held, or a little more.
                 grown = tracemalloc.get_traced_memory()[0] - before
                 if grown > 3 * bound + (1 << 16):

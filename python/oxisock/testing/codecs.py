@@ -141,7 +141,9 @@ def check_codec(
             stream = _encoded(subject, messages)
             whole = subject.decode([stream])
             if whole != Decoded([subject.expected(message) for message in messages], None):
-                raise Wrong(f"a payload does not come back: {shown(messages)} became {shown(stream)}, and that {whole}")
+                raise Wrong(
+                    f"a payload does not come back: {shown(messages)} became {shown(stream)}, which became {whole}"
+                )
             chunks = data.draw(chunkings(stream))
             same(whole, subject.decode(chunks), chunks)
 
@@ -180,10 +182,10 @@ def _hunt(property_: Callable[[], None]) -> None:
     except Wrong as wrong:
         raise AssertionError(str(wrong)) from wrong.__cause__
     except Flaky:
-        raise AssertionError("the same stream comes to something else when it comes again") from None
+        raise AssertionError("the same stream gives another result the second time") from None
     except Unsatisfiable:
         raise AssertionError(
-            "encode takes none of the payloads tried: give `payloads`, a strategy of what it takes"
+            "encode refused all payloads tried: pass `payloads`, a strategy for payloads that it takes"
         ) from None
 
 

@@ -57,7 +57,7 @@ class Subject:
             name = type(error).__name__
             raise Wrong(f"encode raises {name} where it should frame or raise ValueError: {shown(payload)}") from error
         if not isinstance(wire, bytes | bytearray | memoryview):
-            raise Wrong(f"encode gives {type(wire).__name__}, not bytes: {shown(payload)}")
+            raise Wrong(f"encode returns {type(wire).__name__}, not bytes: {shown(payload)}")
         return bytes(wire)
 
     def expected(self, payload: bytes) -> bytes:
@@ -104,7 +104,7 @@ class Subject:
 def _frames_of(given: Any, what: str) -> Sequence[Any]:
     if isinstance(given, list | tuple):
         return given
-    raise Wrong(f"{what} gives {'None' if given is None else type(given).__name__}, not a list of frames")
+    raise Wrong(f"{what} returns {'None' if given is None else type(given).__name__}, not a list of frames")
 
 
 def _as_bytes(frame: Any) -> bytes:

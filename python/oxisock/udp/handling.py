@@ -142,7 +142,7 @@ class UdpRunning(HandlerThreads):
                 reply = handler(datagram)
                 if reply is not None:
                     if not isinstance(reply, bytes):
-                        raise hooks.wrong("a handler gives bytes or None", reply)
+                        raise hooks.wrong("a handler returns bytes or None", reply)
                     reply = hooks.plain_bytes(reply)
             except BaseException as error:
                 if not self._forked:
@@ -175,7 +175,7 @@ class UdpRunning(HandlerThreads):
                 answer = hooks.plain_bytes(answer)
             elif answer is not None:
                 if not isinstance(answer, Exception):
-                    answer = hooks.wrong("a handler gives bytes, None or an Exception", answer)
+                    answer = hooks.wrong("a handler returns bytes, None or an Exception", answer)
                 self._failed(peer, answer)
                 answer = None
             replies.append(answer)
