@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from oxisock import PortState
+from oxisock.scanning.checkpoint import Checkpoint, NotWritten
 from support.spreading import EVERYTHING, Inline, facts, ports_around
 from support.waiting import wait_until
 
@@ -198,6 +199,23 @@ def test_a_full_disk_is_told_and_the_file_stays_whole(impl: ModuleType, tmp_path
     assert out.split()[-1] == "3"
     assert all(json.loads(line) for line in path.read_text().splitlines())
     assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_a_checkpoint_that_cannot_be_written_ends_a_scan_that_is_gone_through(
+    impl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: bool
+) -> None:
+    def add(self: Checkpoint, done: object) -> None:
+        raise NotWritten(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Checkpoint, "add", add)
+    executor = Inline() if spread else None
+    found = []
+    with impl.scan_iter("127.0.0.7", "1-99", keep=EVERYTHING, checkpoint=tmp_path / "scan", executor=executor) as scan:
+        with pytest.raises(NotWritten, match="no space left") as caught:
+            found.extend(scan)
+        found += scan
+        assert len(found) == len(scan.report()) == len(caught.value.report) == 99
 
 
 def test_a_device_is_no_checkpoint(impl: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -92,6 +93,28 @@ def test_ctrl_c_loses_no_result_that_was_counted(impl: ModuleType) -> None:
         with pytest.raises(ScanInterrupted) as caught:
             list(Scanner(engine).scan_iter("127.0.0.1", ports, rate=5.0))
         assert len(caught.value.report.open) == caught.value.report.counts["open"] >= 1
+
+
+class Failing(Pressing):
+    """An engine's scan that fails once, with results at hand."""
+
+    def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
+        if not self._pressed and self._run.tally()[0]:
+            self._pressed = True
+            raise OSError(errno.EIO, "the loop cannot go on")
+        outcomes: Sequence[OutcomeTuple] = self._run.wait(timeout)
+        return outcomes
+
+
+def test_an_error_ends_a_scan_that_is_gone_through(impl: ModuleType) -> None:
+    module = impl.scan.__self__._engine.scanning
+    engine: Any = SimpleNamespace(scanning=SimpleNamespace(start_scan=lambda plan: Failing(module.start_scan(plan))))
+    with listening(2) as ports, Scanner(engine).scan_iter("127.0.0.1", ports, rate=1.0, keep="open") as scan:
+        with pytest.raises(OSError, match="cannot go on") as caught:
+            list(scan)
+        assert caught.value.report.partial  # type: ignore[attr-defined]
+        assert len(list(scan)) <= 1
+        assert len(scan.report().open) == scan.report().counts["open"] == 1
 
 
 @pytest.mark.parametrize("kind", [socket.gaierror, ValueError])

@@ -192,12 +192,20 @@ class Scan:
                 return results
 
     def _collect(self, timeout: float) -> list[PortResult]:
-        """Wait for results and note them; Ctrl-C comes after that, so that what was counted is not lost."""
-        with held_back():
-            results = self._take(self._run.wait(timeout))
-            if self._remaining.is_due(elapsed := self._elapsed()):
-                self._remaining.note(elapsed, Tally(*self._run.tally()))
-            return results
+        """Wait for results and note them; Ctrl-C comes after that, so that what was counted is not lost.
+
+        An error of the run (a checkpoint that cannot be written, say) ends the scan, and carries the report.
+        """
+        try:
+            with held_back():
+                results = self._take(self._run.wait(timeout))
+                if self._remaining.is_due(elapsed := self._elapsed()):
+                    self._remaining.note(elapsed, Tally(*self._run.tally()))
+                return results
+        except Exception as error:
+            self.cancel()
+            error.report = self.report()  # type: ignore[attr-defined]
+            raise
 
     def _note_end(self) -> None:
         if self._ended is None:
