@@ -1,8 +1,8 @@
-"""Checks of arguments, the same for every public function: what is taken, what is refused, and in which words.
+"""Argument checks, the same for every public function: what is accepted, what is refused, and the error messages.
 
-Each check takes a value and the name of its parameter, and gives the value as the rest of the code wants it. A value of
-another type is a TypeError, a wrong one a ValueError, and both say "NAME=VALUE: expected ...". A bool is no number.
-What has ``__index__`` is a whole number, so numpy's are; a float is none. No number is too large to be judged.
+Each check takes a value and the name of its parameter, and returns the value as the rest of the code needs it. A wrong
+type is a TypeError, a wrong value a ValueError, and both say "NAME=VALUE: expected ...". A bool is not a number. Values
+with ``__index__`` are whole numbers, such as those of numpy; a float is not. No number is too large for a check.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _words.maxstring = _words.maxother = 60
 
 
 def shown(value: object) -> str:
-    """Give a value as it is shown in messages: its repr, shortened, whatever it is."""
+    """Return a value as it is shown in messages: its repr, shortened, whatever it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
         return f"about {'-' if value < 0 else ''}2**{value.bit_length() - 1}"
     try:
@@ -51,22 +51,22 @@ def refuse(kind: type[Exception], name: str, value: object, expected: str) -> No
 
 
 def port(value: object, name: str = "port", lowest: Literal[0, 1] = 1) -> int:
-    """Give a port number; 0, which is any free one, only where ``lowest`` is 0."""
+    """Return a port number; 0, which is any free one, only where ``lowest`` is 0."""
     return _whole(value, name, lowest, 65535, f"a port from {lowest} to 65535")
 
 
 def count(value: object, name: str, lowest: int = 1, highest: int = MOST) -> int:
-    """Give a whole number from ``lowest`` to ``highest``."""
+    """Return a whole number from ``lowest`` to ``highest``."""
     return _whole(value, name, lowest, highest, f"a whole number from {_number(lowest)} to {_number(highest)}")
 
 
 def threads(value: object, name: str) -> int:
-    """Give how many threads there shall be: no more than a process can have."""
+    """Return how many threads there shall be: no more than a process can have."""
     return count(value, name, 1, 4096)
 
 
 def size(value: object, name: str, lowest: int = 1, highest: int = sys.maxsize) -> int:
-    """Give a number of bytes from ``lowest`` to ``highest``."""
+    """Return a number of bytes from ``lowest`` to ``highest``."""
     return _whole(value, name, lowest, highest, f"a number of bytes from {lowest} to {_number(highest)}")
 
 
@@ -97,7 +97,7 @@ def _number(value: int) -> str:
 
 
 def timeout(value: object, name: str = "timeout", *, zero: bool = False) -> float | None:
-    """Give a limit in seconds, more than 0 (or 0, with ``zero``); None, infinity and what is LONGEST are no limit."""
+    """Return a limit in seconds, more than 0 (or 0, with ``zero``); None, infinity and what is LONGEST are no limit."""
     if value is None:
         return None
     limit = _seconds(value, name, zero, ", or None for no limit")
@@ -105,7 +105,7 @@ def timeout(value: object, name: str = "timeout", *, zero: bool = False) -> floa
 
 
 def nanoseconds(value: object, name: str, *, zero: bool = False) -> int:
-    """Give a limit as `timeout` takes it in integer nanoseconds, at least 1 for one that is not 0; NEVER for none."""
+    """Return a limit as `timeout` takes it in integer nanoseconds, at least 1 for one that is not 0; NEVER for none."""
     if value is None:
         return NEVER
     limit = _seconds(value, name, zero, ", or None for no limit")
@@ -113,7 +113,7 @@ def nanoseconds(value: object, name: str, *, zero: bool = False) -> int:
 
 
 def seconds(value: object, name: str, *, zero: bool = False) -> float:
-    """Give a time in seconds that does pass: more than 0 (or 0, with ``zero``) and less than LONGEST."""
+    """Return a time in seconds that does pass: more than 0 (or 0, with ``zero``) and less than LONGEST."""
     expected = f" and less than {LONGEST:.0f}"
     pause = _seconds(value, name, zero, expected)
     if pause >= LONGEST:
@@ -122,7 +122,7 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
 
 
 def rate(value: object, name: str, what: str) -> int:
-    """Give how often something may be in nanoseconds from one to the next; 0 for None and infinity, no limit."""
+    """Return how often something may be in nanoseconds from one to the next; 0 for None and infinity, no limit."""
     if value is None:
         return 0
     expected = f"0.001 to 1e9 {what} a second, or None for no limit"
@@ -135,7 +135,7 @@ def rate(value: object, name: str, what: str) -> int:
 
 
 def number(value: object, name: str, lowest: float, highest: float, expected: str) -> float:
-    """Give a number from ``lowest`` to ``highest``."""
+    """Return a number from ``lowest`` to ``highest``."""
     found = _float(value, name, expected)
     if not lowest <= found <= highest:
         refuse(ValueError, name, value, expected)
@@ -143,7 +143,7 @@ def number(value: object, name: str, lowest: float, highest: float, expected: st
 
 
 def duration(value: Any, name: str) -> float:
-    """Give seconds that have passed, from 0 up, as they are."""
+    """Return seconds that have passed, from 0 up, as they are."""
     expected = "seconds from 0 up"
     if not 0 <= _float(value, name, expected) < float("inf"):
         refuse(ValueError, name, value, expected)
@@ -152,7 +152,7 @@ def duration(value: Any, name: str) -> float:
 
 
 def chance(value: object, name: str) -> float:
-    """Give a probability, from 0 to 1."""
+    """Return a probability, from 0 to 1."""
     return number(value, name, 0, 1, "a chance from 0 to 1")
 
 
@@ -169,7 +169,7 @@ def _seconds(value: object, name: str, zero: bool, expected: str) -> float:
 
 
 def _float(value: Any, name: str, expected: str) -> float:
-    """Give a number as a float, infinity for one that is too large to be one."""
+    """Return a number as a float, infinity for one that is too large to be one."""
     kind = type(value)
     if kind is bool or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
         refuse(TypeError, name, value, expected)
@@ -185,21 +185,21 @@ def _float(value: Any, name: str, expected: str) -> float:
 
 
 def flag(value: object, name: str) -> bool:
-    """Give True or False; 1 and 0 will do."""
+    """Return True or False; 1 and 0 will do."""
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
     refuse(ValueError if isinstance(value, int) else TypeError, name, value, "True or False")
 
 
 def text(value: object, name: str, expected: str = "text") -> str:
-    """Give a str."""
+    """Return a str."""
     if not isinstance(value, str):
         refuse(TypeError, name, value, expected)
     return value
 
 
 def host(value: object, name: str = "host", *, empty: bool = False) -> str:
-    """Give a name or an address without the blanks around it; one that no name can be is refused before it is asked.
+    """Return a name or an address without the blanks around it; one that no name can be is refused before it is asked.
 
     With ``empty`` it may be "", every address of this machine.
     """
@@ -211,7 +211,7 @@ def host(value: object, name: str = "host", *, empty: bool = False) -> str:
 
 
 def view(value: object, name: str) -> memoryview:
-    """Give the bytes of whatever holds bytes, without a copy where they stand together."""
+    """Return the bytes of whatever holds bytes, without a copy where they stand together."""
     try:
         found = memoryview(value)  # type: ignore[arg-type]
     except TypeError:
@@ -220,7 +220,7 @@ def view(value: object, name: str) -> memoryview:
 
 
 def path(value: object, name: str, expected: str) -> str:
-    """Give the path of a file; one that no file can have is refused."""
+    """Return the path of a file; one that no file can have is refused."""
     if not isinstance(value, (str, os.PathLike)):
         refuse(TypeError, name, value, expected)
     found = os.fspath(value)
@@ -233,7 +233,7 @@ def path(value: object, name: str, expected: str) -> str:
 
 
 def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.maxsize) -> bytes:
-    """Give the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them, as they are now."""
+    """Return the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them, as they are now."""
     data = value if isinstance(value, bytes) else view(value, name).tobytes()
     if not lowest <= len(data) <= highest:
         raise ValueError(
@@ -243,7 +243,7 @@ def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.max
 
 
 def function(value: _Value, name: str) -> _Value:
-    """Give what can be called and does its work when it is: no coroutine function, and no generator function."""
+    """Return what can be called and does its work when it is: no coroutine function, and no generator function."""
     if not callable(value):
         refuse(TypeError, name, value, "something to call")
     if _is(inspect.iscoroutinefunction, value):
@@ -252,7 +252,7 @@ def function(value: _Value, name: str) -> _Value:
 
 
 def coroutine_function(value: _Value, name: str) -> _Value:
-    """Give what can be called and may give something to await: no generator function."""
+    """Return what can be called and may give something to await: no generator function."""
     if not callable(value):
         refuse(TypeError, name, value, "something to call")
     return _no_generator(value, name, "a coroutine function")
@@ -270,14 +270,14 @@ def _is(test: Callable[[Any], bool], value: Any) -> bool:
 
 
 def iterable(value: Iterable[_Value], name: str, expected: str) -> Iterable[_Value]:
-    """Give what can be gone through."""
+    """Return what can be gone through."""
     if isinstance(value, type) or not hasattr(type(value), "__iter__"):
         refuse(TypeError, name, value, expected)
     return value
 
 
 def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
-    """Give the one of some options, all of one type, that the value is."""
+    """Return the one of some options, all of one type, that the value is."""
     known = tuple(options)
     expected = " or ".join([", ".join(repr(each) for each in known[:-1]), repr(known[-1])])
     if isinstance(value, bool) or not isinstance(value, type(known[0])):
@@ -289,7 +289,7 @@ def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
 
 
 def every(value: Iterable[Any], name: str, kind: type[_Value], expected: str) -> list[_Value]:
-    """Give a list of what can be gone through, all of one class."""
+    """Return a list of what can be gone through, all of one class."""
     found = list(iterable(value, name, expected))
     for each in found:
         instance(each, name, kind, expected)
@@ -297,26 +297,26 @@ def every(value: Iterable[Any], name: str, kind: type[_Value], expected: str) ->
 
 
 def instance(value: object, name: str, kind: type[_Value], expected: str) -> _Value:
-    """Give an object of a class."""
+    """Return an object of a class."""
     if not isinstance(value, kind):
         refuse(TypeError, name, value, expected)
     return value
 
 
 def having(value: _Value, name: str, what: str, *methods: str) -> _Value:
-    """Give an object that has some methods; a class, which has them for its objects, is none."""
+    """Return an object that has some methods; a class, which has them for its objects, is none."""
     if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in methods):
         refuse(TypeError, name, value, f"{what}, with {' and '.join(methods)}")
     return value
 
 
 def codec(value: _Value, name: str = "codec") -> _Value:
-    """Give a codec: anybody's own has to have what `oxisock.Codec` says."""
+    """Return a codec: anybody's own has to have what `oxisock.Codec` says."""
     return having(value, name, "a codec", "encode", "decoder")
 
 
 def stream(value: _Value, name: str = "sock") -> _Value:
-    """Give a socket, or what behaves like one."""
+    """Return a socket, or what behaves like one."""
     return having(value, name, "a socket", "fileno", "recv", "send", "setblocking", "close")
 
 
@@ -351,7 +351,7 @@ def spelled_out(options: type[NamedTuple]) -> Callable[[_Function], _Function]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Give the end of a message about a word that is not known: the known one that looks most like it, if one does."""
+    """Return the end of a message about an unknown word: the most similar known word, if there is one."""
     from difflib import get_close_matches
 
     found = get_close_matches(word, list(known), 1) if len(word) <= 40 else []  # else it is no slip of the finger

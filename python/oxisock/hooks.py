@@ -30,12 +30,12 @@ def wrong(expected: str, given: object, words: str | None = None) -> TypeError:
 
 
 def plain_bytes(given: bytes | bytearray | memoryview) -> bytes:
-    """Give bytes of a hook as bytes of no class of its own, and as they are now."""
+    """Return bytes of a hook as bytes of no class of its own, and as they are now."""
     return given if type(given) is bytes else memoryview(given).tobytes()
 
 
 def batch_answers(answers: object, count: int) -> list[Any]:
-    """Give what a batch handler gave, as a plain list; TypeError unless it is a list of so many items."""
+    """Return what a batch handler gave, as a plain list; TypeError unless it is a list of so many items."""
     if not isinstance(answers, list):
         raise wrong(f"a batch handler returns a list of {count} items", answers)
     found = answers if type(answers) is list else list(answers)
@@ -51,5 +51,5 @@ def check_ran(what: str, result: object) -> None:
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Say whether an exception out of a hook may be Ctrl-C, which is for whoever runs the main thread."""
+    """Return whether an exception out of a hook may be Ctrl-C, which is for whoever runs the main thread."""
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()

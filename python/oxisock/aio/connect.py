@@ -29,7 +29,7 @@ _CHUNK = 1 << 16
 
 
 async def addresses_of(host: str, timeout: float | None) -> list[str]:
-    """Give every address of a host; raises as ``host_addresses`` does."""
+    """Return every address of a host; raises as ``host_addresses`` does."""
     if reads_as_address(checked_host(host)):
         return host_addresses(host)
     stop = threading.Event()
@@ -50,7 +50,7 @@ async def within(deadline: float | None) -> AsyncIterator[None]:
 
 
 def deadline_in(timeout: float | None) -> float | None:
-    """Give the time of the loop's that is ``timeout`` seconds from now; None for no limit."""
+    """Return the time of the loop's that is ``timeout`` seconds from now; None for no limit."""
     return None if timeout is None else asyncio.get_running_loop().time() + timeout
 
 
@@ -98,7 +98,7 @@ async def connect(destination: Destination) -> socket.socket:
 
 
 async def exchange(destination: Destination, payload: bytes, context: SSLContext | None, name: str | None) -> bytes:
-    """Connect, send, half-close, and give all that comes up to the end; raises what ``tcp_request`` raises."""
+    """Connect, send, half-close, and return all that comes up to the end; raises what ``tcp_request`` raises."""
     deadline = deadline_in(destination.timeout)
     loop = asyncio.get_running_loop()
     with await connect(destination) as sock, answering(destination):

@@ -40,7 +40,7 @@ class _Looks:
         self._began = 0.0
 
     async def look(self, runs: tuple[ScanRun, ...], timeout: float) -> list[list[OutcomeTuple]]:
-        """Give what is known since the last time, after a pause of at most ``timeout`` seconds."""
+        """Return what is known since the last time, after a pause of at most ``timeout`` seconds."""
         now = asyncio.get_running_loop().time()
         if runs[-1] is not self._latest:
             self._latest, self._began = runs[-1], now

@@ -107,7 +107,7 @@ class _Transport:
             setattr(self, name, getattr(wire, name))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Give what the certificate of the peer says as "peercert", and else what the wire knows."""
+        """Return what the certificate of the peer says as "peercert", and else what the wire knows."""
         if name == "peercert":
             return self._session.tls.getpeercert() or None
         return self._wire.get_extra_info(name, default)
@@ -119,7 +119,7 @@ class _Transport:
         wire.write(session.sealed(data))
 
     def unsaid(self) -> int:
-        """Give how many of the bytes that were given to `write` wait to be sent."""
+        """Return how many of the bytes that were given to `write` wait to be sent."""
         session = self._session
         return session.said - session.sent(session.wire - self._wire.get_write_buffer_size())
 

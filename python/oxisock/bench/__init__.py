@@ -73,7 +73,7 @@ class Scenario(NamedTuple):
 
 
 def load(only: Sequence[str] = (), quick: bool = False) -> list[Scenario]:
-    """Give the scenarios of all groups, or of those named in ``only``; raises ValueError for an unknown name.
+    """Return the scenarios of all groups, or of those named in ``only``; raises ValueError for an unknown name.
 
     With ``quick`` they are a part of them, with smaller amounts.
     """

@@ -54,7 +54,7 @@ class Talking(NamedTuple):
 
 
 def scenarios() -> list[Scenario]:
-    """Give one scenario for each number of listeners."""
+    """Return one scenario for each number of listeners."""
     return [_scenario(100, 80_000, quick=20_000), _scenario(1000, 200_000)]
 
 

@@ -33,7 +33,7 @@ _NOTES = (
 
 
 def scenarios() -> list[Scenario]:
-    """Give one scenario for each number of connections and size of message."""
+    """Return one scenario for each number of connections and size of message."""
     return [
         _scenario(50, 64, 15_000, quick=8_000),
         _scenario(50, 1024, 15_000),

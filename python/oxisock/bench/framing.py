@@ -29,7 +29,7 @@ _NOTES = (
 
 
 def scenarios() -> list[Scenario]:
-    """Give the scenarios of this group: three kinds of work at three sizes, and one small frame at a time."""
+    """Return the scenarios of this group: three kinds of work at three sizes, and one small frame at a time."""
     found = []
     for size, repeats in zip(SIZES, (16, 100, 400), strict=True):
         quick = 3 if size == SIZES[0] else 0

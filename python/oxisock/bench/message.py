@@ -139,7 +139,7 @@ def _flooding(port: int) -> Iterator[None]:
 
 
 def servers() -> dict[str, str]:
-    """Give those who answer each line with capitals, in Python; they speak TLS where there is a ``context``."""
+    """Return those who answer each line with capitals, in Python; they speak TLS where there is a ``context``."""
     return {
         "pure": _HANDLER.format(impl="pure"),
         "native": _HANDLER.format(impl="native"),
@@ -150,7 +150,7 @@ def servers() -> dict[str, str]:
 
 
 def scenarios() -> list[Scenario]:
-    """Give one scenario for each number of connections and of lines in flight, and what floods cost others."""
+    """Return one scenario for each number of connections and of lines in flight, and what floods cost others."""
     return [
         _scenario(50, 32, 100_000, quick=24_000),
         _scenario(50, 1, 15_000),

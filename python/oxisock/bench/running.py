@@ -53,11 +53,11 @@ class Pace(NamedTuple):
     seconds: float
 
     def more(self, done: int, spent: float, share: float) -> bool:
-        """Say whether a scenario gets one more round, having spent so many seconds of its share."""
+        """Return whether a scenario gets one more round, having spent so many seconds of its share."""
         return done < self.least or (done < self.most and spent * (done + 1) / done <= share)
 
     def expected(self, done: int, spent: float, share: float) -> int:
-        """Say how many rounds a scenario will have come to, as far as one can know now."""
+        """Return how many rounds a scenario will have come to, as far as one can know now."""
         affordable = int(share * done / spent) if done and spent else self.least
         return max(self.least, done, min(self.most, affordable))
 
@@ -84,7 +84,7 @@ def run_all(
     progress: Callable[[Step], object] = lambda step: None,
     clock: Callable[[], float] | None = None,
 ) -> Iterator[Measured]:
-    """Run scenario after scenario and give what was measured.
+    """Run scenario after scenario and return what was measured.
 
     Where KeyboardInterrupt ends a scenario, what its whole rounds measured is given before it is raised.
     """
@@ -171,7 +171,7 @@ def time_once(contender: Contender) -> Timing:
 
 
 def _cpu() -> float:
-    """Give the CPU seconds of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     import os
     import time
 

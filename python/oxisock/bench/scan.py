@@ -42,7 +42,7 @@ def scenarios() -> list[Scenario]:
 
 @contextmanager
 def _contenders(amount: int) -> Iterator[list[Contender]]:
-    """Open the listeners among the last so many ports, and give every way of finding them."""
+    """Open the listeners among the last so many ports, and return every way of finding them."""
     import oxisock.native
     import oxisock.pure
 
@@ -109,7 +109,7 @@ class _Stage:
 
 
 def listening() -> set[int]:
-    """Give the TCP ports that somebody on this machine listens on, as far as the system tells (Linux does)."""
+    """Return the TCP ports that somebody on this machine listens on, as far as the system tells (Linux does)."""
     ports = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:

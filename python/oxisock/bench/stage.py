@@ -57,7 +57,7 @@ LOOP.run(main())
 
 
 def on_loops(code: str) -> dict[str, str]:
-    """Give the servers on asyncio and, where it is installed, uvloop; LOOP stands for either in the code."""
+    """Return the servers on asyncio and, where it is installed, uvloop; LOOP stands for either in the code."""
     from importlib.util import find_spec
 
     loops = ["asyncio", "uvloop"] if find_spec("uvloop") else ["asyncio"]
@@ -65,7 +65,7 @@ def on_loops(code: str) -> dict[str, str]:
 
 
 def protocols(body: str) -> dict[str, str]:
-    """Give the servers that are an asyncio.Protocol, the fastest kind; ``body`` is what ``data_received`` does."""
+    """Return the servers that are an asyncio.Protocol, the fastest kind; ``body`` is what ``data_received`` does."""
     return on_loops(_PROTOCOL.replace("BODY", body.strip("\n")))
 
 
@@ -104,7 +104,7 @@ class Asking(NamedTuple):
 
 @contextlib.contextmanager
 def contenders(servers: Mapping[str, str], load: Load) -> Iterator[list[Contender]]:
-    """Start every server, given as the Python code that runs it and calls ``tell(port)``, and give the contenders.
+    """Start every server, given as the Python code that runs it and calls ``tell(port)``, and return the contenders.
 
     The CPU time of a contender is its server's alone. On a machine with several cores servers run on the first and the
     load on the second, so that neither takes the other's time.
@@ -149,7 +149,7 @@ def _contender(name: str, process: subprocess.Popen[str], load: Load) -> Contend
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """Give the CPU seconds that a process has had so far; None where the system does not tell.
+    """Return the CPU seconds that a process has had so far; None where the system does not tell.
 
     The clock of the process counts in nanoseconds and keeps what threads had that have ended; /proc has one or the
     other.

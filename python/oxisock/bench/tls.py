@@ -84,7 +84,7 @@ class Volleys(NamedTuple):
 
 
 def scenarios() -> list[Scenario]:
-    """Give the handshakes, and one scenario for each number of connections and of lines in flight."""
+    """Return the handshakes, and one scenario for each number of connections and of lines in flight."""
     return [
         Scenario(
             group="tls",
@@ -122,13 +122,13 @@ def _contenders(load: Handshakes | Volleys) -> Iterator[list[Contender]]:
 
 @contextlib.contextmanager
 def _certificate() -> Iterator[str]:
-    """Give the file with the certificate and its key."""
+    """Return the file with the certificate and its key."""
     with as_file(files(__name__.rpartition(".")[0]) / "localhost.pem") as path:
         yield str(path)
 
 
 def _trusting() -> ssl.SSLContext:
-    """Give a client's context that knows the certificate."""
+    """Return a client's context that knows the certificate."""
     import ssl
 
     with _certificate() as path:

@@ -73,7 +73,7 @@ class Datagrams(NamedTuple):
 
 
 def scenarios() -> list[Scenario]:
-    """Give the echo server, and a handler for each number of datagrams under way at a time."""
+    """Return the echo server, and a handler for each number of datagrams under way at a time."""
     return [
         _scenario("echo", 32, 20_000),
         _scenario("handler", 1, 3_000),

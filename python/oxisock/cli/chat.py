@@ -202,7 +202,7 @@ def _words(error: Exception) -> str:
 
 
 def painted(line: str) -> str:
-    """Give a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
+    """Return a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
     line = clean(line)
     if not coloured(sys.stdout):
         return line

@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def path(shell: str) -> Path:
-    """Give the file with the script of a shell."""
+    """Return the file with the script of a shell."""
     return Path(__file__).parent / "completions" / f"oxisock.{shell}"
 
 

@@ -84,7 +84,7 @@ def read_report(path: str) -> ScanReport:
 
 
 def difference_table(old: ScanReport, new: ScanReport, stream: IO[str]) -> str:
-    """Give a table of what differs, or say that nothing does."""
+    """Return a table of what differs, or say that nothing does."""
     found = change_rows(old, new)
     if not found:
         return "no difference\n"

@@ -33,7 +33,7 @@ def add_options(group: Any) -> None:
 
 @contextmanager
 def executor(args: argparse.Namespace) -> Iterator[Executor | None]:
-    """Give the executor that was asked for, None for this process, for as long as the block lasts."""
+    """Return the executor that was asked for, None for this process, for as long as the block lasts."""
     if args.tasks is not None and args.processes is None and args.dask is None:
         raise UsageError(f"--tasks {args.tasks}: expected --processes or --dask too, whose tasks these are")
     with ExitStack() as stack:

@@ -26,7 +26,7 @@ _LIVE = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def watch(name: str, duration: float) -> AbstractContextManager[Callable[[LoadRun], object]]:
-    """Give what shows a load on stderr a few times a second, and does nothing where nobody looks."""
+    """Return what shows a load on stderr a few times a second, and does nothing where nobody looks."""
     line = _seldom(lambda figures, rate: rewrite(_line(name, duration, figures, rate)))
     return moving(lambda load: None, lambda: _rich(name, duration), line)
 
@@ -57,14 +57,14 @@ def _line(name: str, duration: float, figures: Figures, rate: float) -> str:
 
 
 def _stage(figures: Figures, duration: float) -> str:
-    """Say how far the sending is, or what is still waited for."""
+    """Return how far the sending is, or what is still waited for."""
     if figures["sending"] < duration or not figures["pending"]:
         return f"{figures['sending']:.1f} of {duration:g} s"
     return f"all sent, {figures['pending']:,} answers to come"
 
 
 def _troubles(figures: Figures) -> list[tuple[str, int]]:
-    """Give what went wrong so far, in words and numbers."""
+    """Return what went wrong so far, in words and numbers."""
     found = [(label, figures[label]) for label in ("lost", "wrong", "duplicates", "late", "unsent")]
     found.append(("errors", sum(figures["errors"].values()) + sum(figures["local_errors"].values())))
     return [(label, count) for label, count in found if count]

@@ -160,7 +160,7 @@ class Parser(argparse.ArgumentParser):
         return joined
 
     def _values(self, words: list[str]) -> Iterator[tuple[str, bool]]:
-        """Give each word, and whether it is the value of an option or stands behind ``--``."""
+        """Return each word, and whether it is the value of an option or stands behind ``--``."""
         ended = False
         before = ""
         for word in words:

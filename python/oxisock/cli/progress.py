@@ -22,7 +22,7 @@ _Show = TypeVar("_Show")
 
 @contextmanager
 def moving(idle: _Show, rich: Callable[[], AbstractContextManager[_Show]], plain: _Show) -> Iterator[_Show]:
-    """Give what shows how far something is: ``idle`` where nobody looks, else what ``rich`` gives where that is
+    """Return what shows how far something is: ``idle`` where nobody looks, else what ``rich`` gives where that is
     installed, else ``plain``, which calls ``rewrite``."""
     if not is_terminal(sys.stderr):
         yield idle
@@ -46,7 +46,7 @@ def rewrite(text: str) -> None:
 
 
 def rich_display() -> dict[str, Any]:
-    """Give the arguments of what rich shows on stderr until it is over. Stdout is left alone: that is the answer."""
+    """Return the arguments of what rich shows on stderr until it is over. Stdout is left alone: that is the answer."""
     from rich.console import Console
 
     return {"console": Console(stderr=True), "transient": True, "redirect_stdout": False, "redirect_stderr": False}
@@ -80,7 +80,7 @@ def _describe(step: Step) -> str:
 
 
 def _left(seconds: float | None, before: str = "") -> str:
-    """Say how much time is left, for every bar and line; empty while nobody knows."""
+    """Return how much time is left, for every bar and line; empty while nobody knows."""
     if seconds is None:
         return ""
     minutes, seconds = divmod(round(seconds), 60)
@@ -107,7 +107,7 @@ def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
 
 @contextmanager
 def _rich(label: str, before: Sequence[str], after: Sequence[str], auto_refresh: bool) -> Iterator[Callable[..., None]]:
-    """Show a bar of rich between named texts; give a function for what part is done, the time left and the texts.
+    """Show a bar of rich between named texts; return a function for what part is done, the time left and the texts.
 
     A narrow terminal has no room for a bar, nor for all of the texts: what stands last is cut.
     """

@@ -201,7 +201,7 @@ def _explain_target(text: str) -> None:
 def _scan_and_stream(
     args: argparse.Namespace, options: dict[str, Any], form: str, stream: IO[str], exit_code: Callable[[], int]
 ) -> tuple[ScanReport, int]:
-    """Scan with the engine asked for, writing NDJSON as it comes; give the report and the exit code."""
+    """Scan with the engine asked for, writing NDJSON as it comes; return the report and the exit code."""
     from ..scanning.formats import ndjson_result, ndjson_summary
 
     written: set[tuple[str, int]] = set()
@@ -233,7 +233,7 @@ def _scan(
     exit_code: Callable[[], int],
     on_result: Any = None,
 ) -> tuple[ScanReport, int]:
-    """Scan with one engine; give the report, partial after Ctrl-C and other signals, and the exit code."""
+    """Scan with one engine; return the report, partial after Ctrl-C and other signals, and the exit code."""
     from ..scanning.checkpoint import NotWritten
     from ..scanning.report import ScanInterrupted
 
@@ -270,7 +270,7 @@ def _render(report: ScanReport, form: str, args: argparse.Namespace, stream: IO[
 
 
 def _table(report: ScanReport, args: argparse.Namespace, stream: IO[str]) -> str:
-    """Give the results as a table, and below it what changed, and what was counted and is not shown."""
+    """Return the results as a table, and below it what changed, and what was counted and is not shown."""
     from ..scanning import showing
     from .diff import difference_table
     from .output import STATE_COLOURS, paint

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parts() -> dict[str, Path]:
-    """Give the files of the engine by name; where two have one name, their folders are part of it."""
+    """Return the files of the engine by name; where two have one name, their folders are part of it."""
     from .. import pure
 
     files = sorted(Path(pure.__file__).parent.glob("*/**/*.py"))

@@ -29,7 +29,7 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
 
 
 def of_server(args: argparse.Namespace) -> SSLContext | None:
-    """Give a server's context, None without TLS; UsageError for files that make none."""
+    """Return a server's context, None without TLS; UsageError for files that make none."""
     if args.tls_cert is None:
         if args.tls_key is not None:
             raise UsageError("--tls-key needs --tls-cert")
@@ -56,7 +56,7 @@ def of_server(args: argparse.Namespace) -> SSLContext | None:
 
 
 def of_client(args: argparse.Namespace) -> dict[str, Any]:
-    """Give the arguments of who connects with TLS, none without; UsageError for a file that holds no certificates."""
+    """Return the arguments of who connects with TLS, none without; UsageError for a file that holds no certificates."""
     if not args.tls:
         for option, value in (("--ca", args.ca), ("--server-name", args.server_name)):
             if value is not None:

@@ -50,7 +50,7 @@ class Engine:
 
 @cache
 def engine(impl: Impl) -> Engine:
-    """Give the engine of a name; there is one of each."""
+    """Return the engine of a name; there is one of each."""
     return Engine(impl)
 
 
@@ -84,7 +84,7 @@ class Functions:
 
     @classmethod
     def of(cls, engine: Engine) -> Self:
-        """Give the functions bound to an engine."""
+        """Return the functions bound to an engine."""
         found = cls._made.get((cls, engine))
         if not isinstance(found, cls):
             found = cls._made.setdefault((cls, engine), cls(engine))

@@ -56,7 +56,7 @@ class ChatReactor(Reactors, Protocol):
         ...
 
     def now(self) -> int:
-        """Give the time on the clock of ``members``, in nanoseconds."""
+        """Return the time on the clock of ``members``, in nanoseconds."""
         ...
 
     def members(self) -> list[tuple[str, str, int, int, int, int]]:
@@ -71,14 +71,14 @@ class ChatReactor(Reactors, Protocol):
         ...
 
     def take_appends(self) -> list[HubAppend] | None:
-        """Give what is to be appended to the log of a shared room; None when there will be no more."""
+        """Return what is to be appended to the log of a shared room; None when there will be no more."""
         ...
 
     def entries(self, entries: Sequence[HubEntry]) -> None:
         """Apply entries of that log, in their order; returns when that is done, or the chat has ended."""
 
     def residents(self) -> list[HubResident]:
-        """Give those who are in the shared room, in order of joining."""
+        """Return those who are in the shared room, in order of joining."""
         ...
 
     def events(self, timeout: float) -> tuple[Sequence[HubEvent], int] | None:

@@ -16,11 +16,11 @@ class LoadRun(Protocol):
         ...
 
     def figures(self) -> Mapping[str, Any]:
-        """Give the figures so far, those of ``load.report.Figures``."""
+        """Return the figures so far, those of ``load.report.Figures``."""
         ...
 
     def histogram(self, spans: int) -> list[tuple[float, int]]:
-        """Give the latencies: seconds up to which each of so many spans goes, and how many lie in it."""
+        """Return the latencies: seconds up to which each of so many spans goes, and how many lie in it."""
         ...
 
     def close(self) -> None:

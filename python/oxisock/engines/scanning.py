@@ -137,22 +137,22 @@ class ScanRun(Protocol):
     """One scan under way."""
 
     def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
-        """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
+        """Wait at most ``timeout`` seconds for kept outcomes and return those there are."""
         ...
 
     def tally(self) -> TallyTuple:
-        """Give the totals so far."""
+        """Return the totals so far."""
         ...
 
     def done(self) -> bool:
-        """Say whether everything is decided (or cancelled) and every outcome given."""
+        """Return whether everything is decided (or cancelled) and every outcome given."""
         ...
 
     def cancel(self) -> None:
         """End the scan; on return every descriptor is back. May be called again, and from another thread."""
 
     def trace(self) -> Sequence[EventTuple]:
-        """Give the events so far, in order of time; empty unless the plan asked for them."""
+        """Return the events so far, in order of time; empty unless the plan asked for them."""
         ...
 
 

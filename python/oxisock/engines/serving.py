@@ -49,15 +49,15 @@ class Reactors(Protocol):
         """Stop listening and end within ``drain`` nanoseconds."""
 
     def outcome(self) -> tuple[int, int]:
-        """Give the connections drained and aborted by the stop."""
+        """Return the connections drained and aborted by the stop."""
         ...
 
     def counters(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         ...
 
     def notices(self) -> tuple[list[Notice], int]:
-        """Give what happened to connections since the last call, and how many notices were lost.
+        """Return what happened to connections since the last call, and how many notices were lost.
 
         The first call begins to watch: before that, nothing is noticed.
         """
@@ -112,11 +112,11 @@ class MessageReactor(Reactors, Protocol):
         """Send ``replies`` while another thread turns."""
 
     def written(self, token: int) -> int | None:
-        """Give how many bytes the socket of a connection took; None where it has closed."""
+        """Return how many bytes the socket of a connection took; None where it has closed."""
         ...
 
     def take_closed(self) -> list[tuple[int, int]]:
-        """Give the tokens of the connections that closed since the last call, and how many bytes their sockets took.
+        """Return the tokens of the connections that closed since the last call, and how many bytes their sockets took.
 
         Some may be given once more, where there may be something more to forget.
         """

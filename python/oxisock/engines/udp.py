@@ -43,7 +43,7 @@ class UdpReactor(Protocol):
         and an empty list."""
 
     def refused(self) -> list[tuple[Peer, int]]:
-        """Give the replies of the last turn that no datagram can hold: to whom, and how long."""
+        """Return the replies of the last turn that no datagram can hold: to whom, and how long."""
         ...
 
     def end(self, drain: float | None) -> None:
@@ -59,7 +59,7 @@ class UdpReactor(Protocol):
         """Close the socket in a forked child, and nothing else."""
 
     def tally(self) -> UdpTally:
-        """Give the totals so far; also after the end."""
+        """Return the totals so far; also after the end."""
         ...
 
 
@@ -77,7 +77,7 @@ class UdpEchoReactor(Protocol):
         """Close the socket in a forked child, and nothing else."""
 
     def tally(self) -> UdpTally:
-        """Give the totals so far; also after the end."""
+        """Return the totals so far; also after the end."""
         ...
 
 

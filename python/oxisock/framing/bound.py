@@ -177,7 +177,7 @@ class Inbox:
         return frames, data[taken:] if taken < len(data) else b""
 
     def feed(self, data: Buffer | None) -> int:
-        """Take the next bytes, or the end of the stream (None), and give the number of frames they complete."""
+        """Take the next bytes, or the end of the stream (None), and return the number of frames they complete."""
         frames = self.decode(data)
         self.frames += frames
         return len(frames)

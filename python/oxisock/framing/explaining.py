@@ -74,7 +74,7 @@ def explain(
 
 
 def _row_columns(size: int) -> int:
-    """Give how many columns a row of so many bytes takes, with all but what they are."""
+    """Return how many columns a row of so many bytes takes, with all but what they are."""
     return _INDENT + 3 * size - 1 + 2 + size + 2
 
 

@@ -340,7 +340,7 @@ def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
 
 
 def _wire(sock: socket.socket) -> socket.socket:
-    """Give what moves the bytes of a socket: gevent's waits even where it is told not to, and has one that does not.
+    """Return what moves the bytes of a socket: gevent's waits even where it is told not to, and has one that does not.
 
     With TLS it is the socket itself, whatever is beneath: what goes past it is not encrypted.
     """
@@ -349,5 +349,5 @@ def _wire(sock: socket.socket) -> socket.socket:
 
 
 def _is_tls(sock: socket.socket) -> bool:
-    """Say whether it is an ssl.SSLSocket, or what is used as one; ssl is not imported for those who have none."""
+    """Return whether it is an ssl.SSLSocket, or what is used as one; ssl is not imported for those who have none."""
     return callable(getattr(sock, "unwrap", None))

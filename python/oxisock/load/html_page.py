@@ -24,7 +24,7 @@ _STYLE = (
 
 
 def to_html(report: LoadReport) -> str:
-    """Give the page."""
+    """Return the page."""
     figures, options = report.figures, report.options
     told = f"{figures['opened']:,} of {options['connections']:,} connections, {pace(options)}, "
     told += f"{options['size']:,} bytes each"

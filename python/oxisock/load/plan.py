@@ -61,7 +61,7 @@ def messages(size: int, codec: StreamCodec | None, expect: str, prefix: bytes) -
 
 
 def payload(size: int, number: int, alphabet: bytes | None = None) -> bytes:
-    """Give ``size`` bytes, the same for the same number everywhere, of any value or of an alphabet."""
+    """Return ``size`` bytes, the same for the same number everywhere, of any value or of an alphabet."""
     from random import Random
 
     data = Random(number).randbytes(size)
@@ -69,7 +69,7 @@ def payload(size: int, number: int, alphabet: bytes | None = None) -> bytes:
 
 
 def text(size: int) -> bytes:
-    """Give letters and digits for datagrams."""
+    """Return letters and digits for datagrams."""
     return payload(size, 0, _ALPHABETS[0])
 
 

@@ -174,7 +174,7 @@ class LoadReport:
         }
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Give name and value for each line that is printed into pipes: always the same, and errors where there are."""
+        """Yield name and value of each line that ``oxisock load`` prints into a pipe; errors only if there are any."""
         figures = self.figures
         yield "target", str(self.target["name"])
         yield "complete", "yes" if self.complete else "no"
@@ -217,7 +217,7 @@ def words(name: str) -> str:
 
 
 def first_wrong(report: LoadReport) -> dict[str, str | None] | None:
-    """Give the first wrong answer, and what was expected, as Python writes bytes; each is cut at 256 bytes."""
+    """Return the first wrong answer, and what was expected, as Python writes bytes; each is cut at 256 bytes."""
     wrong = report.figures.get("first_wrong")
     if wrong is None:
         return None

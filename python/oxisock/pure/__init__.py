@@ -108,7 +108,7 @@ else:
     __all__ = [name for name in _names if name != "__version__"]
 
     def __getattr__(name: str) -> object:
-        """Give ``aio``: imported only when asked for, because it imports asyncio."""
+        """Return ``aio``: imported only when asked for, because it imports asyncio."""
         if name != "aio":
             import sys
 

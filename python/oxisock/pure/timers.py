@@ -21,7 +21,7 @@ class Timers:
         heapq.heappush(self._heap, (due, owner))
 
     def next(self) -> int:
-        """Give the time at which the next is due."""
+        """Return the time at which the next is due."""
         return self._heap[0][0] if self._heap else NEVER
 
     def take(self, now: int) -> tuple[int, int] | None:

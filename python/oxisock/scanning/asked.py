@@ -38,14 +38,14 @@ class NotAsked(NamedTuple):
 
 
 def checked_ports(text: str, name: str) -> frozenset[int]:
-    """Give the ports of a list of numbers and ranges; ValueError for anything else, a file's name before all."""
+    """Return the ports of a list of numbers and ranges; ValueError for anything else, a file's name before all."""
     if not _PORTS.fullmatch(text):
         raise ValueError(f"{name}={shown(text)}: expected numbers and ranges, such as '22,80-90'")
     return frozenset(port_array(text))
 
 
 def checked_target(text: str, name: str) -> str:
-    """Give a name, an address, a network or a range; ValueError for anything else, a file's name before all."""
+    """Return a name, an address, a network or a range; ValueError for anything else, a file's name before all."""
     try:
         if "%" in text:
             return text  # a zone, perhaps of another machine
@@ -59,7 +59,7 @@ def checked_target(text: str, name: str) -> str:
 
 
 def usual(address: str) -> str:
-    """Give an address in its usual spelling, to be compared with others."""
+    """Return an address in its usual spelling, to be compared with others."""
     plain, percent, zone = address.partition("%")
     if ":" not in plain:
         return address
@@ -129,7 +129,7 @@ class Failures:
             self._full.setdefault(reason, []).append(host)
 
     def told(self, targets: Targets, words: Callable[[int], str]) -> list[NotAsked]:
-        """Give what was noted, neighbours together; may be called while another thread notes."""
+        """Return what was noted, neighbours together; may be called while another thread notes."""
         full, maps = list(self._full.items()), list(self._maps.items())
         found: dict[tuple[str, str], list[int]] = {(self._all, words(reason)): list(held) for reason, held in full}
         for (reason, host), held in maps:
@@ -143,7 +143,7 @@ class Failures:
 
 
 def number_of(parts: Iterable[NotAsked]) -> int:
-    """Give how many ports of addresses these are."""
+    """Return how many ports of addresses these are."""
     total = 0
     for part in parts:
         first, last, _ = parse_range(part.addresses)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def workers_of(executor: Any) -> int | None:
-    """Say how many workers an executor knows of."""
+    """Return how many workers an executor knows of."""
     for name in ("num_workers", "_max_workers"):
         found = getattr(executor, name, None)
         if isinstance(found, int) and found > 0:
@@ -18,5 +18,5 @@ def workers_of(executor: Any) -> int | None:
 
 
 def is_gone(executor: Any) -> bool:
-    """Say whether nothing will come of what an executor was given: Dask's client tells nobody of a lost scheduler."""
+    """Return whether an executor will never finish its tasks: Dask's client does not report a lost scheduler."""
     return getattr(getattr(executor, "_client", None), "status", None) == "closed"

@@ -10,7 +10,7 @@ BLANKS = " \t\n\r\v\f"
 
 
 def lines_of(path: str) -> Iterator[tuple[str, str]]:
-    """Give FILE:LINE and the text of every line that has one, without comments after ``#``; ``-`` is standard input.
+    """Return FILE:LINE and the text of every line that has one, without comments after ``#``; ``-`` is standard input.
 
     Lines end with LF or CR LF, and a byte order mark may stand before the first. Raises OSError where the file cannot
     be read, and ValueError for a line that is not UTF-8.

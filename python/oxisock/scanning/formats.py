@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 def header(report: ScanReport) -> dict[str, Any]:
-    """Give everything but the results as JSON-ready values."""
+    """Return everything but the results as JSON-ready values."""
     return {
         "schema": SCHEMA,
         "partial": report.partial,
@@ -37,33 +37,33 @@ def header(report: ScanReport) -> dict[str, Any]:
 
 
 def to_json(report: ScanReport, indent: int | None) -> str:
-    """Give the report as one JSON object."""
+    """Return the report as one JSON object."""
     import json
 
     return json.dumps(header(report) | {"results": [result.to_dict() for result in report.results]}, indent=indent)
 
 
 def ndjson_result(result: PortResult) -> str:
-    """Give one result as a line of NDJSON, without its end of line."""
+    """Return one result as a line of NDJSON, without its end of line."""
     import json
 
     return json.dumps({"type": "result"} | result.to_dict())
 
 
 def ndjson_summary(report: ScanReport) -> str:
-    """Give what stands on the last line of NDJSON, without its end of line."""
+    """Return what stands on the last line of NDJSON, without its end of line."""
     import json
 
     return json.dumps({"type": "summary"} | header(report))
 
 
 def to_ndjson(report: ScanReport) -> str:
-    """Give the report as lines of JSON, the summary last."""
+    """Return the report as lines of JSON, the summary last."""
     return "\n".join([*map(ndjson_result, report.results), ndjson_summary(report)]) + "\n"
 
 
 def to_csv(report: ScanReport) -> str:
-    """Give the results as CSV with a header line."""
+    """Return the results as CSV with a header line."""
     import csv
     import io
 
@@ -79,7 +79,7 @@ def to_csv(report: ScanReport) -> str:
 
 
 def _cell(text: str) -> str:
-    """Give a text that is one line and no formula."""
+    """Return a text that is one line and no formula."""
     return _no_formula(text if text.isprintable() else escape(text))
 
 
@@ -89,7 +89,7 @@ def _no_formula(text: str) -> str:
 
 
 def banner_text(banner: bytes) -> str:
-    """Give a banner as UTF-8 text in which nothing acts on a terminal.
+    """Return a banner as UTF-8 text in which nothing acts on a terminal.
 
     What is not printable (control characters, changes of writing direction, bytes that are no UTF-8) is escaped as in a
     Python string, and so is the backslash: nothing is lost.

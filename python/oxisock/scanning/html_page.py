@@ -50,7 +50,7 @@ _NAMED = {"BEFORE": "was", "NOW": "now", "RTT ms": "RTT ms"}  # what is named in
 
 
 def to_html(report: ScanReport, old: ScanReport | None) -> str:
-    """Give the page, with what changed since ``old`` if that is given."""
+    """Return the page, with what changed since ``old`` if that is given."""
     asked = ", ".join(report.targets or ()) or plural(report.addresses or 0, "address")[:200]
     if len(asked) > 120:
         asked = asked[:120] + " ..."
@@ -94,7 +94,7 @@ def _changes(report: ScanReport, old: ScanReport) -> str:
 
 
 def _glance(report: ScanReport) -> str:
-    """Give every host with its ports, each in the colour of its state."""
+    """Return every host with its ports, each in the colour of its state."""
     if not report.results:
         return f"<p>{escape(nothing(report))}</p>\n"
     lines = []
@@ -116,7 +116,7 @@ def _chip(result: PortResult) -> str:
 
 
 def _hosts(report: ScanReport) -> list[str]:
-    """Give the table of every host."""
+    """Return the table of every host."""
     heading, *body = rows(report, any(result.banner is not None for result in report))
     by_host: dict[str, list[list[str]]] = {}
     for row in body:
@@ -134,7 +134,7 @@ _STATES = frozenset({*map(str, PortState), "opened", "closed", "changed"})
 
 
 def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
-    """Give a table, its heading first; a state has its colour, and with ``first`` the first cell, too."""
+    """Return a table, its heading first; a state has its colour, and with ``first`` the first cell, too."""
     heading, *body = lines
 
     def shown(number: int, text: str) -> str:
@@ -151,7 +151,7 @@ def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
 
 
 def for_notebook(report: ScanReport) -> str:
-    """Give a table and the summary, for a notebook that has a style of its own."""
+    """Return a table and the summary, for a notebook that has a style of its own."""
     found = rows(report, any(result.banner is not None for result in report))
     shown = _table(found[: _MOST_IN_NOTEBOOK + 1]) if len(found) > 1 else f"<p>{escape(nothing(report))}</p>\n"
     if len(found) - 1 > _MOST_IN_NOTEBOOK:

@@ -28,12 +28,12 @@ _UNREACHABLE = frozenset({"host-unreachable", "net-unreachable", "proto-unreacha
 
 
 def to_nmap_xml(report: ScanReport) -> str:
-    """Give the report in nmap's XML."""
+    """Return the report in nmap's XML."""
     return "\n".join(_lines(report)) + "\n"
 
 
 def _tag(element: str, end: str = "/", /, **attributes: object) -> str:
-    """Give a tag whose attribute values are safe: XML 1.0 cannot hold most control characters, even escaped."""
+    """Return a tag whose attribute values are safe: XML 1.0 cannot hold most control characters, even escaped."""
     from xml.sax.saxutils import quoteattr
 
     values = {key: text if (text := str(value)).isprintable() else escape(text) for key, value in attributes.items()}
@@ -109,7 +109,7 @@ def _dropped(report: ScanReport) -> dict[str, int]:
 
 
 def _date(seconds: float) -> str:
-    """Give a date as nmap writes it; of a report made by hand it may be beyond what the system's clock can show."""
+    """Return a date as nmap writes it; of a report made by hand it may be beyond what the system's clock can show."""
     import time
 
     try:
@@ -119,13 +119,13 @@ def _date(seconds: float) -> str:
 
 
 def _only_address(report: ScanReport) -> str | None:
-    """Give the address of a report of one, where it is known though nothing of it was kept."""
+    """Return the address of a report of one, where it is known though nothing of it was kept."""
     candidates = [*report.names, *(report.targets or ())]
     return next((text for text in candidates if reads_as_address(text) and "/" not in text), None)
 
 
 def _host_state(results: list[PortResult], dropped: dict[str, int]) -> tuple[str, str]:
-    """Give nmap's state of a host and its reason: up where it answered, down where nothing leads to it.
+    """Return nmap's state of a host and its reason: up where it answered, down where nothing leads to it.
 
     What was not kept of its ports is known by their number alone.
     """

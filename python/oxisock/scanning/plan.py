@@ -69,18 +69,18 @@ class UnresolvedExclude(socket.gaierror, ValueError):
 
 
 def patience(value: float | None, name: str = "timeout") -> float:
-    """Give how many seconds a probe waits; no limit is longer than the kernel waits for any."""
+    """Return how many seconds a probe waits; no limit is longer than the kernel waits for any."""
     seconds = arguments.timeout(value, name)
     return _FOREVER if seconds is None else min(seconds, _FOREVER)
 
 
 def default_concurrency() -> int:
-    """Give the most probes in flight: as many as there are sockets to be had, but 4,096 at most."""
+    """Return the most probes in flight: as many as there are sockets to be had, but 4,096 at most."""
     return min(_MOST_IN_FLIGHT, free_descriptors())
 
 
 def free_descriptors() -> int:
-    """Give the most sockets that a scan has at once: what the descriptors left allow less 64, from 8 to 32,768."""
+    """Return the most sockets that a scan has at once: what the descriptors left allow less 64, from 8 to 32,768."""
     if sys.platform == "win32":  # sockets are no descriptors there
         return 512
     import resource
@@ -96,7 +96,7 @@ def free_descriptors() -> int:
 
 
 def cores() -> int:
-    """Give the processors that this process may use."""
+    """Return the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -169,7 +169,7 @@ def _make_job(
 
 
 def with_links(plan: ScanPlan) -> ScanPlan:
-    """Give a plan with what this machine knows of its addresses: which are on a link of its own."""
+    """Return a plan with what this machine knows of its addresses: which are on a link of its own."""
     loopback = all(each.version == 4 and each.first >> 24 == each.last >> 24 == _LOOPBACK for each in plan.ranges)
     if loopback or not plan.adaptive:
         return plan._replace(links=())

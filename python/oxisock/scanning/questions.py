@@ -77,7 +77,7 @@ class _Verdict(NamedTuple):
     outcome: OutcomeTuple
 
     def fault(self) -> int:
-        """Give the errno of a fault of this machine that says nothing of the port, or 0."""
+        """Return the errno of a fault of this machine that says nothing of the port, or 0."""
         code = max(0, -self.outcome[3])
         return 0 if code in _NO_WAY else code
 
@@ -90,7 +90,7 @@ class _Verdict(NamedTuple):
         return {CLOSED: 2, FILTERED: 3}.get(self.outcome[2], 4)
 
     def error(self) -> OSError:
-        """Give the error that a connection would have ended with."""
+        """Return the error that a connection would have ended with."""
         code = -self.outcome[3]
         if code <= 0:
             code = _ERRNO_OF.get(reason_text(self.outcome[3]), errno.ETIMEDOUT)
@@ -104,7 +104,7 @@ class Questions:
         self._engine = engine
 
     def check_host(self, host: str, port: int, timeout: float | None) -> Steps[bool]:
-        """Say whether a TCP connection to a port succeeds."""
+        """Return whether a TCP connection to a port succeeds."""
         try:
             verdict = yield from self._ask_host(host, port, timeout)
         except (socket.gaierror, TimeoutError):
@@ -114,7 +114,7 @@ class Questions:
         return verdict.outcome[2] == OPEN
 
     def ask_host(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
-        """Ask one port of every address of a host, and give what tells most: that one is open before all.
+        """Ask one port of every address of a host, and return what tells most: that one is open before all.
 
         Raises what ``scan_port`` raises.
         """
@@ -122,12 +122,12 @@ class Questions:
         return result_of(outcome, host.strip(), address)
 
     def scan_port(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
-        """Ask one port of one host, and give all that was learned."""
+        """Ask one port of one host, and return all that was learned."""
         address, outcome = yield from self._ask_host(host, port, timeout, only_one=True)
         return result_of(outcome, host.strip(), address)
 
     def wait_for_port(self, host: str, port: int, timeout: float | None, interval: float) -> Steps[float]:
-        """Wait until a TCP connection to a port succeeds, and give the seconds that it took.
+        """Wait until a TCP connection to a port succeeds, and return the seconds that it took.
 
         A try that meets silence goes on listening while the next ones are made, so a long way is no obstacle; and a
         look-up may take all the time there is.
@@ -172,7 +172,7 @@ class Questions:
                 each.run.cancel()
 
     def _ask_host(self, host: str, port: int, timeout: float | None, only_one: bool = False) -> Steps[_Verdict]:
-        """Ask every address of a host, or only the first IPv4 one, and give the verdict that tells most."""
+        """Ask every address of a host, or only the first IPv4 one, and return the verdict that tells most."""
         port = arguments.port(port)
         limit = patience(timeout)
         start = time.monotonic()
@@ -235,7 +235,7 @@ class Questions:
         return _Try(self._engine.start_scan(job.plan), list(job.targets))
 
     def _listen(self, tries: list[_Try], timeout: float) -> Steps[list[_Verdict]]:
-        """Give what the addresses of some tries say within a moment; Ctrl-C is heard in each."""
+        """Return what the addresses of some tries say within a moment; Ctrl-C is heard in each."""
         if not tries:
             yield Pause(timeout)
             return []

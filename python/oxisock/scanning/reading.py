@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def from_json(text: str | bytes) -> dict[str, Any]:
-    """Give the arguments of the ScanReport that ``text`` holds."""
+    """Return the arguments of the ScanReport that ``text`` holds."""
     document = _parse(text, "not a scan report")
     _expect(isinstance(document, dict), "not a scan report", "a JSON object", document)
     return _arguments(document, _member(document, "results", list))
 
 
 def from_ndjson(text: str | bytes) -> dict[str, Any]:
-    """Give the arguments of the ScanReport that these lines hold.
+    """Return the arguments of the ScanReport that these lines hold.
 
     Where the summary is missing, because whoever wrote them was killed, it is a partial report that counts what is
     there; and the last line may be torn.

@@ -30,7 +30,7 @@ class Remaining:
         self._since = self._looks[0]  # from when on the speed is that of now
 
     def is_due(self, now: float) -> bool:
-        """Say whether it is time for another look; ``now`` is seconds since the beginning."""
+        """Return whether it is time for another look; ``now`` is seconds since the beginning."""
         return now - self._looks[-1][0] >= _BETWEEN
 
     def note(self, now: float, tally: Tally) -> None:
@@ -47,7 +47,7 @@ class Remaining:
         self._since = looks[begun]
 
     def estimate(self, now: float, tally: Tally) -> Estimate:
-        """Say how far it is; the time is None where nothing tells yet."""
+        """Return how far it is; the time is None where nothing tells yet."""
         total = self._total - tally.unasked
         asked = max(0, tally.probes - tally.retries)
         silent = max(0, asked - tally.open - tally.closed - tally.error)
@@ -66,5 +66,5 @@ class Remaining:
 
 
 def _speed(since: tuple[float, int], until: tuple[float, int]) -> float:
-    """Give probes a second."""
+    """Return probes a second."""
     return (until[1] - since[1]) / max(until[0] - since[0], 1e-9)

@@ -368,7 +368,7 @@ def _written(text: str | bytes) -> str | bytes:
 
 
 def _written_to(path: str | PathLike[str] | None, text: str) -> str:
-    """Give a text, having written it to a file where there is a ``path``."""
+    """Return a text, having written it to a file where there is a ``path``."""
     if path is not None:
         with open(arguments.path(path, "path", "the path of a file"), "w", encoding="utf-8", newline="") as file:
             file.write(text)

@@ -150,7 +150,7 @@ class Scan:
         return self.taken()
 
     def taken(self) -> ScanReport:
-        """Return what was taken from the engine so far; may be called while another thread is in ``advance``."""
+        """Return what was taken from the engine so far. You can call it while another thread is in ``advance``."""
         from .report import ScanReport
 
         tally = Tally(*self._run.tally())

@@ -51,11 +51,11 @@ class SpreadRun(ScanRun):
         """What was done before this run began."""
 
     def tally(self) -> TallyTuple:
-        """Give the totals of the shards that are done."""
+        """Return the totals of the shards that are done."""
         return self._tally
 
     def trace(self) -> Sequence[EventTuple]:
-        """Give the events of the shards that are done, in order of time."""
+        """Return the events of the shards that are done, in order of time."""
         return sorted(self._events)
 
     def _take(self) -> list[OutcomeTuple]:
@@ -71,7 +71,7 @@ class SpreadRun(ScanRun):
             self._checkpoint.add(Done(shard, tally, outcomes, source))
 
     def _including(self, shard: int, tally: Tally, settled: bool) -> Tally:
-        """Give the totals with those of one more shard."""
+        """Return the totals with those of one more shard."""
         group = self._shards.same_hosts(shard)
         if group is None:
             return sums(self._tally, tally)
@@ -83,7 +83,7 @@ class SpreadRun(ScanRun):
         return sums(self._tally, tally._replace(**change))
 
     def _moved(self, events: Iterable[EventTuple], first_host: int, since: int) -> list[EventTuple]:
-        """Give the events of a shard that began at ``since`` with the hosts and on the clock of the whole scan."""
+        """Return the events of a shard that began at ``since`` with the hosts and on the clock of the whole scan."""
         start = since - self._began
         return [(start + event[0], first_host + event[1], *event[2:]) for event in events]
 
@@ -107,7 +107,7 @@ class LocalRun(SpreadRun):
         self._advance()
 
     def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
-        """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
+        """Wait at most ``timeout`` seconds for kept outcomes and return those there are."""
         run = self._run
         if run is not None and not self._fresh:
             came = run.wait(timeout)
@@ -122,19 +122,19 @@ class LocalRun(SpreadRun):
         return self._take()
 
     def tally(self) -> TallyTuple:
-        """Give the totals, those of the shard under way among them."""
+        """Return the totals, those of the shard under way among them."""
         run = self._run
         return self._tally if run is None else self._including(self._number, Tally(*run.tally()), False)
 
     def trace(self) -> Sequence[EventTuple]:
-        """Give the events so far, in order of time."""
+        """Return the events so far, in order of time."""
         events = list(super().trace())
         if self._run is not None:
             events += self._moved(self._run.trace(), self._shard.first_host, self._since)
         return events
 
     def done(self) -> bool:
-        """Say whether everything is decided (or cancelled) and every outcome given."""
+        """Return whether everything is decided (or cancelled) and every outcome given."""
         return self._over and not self._fresh
 
     def cancel(self) -> None:

@@ -59,7 +59,7 @@ class Shards:
         self.count = -(-self._hosts // self._hosts_each) * self._columns
 
     def __getitem__(self, number: int) -> Shard:
-        """Give a shard by its number, 0 and up."""
+        """Return a shard by its number, 0 and up."""
         return self._at(self._mixed(number))
 
     @property
@@ -68,7 +68,7 @@ class Shards:
         return self._at(0)
 
     def same_hosts(self, number: int) -> int | None:
-        """Give what is equal for shards that ask other ports of the same hosts; None where no other shard does."""
+        """Return what is equal for shards that ask other ports of the same hosts; None where no other shard does."""
         return None if self._columns == 1 else self._mixed(number) // self._columns
 
     def _at(self, place: int) -> Shard:
@@ -93,7 +93,7 @@ class Shards:
         return Shard(first_host, hosts * len(ports), part)
 
     def _mixed(self, number: int) -> int:
-        """Give the place of a shard: in random order neighbours are not asked one after the other."""
+        """Return the place of a shard: in random order neighbours are not asked one after the other."""
         if not self._plan.random or self.count < 3:
             return number
         step = _SPREAD % self.count or 1
@@ -121,7 +121,7 @@ def slots_of_a_rate(interval: int, total: int, wanted: int) -> int:
 
 
 def shared_rate(plan: ScanPlan, slots: int) -> ScanPlan:
-    """Give the plan of each of so many tasks that share a rate and know nothing of each other.
+    """Return the plan of each of so many tasks that share a rate and know nothing of each other.
 
     Together they keep it in any second, whatever the moments of their probes. A task may begin when another has just
     ended, so it waits before its first probe, too.
@@ -133,7 +133,7 @@ def shared_rate(plan: ScanPlan, slots: int) -> ScanPlan:
 
 
 def probes_of_a_shard(plan: ScanPlan, total: int, slots: int) -> int:
-    """Say how many probes make a shard of about ten seconds, where so many tasks share work and rate of a plan."""
+    """Return how many probes make a shard of about ten seconds, where so many tasks share work and rate of a plan."""
     if not plan.interval:
         return min(_MOST_PROBES, max(_WORTH_A_TASK, -(-total // slots)))
     most = max(_LEAST_PROBES, min(_MOST_PROBES, _SECONDS * _NS // (plan.interval * slots)))
@@ -150,13 +150,13 @@ def limit_of_a_shard(shard: Shard) -> int:
 
 
 def expected_of_a_shard(shard: Shard) -> int:
-    """Say how many nanoseconds a task takes in an empty network."""
+    """Return how many nanoseconds a task takes in an empty network."""
     plan = shard.plan
     return shard.total * max(plan.interval, 500_000) + plan.timeout * (plan.retries + 1) + plan.banner
 
 
 def digest(plan: ScanPlan) -> str:
-    """Give what tells one scan from another: what is asked, in which order, and what is kept; not how fast."""
+    """Return what tells one scan from another: what is asked, in which order, and what is kept; not how fast."""
     facts = [
         [list(each) for each in plan.ranges],
         list(plan.ports),

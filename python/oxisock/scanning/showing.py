@@ -33,7 +33,7 @@ def _banner(banner: bytes | None) -> str:
 
 
 def rows(report: ScanReport, banner: bool) -> list[list[str]]:
-    """Give the results in columns, a heading first; REASON only where it tells something, BANNER where asked for."""
+    """Return the results in columns, a heading first; REASON only where it tells something, BANNER where asked for."""
     reasons = any(not result.is_open for result in report)
     heading = ["HOST", "PORT", "STATE", "SERVICE", "RTT ms"]
     heading += ["REASON"] * reasons + ["BANNER"] * banner
@@ -56,7 +56,7 @@ def rows(report: ScanReport, banner: bool) -> list[list[str]]:
 
 
 def changes(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
-    """Give CHANGE, HOST, PORT, STATE BEFORE, STATE NOW, SERVICE for everything that differs."""
+    """Return CHANGE, HOST, PORT, STATE BEFORE, STATE NOW, SERVICE for everything that differs."""
     before, after = ({(r.address, r.port): str(r.state) for r in report} for report in (old, new))
     news: list[tuple[str, PortResult]] = [("opened", result) for result in difference.opened]
     news += [("closed", result) for result in difference.closed]
@@ -74,7 +74,7 @@ def changes(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tu
 
 
 def change_rows(old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
-    """Give what differs with a heading, for people: with BANNER where there is one; no row where nothing differs."""
+    """Return what differs with a heading, for people: with BANNER where there is one; no row where nothing differs."""
     difference = old.diff(new)
     news = [(result.banner, result.banner) for result in (*difference.opened, *difference.closed)]
     banners = [*news, *((one.banner, two.banner) for one, two in difference.changed)]
@@ -154,7 +154,7 @@ _MOST_TOLD = 5  # sentences about ports that could not be asked
 
 
 def rich_table(report: ScanReport) -> Any:
-    """Give the results as a table of rich, which is installed where this is asked for."""
+    """Return the results as a table of rich, which is installed where this is asked for."""
     from rich.table import Table
     from rich.text import Text
 

@@ -15,7 +15,7 @@ _SORTED_AT_ONCE = 1 << 13  # results
 
 
 def address_key(address: str) -> tuple[int, bytes, str]:
-    """Give what sorts addresses by number, IPv4 before IPv6; raises ValueError for what is no address.
+    """Return what sorts addresses by number, IPv4 before IPv6; raises ValueError for what is no address.
 
     The zone of an IPv6 address is but a word here: the report may be of another machine, with other interfaces.
     """
@@ -45,7 +45,7 @@ def sort_results(results: Iterable[PortResult]) -> list[PortResult]:
 
 
 def _ranks(addresses: set[str]) -> dict[str, int]:
-    """Give each address a number that leaves room for a port, in the order of the addresses."""
+    """Return each address a number that leaves room for a port, in the order of the addresses."""
     return {address: rank << 16 for rank, address in enumerate(sorted(addresses, key=address_key))}
 
 

@@ -138,7 +138,7 @@ def _choose_elements(
 
 
 def _read_ports(part: str) -> Iterator[tuple[int, int]]:
-    """Read one element without its ``!`` and give its ports as ranges with both ends included."""
+    """Read one element without its ``!`` and return its ports as ranges with both ends included."""
     span = _PORT_RANGE.fullmatch(part)
     if not part:
         raise ValueError(f"an empty element: {_PORT_EXPECTED}")

@@ -50,7 +50,7 @@ def end_tasks() -> None:
 def scan_shard(
     impl: Impl, version: str, scan: str, task: int, plan: tuple[Any, ...], concurrency: int | None, seconds: float
 ) -> tuple[Any, ...]:
-    """Ask one shard, and give what came of it: what an executor runs, on whatever machine.
+    """Ask one shard, and return what came of it: what an executor runs, on whatever machine.
 
     All arguments are plain values. ``scan`` and ``task`` make every call different: some executors give equal calls
     the same result. Raises RuntimeError where this is another version of oxisock, and TimeoutError past ``seconds``:
@@ -138,7 +138,7 @@ class ExecutorRun(SpreadRun):
         self._finish()
 
     def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
-        """Wait at most ``timeout`` seconds for kept outcomes and give those there are."""
+        """Wait at most ``timeout`` seconds for kept outcomes and return those there are."""
         if self._broken and not self._fresh:
             with self._lock:
                 number = next(self._left or iter(()), None)
@@ -159,7 +159,7 @@ class ExecutorRun(SpreadRun):
         return self._take()
 
     def done(self) -> bool:
-        """Say whether everything is decided (or cancelled) and every outcome given."""
+        """Return whether everything is decided (or cancelled) and every outcome given."""
         return self._stopped and not self._fresh and not self._broken
 
     def cancel(self) -> None:
@@ -287,13 +287,13 @@ class ExecutorRun(SpreadRun):
             self._fresh += [(shard.first_host + host, port, ERROR, reason, -1, None) for port in ports]
 
     def _asked(self, shard: Shard, hosts: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Give the ports that a shard asks of each of some hosts."""
+        """Return the ports that a shard asks of each of some hosts."""
         if shard.plan.shards == 1:
             return [shard.plan.ports] * len(hosts)
         return self._engine.scanning.asked_ports(shard.plan, hosts)
 
     def _checked(self, result: Any, shard: Shard) -> tuple[Tally, list[OutcomeTuple], ScanSource, list[EventTuple]]:
-        """Give what a task gave, if it can be true of its shard; ValueError otherwise."""
+        """Return what a task gave, if it can be true of its shard; ValueError otherwise."""
         tally, outcomes, source, events = result
         tally = Tally(*tally)
         seen = {(host, port) for host, port, *_ in outcomes}

@@ -17,7 +17,7 @@ _PATIENCE = 0.1
 async def in_thread(
     work: Callable[[], T], *, stop: Callable[[], object] | None = None, undo: Callable[[T], object] | None = None
 ) -> T:
-    """Do ``work()`` on a daemon thread and give its result.
+    """Do ``work()`` on a daemon thread and return its result.
 
     When the task is cancelled, ``stop()`` is called to tell the work, ``undo(result)`` takes back (on a thread, too)
     what it makes all the same, and the task waits for the end of both, but not for more than a tenth of a second. The

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FaultKeywords(TypedDict, total=False):
-    """The faults by name and type, for ``**faults: Unpack[FaultKeywords]``; ``Faults`` says what they mean."""
+    """The types of the faults, for ``**faults: Unpack[FaultKeywords]``. ``Faults`` explains each of them."""
 
     cut: int | None
     delay: float

@@ -99,7 +99,7 @@ class Handle:
         return type(self).__name__
 
     def _shown(self, impl: Impl, stopped: bool) -> str:
-        """Give what ``repr`` shows: what it is, and where."""
+        """Return what ``repr`` shows: what it is, and where."""
         state = "not started"
         if self._address is not None:
             state = f"{'stopped' if stopped else 'listening'} {self._address}"
@@ -126,7 +126,7 @@ class Server(Handle, Bound):
         self._report = StopReport()
 
     def _launch(self) -> tuple[Running, Peer]:
-        """Bind and begin to serve; give what runs, and where it listens."""
+        """Bind and begin to serve; return what runs, and where it listens."""
         raise NotImplementedError
 
     def start(self: _Self) -> _Self:

@@ -69,7 +69,7 @@ class Limits(NamedTuple):
     def of(cls, function: str, given: Mapping[str, Any]) -> Limits:
         """Make the limits that ``function`` was called with.
 
-        Raises TypeError for a name that is none of them, TypeError or ValueError for what makes no sense.
+        Raises TypeError for an unknown name, and TypeError or ValueError for a bad value.
         """
         arguments.unexpected(function, given, cls._fields)
         limits = cls(**given)
@@ -90,7 +90,7 @@ class Limits(NamedTuple):
         )
 
     def plan(self) -> ServerPlan:
-        """Give them as the engines take them, seconds in integer nanoseconds."""
+        """Return them as the engines take them, seconds in integer nanoseconds."""
         return ServerPlan(
             max_connections=self.max_connections,
             max_per_address=NEVER if self.max_per_address is None else self.max_per_address,

@@ -163,7 +163,7 @@ class Conversations:
         self._abandoned = True
 
     def handler(self) -> Callable[..., Any] | None:
-        """Give the handler, to hold for a turn; None if the server has been dropped, and stops."""
+        """Return the handler, to hold for a turn; None if the server has been dropped, and stops."""
         lent = self._lent()
         return None if lent is None else lent.function
 
@@ -283,7 +283,7 @@ class Conversations:
                 kept.pop(token, None)
 
     def _messages(self, item: Item, most: int) -> tuple[list[bytes], BaseException | None]:
-        """Give the messages of an Item, and the fault that comes after them; at most so many, unless the codec is a
+        """Return the messages of an Item, and the fault that comes after them; at most so many, unless the codec is a
         user's, or an engine has framed them."""
         token, _, given, _, error = item  # the error is that of framing, or of a stream that was cut
         if self._framed:
@@ -308,7 +308,7 @@ class Conversations:
         return messages, inbox.fault
 
     def _cut(self, token: int, inbox: Inbox, given: bytes | None, most: int) -> list[bytes]:
-        """Give the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""
+        """Return the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""
         if given is None or self._codec.framer is None:  # a user's decoder may be slow with small pieces
             return inbox.decode(given) if given != b"" else []
         messages, rest = inbox.decode_some(given, most)

@@ -58,7 +58,7 @@ class SecuredReactor:
         self._reactor.begin_stop(min(drain + _LAST_WORDS, NEVER))
 
     def counters(self) -> ServerStats:
-        """Give the counters; bytes are those of what the wire says, as with other servers."""
+        """Return the counters; bytes are those of what the wire says, as with other servers."""
         counters = self._reactor.counters()
         failed = counters.handshake_errors + self._failed
         with self._counting:
@@ -125,7 +125,7 @@ class SecuredReactor:
         self._gone += gone
 
     def _sealed(self, reply: Reply) -> Reply:
-        """Give an answer as it goes over the wire."""
+        """Return an answer as it goes over the wire."""
         token, output, handled, action = reply
         session = self._sessions.get(token)
         if session is None:  # the connection has closed
@@ -149,7 +149,7 @@ class SecuredReactor:
             self._own.append((item[0], session.last_word(), 0, FINISH))
 
     def _open(self, item: Item, session: Session, items: list[Item], said: bytes = b"") -> None:
-        """Give what a piece of the wire says, after what those before it ``said``."""
+        """Return what a piece of the wire says, after what those before it ``said``."""
         token, peer, data, room, _ = item
         if not isinstance(data, bytes):
             session.cut()

@@ -158,16 +158,16 @@ class _ThreadedRunning(HandlerThreads):
         return not accepting and not self._connections
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the connections drained and aborted by the stop, and the handlers that still run."""
+        """Return the connections drained and aborted by the stop, and the handlers that still run."""
         with self._lock:
             return self._drained, self._aborted, len(self._connections)
 
     def stats(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         return self._counters.stats()._replace(shed=self._door.shed, rejected=self._door.rejected)
 
     def inside(self) -> bool:
-        """Say whether the calling thread is a handler's."""
+        """Return whether the calling thread is a handler's."""
         return threading.current_thread() in self._connections
 
     def forked(self) -> None:

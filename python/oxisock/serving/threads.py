@@ -72,7 +72,7 @@ class MessagesRunning(HandlerThreads):
         self._reactor.begin_stop(arguments.nanoseconds(drain, "drain", zero=True))
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the connections drained and aborted by the stop, and the handlers that still run."""
+        """Return the connections drained and aborted by the stop, and the handlers that still run."""
         return (*self._reactor.outcome(), self._handling)
 
     def abandon(self) -> None:
@@ -152,7 +152,7 @@ class MessagesRunning(HandlerThreads):
         return False
 
     def _take_outbox(self) -> list[Reply]:
-        """Give the answers to send; with the lock held."""
+        """Return the answers to send; with the lock held."""
         outbox = self._outbox
         # Others may append meanwhile, so the list stays the same one.
         replies = outbox[:]
@@ -160,7 +160,7 @@ class MessagesRunning(HandlerThreads):
         return replies
 
     def _handle_all(self, me: int) -> list[Reply] | None:
-        """Handle the work there is, and give the answers to send; None if another thread has taken over the lead.
+        """Handle the work there is, and return the answers to send; None if another thread has taken over the lead.
 
         In that case what came in meanwhile is handled too, and the answers are sent.
         """

@@ -29,7 +29,7 @@ class Watchable(Protocol):
     """A server under way whose engine notices what happens to connections."""
 
     def notices(self) -> tuple[list[Notice], int]:
-        """Give what happened since the last call, and how much was lost."""
+        """Return what happened since the last call, and how much was lost."""
         ...
 
 

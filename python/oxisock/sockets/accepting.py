@@ -76,7 +76,7 @@ class Door:
         return False
 
     def is_proxy(self, peer: Peer) -> bool:
-        """Say whether a connection from there begins with a PROXY header; it is yet to be admitted after that."""
+        """Return whether a connection from there begins with a PROXY header; it is yet to be admitted after that."""
         if not self._proxies:
             return False
         number = number_of(peer.host)

@@ -32,19 +32,19 @@ _IPV6_HYPHEN: Final = re.compile(r"-(?=\[?[0-9A-Fa-f]*:)")
 
 
 def make_key(version: int, value: int, scope_id: int = 0) -> int:
-    """Give the key of an address."""
+    """Return the key of an address."""
     return value if version == 4 else _IPV6 | scope_id << _ZONE_BIT | value
 
 
 def key_range(first: int, last: int) -> AddressRange:
-    """Give the addresses from key ``first`` to key ``last``, which lie in one zone."""
+    """Return the addresses from key ``first`` to key ``last``, which lie in one zone."""
     if first < _IPV6:
         return AddressRange(4, first, last)
     return AddressRange(6, first & _VALUE, last & _VALUE, (first ^ _IPV6) >> _ZONE_BIT)
 
 
 def format_key(key: int) -> str:
-    """Give the usual text of an address: dotted or RFC 5952, with the zone's name where it has one."""
+    """Return the usual text of an address: dotted or RFC 5952, with the zone's name where it has one."""
     if key < _IPV6:
         return socket.inet_ntop(socket.AF_INET, key.to_bytes(4, "big"))
     value, scope_id = key & _VALUE, (key ^ _IPV6) >> _ZONE_BIT
@@ -70,7 +70,7 @@ def _with_zone(text: str, scope_id: int) -> str:
 
 
 def peer_of(name: Any) -> Peer:
-    """Give what ``accept``, ``getpeername`` and the like call an end of a connection as a Peer.
+    """Return what ``accept``, ``getpeername`` and the like call an end of a connection as a Peer.
 
     That of a Unix socket is its path and 0, "" where it has none.
     """
@@ -82,27 +82,27 @@ def peer_of(name: Any) -> Peer:
 
 
 def network_of(host: str) -> int:
-    """Give the network that a peer is counted with, as a number: an IPv4 address alone, of IPv6 a /64."""
+    """Return the network that a peer is counted with, as a number: an IPv4 address alone, of IPv6 a /64."""
     value = number_of(host)
     return value if value >> 32 == 0xFFFF else value >> 64 << 64
 
 
 def number_of(host: str) -> int:
-    """Give the address of a peer as a number of IPv6, whatever its zone; that of IPv4 is the mapped one."""
+    """Return the address of a peer as a number of IPv6, whatever its zone; that of IPv4 is the mapped one."""
     if ":" not in host:
         return IPV4_MAPPED | int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
     return int.from_bytes(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), "big")
 
 
 def range_of_numbers(first: int, last: int) -> tuple[int, int]:
-    """Give the range from key ``first`` to key ``last`` in the numbers of `number_of`."""
+    """Return the range from key ``first`` to key ``last`` in the numbers of `number_of`."""
     found = key_range(first, last)
     base = IPV4_MAPPED if found.version == 4 else 0
     return base | found.first, base | found.last
 
 
 def is_of_this_machine(name: tuple[Any, ...]) -> bool:
-    """Say whether the address that a datagram came from is one of this machine: only such a one can be bound to."""
+    """Return whether the address that a datagram came from is one of this machine: only such a one can be bound to."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((name[0], 0, *name[2:]))
@@ -112,7 +112,7 @@ def is_of_this_machine(name: tuple[Any, ...]) -> bool:
 
 
 def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
-    """Give the family of a literal, and what a socket of it connects to; no resolver is asked."""
+    """Return the family of a literal, and what a socket of it connects to; no resolver is asked."""
     version, value, _, scope_id = key_range(*[parse_address(address)] * 2)
     host = format_key(make_key(version, value))
     if version == 4:
@@ -121,7 +121,7 @@ def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, tuple
 
 
 def reads_as_address(text: str) -> bool:
-    """Say whether a text is an address (a range, a network), be it a good one or not, and so never a name.
+    """Return whether a text is an address (a range, a network), be it a good one or not, and so never a name.
 
     That is what holds only digits and dots, or a colon. Raises ValueError for digits that are not ASCII.
     """
@@ -131,7 +131,7 @@ def reads_as_address(text: str) -> bool:
 
 
 def parse_address(text: str) -> int:
-    """Read an IPv4 or IPv6 literal, with zone or brackets, and give its key.
+    """Read an IPv4 or IPv6 literal, with zone or brackets, and return its key.
 
     Raises ValueError, saying what was expected, for anything else.
     """
@@ -140,7 +140,7 @@ def parse_address(text: str) -> int:
 
 
 def _without_mapped(first: int, last: int) -> tuple[int, int]:
-    """Give a range that has nothing but IPv4-mapped addresses as the range of IPv4 addresses that it is."""
+    """Return a range that has nothing but IPv4-mapped addresses as the range of IPv4 addresses that it is."""
     if first >= _IPV6 and all(key & _VALUE & ~0xFFFFFFFF == IPV4_MAPPED for key in (first, last)):
         return first & 0xFFFFFFFF, last & 0xFFFFFFFF
     return first, last
@@ -165,7 +165,7 @@ def _read_literal(text: str) -> int:
 
 
 def _scope_id(zone: str) -> int:
-    """Give the number of a zone, which is the name or the number of a network interface."""
+    """Return the number of a zone, which is the name or the number of a network interface."""
     if zone.isascii() and zone.isdigit():
         if len(zone) > 10 or int(zone) >= 1 << 32:
             raise ValueError(f"expected a zone below 2**32, not {zone!r}")

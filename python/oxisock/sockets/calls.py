@@ -21,23 +21,23 @@ class Deadline:
         self.limited = timeout is not None
 
     def left(self) -> float | None:
-        """Give the seconds left, at least a moment; None for no limit."""
+        """Return the seconds left, at least a moment; None for no limit."""
         return max(1e-6, self._at - time.monotonic()) if self.limited else None
 
     def check(self) -> float | None:
-        """Give the seconds left; TimeoutError if there are none."""
+        """Return the seconds left; TimeoutError if there are none."""
         if self.limited and time.monotonic() >= self._at:
             raise TimeoutError("timed out")
         return self.left()
 
     def seconds(self) -> float:
-        """Give the seconds left as locks take them: -1 for no limit."""
+        """Return the seconds left as locks take them: -1 for no limit."""
         left = self.left()
         return -1 if left is None else min(left, threading.TIMEOUT_MAX)
 
 
 def carry_out(steps: Generator[_Step, Any, _Found], do: Callable[[_Step], Any]) -> _Found:
-    """Do what a machine yields, step by step, and give what it gives: it is sent what came of each, or thrown it."""
+    """Do what a machine yields, step by step, and return what it gives: it is sent what came of each, or thrown it."""
     try:
         step = next(steps)
         while True:

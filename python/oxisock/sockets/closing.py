@@ -125,7 +125,7 @@ class Conversation(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the conversation, once what was said has arrived."""
+        """Wait until everything sent has arrived, then end the conversation."""
 
     @abstractmethod
     def abort(self) -> None:

@@ -130,6 +130,6 @@ def connect(host: str, port: int, timeout: float | None) -> socket.socket:
 
 
 def prepared(sock: socket.socket) -> tuple[Any, Any]:
-    """Set what a fresh connection needs, and give the names of its ends."""
+    """Set what a fresh connection needs, and return the names of its ends."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock.getsockname(), sock.getpeername()

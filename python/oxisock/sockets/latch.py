@@ -48,7 +48,7 @@ class Latch:
         return ended
 
     def inside(self) -> bool:
-        """Say whether the calling thread is one of them."""
+        """Return whether the calling thread is one of them."""
         return threading.current_thread() in self._threads
 
     def _run(self, work: Callable[[], object]) -> None:

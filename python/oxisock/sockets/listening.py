@@ -71,7 +71,7 @@ def bind(
 
 
 def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> socket.socket:
-    """Give a non-blocking duplicate of the user's bound socket, listening if a ``backlog`` is given.
+    """Return a non-blocking duplicate of the user's bound socket, listening if a ``backlog`` is given.
 
     Raises ValueError for a socket of another kind or family, or one that is not bound; OSError with errno kept.
     """
@@ -92,7 +92,7 @@ def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> soc
 
 
 def address_of(sock: socket.socket) -> Peer:
-    """Give the address a socket is bound to."""
+    """Return the address a socket is bound to."""
     return peer_of(sock.getsockname())
 
 
@@ -106,5 +106,5 @@ def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether an address in text form can be reached from this machine only."""
+    """Return whether an address in text form can be reached from this machine only."""
     return host.startswith(("127.", "::ffff:127.")) or host == "::1"

@@ -44,7 +44,7 @@ def known() -> dict[tuple[int, int], bool]:
 
 
 def links(ranges: Sequence[AddressRange]) -> list[Link]:
-    """Say which of the addresses in ``ranges``, by number, are on a link where addresses are asked for."""
+    """Return which of the addresses in ``ranges``, by number, are on a link where addresses are asked for."""
     quiet = {
         index
         for header, _ in _dump(_GETLINK)
@@ -67,7 +67,7 @@ def links(ranges: Sequence[AddressRange]) -> list[Link]:
 
 
 def _numbers(ranges: Sequence[AddressRange], version: int, first: int, last: int) -> Iterator[Link]:
-    """Give the hosts from address ``first`` to ``last`` by their numbers."""
+    """Return the hosts from address ``first`` to ``last`` by their numbers."""
     capacity, start = 0, 0
     for each in ranges:
         low, high = max(first, each.first), min(last, each.last)
@@ -78,7 +78,7 @@ def _numbers(ranges: Sequence[AddressRange], version: int, first: int, last: int
 
 
 def _capacity(version: int) -> int:
-    """Give how many addresses the kernel can be asked for at once, those that it knows already taken off."""
+    """Return how many addresses the kernel can be asked for at once, those that it knows already taken off."""
     try:
         with open(f"/proc/sys/net/ipv{version}/neigh/default/gc_thresh3") as setting:
             most = int(setting.read())

@@ -52,7 +52,7 @@ class ProxyHeader:
         return self._size() - len(held)
 
     def feed(self, data: bytes) -> int:
-        """Take what came; give how many of these bytes end the header, or -1 where it goes on.
+        """Take what came; return how many of these bytes end the header, or -1 where it goes on.
 
         Raises ValueError for what is no header, or too long a one.
         """
@@ -80,7 +80,7 @@ class ProxyHeader:
         return size - before
 
     def _size(self) -> int:
-        """Give the size of a header of version 2, as far as it is known."""
+        """Return the size of a header of version 2, as far as it is known."""
         return _FIXED + int.from_bytes(self._held[14:16], "big") if len(self._held) >= _FIXED else _FIXED
 
 
@@ -139,7 +139,7 @@ def _binary(header: bytes) -> Peer | None:
 
 
 def checked(given: object, name: str = "proxies") -> tuple[str, ...]:
-    """Give addresses and networks as they are; TypeError for no iterable of text, ValueError for what is no address."""
+    """Return addresses and networks unchanged; TypeError for no iterable of text, ValueError for a bad address."""
     expected = "addresses and networks, such as ('10.0.0.7', 'fd00::/8')"
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or isinstance(given, type):
         arguments.refuse(TypeError, name, given, expected)
@@ -153,5 +153,5 @@ def checked(given: object, name: str = "proxies") -> tuple[str, ...]:
 
 
 def ranges(proxies: Iterable[str]) -> tuple[tuple[int, int], ...]:
-    """Give addresses and networks as ranges of numbers, as ``addresses.number_of`` gives them."""
+    """Return addresses and networks as ranges of numbers, as ``addresses.number_of`` gives them."""
     return tuple(range_of_numbers(*parse_range(each)[:2]) for each in proxies)

@@ -33,7 +33,7 @@ _FAMILIES: Final = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET
 
 
 def checked_host(host: str) -> str:
-    """Give a host, a name or an address, without the blanks around it; TypeError or ValueError where it is none.
+    """Return a host, a name or an address, without the blanks around it; TypeError or ValueError where it is none.
 
     The system's resolver takes 127.0.0.010 for 127.0.0.8, and 0x7f.1 for an address, too: here they are no hosts.
     """
@@ -49,7 +49,7 @@ def checked_host(host: str) -> str:
 
 
 def ascii_name(name: str) -> str:
-    """Give a name as name servers know it, in ASCII; ValueError, saying what was expected, where it is none.
+    """Return a name as name servers know it, in ASCII; ValueError, saying what was expected, where it is none.
 
     Python's own codec follows the standard of 2003, by which ``fa\u00df.example`` is ``fass.example``, somebody else's.
     """
@@ -95,7 +95,7 @@ class Resolution(NamedTuple):
     errors: dict[str, OSError]
 
     def error(self) -> socket.gaierror | None:
-        """Give what to raise where nothing resolved: the first error, if any, as a ``socket.gaierror`` with the name.
+        """Return what to raise where nothing resolved: the first error, if any, as a ``socket.gaierror`` with the name.
 
         The resolver's own errors come before those of time.
         """
@@ -174,7 +174,7 @@ def host_addresses(
     timeout: float | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[str]:
-    """Give every address of one host, a literal or a name, in the order in which they are to be tried.
+    """Return every address of one host, a literal or a name, in the order in which they are to be tried.
 
     Raises ValueError or TypeError where it is no host, ``socket.gaierror`` where it has no address, and TimeoutError
     after ``timeout`` seconds or once ``cancelled()``.

@@ -55,7 +55,7 @@ class SecureSocket(socket.socket):
             self._take()
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Give what the peer has said, b"" after its close_notify; ssl.SSLEOFError where there was none.
+        """Return what the peer has said, b"" after its close_notify; ssl.SSLEOFError where there was none.
 
         Raises ssl.SSLWantReadError where that would block, OSError.
         """

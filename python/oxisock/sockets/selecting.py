@@ -17,7 +17,7 @@ class GroupSelector(selectors.SelectSelector):
     """`select` as it is on Windows, for any number of sockets: those beyond 512 are looked at in turn."""
 
     def select(self, timeout: float | None = None) -> _Ready:
-        """Give what is ready within ``timeout`` seconds (None: without a limit, below 0: at once)."""
+        """Return what is ready within ``timeout`` seconds (None: without a limit, below 0: at once)."""
         keys = list(self.get_map().values())
         if not keys:  # for which Windows has no wait
             time.sleep(max(0.0, timeout or 0.0))

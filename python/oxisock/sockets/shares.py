@@ -32,5 +32,5 @@ class Shares:
                 self._counts.pop(network, None)
 
     def __len__(self) -> int:
-        """Give how many networks have connections."""
+        """Return how many networks have connections."""
         return len(self._counts)

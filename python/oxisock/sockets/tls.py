@@ -64,7 +64,7 @@ class Session:
         return self._said_all or self.fault is not None
 
     def received(self, data: bytes) -> bytes:
-        """Take bytes of the wire, and give what the peer says with them."""
+        """Take bytes of the wire, and return what the peer says with them."""
         said: list[bytes] = []
         with memoryview(data) as wire:
             for at in range(0, len(data) or 1, PIECE):
@@ -96,7 +96,7 @@ class Session:
             self._break(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the stream ended without a close_notify"))
 
     def sealed(self, data: bytes | memoryview) -> bytes:
-        """Give the bytes of the wire that say ``data``, after those that were to go out before."""
+        """Return the bytes of the wire that say ``data``, after those that were to go out before."""
         wire = [self.unsent()]
         if not self.mute:
             with memoryview(data) as rest:
@@ -110,7 +110,7 @@ class Session:
         return b"".join(wire)
 
     def sent(self, written: int) -> int:
-        """Give how many of the bytes that were sealed went out with the first ``written`` of the wire, or were sent
+        """Return how many of the bytes that were sealed went out with the first ``written`` of the wire, or were sent
         before what is forgotten. It may be called on any thread, whatever others do."""
         marks, sent = self._marks.copy(), self._sent
         for wire, said in marks:
@@ -126,7 +126,7 @@ class Session:
             self._sent = marks.popleft()[1]
 
     def last_word(self) -> bytes:
-        """Give the bytes that say that this was all (close_notify)."""
+        """Return the bytes that say that this was all (close_notify)."""
         if self.begun and not self.mute:
             self._said_all = True
             with suppress(ssl.SSLError):  # the peer's own is not waited for
@@ -134,7 +134,7 @@ class Session:
         return self.unsent()
 
     def unsent(self) -> bytes:
-        """Give the bytes that TLS itself has to say."""
+        """Return the bytes that TLS itself has to say."""
         wire = self._outgoing.read()
         self.wire += len(wire)
         return wire

@@ -172,7 +172,7 @@ class Checks:
         return None
 
     def _smallest(self, fails: Callable[[int], str | None], good: int, bad: int) -> str | None:
-        """Find the smallest number that fails between one that does not and one that does; give its words."""
+        """Find the smallest number that fails between one that does not and one that does; return its words."""
         words = None
         while bad - good > 1:
             middle = (good + bad) // 2

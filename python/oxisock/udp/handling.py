@@ -31,12 +31,12 @@ class UdpEchoRunning(EngineThreads):
         self.abandon = echo.abandon
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the replies that left and that were dropped after the stop began; there are no handlers."""
+        """Return the replies that left and that were dropped after the stop began; there are no handlers."""
         tally = self._echo.tally()
         return tally.drained, tally.aborted, 0
 
     def stats(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         return _stats(self._echo.tally(), 0)
 
     def forked(self) -> None:
@@ -75,7 +75,7 @@ class UdpRunning(HandlerThreads):
         self._loop.end(drain)
 
     def outcome(self) -> tuple[int, int, int]:
-        """Give the replies that left and what was dropped after the stop began, and the handlers that still run."""
+        """Return the replies that left and what was dropped after the stop began, and the handlers that still run."""
         if self._thread.is_alive():
             # The handler holds the thread, and must not hold the port.
             self._over = True
@@ -86,7 +86,7 @@ class UdpRunning(HandlerThreads):
         return tally.drained, dropped, int(self._handling and self._thread.is_alive())
 
     def stats(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         return _stats(self._loop.tally(), self._errors)
 
     def forked(self) -> None:

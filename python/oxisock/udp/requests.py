@@ -78,7 +78,7 @@ class Question(NamedTuple):
 
 
 def asking(question: Question) -> Generator[Step, Any, bytes]:
-    """Yield what to do, and give the answer; what came of a step is sent, or its OSError thrown."""
+    """Yield what to do, and return the answer; what came of a step is sent, or its OSError thrown."""
     peer = question.peer
     try:
         addresses = yield LookUp(peer.host)

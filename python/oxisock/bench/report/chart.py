@@ -54,7 +54,7 @@ def picture(document: Document, suffix: str) -> bytes:
 
 
 def _places(shown: Sequence[Bar]) -> list[float]:
-    """Give the row of each bar, with a gap between groups."""
+    """Return the row of each bar, with a gap between groups."""
     places: list[float] = []
     for bar, before in zip(shown, [None, *shown], strict=False):
         if before is None:
@@ -90,7 +90,7 @@ def _draw(box: Any, shown: Sequence[Bar], places: Sequence[float], scale: Axis) 
 
 
 def _marker(kind: str) -> dict[str, Any]:
-    """Give how a kind of contender is marked: the ceiling by a stroke, all others by something with a rim."""
+    """Return how a kind of contender is marked: the ceiling by a stroke, all others by something with a rim."""
     stroke = kind == "ceiling"
     return {
         "marker": _MARKERS[kind],

@@ -67,7 +67,7 @@ class Axis(NamedTuple):
     high: float
 
     def place(self, times: float) -> float:
-        """Give where a value stands, from 0 to 1."""
+        """Return where a value stands, from 0 to 1."""
         return math.log(times / self.low) / math.log(self.high / self.low)
 
     @property
@@ -79,7 +79,7 @@ class Axis(NamedTuple):
 
 
 def bars(document: Document) -> list[Bar]:
-    """Give what there is to compare; variants of an engine ("native batch") are left to the tables."""
+    """Return what there is to compare; variants of an engine ("native batch") are left to the tables."""
     return [
         Bar(
             scenario["group"],
@@ -101,13 +101,13 @@ def _ratio(compared: Compared) -> Ratio | None:
 
 
 def kinds(bars: Sequence[Bar]) -> list[str]:
-    """Give the kinds that appear, in the order of a legend."""
+    """Return the kinds that appear, in the order of a legend."""
     present = {mark.kind for bar in bars for mark in bar.marks} | {"native"}
     return [kind for kind in KINDS if kind in present]
 
 
 def axis(bars: Sequence[Bar]) -> Axis:
-    """Give the axis that holds everything, and 1 with room on both sides."""
+    """Return the axis that holds everything, and 1 with room on both sides."""
     values = [mark.times for bar in bars for mark in bar.marks]
     values += [value for bar in bars if bar.ratio for value in bar.ratio[1:]]
     return Axis(min(0.7, *values) / 1.15, max(1.8, *values) * 1.15)

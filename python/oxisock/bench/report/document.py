@@ -77,7 +77,7 @@ def document(measured: Sequence[Measured], environment: Environment) -> Document
 
 
 def write(document: Document) -> str:
-    """Give the document as JSON."""
+    """Return the document as JSON."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -139,7 +139,7 @@ def _processor() -> str | None:
 
 
 def _rustc() -> str | None:
-    """Give the version of the compiler, which it writes into what it compiles."""
+    """Return the version of the compiler, which it writes into what it compiles."""
     from ... import _native
 
     try:

@@ -22,7 +22,7 @@ LEGEND = (
 
 
 def row(scenario: ScenarioResult) -> tuple[str, ...]:
-    """Give the row of a scenario; the heading is ``HEADING``."""
+    """Return the row of a scenario; the heading is ``HEADING``."""
     return (
         scenario["name"],
         scenario["unit"],
@@ -58,7 +58,7 @@ def warnings(document: Document) -> list[str]:
 
 
 def details(scenario: ScenarioResult) -> list[tuple[str, ...]]:
-    """Give the table of all contenders of a scenario, the heading first, the engines before the others."""
+    """Return the table of all contenders of a scenario, the heading first, the engines before the others."""
     rows: list[tuple[str, ...]] = [
         ("", f"{scenario['unit']}/s", "fastest", "slowest", "CPU", "times pure", *_percents(scenario))
     ]

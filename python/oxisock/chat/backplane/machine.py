@@ -232,7 +232,7 @@ class Backplane:
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def next_call(self, now: int) -> Call | None:
-        """Give what to call now, if anything."""
+        """Return what to call now, if anything."""
         if self._call is not None or self.ended or now < self._retry_at:
             return None
         call = self._choose(now)
@@ -244,27 +244,27 @@ class Backplane:
         return call
 
     def deadline(self) -> int:
-        """Give the time at which ``tick`` or ``next_call`` has something to say, if nothing happens before."""
+        """Return the time at which ``tick`` or ``next_call`` has something to say, if nothing happens before."""
         if self._call is not None:
             return self._sent_at + PATIENCE
         idle = self._entered and not self._queue and not self._limbo and not self._closing
         return max(self._retry_at, self._tend_at if idle else 0)
 
     def common(self) -> tuple[str | int, ...]:
-        """Give what all scripts are told of the node: the last serial read; id and serial of what it knows of."""
+        """Return what all scripts are told of the node: the last serial read; id and serial of what it knows of."""
         return (self.serial, *self._known)
 
     def reading(self) -> tuple[int, str] | None:
-        """Give where to read on: a number to give back, and the id behind which."""
+        """Return where to read on: a number to give back, and the id behind which."""
         return (self._generation, self._read_id) if self._entered else None
 
     def take_news(self) -> list[HubEntry]:
-        """Give what the hub is to be told."""
+        """Return what the hub is to be told."""
         news, self._news = self._news, []
         return news
 
     def take_notices(self) -> list[str]:
-        """Give what whoever runs the server may want to know."""
+        """Return what whoever runs the server may want to know."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -427,5 +427,5 @@ def _size(item: HubAppend) -> int:
 
 
 def _marks(kind: str, client: int, nick: str, text: str) -> tuple[str, int, str]:
-    """Give what an item and the entry that comes of it have in common."""
+    """Return what an item and the entry that comes of it have in common."""
     return kind, client, nick if kind == "nick" else text

@@ -204,7 +204,7 @@ class Driver:
                     server_log.event_failed(notice, error)
 
     def _wait(self) -> list[Any]:
-        """Wait until something can be done; give the sockets that can be read."""
+        """Wait until something can be done; return the sockets that can be read."""
         deadline = self._machine.deadline()
         if self._reading is None and self._machine.reading() is not None:
             deadline = min(deadline, self._retry_reading)
@@ -318,7 +318,7 @@ class Driver:
 
 
 def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReactor, bell: socket.socket) -> Driver:
-    """Give the driver of one server: its ``node`` name, like which there is no other, how much history it tells, and
+    """Return the driver of one server: its ``node`` name, like which there is no other, how much history it tells, and
     what rings when the ``reactor`` has something to append."""
     room = backplane.settings
     prefix = b"oxisock:{%s}:" % room.name.encode("utf-8", "surrogatepass")
@@ -334,12 +334,12 @@ def _words(error: Exception) -> str:
 
 
 def _socket(connection: Any) -> Any:
-    """Give what a connection is waited for by; redis-py names it nowhere else."""
+    """Return what a connection is waited for by; redis-py names it nowhere else."""
     return connection._sock  # noqa: SLF001
 
 
 def _pending(connection: Any) -> bool:
-    """Say whether something has been received and not been read, by the parser or by TLS."""
+    """Return whether something has been received and not been read, by the parser or by TLS."""
     if _socket(connection) is None:
         return True  # reading will tell what happened
     try:
@@ -350,7 +350,7 @@ def _pending(connection: Any) -> bool:
 
 @cache
 def script(name: str) -> tuple[str, str]:
-    """Give a script, and its digest, by which Redis knows it."""
+    """Return a script, and its digest, by which Redis knows it."""
     from hashlib import sha1
     from importlib.resources import files
 

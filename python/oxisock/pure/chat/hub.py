@@ -193,7 +193,7 @@ class Hub:
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def take_pressed(self) -> list[int]:
-        """Give those whose queue is over the limit: unless it can be sent now, they miss what comes next."""
+        """Return those whose queue is over the limit: unless it can be sent now, they miss what comes next."""
         pressed, self._pressed = self._pressed, []
         for client in pressed:
             if client in self._clients:
@@ -201,7 +201,7 @@ class Hub:
         return pressed
 
     def take_closes(self) -> list[HubClose]:
-        """Give those to be closed, what to send them last, and whether they are to be cut off instead.
+        """Return those to be closed, what to send them last, and whether they are to be cut off instead.
 
         Of those who are too slow at most one, so that the news of it cannot be too much for somebody else.
         """
@@ -214,7 +214,7 @@ class Hub:
         return closes
 
     def take_dirty(self) -> list[int]:
-        """Give those who have something to ``take``, and maybe some that have left since."""
+        """Return those who have something to ``take``, and maybe some that have left since."""
         dirty, self._dirty = self._dirty, []
         for client in dirty:
             if client in self._clients:
@@ -222,7 +222,7 @@ class Hub:
         return dirty
 
     def take(self, client: int) -> bytes:
-        """Give what is to be sent to a client; unless ``backlog`` says otherwise, all of it and before went out."""
+        """Return what is to be sent to a client; unless ``backlog`` says otherwise, all of it and before went out."""
         member = self._clients.get(client)
         if member is None:
             return b""
@@ -232,27 +232,27 @@ class Hub:
         return out
 
     def take_events(self) -> list[HubEvent]:
-        """Give what happened: kind, nick, text."""
+        """Return what happened: kind, nick, text."""
         events, self._events = self._events, []
         return events
 
     def deadline(self) -> int:
-        """Give the time at which ``tick`` has something to judge."""
+        """Return the time at which ``tick`` has something to judge."""
         return self._timers.next()
 
     def members(self) -> list[HubMember]:
-        """Give those who are there, in order of joining."""
+        """Return those who are there, in order of joining."""
         return [
             (client, member.nick, member.joined, member.backlog + len(member.out), member.skipped)
             for client, member in self._clients.items()
         ]
 
     def take_appends(self) -> list[HubAppend]:
-        """Give what is to be appended to the log of a shared room; this one has none."""
+        """Return what is to be appended to the log of a shared room; this one has none."""
         return []
 
     def residents(self) -> list[HubResident]:
-        """Give those who are in the shared room, on all its nodes; this one is not shared."""
+        """Return those who are in the shared room, on all its nodes; this one is not shared."""
         return []
 
     # --- commands ------------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ class Hub:
         self._timers.tidy(len(self._clients), lambda _, client: client in self._clients)
 
     def _remembered(self) -> list[bytes]:
-        """Give the last lines, as many as leave room for what comes."""
+        """Return the last lines, as many as leave room for what comes."""
         room, lines = self._plan.queue_limit // 2, []
         for line in reversed(self._history):
             room -= len(line)

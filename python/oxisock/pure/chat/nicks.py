@@ -9,10 +9,10 @@ _GUEST = re.compile(r"guest-[0-9]+", re.ASCII | re.IGNORECASE)
 
 
 def is_nick(text: str) -> bool:
-    """Say whether somebody may be called so."""
+    """Return whether somebody may be called so."""
     return _NICK.fullmatch(text) is not None
 
 
 def is_guest(nick: str) -> bool:
-    """Say whether it is a nick of those that are given."""
+    """Return whether it is a nick of those that are given."""
     return _GUEST.fullmatch(nick) is not None

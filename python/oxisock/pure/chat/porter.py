@@ -30,7 +30,7 @@ class Porter:
         self._looked = 0
 
     def admits(self, network: int, now: int) -> bool:
-        """Say whether somebody from there may come in."""
+        """Return whether somebody from there may come in."""
         held = self._unheard.get(network, 0) * self._interval
         return max(self._full_at.get(network, 0) - now, 0) + held <= self._slack
 

@@ -171,7 +171,7 @@ class Replica(Hub):
         return appends
 
     def residents(self) -> list[HubResident]:
-        """Give those who are in the room, in order of joining."""
+        """Return those who are in the room, in order of joining."""
         found = []
         for key, resident in self._residents.items():
             mine = self._mine(key)
@@ -230,7 +230,7 @@ class Replica(Hub):
         return self._called.get(nick.lower()) if nick.isascii() else None
 
     def _mine(self, key: tuple[str, int]) -> _Client | None:
-        """Give the client of this node that it is, if so."""
+        """Return the client of this node that it is, if so."""
         return self._clients.get(key[1]) if key[0] == self._node else None
 
     def _come(self, news: bool, key: tuple[str, int], resident: _Resident) -> None:

@@ -91,7 +91,7 @@ class Outbox:
                 self.bell = None
 
     def take(self) -> list[HubAppend] | None:
-        """Give what is there; None at the end."""
+        """Return what is there; None at the end."""
         with self._lock:
             if self._ended and not self._waiting:
                 return None
@@ -218,7 +218,7 @@ class Chat(Service):
         self.outbox.put(self.hub.take_appends())
 
     def deadline(self) -> int:
-        """Give the time at which ``turned`` is to be called at the latest."""
+        """Return the time at which ``turned`` is to be called at the latest."""
         return min(self.hub.deadline(), self._leaving[0][0] if self._leaving else NEVER)
 
     def over(self) -> None:
@@ -303,11 +303,11 @@ class ChatReactor(Reactors):
         self._start("oxisock-chat")
 
     def now(self) -> int:
-        """Give the time on the clock of ``members``, in nanoseconds."""
+        """Return the time on the clock of ``members``, in nanoseconds."""
         return time.monotonic_ns()
 
     def members(self) -> list[tuple[str, str, int, int, int, int]]:
-        """Give nick, host, port, time of joining, bytes queued and lines skipped of everybody."""
+        """Return nick, host, port, time of joining, bytes queued and lines skipped of everybody."""
         with self._reactor.lock:
             links = self._reactor.links
             return [
@@ -332,7 +332,7 @@ class ChatReactor(Reactors):
         return kicked
 
     def take_appends(self) -> list[HubAppend] | None:
-        """Give what is to be appended to the log of a shared room; None when there will be no more."""
+        """Return what is to be appended to the log of a shared room; None when there will be no more."""
         return self._chat.outbox.take()
 
     def entries(self, entries: Sequence[HubEntry]) -> None:
@@ -344,7 +344,7 @@ class ChatReactor(Reactors):
         self._reactor.wake()
 
     def residents(self) -> list[HubResident]:
-        """Give those who are in the shared room, in order of joining."""
+        """Return those who are in the shared room, in order of joining."""
         with self._reactor.lock:
             return self._chat.hub.residents()
 

@@ -29,7 +29,7 @@ class Addresses:
         return self._ranges[index], self._ranges[index].first + number - self._starts[index]
 
     def __call__(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
-        """Give family and socket address of a port of host ``number``."""
+        """Return family and socket address of a port of host ``number``."""
         if number != self._latest:
             (version, _, _, self._scope_id), value = self._value(number)
             self._family, size = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)
@@ -40,12 +40,12 @@ class Addresses:
         return self._family, (self._text, port, 0, self._scope_id)
 
     def key(self, number: int) -> tuple[int, int]:
-        """Give (IP version, address as a number)."""
+        """Return (IP version, address as a number)."""
         each, value = self._value(number)
         return each.version, value
 
     def network(self, number: int) -> tuple[int, int]:
-        """Give what hosts of one /24 (IPv6: /64) have in common; without ranges, 256 numbers are a network."""
+        """Return what hosts of one /24 (IPv6: /64) have in common; without ranges, 256 numbers are a network."""
         if not self._ranges:
             return 0, number >> 8
         each, value = self._value(number)

@@ -41,7 +41,7 @@ class Connections:
         self._selector = selecting.Selector()
 
     def connect(self, family: socket.AddressFamily, address: SocketAddress) -> tuple[Connection, int]:
-        """Begin to connect; give the connection and the number that says how that went.
+        """Begin to connect; return the connection and the number that says how that went.
 
         Where it is under way, the connection is watched. Raises OSError where there is no socket to be had.
         """
@@ -58,7 +58,7 @@ class Connections:
         return connection, code
 
     def wait(self, seconds: float) -> list[Connection]:
-        """Give the connections of which there is news, after at most so many seconds."""
+        """Return the connections of which there is news, after at most so many seconds."""
         return [key.data for key, _ in self._selector.select(seconds)]
 
     def read(self, connection: Connection) -> None:
@@ -93,7 +93,7 @@ class Connections:
 
 
 def connections() -> Connections:
-    """Give what suits this system."""
+    """Return what suits this system."""
     if sys.platform == "linux" and hasattr(select, "epoll"):  # gevent takes it away, to wait in its own loop
         from .lasting import LastingConnections
 

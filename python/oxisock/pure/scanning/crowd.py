@@ -45,7 +45,7 @@ class Crowd:
     # --- links
 
     def has_room(self, index: int, now: int) -> bool:
-        """Say whether the neighbour table bears this host now."""
+        """Return whether the neighbour table bears this host now."""
         number = self._link(index)
         if number < 0:
             return True
@@ -54,7 +54,7 @@ class Crowd:
         return link.held < link.capacity
 
     def room_at(self, index: int) -> int:
-        """Give when there will be room for this host, -1 where nothing is in its way."""
+        """Return when there will be room for this host, -1 where nothing is in its way."""
         number = self._link(index)
         if number < 0 or self._links[number].held < self._links[number].capacity:
             return -1
@@ -96,6 +96,6 @@ class Crowd:
         members[index] = timeout
 
     def wait(self, network: tuple[int, int]) -> int:
-        """Give how long a silent host of a network is listened to: twice what its slowest neighbour is given."""
+        """Return how long a silent host of a network is listened to: twice what its slowest neighbour is given."""
         members = self._networks.get(network)
         return min(self._timeout, max(_SHORTEST_WAIT, 2 * max(members.values()))) if members else self._timeout

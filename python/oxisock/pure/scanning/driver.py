@@ -70,7 +70,7 @@ class PureScanRun:
     # --- the Protocol ScanRun
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """Scan for at most ``timeout`` seconds, or until there are kept outcomes, and give those."""
+        """Scan for at most ``timeout`` seconds, or until there are kept outcomes, and return those."""
         until = self._now() + int(timeout * 1e9)
         with held_back(), self._lock:
             self._turning = True
@@ -87,11 +87,11 @@ class PureScanRun:
             return ready
 
     def tally(self) -> Tally:
-        """Give the totals so far."""
+        """Return the totals so far."""
         return self._engine.tally()
 
     def done(self) -> bool:
-        """Say whether everything is decided (or cancelled) and every outcome given."""
+        """Return whether everything is decided (or cancelled) and every outcome given."""
         return (self._cancelled or self._finished()) and not self._ready
 
     def cancel(self) -> None:
@@ -102,7 +102,7 @@ class PureScanRun:
                 self._close()
 
     def trace(self) -> list[TraceEvent]:
-        """Give the events so far; empty unless the plan asked for them."""
+        """Return the events so far; empty unless the plan asked for them."""
         self._events += self._engine.take_events()
         return self._events
 
@@ -258,7 +258,7 @@ class PureScanRun:
 
 
 def _local_fault(code: int, family: socket.AddressFamily, address: SocketAddress) -> int:
-    """Give what the machine is to be told of an error of connect() itself; where TCP is unclear, UDP tells."""
+    """Return what the machine is to be told of an error of connect() itself; where TCP is unclear, UDP tells."""
     if code == errno.EINVAL:  # a blackhole route
         return -errno.ENETUNREACH
     if code not in (errno.EADDRNOTAVAIL, errno.ENETUNREACH):

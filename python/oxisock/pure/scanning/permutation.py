@@ -103,14 +103,14 @@ class Order:
         self._advance()
 
     def take(self) -> tuple[int, PortOrder]:
-        """Give the host that comes next, and its ports; there must be one."""
+        """Return the host that comes next, and its ports; there must be one."""
         host = self.upcoming
         assert host is not None
         self._advance()
         return host, self.ports_of(host)
 
     def ports_of(self, host: int) -> PortOrder:
-        """Give the ports of any host."""
+        """Return the ports of any host."""
         offset = (self._start - host * self._ports) % self._step
         key = mix(mix(self._seed) ^ (self._first_host + host)) if self._random else None
         return PortOrder(self._tiers, offset, self._step, key)
@@ -134,7 +134,7 @@ class Order:
 
 
 def asked_ports(plan: ScanPlan, hosts: Sequence[int]) -> list[list[int]]:
-    """Give which ports of each of the ``hosts`` fall to the plan's shard, in the order in which they are asked."""
+    """Return which ports of each of the ``hosts`` fall to the plan's shard, in the order in which they are asked."""
     order = Order(plan, 0)
     found = []
     for host in hosts:

@@ -223,20 +223,20 @@ class Connection:
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Give how many bytes may be read now; 0 is not to read."""
+        """Return how many bytes may be read now; 0 is not to read."""
         if self.closed != OPEN or self._eof or self._finishing or self._paused or self._owed:
             return 0
         return self._max_buffered - self._queued
 
     def allowance(self) -> int:
-        """Give how many bytes may be written now; 0 is not to write."""
+        """Return how many bytes may be written now; 0 is not to write."""
         if self.closed != OPEN or self._now < self._next_write:
             return 0
         size = min(self._queued, self._reset_after - self.written)
         return min(size, self._cut) if self._cut else size
 
     def deadline(self) -> int:
-        """Give the time at which ``tick`` has something to judge, or a delayed write may go out."""
+        """Return the time at which ``tick`` has something to judge, or a delayed write may go out."""
         if self.closed != OPEN:
             return NEVER
         due = NEVER if self._owed else min(self._due, self._idle_deadline())
@@ -270,7 +270,7 @@ class Connection:
         return self._paused
 
     def _idle_deadline(self) -> int:
-        """Give when it has said nothing for too long; that is not asked while it is answered, or near its end."""
+        """Return when it has said nothing for too long; that is not asked while it is answered, or near its end."""
         if self._owed or self._answers or self._eof or self._finishing or self._parting != OPEN:
             return NEVER
         return min(self._last + self._idle_timeout, NEVER)

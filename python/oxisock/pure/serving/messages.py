@@ -131,7 +131,7 @@ class MessageReactor(Reactors):
                 reactor.settle(link, now)
 
     def written(self, token: int) -> int | None:
-        """Give how many bytes the socket of a connection took; None where it has closed."""
+        """Return how many bytes the socket of a connection took; None where it has closed."""
         with self._reactor.lock:
             link = self._reactor.links.get(token)
             return None if link is None else link.machine.written

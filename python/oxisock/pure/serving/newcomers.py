@@ -37,7 +37,7 @@ class Newcomers:
         self._faults = faults
 
     def room(self) -> int:
-        """Give how many more connections there may be; those whose last bytes are on their way count."""
+        """Return how many more connections there may be; those whose last bytes are on their way count."""
         group = self._reactor.group
         gone = sum(r.closed + r.newcomers.withdrawn for r in group)
         return self._plan.max_connections - (self.accepted - gone + sum(len(r.lingering) for r in group))
@@ -86,7 +86,7 @@ class Newcomers:
         reactor.settle(link, now)
 
     def introduce(self, link: Link, header: ProxyHeader, data: bytes, now: int) -> bytes:
-        """Read what a proxy says of the connection; give what came after that."""
+        """Read what a proxy says of the connection; return what came after that."""
         machine, door = link.machine, self._reactor.group[0].door
         try:
             end = header.feed(data) if data else 0
@@ -111,7 +111,7 @@ class Newcomers:
         return data[end:] if machine.room() else b""
 
     def _refusal(self, door: Door, peer: Peer, now: int) -> bytes | None:
-        """Give what to say to somebody who was admitted and whom the service does not take in, if so."""
+        """Return what to say to somebody who was admitted and whom the service does not take in, if so."""
         words = self._service.refusal(peer, now)
         if words is not None:
             door.left(peer)

@@ -216,7 +216,7 @@ class Reactor:
             self._service.relieved(self, link, now)
 
     def _write(self, link: Link, data: bytes | memoryview, now: int) -> int:
-        """Write as far as machine and socket allow, and give how much that was."""
+        """Write as far as machine and socket allow, and return how much that was."""
         machine = link.machine
         written = 0
         while size := machine.allowance():
@@ -239,7 +239,7 @@ class Reactor:
         self._read_until = 0
 
     def room_for_answers(self, link: Link) -> int:
-        """Give how many bytes of answers ``link`` may still queue."""
+        """Return how many bytes of answers ``link`` may still queue."""
         return self._plan.max_buffered - link.machine.queued
 
     def settle(self, link: Link, now: int) -> None:
@@ -274,7 +274,7 @@ class Reactor:
                 self.wake()
 
     def _prepare(self) -> float | None:
-        """Begin or end a stop, listen if there is room, and give the seconds to wait; None at the end."""
+        """Begin or end a stop, listen if there is room, and return the seconds to wait; None at the end."""
         with self.lock:
             now = time.monotonic_ns()
             if self._stop_at is not None:
@@ -399,7 +399,7 @@ class Reactor:
             first.wake()  # there is room to accept again, or an end to come to
 
     def _waits_for(self, due: int, token: int) -> bool:
-        """Say whether the connection is still there, and no earlier timer has taken the place of this one."""
+        """Return whether the connection is still there, and no earlier timer has taken the place of this one."""
         link = self.links.get(token)
         return link is not None and link.armed == due
 

@@ -50,14 +50,14 @@ class Reactors:
             reactor.begin_stop(drain)
 
     def outcome(self) -> tuple[int, int]:
-        """Give the connections drained and aborted by the stop."""
+        """Return the connections drained and aborted by the stop."""
         # Who has not drained is cut; a busy loop may be behind with doing so, and even with beginning the stop.
         stopped = sum(r.stopped if r.draining else len(r.links) for r in self._reactors)
         drained = sum(r.drained for r in self._reactors)
         return drained, stopped - drained
 
     def counters(self) -> ServerStats:
-        """Give the counters."""
+        """Return the counters."""
         reactors, door = self._reactors, self._reactors[0].door
         closed = sum(r.closed for r in reactors)  # before accepted, so that active is never negative
         accepted = sum(r.newcomers.accepted - r.newcomers.withdrawn for r in reactors)
@@ -78,7 +78,7 @@ class Reactors:
         )
 
     def notices(self) -> tuple[list[Notice], int]:
-        """Give what happened to connections since the last call, and how many notices were lost."""
+        """Return what happened to connections since the last call, and how many notices were lost."""
         return self._journal.take()
 
     def forked(self) -> None:

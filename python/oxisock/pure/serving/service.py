@@ -67,7 +67,7 @@ class Service:
         """Somebody has come."""
 
     def refusal(self, peer: Peer, now: int) -> bytes | None:
-        """Give what to say to a newcomer who cannot be taken in, if so."""
+        """Return what to say to a newcomer who cannot be taken in, if so."""
         return None
 
     def before_newcomers(self, reactor: Reactor, now: int, heard: int) -> None:
@@ -80,7 +80,7 @@ class Service:
         """A stop has begun: the connections will be told to finish."""
 
     def deadline(self) -> int:
-        """Give the time at which ``turned`` is to be called at the latest."""
+        """Return the time at which ``turned`` is to be called at the latest."""
         return NEVER
 
     def over(self) -> None:

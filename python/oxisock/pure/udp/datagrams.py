@@ -115,7 +115,7 @@ class UdpReactor:
                 self._reap()
 
     def refused(self) -> list[tuple[Peer, int]]:
-        """Give the replies of the last turn that no datagram can hold: to whom, and how long."""
+        """Return the replies of the last turn that no datagram can hold: to whom, and how long."""
         return self._refused
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class UdpReactor:
         self._sock.close()
 
     def tally(self) -> UdpTally:
-        """Give the totals so far."""
+        """Return the totals so far."""
         return UdpTally(
             self._messages,
             self._bytes_in,
@@ -155,7 +155,7 @@ class UdpReactor:
     # --- receiving -------------------------------------------------------------------------------------------------
 
     def _receive(self) -> tuple[int, list[Datagram]]:
-        """Take what is there, less what is ignored; give what it took from the queue in bytes, 0 for nothing."""
+        """Take what is there, less what is ignored; return what it took from the queue in bytes, 0 for nothing."""
         batch: list[Datagram] = []
         self._arrivals.clear()
         weight = 0
@@ -182,7 +182,7 @@ class UdpReactor:
         return weight, batch
 
     def _is_from_itself(self, address: tuple[Any, ...]) -> bool:
-        """Say whether a datagram comes from this very socket: a forged one, which it would answer for ever."""
+        """Return whether a datagram comes from this very socket: a forged one, which it would answer for ever."""
         host, port = self._address[:2]
         return bool(port == address[1] and (host == address[0] or (_is_any(host) and is_of_this_machine(address))))
 
@@ -365,7 +365,7 @@ class UdpEchoReactor:
         self._loop.abandon()
 
     def tally(self) -> UdpTally:
-        """Give the totals so far."""
+        """Return the totals so far."""
         return self._loop.tally()
 
 

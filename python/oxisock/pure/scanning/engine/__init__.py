@@ -36,7 +36,7 @@ class ScanEngine(Choosing, Answers):
     """The machine of one scan: what the driver calls."""
 
     def next(self, now: int) -> ProbeOrder | None:
-        """Give the next probe to send at time ``now``, or None where room, window, rate or the work allow none."""
+        """Return the next probe to send at time ``now``, or None where room, window, rate or the work allow none."""
         self._now = now
         if self._open + self.reserved >= self._room or now < self._not_before or now < self._next_send:
             return None
@@ -116,12 +116,12 @@ class ScanEngine(Choosing, Answers):
         return expired
 
     def take_doubtful(self) -> list[int]:
-        """Give the hosts for which the driver is to look into the neighbour table, and say `neighbour` of each."""
+        """Return the hosts for which the driver is to look into the neighbour table, and say `neighbour` of each."""
         doubtful, self._doubtful = self._doubtful, []
         return doubtful
 
     def wakeup(self, now: int) -> int | None:
-        """Give the time at which `expire` or `next` may have something to do if no answer comes, or None."""
+        """Return the time at which `expire` or `next` may have something to do if no answer comes, or None."""
         if self._dropped:
             return now
         times = [heap[0][0] for heap in (self._timers, self._listening) if heap]
@@ -133,21 +133,21 @@ class ScanEngine(Choosing, Answers):
         return min(times, default=None)
 
     def finished(self) -> bool:
-        """Say whether every port is decided."""
+        """Return whether every port is decided."""
         return self._order.upcoming is None and not self._hosts
 
     def take_outcomes(self) -> list[Outcome]:
-        """Give and forget the outcomes since the last call, of the states that the plan keeps."""
+        """Return and forget the outcomes since the last call, of the states that the plan keeps."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def take_events(self) -> list[TraceEvent]:
-        """Give and forget the events since the last call; none unless the plan asks for a trace."""
+        """Return and forget the events since the last call; none unless the plan asks for a trace."""
         events, self._events = self._events, []
         return events
 
     def tally(self) -> Tally:
-        """Give the totals so far."""
+        """Return the totals so far."""
         opened, closed, filtered, error = self._counts
         probes = self._sent, self._retries, self._drops, self._local_errors
         hosts = self._order.hosts, self._up, self._unreachable, self._silent

@@ -79,7 +79,7 @@ class Choosing(Phases):
         return True
 
     def _take(self, host: Host) -> Probe | None:
-        """Give the next thing to ask of a host, if there is any by now, and queue it again if there are more."""
+        """Return the next thing to ask of a host, if there is any by now, and queue it again if there are more."""
         found: Probe | None = None
         while found is None and host.in_flight < host.window and self._now >= host.next_send:
             if host.canaries and host.canary_is_next():

@@ -107,7 +107,7 @@ class Phases(Verdicts):
             self._end_silently(host)
 
     def _check_is_near(self, host: Host) -> bool:
-        """Say whether the neighbour table will soon tell a silent host from nobody."""
+        """Return whether the neighbour table will soon tell a silent host from nobody."""
         return self._plan.adaptive and 0 <= host.check_at - self._now <= self._plan.timeout // 2
 
     def _end_silently(self, host: Host) -> None:
