@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 
+SYN_SENT, CLOSED = 2, 7  # of tcp_info
+
 lasting_only = pytest.mark.skipif(not hasattr(select, "epoll"), reason="sockets are used again on Linux only")
 
 
@@ -71,6 +73,10 @@ def begin(connections: Connections, address: Address) -> Connection:
     return connection
 
 
+def state(connection: Connection) -> int:
+    return connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
 def verdict(connections: Connections, connection: Connection) -> int:
     for _ in range(100):
         if connection in connections.wait(0.2):
@@ -91,6 +97,19 @@ def test_a_connect_that_was_given_up_leaves_its_socket_to_the_next(
     assert verdict(lasting, second) == 0
     assert second.sock.getpeername() == listening
     assert second.sock.getsockname() != before
+    lasting.drop(second)
+
+
+@lasting_only
+def test_a_connect_that_was_given_up_ends_when_there_is_time(lasting: LastingConnections, silent: Address) -> None:
+    first = begin(lasting, silent)
+    lasting.give_up(first)
+    assert lasting.wait(0) == []
+    assert state(first) == SYN_SENT  # the kernel would have news of each that ended
+    assert lasting.wait(0.001) in ([], [first])
+    assert state(first) == CLOSED
+    second = begin(lasting, silent)
+    assert second is first
     lasting.drop(second)
 
 

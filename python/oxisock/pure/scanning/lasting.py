@@ -6,6 +6,7 @@ import errno
 import select
 import socket
 import sys
+from collections import deque
 
 from .addresses import SocketAddress
 from .connections import Connection, Connections
@@ -39,11 +40,16 @@ class LastingConnections(Connections):
         self._epoll = select.epoll()
         self._watched: dict[int, Connection] = {}  # by descriptor
         self._at_rest: list[Connection] = []
+        self._given_up: deque[Connection] = deque()  # their connects are still under way
 
     def connect(self, family: socket.AddressFamily, address: SocketAddress) -> tuple[Connection, int]:
-        """Begin to connect, with a socket at rest where there is one."""
-        if self._at_rest:
+        """Begin to connect, with a socket that was used before where there is one."""
+        connection: Connection | None = None
+        while connection is None and self._given_up:
+            connection = self._forgotten(self._given_up.popleft())
+        if connection is None and self._at_rest:
             connection = self._at_rest.pop()
+        if connection is not None:
             if connection.family == family:
                 code = connection.sock.connect_ex(address)
                 if code not in _ABOUT_BEFORE:
@@ -54,6 +60,10 @@ class LastingConnections(Connections):
 
     def wait(self, seconds: float) -> list[Connection]:
         """Give the connections of which there is news, after at most so many seconds."""
+        if seconds > 0:  # there is nothing else to do
+            while self._given_up:
+                if connection := self._forgotten(self._given_up.popleft()):
+                    self._at_rest.append(connection)
         events = self._epoll.poll(seconds, _EVENTS)
         watched = self._watched
         news = [watched[number] for number, _ in events]
@@ -71,17 +81,15 @@ class LastingConnections(Connections):
             self._watched[connection.number] = connection
 
     def give_up(self, connection: Connection) -> None:
-        """Let the kernel forget a connect that is under way: shutdown() does that."""
-        try:
-            connection.sock.shutdown(_BOTH_WAYS)
-        except OSError:  # refused or reset by now
-            self.drop(connection)
+        """Keep the socket of a connect that is under way for the next one.
+
+        The kernel is told when the socket is used: told before, it would have news of each.
+        """
+        if self._may_rest():
+            connection.order = None
+            self._given_up.append(connection)
         else:
-            connection.order = None  # `_rest`, which would be called for every silent port
-            if len(self._at_rest) < _FEW:
-                self._at_rest.append(connection)
-            else:
-                self._rest(connection)
+            self.drop(connection)
 
     def refused(self, connection: Connection) -> None:
         """Let the kernel forget a connect that was refused: the next one says that there is nothing more to say."""
@@ -96,19 +104,32 @@ class LastingConnections(Connections):
 
     def close(self) -> None:
         """Stop watching, and close what is at rest."""
-        for connection in self._at_rest:
+        for connection in (*self._at_rest, *self._given_up):
             connection.sock.close()
         self._at_rest.clear()
+        self._given_up.clear()
         self._watched.clear()
         self._epoll.close()
 
     def _rest(self, connection: Connection) -> None:
-        connection.order = None
-        at_rest = self._at_rest
-        if len(at_rest) < _FEW or len(at_rest) < len(self._watched) // 2:
-            at_rest.append(connection)
+        if self._may_rest():
+            connection.order = None
+            self._at_rest.append(connection)
         else:
             self.drop(connection)
+
+    def _may_rest(self) -> bool:
+        unused = len(self._at_rest) + len(self._given_up)
+        return unused < _FEW or unused < len(self._watched) // 2
+
+    def _forgotten(self, connection: Connection) -> Connection | None:
+        """Let the kernel forget a connect that is under way: shutdown() does that. Give it where it can be used."""
+        try:
+            connection.sock.shutdown(_BOTH_WAYS)
+        except OSError:  # refused or reset by now
+            self.drop(connection)
+            return None
+        return connection
 
     def _watch(self, connection: Connection) -> None:
         self._epoll.register(connection.number, select.EPOLLOUT | select.EPOLLET)
