@@ -1,4 +1,4 @@
-"""Users' own code that oxisock calls (handlers, codecs, callbacks): who holds it, and what it may not give or raise."""
+"""Users' own code that oxisock calls (handlers, codecs, callbacks): holds it, and checks its results and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from strangers, made fit for a terminal: what would move its cursor, turn its text around or begin a line.
+"""Makes text from strangers safe for a terminal: removes what moves the cursor, turns text around or ends a line.
 
 And numbers in words: of things, and times.
 """

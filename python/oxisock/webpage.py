@@ -1,4 +1,4 @@
-"""The frame of the pages that oxisock writes for browsers: one file that loads nothing, for phones and dark rooms."""
+"""The frame of the HTML pages that oxisock writes: one file that loads nothing, for phones and dark mode."""
 
 from __future__ import annotations
 

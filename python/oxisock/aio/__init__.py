@@ -1,4 +1,4 @@
-"""oxisock for asyncio, and for any event loop of its kind, such as uvloop's; bound to the selected engine.
+"""oxisock for asyncio and compatible event loops such as uvloop's; bound to the selected engine.
 
 ``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
 

@@ -1,4 +1,4 @@
-"""Connecting and asking from a coroutine: names on a thread that may be left behind, sockets on the loop."""
+"""Connects and sends requests from coroutines: names are looked up on a thread, sockets are on the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection of an asyncio server: a framed stream under the server's limits, with a decent end."""
+"""One connection of an asyncio server: a framed stream with the server's limits and an orderly end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a loop hears that somebody knocks at a listener; Windows's loop can watch none, so a thread watches for it."""
+"""Tells the loop about new connections; Windows's loop cannot watch a listener, so a thread does it there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the bytes of a framed stream move: what comes in is cut into frames, what goes out waits for the loop's turn."""
+"""Moves the bytes of a framed stream: cuts input into frames, and writes output at the end of the loop's turn."""
 
 from __future__ import annotations
 

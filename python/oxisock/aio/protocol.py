@@ -1,4 +1,4 @@
-"""What an event loop calls for a framed stream: the buffer that it reads into, and its news, which go to the stream."""
+"""The asyncio protocol of a framed stream: the buffer that the loop reads into, and the loop's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about one port, answered on the event loop: no thread, whatever the number of questions."""
+"""Questions about one port on the event loop, without threads, however many questions there are."""
 
 from __future__ import annotations
 

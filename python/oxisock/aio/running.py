@@ -1,4 +1,4 @@
-"""A server of framed connections under way on an event loop: who is let in, what calls the handlers, how it ends."""
+"""A running server of framed connections on an event loop: accepting, calling handlers, stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scanning from a coroutine: the blocking scanner on a thread of its own, ended with the task that waits for it."""
+"""Scans from coroutines: the blocking scanner runs on its own thread, and ends with the task that waits for it."""
 
 from __future__ import annotations
 

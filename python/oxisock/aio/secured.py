@@ -1,4 +1,4 @@
-"""TLS on the connections of an event loop: what asyncio's own does not tell, an end from a cut, is told here.
+"""TLS for connections on an event loop; unlike asyncio's own, it tells a cut from a clean end.
 
 A `Session` stands between the transport of a loop, whichever, and the stream's protocol.
 """

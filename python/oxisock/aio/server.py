@@ -1,4 +1,4 @@
-"""A TCP server whose handlers are coroutines: thousands of framed connections on one thread, limited and drained."""
+"""A TCP server with coroutine handlers: thousands of framed connections on one thread, with limits and drain."""
 
 from __future__ import annotations
 

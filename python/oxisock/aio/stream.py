@@ -1,4 +1,4 @@
-"""A connection that speaks in frames, for coroutines: bytes go straight from the socket into the engine's decoder."""
+"""A connection for coroutines that sends and receives frames: input goes straight into the engine's decoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What streams have in common, those of a server or one alone: counters, and the end of the loop's turn to write at."""
+"""What streams share: counters, and the write at the end of the loop's turn."""
 
 from __future__ import annotations
 

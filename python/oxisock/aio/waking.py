@@ -1,4 +1,4 @@
-"""What a task waits on for its stream's next frame: it goes on within the very callback that brought the frame."""
+"""Wakes a task that waits for a frame, inside the callback that brought the frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chat benchmark: one talks with 8 lines in flight, and everybody else hears every line."""
+"""The chat benchmark: one client sends with 8 lines in flight, and all others receive every line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The message benchmark: a Python handler that gives each line back in capitals, and who waits while one floods it."""
+"""The message benchmark: a Python handler answers lines in capitals; also measures waiting during a flood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets contenders run in turn, round after round, and remembers what each run took and whether its answer was right.
+"""Runs contenders in turn, round after round, and records times and whether the answers were right.
 
 Every contender runs once a round, one after the other, so that whatever else the machine does falls on all of them
 alike. One whose answer was wrong is not asked again.

@@ -1,4 +1,4 @@
-"""The scan benchmark: every TCP port of this machine, ten of them open, asked in every way that we know."""
+"""The scan benchmark: all TCP ports of this machine, ten of them open, scanned by every contender."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage of the server benchmarks: each server in a process and on a core of its own, asked by the native load."""
+"""The stage of the server benchmarks: each server in its own process and on its own core, with the native load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of a chat: lines in, lines out."""
+"""A chat client: it sends lines and receives lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a line of the chat says: the protocol's lines as events."""
+"""Reads the lines of the chat protocol as events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat: a server where everybody hears everybody, and a client for it; faces of both engines."""
+"""The chat server, where everybody sees every line; a face of both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``oxisock``: one module for each command, and what all of them do alike.
+"""The command ``oxisock``: one module for each command, and what all of them share.
 
 A command is a module of this package with ``add_parser(subparsers)``, which sets ``run`` as the parser's default, and
 ``run(args) -> int``, which gives the exit code. It stands in ``COMMANDS``. All of them are imported to build the

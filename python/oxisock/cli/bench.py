@@ -1,4 +1,4 @@
-"""``oxisock bench``: how fast is native against pure on this machine, compared with what, and is the answer right?"""
+"""``oxisock bench``: how fast is native on this machine, compared with pure and other programs?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oxisock completion``: what the Tab key knows, in the language of a shell.
+"""``oxisock completion``: prints the completion script of a shell.
 
 The scripts stand in ``completions``, so that a bare install has them; ``tools/completions.py`` writes them.
 """

@@ -1,4 +1,4 @@
-"""``oxisock demo``: every TCP port of this machine and a few servers, by both engines, side by side."""
+"""``oxisock demo``: scans all TCP ports of this machine and runs a few servers, with both engines."""
 
 from __future__ import annotations
 

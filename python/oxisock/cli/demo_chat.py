@@ -1,4 +1,4 @@
-"""The part of ``oxisock demo`` that chats: three clients, one of whom vanishes."""
+"""The chat in ``oxisock demo``: three clients, one of which disappears."""
 
 from __future__ import annotations
 

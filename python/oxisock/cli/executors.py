@@ -1,4 +1,4 @@
-"""Who scans for ``oxisock scan``: this process, processes of its own, or a Dask cluster."""
+"""Chooses who scans for ``oxisock scan``: this process, other processes, or a Dask cluster."""
 
 from __future__ import annotations
 

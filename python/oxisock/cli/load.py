@@ -1,4 +1,4 @@
-"""``oxisock load``: how much does a server bear, how fast does it answer, and are the answers right?"""
+"""``oxisock load``: how many messages can a server handle, how fast, and are the answers right?"""
 
 from __future__ import annotations
 

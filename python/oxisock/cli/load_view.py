@@ -1,4 +1,4 @@
-"""How a load is shown: figures that move while somebody looks, and the report in the end."""
+"""Shows a load test: live figures on a terminal, and the report at the end."""
 
 from __future__ import annotations
 

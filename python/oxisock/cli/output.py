@@ -1,4 +1,4 @@
-"""How the command shows things: colours, plain lines, messages, and files that are there whole or not."""
+"""The output of the command: colours, plain lines, messages, and files that are written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command reads its words: options stand anywhere, and errors say what was meant, also in words of nmap."""
+"""Parses the command line: options may stand anywhere, and errors suggest what you meant, also for nmap's options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a scan or a benchmark is, told on stderr while somebody looks at it."""
+"""Shows the progress of a scan or a benchmark on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``oxisock serve -v`` says: a line for each event, with its time and the peer."""
+"""The output of ``oxisock serve -v``: a line for each event, with its time and the peer."""
 
 from __future__ import annotations
 

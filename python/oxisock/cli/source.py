@@ -1,4 +1,4 @@
-"""``oxisock source``: the pure engine's code of a part, to read."""
+"""``oxisock source``: prints the code of a part of the pure engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standard streams of the command: whole whatever they are, and none that is missing."""
+"""The standard streams of the command: complete output on every kind of stream, and replacements for closed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: what does not fit is folded, and nothing is left out."""
+"""Tables that fit a terminal: long cells wrap, and nothing is left out."""
 
 from __future__ import annotations
 

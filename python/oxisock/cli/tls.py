@@ -1,4 +1,4 @@
-"""The options of TLS, for commands that serve and for those that connect."""
+"""The TLS options of commands that serve and commands that connect."""
 
 from __future__ import annotations
 

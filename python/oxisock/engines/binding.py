@@ -1,4 +1,4 @@
-"""The two engines, and how a face is bound to one of them: the one place that loads an engine."""
+"""The two engines, and how a face is bound to one of them; the only place that loads an engine."""
 
 from __future__ import annotations
 

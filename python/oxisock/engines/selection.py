@@ -1,4 +1,4 @@
-"""Which engine is selected, and whether it can be had."""
+"""Which engine is selected, and whether it can be loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A codec bound to an engine, users' own included, and what is received of a stream through it.
+"""A codec bound to an engine (users' own codecs too), and the inbox that decodes a received stream.
 
 Everybody who receives frames does it through an `Inbox`, so that one contract holds for all: a decoder reports a fault
 by raising any exception from ``feed`` or ``eof``; the frames before it, which it may have as ``.frames``, come first;

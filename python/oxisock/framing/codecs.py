@@ -1,4 +1,4 @@
-"""Codecs: how messages stand in a stream of bytes, whatever way the stream is cut.
+"""Codecs: they define how messages are marked in a stream of bytes, however the stream is cut.
 
 A codec is a value: its parameters, checked once. ``codec.encode`` makes frames, ``codec.decoder()`` begins a stream
 and cuts it into frames again. The frames and errors are the same however the stream's bytes arrive.

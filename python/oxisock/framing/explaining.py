@@ -1,4 +1,4 @@
-"""A stream's bytes drawn with what each part is: the picture one makes on paper when a protocol does not work."""
+"""Draws the bytes of a stream with the meaning of each part, to find out why a protocol does not work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connected socket that speaks in frames: blocking calls, each with a deadline."""
+"""A connected socket that sends and receives frames, with a timeout for each call."""
 
 from __future__ import annotations
 

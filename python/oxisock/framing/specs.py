@@ -1,4 +1,4 @@
-"""Codecs as one word of text, for command lines: ``length:2:little``, ``lines``, ``delimiter:\\r\\n``, ``dns_tcp``.
+"""Codecs as text for command lines: ``length:2:little``, ``lines``, ``delimiter:\\r\\n``, ``dns_tcp``.
 
 A spec is a name and what the codec is called with, separated by colons: values in their order, then NAME=VALUE.
 """

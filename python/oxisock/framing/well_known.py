@@ -1,4 +1,4 @@
-"""Codecs of well-known protocols, in terms of the codecs of one engine."""
+"""Codecs of well-known protocols, built from the codecs of one engine."""
 
 from __future__ import annotations
 

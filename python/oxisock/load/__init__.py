@@ -1,2 +1,1 @@
-"""A load on a server: ``plan`` says what a load is, ``calls`` carries it out, ``report`` says what came of it;
-``html_page`` shows it in a browser."""
+"""Load tests: ``plan`` defines a load, ``calls`` runs it, ``report`` has the results, ``html_page`` is for browsers."""

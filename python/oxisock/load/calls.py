@@ -1,4 +1,4 @@
-"""Load tests: what was asked for becomes a job, and a job is carried out at the first address where somebody is."""
+"""Load tests: turns the arguments into a job, and runs the job at the first address that answers."""
 
 from __future__ import annotations
 

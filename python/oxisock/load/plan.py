@@ -1,4 +1,4 @@
-"""A load on a server: what is said, and what the right answers are. Native only."""
+"""The plan of a load test: the messages to send, and the right answers. Native only."""
 
 from __future__ import annotations
 

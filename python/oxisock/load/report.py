@@ -1,4 +1,4 @@
-"""What came of a load: the figures that are counted, and what they come to."""
+"""The report of a load test: counters, latencies, and what they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scan asked and what it could not, so that a report can tell "not open" from "not asked"."""
+"""Records what a scan asked and what it could not ask, so that a report can tell "not open" from "not asked"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scanning functions, bound to one engine: resolve, plan, start the engine, and follow it to its end."""
+"""The scanning functions, bound to one engine: they resolve, plan, start the engine, and follow it to the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that says which shards of a scan are done and what was found, so that the same scan can go on from there."""
+"""A file of finished shards and their results, so that the same scan can continue after a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides which shard is given out when, again after a failure, and a second time where workers are idle.
+"""Decides when a shard is submitted: first, again after a failure, or a second time if workers are idle.
 
 A machine: what became of a task and the time (in nanoseconds) go in, what to submit and what is lost comes out. It
 knows no executor and no clock.

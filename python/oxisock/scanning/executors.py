@@ -1,4 +1,4 @@
-"""What can be known of an executor: how many workers it has, and whether it is gone."""
+"""What is known about an executor: the number of its workers, and whether it is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the lists that users keep in files, one entry a line, and gives each line with its place."""
+"""Reads lists from files, one entry on each line, and returns each line with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scan reports for browsers: a page that loads nothing, and the table that a notebook shows."""
+"""Scan reports for browsers: a page that loads nothing, and the table for notebooks."""
 
 from __future__ import annotations
 

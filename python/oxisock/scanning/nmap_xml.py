@@ -1,4 +1,4 @@
-"""Scan reports as the XML that nmap writes and many tools read."""
+"""Scan reports in nmap's XML format, which many tools read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to scan: the options of ``scan`` and all who pass them on, once."""
+"""The options of a scan, in one place for ``scan`` and everything that passes them on."""
 
 from __future__ import annotations
 

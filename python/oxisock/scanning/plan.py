@@ -1,4 +1,4 @@
-"""From the arguments of a scan to the plan that an engine carries out: validation, defaults, resolution."""
+"""Turns the arguments of a scan into the plan for an engine: validation, defaults, name resolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about one port as steps: what to wait for is decided here, and waited for by whoever asks.
+"""Questions about one port as steps: decides what to wait for, and the caller does the waiting.
 
 Each question is a generator: it yields a Step, is sent what came of it (or is thrown its error), and returns the
 answer. So the blocking functions and those of ``oxisock.aio`` answer alike.

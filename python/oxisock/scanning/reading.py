@@ -1,4 +1,4 @@
-"""Reads scan reports back from JSON and NDJSON, and says what is wrong with those that it refuses."""
+"""Reads scan reports from JSON and NDJSON, and says what is wrong with bad ones."""
 
 from __future__ import annotations
 

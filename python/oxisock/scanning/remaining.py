@@ -1,4 +1,4 @@
-"""How far a scan is and how long it will take, by the probes that left: verdicts on silent ports come near the end."""
+"""Estimates the progress of a scan from the probes sent, because verdicts on silent ports come near the end."""
 
 from __future__ import annotations
 

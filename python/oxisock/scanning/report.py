@@ -1,4 +1,4 @@
-"""What a scan found: the report, the difference between two of them, and the way to every output format."""
+"""The results of a scan: the report, the difference between two reports, and all output formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scan under way, as the user holds it: results one by one, progress, an early end, a report at any time."""
+"""A running scan, as the user holds it: results one by one, progress, an early end, a report at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of services by port number and the other way round, and an order of the ports most worth asking."""
+"""Service names by port number and the reverse, and an order of the ports most worth asking."""
 
 from __future__ import annotations
 

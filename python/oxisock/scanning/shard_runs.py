@@ -1,4 +1,4 @@
-"""A scan carried out shard by shard, as one run: what is known so far, and shards that are asked here in turn."""
+"""A scan shard by shard, as one run: the totals so far, and shards that this process scans in turn."""
 
 from __future__ import annotations
 

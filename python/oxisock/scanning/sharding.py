@@ -1,4 +1,4 @@
-"""Cuts the plan of a scan into shards of about ten seconds: what one task asks, and what is written down as done."""
+"""Cuts the plan of a scan into shards of about ten seconds, each of which is one task or one checkpoint line."""
 
 from __future__ import annotations
 

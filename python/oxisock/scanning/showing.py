@@ -1,4 +1,4 @@
-"""Scan reports for people: rows of text without escapes, the changes between two reports, and a summary in one line."""
+"""Scan reports for people: rows of plain text, the changes between two reports, and a summary in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of what a report holds: by the number of the address, IPv4 before IPv6, then by port."""
+"""The order of results in a report: by address (IPv4 before IPv6), then by port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Begins a scan that is carried out shard by shard: by the tasks of an executor, or here."""
+"""Starts a scan that runs shard by shard, in the tasks of an executor or in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be scanned, as ranges of addresses and names: a /8 or ::/0 costs no more than one address."""
+"""Targets as ranges of addresses, and names: a /8 or ::/0 takes no more memory than one address."""
 
 from __future__ import annotations
 

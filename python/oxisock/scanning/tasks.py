@@ -1,4 +1,4 @@
-"""A scan that is carried out by the tasks of an executor: what a task does, and the run that gives them out."""
+"""A scan in the tasks of an executor: the code of a task, and the run that submits tasks."""
 
 from __future__ import annotations
 

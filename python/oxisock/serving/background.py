@@ -1,4 +1,4 @@
-"""Blocking work for asyncio programs: on a thread of its own, told to stop when its task is cancelled."""
+"""Blocking work for asyncio programs, on its own thread, which is told to stop when its task is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The echo server: every byte comes back, or, on purpose, does not."""
+"""The echo server: it sends back every byte, unless it misbehaves on purpose."""
 
 from __future__ import annotations
 

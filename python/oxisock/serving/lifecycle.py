@@ -1,4 +1,4 @@
-"""The life of a server: what starting, stopping, forking, dropping and exiting mean, alike for every server."""
+"""The life of a server: what starting, stopping, forking, dropping and exiting do, the same for every server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits that every TCP server takes, and what a server is that listens within them."""
+"""The limits of every TCP server, and the base class of servers with limits."""
 
 from __future__ import annotations
 

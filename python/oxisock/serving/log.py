@@ -1,4 +1,4 @@
-"""What the servers tell the log of one peer; ``logging`` is imported when there is something to tell."""
+"""The log messages of servers; ``logging`` is imported when there is something to log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The message server: what it is told, and who calls its handler."""
+"""The message server: its arguments, and the calls of its handler."""
 
 from __future__ import annotations
 

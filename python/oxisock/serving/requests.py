@@ -1,4 +1,4 @@
-"""One question, one answer over TCP: the smallest client."""
+"""One request and one answer over TCP: the smallest client."""
 
 from __future__ import annotations
 

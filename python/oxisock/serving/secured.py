@@ -1,4 +1,4 @@
-"""A message reactor within TLS: what is below moves the bytes of the wire, and who turns it sees what they say.
+"""A message reactor with TLS: the reactor below moves encrypted bytes, and its user sees plain ones.
 
 The same for both engines. Decrypting is done by the thread that turns, so that handlers, however long they take, hold
 no handshake up; and handshakes have a share of each turn, so that many hold up nobody who is in.

@@ -1,4 +1,4 @@
-"""A connection in the hands of a handler that has a thread of its own, and the counters that such threads share."""
+"""The connection that a ThreadedServer's handler gets, and the counters that such threads share."""
 
 from __future__ import annotations
 

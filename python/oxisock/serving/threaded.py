@@ -1,4 +1,4 @@
-"""A thread for each connection: the server to begin with, the same class for both engines."""
+"""A server with a thread for each connection, the same class for both engines."""
 
 from __future__ import annotations
 

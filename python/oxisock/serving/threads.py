@@ -1,4 +1,4 @@
-"""Where handlers run: Python threads that turn a message reactor and call the handler between two turns.
+"""Runs handlers: Python threads turn a message reactor, and call the handler between two turns.
 
 One thread *leads*: it turns the reactor and then handles what came in itself, because handing it to another thread
 would cost half the speed. The others follow: when the leader has been in handlers for 10 ms, the next one takes over

@@ -1,4 +1,4 @@
-"""What happens to the connections of a TCP server, for somebody who watches it."""
+"""Reports what happens to the connections of a TCP server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What touches the system and belongs to no engine.
+"""What uses the operating system and belongs to no engine.
 
 - ``addresses``: IP addresses between text and numbers; ``resolving``: what is a host, and names to addresses.
 - ``neighbours``: what this machine reaches without a router, and who answers there.

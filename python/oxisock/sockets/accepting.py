@@ -1,4 +1,4 @@
-"""Who is let in by a listener: accept, turn away where descriptors are short, and back off where nothing else helps."""
+"""Accepts connections: turns newcomers away if there are no descriptors, and backs off if nothing else helps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IP addresses between text and numbers: every address, of either version and any zone, is one integer, its key.
+"""IP addresses as text and as numbers: every address, of either version and any zone, is one integer, its key.
 
 Keys sort as addresses do: all of IPv4 first, then IPv6 by zone. Zones lie further apart than a zone is wide, so two of
 them never touch, and sets of addresses of all kinds are plain sets of integers. An IPv4-mapped IPv6 address

@@ -1,4 +1,4 @@
-"""What blocking calls have in common: the time by which they are to be over, and steps that are carried out in turn."""
+"""What blocking calls share: the deadline of a call, and steps that are carried out in turn."""
 
 from __future__ import annotations
 

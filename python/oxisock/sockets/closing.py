@@ -1,4 +1,4 @@
-"""How a connection is closed, so that its end tells the truth: after all has arrived, or by a reset.
+"""Closes connections so that the peer can trust the end: after everything has arrived, or with a reset.
 
 Closing with unread input makes the system throw away what has not arrived at the peer yet. So where the peer may still
 be sending, whoever ends a conversation ends his output first, and the socket *lingers* until that has arrived.

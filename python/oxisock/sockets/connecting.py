@@ -1,4 +1,4 @@
-"""How a TCP connection comes about: what is tried in which order, and what is said where nothing came of it.
+"""Connects to TCP servers: the order in which addresses are tried, and the errors.
 
 ``connecting`` decides and touches no socket; ``connect`` carries it out with blocking calls, and ``oxisock.aio`` on its
 event loop.

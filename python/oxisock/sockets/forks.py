@@ -1,4 +1,4 @@
-"""What a fork is to servers under way: their threads exist in the parent alone, and their sockets in both."""
+"""Tells running servers about a fork: their threads exist in the parent only, and their sockets in both processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds back Ctrl-C for a moment: an exception would lose a descriptor or a result that nothing remembers yet."""
+"""Delays Ctrl-C for a moment, so that no descriptor or result is lost."""
 
 from __future__ import annotations
 

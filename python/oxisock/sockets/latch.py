@@ -1,4 +1,4 @@
-""" "These threads have ended, and how": what is begun together, waited for together, and failed at most once."""
+"""Threads that start together: waits for their end, and reports the first error once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server listens: makes and checks the socket that both engines are handed, so that they bind alike."""
+"""Creates and checks the listening socket of a server, in the same way for both engines."""
 
 from __future__ import annotations
 

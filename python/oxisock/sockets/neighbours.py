@@ -1,4 +1,4 @@
-"""The addresses that this machine reaches without a router: which they are, and who answers for them (Linux)."""
+"""The addresses that this machine reaches without a router, and which of them answer (Linux)."""
 
 from __future__ import annotations
 

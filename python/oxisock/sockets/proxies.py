@@ -1,4 +1,4 @@
-"""The PROXY header, by which a proxy says for whom it connects: the machine that reads it, and whose word is taken.
+"""The PROXY header, with which a proxy names the client: the machine that reads it, and the list of trusted proxies.
 
 Both versions are those of https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt.
 """

@@ -1,4 +1,4 @@
-"""What is a host, and which addresses it has.
+"""Checks host names and finds their addresses.
 
 Names are looked up in threads that can be abandoned, because getaddrinfo can be neither hurried nor stopped.
 """

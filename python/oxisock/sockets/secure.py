@@ -1,4 +1,4 @@
-"""TLS for those who connect: a handshake within a deadline, and the name that the certificate has to bear."""
+"""TLS for clients: a handshake within a deadline, and the check of the server's name."""
 
 from __future__ import annotations
 

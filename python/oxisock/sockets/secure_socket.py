@@ -1,4 +1,4 @@
-"""A connected socket with TLS on it, whose two directions end each for itself.
+"""A connected socket with TLS, whose two directions end independently.
 
 Python's own ends both at once: where something is on its way to who has said all, that is lost.
 """

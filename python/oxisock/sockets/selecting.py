@@ -1,4 +1,4 @@
-"""What waits for many sockets at once: the best of the system, and where that is `select`, without its limits."""
+"""Waits for many sockets: uses the best call of the system, and removes the limit of `select`."""
 
 from __future__ import annotations
 

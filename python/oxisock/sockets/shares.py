@@ -1,4 +1,4 @@
-"""How many connections each address has, as a machine: one address may not have them all."""
+"""Counts the connections of each address, as a machine, so that one address cannot have them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One TLS connection as a machine: bytes of the wire in, what they say out, and the other way round."""
+"""One TLS connection as a machine: encrypted bytes in and plain bytes out, and the reverse."""
 
 from __future__ import annotations
 

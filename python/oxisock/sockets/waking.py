@@ -1,4 +1,4 @@
-"""A bell: what ends the wait of a thread that watches sockets."""
+"""A bell that ends the wait of a thread that watches sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `check_codec` tries beside what Hypothesis draws: sizes, counts, buffers, ends of streams, memory.
+"""The checks of `check_codec` that do not use Hypothesis: sizes, counts, buffers, ends of streams, memory.
 
 Each of these knows where decoders go wrong, and looks there from small to large: the first that fails is the smallest
 example, or leads to it by bisection.

@@ -1,4 +1,4 @@
-"""The properties that oxisock's own framing is tested by, for anybody's codec or decoder.
+"""Tests any codec or decoder with the properties that oxisock's own framing is tested by.
 
 The core of them is *chunk invariance*: what comes out of a decoder must not depend on where the stream was cut.
 """

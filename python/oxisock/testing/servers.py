@@ -1,4 +1,4 @@
-"""A server that misbehaves, and a statement about ports: help for testing clients and deployments."""
+"""A server that misbehaves and an assertion about ports, to test clients and deployments."""
 
 from __future__ import annotations
 

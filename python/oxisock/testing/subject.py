@@ -1,4 +1,4 @@
-"""The codec or decoder that `check_codec` looks at: streams go in, all that they came to goes out."""
+"""The codec or decoder that `check_codec` tests: it decodes streams and records everything that comes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UDP servers under way: an engine's echo, and the thread that turns an engine's loop and calls the handler."""
+"""Running UDP servers: an engine's echo, and the thread that turns an engine's loop and calls the handler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One question, one answer over UDP: the smallest client."""
+"""One request and one answer over UDP: the smallest client."""
 
 from __future__ import annotations
 
