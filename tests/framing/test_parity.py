@@ -105,6 +105,55 @@ def test_encoding_is_the_same_on_both_engines_and_comes_back(name: str) -> None:
     check()
 
 
+def one_by_one(codec: Any, payloads: list[bytes]) -> bytes | str:
+    """What framing them one after the other comes to: the wire, or the words for the first that is refused."""
+    try:
+        return b"".join([codec.encode(payload) for payload in payloads])
+    except ValueError as error:
+        return str(error)
+
+
+def all_at_once(codec: Any, payloads: list[bytes]) -> bytes | str:
+    try:
+        return codec.encode_many(payloads)
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_many_payloads_are_framed_as_one_after_the_other_is(name: str) -> None:
+    pure, native = CODECS[name](oxisock.pure), CODECS[name](oxisock.native)
+    some = st.lists(st.sampled_from(TELLING), max_size=10).map(bytes)
+
+    # Few, and many of which most are alike: there are other ways for those.
+    @given(st.lists(some | st.binary(max_size=50) | st.just(b"four!"), max_size=8), st.integers(0, 3), some)
+    def check(few: list[bytes], rounds: int, last: bytes) -> None:
+        payloads = few + 20 * rounds * [last] + few[:1]
+        wire = one_by_one(pure, payloads)
+        assert all_at_once(pure, payloads) == all_at_once(native, payloads) == wire
+
+    check()
+
+
+def test_payloads_are_framed_with_delimiters_of_any_shape() -> None:
+    @given(
+        st.lists(st.lists(st.sampled_from(b"ab\n"), min_size=1, max_size=3).map(bytes), min_size=1, max_size=2),
+        st.lists(st.lists(st.sampled_from(b"ab\nx"), max_size=6).map(bytes), max_size=4),
+        st.sampled_from([b"", b"y" * 2000]),
+    )
+    @settings(max_examples=300)
+    def check(delimiters: list[bytes], payloads: list[bytes], long: bytes) -> None:
+        try:
+            pure = oxisock.pure.Delimiter(*delimiters)
+        except ValueError:
+            return
+        native = oxisock.native.Delimiter(*delimiters)
+        payloads = [long + payload for payload in payloads]
+        assert all_at_once(pure, payloads) == all_at_once(native, payloads) == one_by_one(pure, payloads)
+
+    check()
+
+
 def test_delimiters_of_any_shape_cut_alike_on_both_engines() -> None:
     @given(
         st.lists(st.lists(st.sampled_from(b"ab\n"), min_size=1, max_size=3).map(bytes), min_size=1, max_size=3),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from struct import Struct
 from typing import NamedTuple
 
 from ...errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
@@ -11,6 +13,8 @@ TO_TERMINATOR = -1
 
 SKIP_FACTOR = 16
 """A body of up to this many times the limit is discarded by count under the policy "skip"."""
+
+_OFTEN = 16  # payloads of each size, with which it pays to keep what stands before them
 
 
 class Fault(NamedTuple):
@@ -45,9 +49,31 @@ class Counted:
         """Read the header at ``at``; an int is the number of bytes from there that must be there first."""
         raise NotImplementedError
 
+    def head(self, size: int) -> bytes:
+        """Return what stands before a payload of ``size`` bytes; ValueError where no frame can hold it."""
+        raise NotImplementedError
+
+    def heads(self, sizes: list[int], kinds: dict[int, None]) -> Iterable[bytes]:
+        """Return what stands before each of the payloads, whose sizes are of so many kinds; raises as ``head`` does."""
+        table = {size: self.head(size) for size in kinds}  # in their order: the first bad one is told of
+        return map(table.__getitem__, sizes)
+
     def wrap(self, payload: bytes) -> bytes:
         """Frame a payload; ValueError where no frame can hold it."""
-        raise NotImplementedError
+        framed = self.head(len(payload)) + payload
+        return framed if self.trailer is None else framed + bytes((self.trailer,))
+
+    def join(self, payloads: list[bytes]) -> bytes | None:
+        """Frame all payloads with one copy of each, where there is a way; ValueError as of ``wrap``."""
+        sizes = list(map(len, payloads))
+        kinds = dict.fromkeys(sizes)
+        if self.trailer is None and len(kinds) == 1:
+            return self.head(sizes[0]).join([b"", *payloads])
+        step = 2 if self.trailer is None else 3
+        parts = [b"" if self.trailer is None else bytes((self.trailer,))] * (step * len(payloads))
+        parts[::step] = self.heads(sizes, kinds)
+        parts[1::step] = payloads
+        return b"".join(parts)
 
     def pending(self, held: bytearray, mark: int) -> int:
         """0 if a scan may find something in ``held``, else the mark to ask again with: the bytes it takes."""
@@ -114,6 +140,10 @@ class LengthPrefix(Counted):
         self._width, self._offset, self._adjustment, self._strip = width, offset, adjustment, strip
         self._header = offset + width
         self._order = "little" if little else "big"
+        self._beyond = strip - self._header  # what is stripped beyond the field is zero, and part of the body
+        code = {1: "B", 2: "H", 4: "I", 8: "Q"}.get(width)
+        plain = code is not None and not (offset or adjustment or self._beyond)
+        self._pack = Struct(f"{'<' if little else '>'}{code}").pack if plain else None
 
     def header(self, source: bytes, at: int) -> Extent | Fault | int:
         body_at = at + self._header
@@ -130,22 +160,37 @@ class LengthPrefix(Counted):
             return self.too_long(body, self._header)
         return at + self._strip, body_at + body, body_at + body, body
 
+    def head(self, size: int) -> bytes:
+        return self._up_to_body(self._beyond + size) + bytes(self._beyond)
+
+    def heads(self, sizes: list[int], kinds: dict[int, None]) -> Iterable[bytes]:
+        most = min(self.limit, (1 << 8 * self._width) - 1)
+        if self._pack is None or len(sizes) > _OFTEN * len(kinds) or max(kinds, default=0) > most:
+            return super().heads(sizes, kinds)
+        return map(self._pack, sizes)
+
     def wrap(self, payload: bytes) -> bytes:
-        # Decoding gives the wire less its first `strip` bytes, so the payload is all that follows those.
-        wire = bytearray(self._strip) + payload
-        if len(wire) < self._header:
-            least = self._header - self._strip
-            size = len(payload)
+        if self._beyond >= 0:
+            return super().wrap(payload)
+        # Of the header the payload has all that is not stripped, and the field is overwritten there.
+        least, size = -self._beyond, len(payload)
+        if size < least:
             raise ValueError(f"payload has {size} bytes: expected at least the {least} of the header that it includes")
-        body = len(wire) - self._header
+        field = self._up_to_body(size - least)[self._offset :]
+        return bytes(self._strip) + payload[: self._offset - self._strip] + field + payload[least:]
+
+    def join(self, payloads: list[bytes]) -> bytes | None:
+        return super().join(payloads) if self._beyond >= 0 else None
+
+    def _up_to_body(self, body: int) -> bytes:
+        """Return the header of a body of so many bytes, of which what is before the field is zero."""
         self.check(body)
         field = body - self._adjustment
         if not 0 <= field < 1 << 8 * self._width:
             raise ValueError(
                 f"payload makes a body of {body} bytes: expected a length that a field of {self._width} bytes can hold"
             )
-        wire[self._offset : self._header] = field.to_bytes(self._width, self._order)  # type: ignore[arg-type]
-        return bytes(wire)
+        return bytes(self._offset) + field.to_bytes(self._width, self._order)  # type: ignore[arg-type]
 
 
 class Escaped(Counted):
@@ -168,12 +213,9 @@ class Escaped(Counted):
         end = at + head + body
         return at + head, end, end, body
 
-    def wrap(self, payload: bytes) -> bytes:
-        size = len(payload)
+    def head(self, size: int) -> bytes:
         self.check(size)
-        if size > 0x7FFFFFFF:
-            return b"\xff\xff\xff\xff" + size.to_bytes(8, "big") + payload
-        return size.to_bytes(4, "big") + payload
+        return size.to_bytes(4, "big") if size <= 0x7FFFFFFF else b"\xff\xff\xff\xff" + size.to_bytes(8, "big")
 
 
 class Varint(Counted):
@@ -194,15 +236,14 @@ class Varint(Counted):
                 return at + head, end, end, body
         return len(source) - at + 1
 
-    def wrap(self, payload: bytes) -> bytes:
-        size = len(payload)
+    def head(self, size: int) -> bytes:
         self.check(size)
         head = bytearray()
         while size > 0x7F:
             head.append(size & 0x7F | 0x80)
             size >>= 7
         head.append(size)
-        return bytes(head) + payload
+        return bytes(head)
 
 
 class Decimal(Counted):
@@ -233,10 +274,9 @@ class Decimal(Counted):
             body = 10 * body + byte - 0x30
         return len(source) - at + 1
 
-    def wrap(self, payload: bytes) -> bytes:
-        self.check(len(payload))
-        trailer = b"" if self.trailer is None else bytes((self.trailer,))
-        return b"%d%c%b%b" % (len(payload), self._separator, payload, trailer)
+    def head(self, size: int) -> bytes:
+        self.check(size)
+        return b"%d%c" % (size, self._separator)
 
 
 class Fixed(Counted):
@@ -246,7 +286,7 @@ class Fixed(Counted):
         end = at + self.limit
         return at, end, end, None
 
-    def wrap(self, payload: bytes) -> bytes:
-        if len(payload) != self.limit:
-            raise ValueError(f"payload has {len(payload)} bytes: expected {self.limit}, the size of every frame")
-        return payload
+    def head(self, size: int) -> bytes:
+        if size != self.limit:
+            raise ValueError(f"payload has {size} bytes: expected {self.limit}, the size of every frame")
+        return b""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from ...errors import FrameTooLong
 from .counted import TO_TERMINATOR, Fault, incomplete, unfit
 
+_SHORT = 400  # bytes of a frame
+
 
 class Delimited:
     """Frames end at the earliest end of a delimiter.
@@ -22,7 +24,10 @@ class Delimited:
         self._keep = keep
         self._eof_frame = eof_frame
         self._overlap = max(map(len, delimiters)) - 1
-        self._terminator = delimiters[0]
+        self._terminator = first = delimiters[0]
+        # Whether terminators that are found in a wire can be no others than those that stand there: one kind of them,
+        # of which no two can overlap.
+        self._distinct = len(delimiters) == 1 and not any(first.startswith(first[at:]) for at in range(1, len(first)))
         self._search = re.compile(b"|".join(map(re.escape, delimiters))).search
 
     def find(self, source: bytes | bytearray, at: int) -> tuple[int, int] | None:
@@ -111,18 +116,40 @@ class Delimited:
             raise ValueError(f"payload has a delimiter at byte {found[0]}: expected none, because a frame ends there")
         return wire
 
+    def join(self, payloads: list[bytes]) -> bytes | None:
+        """Frame all payloads with one copy of each, where there is a way and none is to be refused."""
+        if not payloads or max(map(len, payloads)) > self.limit:
+            return None
+        wire = self._terminator.join([*payloads, b""])
+        return wire if self.are_whole(payloads, wire) else None
+
+    def are_whole(self, payloads: list[bytes], wire: bytes) -> bool:
+        """Say whether, for certain, each payload in ``wire`` ends at its terminator and not before."""
+        terminator = self._terminator
+        if not self._distinct:
+            return False
+        # To count is faster than to search each payload while those are short: it looks at each byte.
+        if len(wire) <= _SHORT * len(payloads):
+            return wire.count(terminator) == len(payloads)
+        return not [payload for payload in payloads if terminator in payload]
+
 
 class Lines(Delimited):
     """Frames end at LF, and one CR before it belongs to the end."""
 
     def __init__(self, keep: bool, eof_frame: bool, limit: int) -> None:
         super().__init__((b"\n", b"\r\n"), keep, eof_frame, limit)
+        self._distinct = True
 
     def find(self, source: bytes | bytearray, at: int) -> tuple[int, int] | None:
         start = source.find(b"\n", at)
         if start < 0:
             return None
         return (start - 1 if start > at and source[start - 1] == 0x0D else start), start + 1
+
+    def are_whole(self, payloads: list[bytes], wire: bytes) -> bool:
+        # One CR would belong to the end. To look for one byte is the fastest search there is.
+        return super().are_whole(payloads, wire) and not (b"\r" in wire and b"\r\n" in wire)
 
     def split(self, source: bytes, most: int) -> list[bytes] | None:
         if self._keep:

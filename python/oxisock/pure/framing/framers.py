@@ -16,6 +16,7 @@ from .counted import Counted, Decimal, Escaped, Fault, Fixed, LengthPrefix, Vari
 from .delimited import Delimited, Lines
 
 _KEPT_SKIPS = 1000
+_ONLY_BYTES = frozenset([bytes])
 _LEAST_BUFFER, _MOST_BUFFER = 64 << 10, 256 << 10
 
 
@@ -201,6 +202,11 @@ class Framer:
 
     def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
         """Frame payloads one after the other."""
+        if type(payloads) is list and set(map(type, payloads)) <= _ONLY_BYTES:
+            # A copy of the list, which another thread may change.
+            wire = self._machine.join(payloads[:])
+            if wire is not None:
+                return wire
         wrap = self._machine.wrap
         return b"".join(
             [
