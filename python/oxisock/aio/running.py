@@ -57,6 +57,10 @@ class FramedRunning(Tally):
         handshake_timeout: float | None,
     ) -> None:
         self._tls = tls
+        if tls is not None:
+            from .secured import shake_hands  # now, for later there may be no descriptor to read it with
+
+            self._shake_hands = shake_hands
         self._handshake_timeout = handshake_timeout
         super().__init__(asyncio.get_running_loop())
         self.ended: asyncio.Future[None] = self.loop.create_future()
@@ -268,12 +272,10 @@ class FramedRunning(Tally):
 
     async def _secured(self, sock: socket.socket, stream: ServedStream, peer: Peer, context: SSLContext) -> bool:
         """Shake hands; say whether that came to something."""
-        from .secured import shake_hands
-
         stream.expected = True
         try:
             async with asyncio.timeout(self._handshake_timeout):
-                await shake_hands(stream, sock, context, None)
+                await self._shake_hands(stream, sock, context, None)
         except TimeoutError:
             self.timeouts += 1
             server_log.timed_out(peer)

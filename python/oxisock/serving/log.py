@@ -1,4 +1,4 @@
-"""The log messages of servers; ``logging`` is imported when there is something to log."""
+"""The log messages of servers; ``logging`` is imported when a server starts."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def framing_broken(peer: Peer, error: BaseException) -> None:
 
 def listens(kind: str, address: Peer) -> None:
     """A server listens; that is worth a warning where others than this machine can reach it."""
+    # What it takes to tell the log is read now: later there may be no descriptor to read it with.
+    import logging  # noqa: F401
+    import traceback  # noqa: F401
+
     if not is_loopback(address.host):
         _tell("warning", "%s listens on %s, which other machines may reach", kind, address)
 
@@ -87,9 +91,9 @@ def _tell(level: str, text: str, *details: object, exc_info: BaseException | Non
     except BaseException as error:
         if hooks.is_ctrl_c(error):
             raise
-        import traceback
-
         with suppress(BaseException):
+            import traceback
+
             traceback.print_exc()
 
 

@@ -19,6 +19,10 @@ from typing import Self
 
 from ..engines.serving import NEVER
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 """A flag for ``send``: that the peer has gone is an error, also in a program where SIGPIPE would end the process."""
 
@@ -88,21 +92,18 @@ def unacknowledged(sock: socket.socket, unknown: int = 0) -> int:
     """Give how many bytes (and the end of the stream as one) the peer's system has not taken; where nobody knows that,
     ``unknown``.
     """
-    if sys.platform == "win32":
-        return unknown
-    import fcntl
-    import termios
-
-    try:
-        if sys.platform == "darwin":
-            count = sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
-        else:
-            asked = _FIONWRITE if sys.platform.startswith("freebsd") else termios.TIOCOUTQ
-            count = int.from_bytes(fcntl.ioctl(sock, asked, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
-    # Only Linux counts the end.
-    return count if sys.platform == "linux" or count <= 0 else count + 1
+    if sys.platform != "win32":
+        try:
+            if sys.platform == "darwin":
+                count = sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+            else:
+                asked = _FIONWRITE if sys.platform.startswith("freebsd") else termios.TIOCOUTQ
+                count = int.from_bytes(fcntl.ioctl(sock, asked, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
+        # Only Linux counts the end.
+        return count if sys.platform == "linux" or count <= 0 else count + 1
+    return unknown
 
 
 def still_sending(sock: socket.socket, unsent: int) -> bool:

@@ -48,6 +48,8 @@ def server_side(context: SSLContext | None) -> SSLContext | None:
     arguments.having(context, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
     import ssl
 
+    from . import secure_socket  # noqa: F401  # now, for later there may be no descriptor to read it with
+
     try:
         context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
     except (ssl.SSLError, ValueError):
