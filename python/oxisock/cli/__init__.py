@@ -11,7 +11,6 @@ What several share: ``parsing`` and ``arguments`` (read and checked), ``streams`
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +80,7 @@ def ended_by_signals() -> Iterator[Callable[[], int]]:
 def build_parser() -> Parser:
     """Build the parser of all commands."""
     from .. import __version__
+    from .arguments import HelpFormatter
 
     parser = Parser(
         prog="oxisock",
@@ -91,7 +91,7 @@ def build_parser() -> Parser:
         "  oxisock demo\n"
         "\n"
         "oxisock COMMAND --help tells more of each command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("-V", "--version", action="version", version=f"oxisock {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)

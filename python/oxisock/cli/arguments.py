@@ -171,9 +171,30 @@ def questions(impl: str | None) -> Questions:
     return Questions(engine(face(impl).impl).scanning)
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Writes help whose texts keep their lines, each of which is folded between words where it does not fit."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap
+
+        lines: list[str] = []
+        for line in text.splitlines():
+            begin = indent + line[: len(line) - len(line.lstrip())]
+            rest = begin + "    " if begin else ""
+            lines += textwrap.wrap(
+                line.strip(),
+                width,
+                initial_indent=begin,
+                subsequent_indent=rest,
+                break_long_words=False,
+                break_on_hyphens=False,
+            ) or [""]
+        return "\n".join(lines)
+
+
 def examples(*lines: str) -> dict[str, Any]:
     """Give the arguments of ``add_parser`` that put examples below the help of a command."""
     return {
         "epilog": "examples:\n" + "\n".join(f"  {line}" for line in lines),
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "formatter_class": HelpFormatter,
     }

@@ -32,8 +32,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="compare the speed of both engines, asyncio, uvloop and nmap",
-        description="Time native and pure side by side, in interleaved rounds, beside nmap, asyncio and\n"
-        "uvloop if they are installed, and check every answer. It takes less than three\n"
+        description="Time native and pure side by side, in interleaved rounds, beside nmap, asyncio and "
+        "uvloop if they are installed, and check every answer. It takes less than three "
         "minutes. The exit code is 1 if an answer was wrong.",
         **examples(
             "oxisock bench --quick",

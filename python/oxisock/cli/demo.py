@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..text import milliseconds
 from . import EXIT_NO, EXIT_OK, raise_descriptor_limit
 from .demo_chat import conversation
-from .output import paint
+from .output import folded, paint
 from .progress import progress_bar
 from .tables import table
 
@@ -47,14 +47,15 @@ def run(args: argparse.Namespace) -> int:
         echoes = {face.impl: stack.enter_context(face.EchoServer(_HOST)) for face in faces}
         uppers = {face.impl: stack.enter_context(face.MessageServer(_upper, _HOST)) for face in faces}
         ours = {server.address.port for server in (*echoes.values(), *uppers.values())}
-        print(paint(f"oxisock {oxisock.__version__}: every TCP port of {_HOST}, by both engines", "bold", out))
-        print(f"The demo runs {len(ours)} servers of its own, so that there is something to find.\n", flush=True)
+        _say(f"oxisock {oxisock.__version__}: every TCP port of {_HOST}, by both engines", "bold")
+        _say(f"The demo runs {len(ours)} servers of its own, so that there is something to find.")
+        print(flush=True)
         reports = {}
         for face in faces:
             with progress_bar(f"{face.impl:6}  ") as on_progress:
                 report = face.scan(_HOST, "1-65535", on_progress=on_progress)
             reports[face.impl] = report
-            print(_timing(face.impl, report), flush=True)
+            _say(_timing(face.impl, report))
         print()
         rows = [["PORT", "SERVICE", "RTT ms", ""]]
         for result in reports["native"].open:
@@ -69,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
         if missed := ours - {result.port for result in native.open + pure.open}:
             differing += sorted(missed)
         if differing:
-            print(paint(f"The engines do not agree on {differing}.", "red", out))
+            _say(f"The engines do not agree on {differing}.", "red")
             return EXIT_NO
-        print(paint("The engines agree on every port.", "green", out))
+        _say("The engines agree on every port.", "green")
         if disputed:
             ports = ", ".join(map(str, sorted(disputed)))
-            print(f"({ports} opened or closed between the two scans; asked again, both say the same.)")
+            _say(f"({ports} opened or closed between the two scans; asked again, both say the same.)")
         print()
         rows = [["SERVER", "ENGINE", "SENT", "CAME BACK", "ROUND TRIP ms"]]
         for face in faces:
@@ -86,6 +87,11 @@ def run(args: argparse.Namespace) -> int:
         for face in faces:
             conversation(face)
     return EXIT_OK
+
+
+def _say(text: str, colour: str = "") -> None:
+    text = folded(text, sys.stdout)
+    print(paint(text, colour, sys.stdout) if colour else text, flush=True)
 
 
 def _upper(message: bytes, peer: Peer) -> bytes:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from .chat import painted
+from .output import folded
 
 
 def conversation(face: Any) -> None:
     """Let three talk in a chat of one engine, and print what the first of them sees."""
     with face.ChatServer(name="the demo") as server:
-        print(f"A chat, on the {face.impl} engine at {server.address}, as ann sees it:")
+        print(folded(f"A chat, on the {face.impl} engine at {server.address}, as ann sees it:", sys.stdout))
         with face.ChatClient(*server.address, nick="ann") as ann:
             with face.ChatClient(*server.address, nick="bob") as bob:
                 cleo = face.ChatClient(*server.address, nick="cleo")

@@ -39,15 +39,19 @@ def paint(text: str, colour: str, stream: IO[str]) -> str:
 
 
 def message(text: str) -> None:
-    """Tell the user something that is not the answer; on a terminal, lines end between words."""
-    text = f"oxisock: {text}"
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stderr) else 0
-    if len(text) > width > 0:
-        import textwrap
+    """Tell the user something that is not the answer."""
+    print(folded(f"oxisock: {text}", sys.stderr), file=sys.stderr, flush=True)
 
-        # A long word, such as a path, is left whole: it is copied as one.
-        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
-    print(text, file=sys.stderr, flush=True)
+
+def folded(text: str, stream: IO[str]) -> str:
+    """Give a text whose lines end between words on a terminal; elsewhere it stays as it is."""
+    width = shutil.get_terminal_size().columns if is_terminal(stream) else len(text)
+    if len(text) <= width:
+        return text
+    import textwrap
+
+    # A long word, such as a path, is left whole: it is copied as one.
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
 
 
 def have_rich() -> bool:

@@ -273,17 +273,17 @@ def _table(report: ScanReport, args: argparse.Namespace, stream: IO[str]) -> str
     """Return the results as a table, and below it what changed, and what was counted and is not shown."""
     from ..scanning import showing
     from .diff import difference_table
-    from .output import STATE_COLOURS, paint
+    from .output import STATE_COLOURS, folded, paint
     from .tables import table
 
-    text = showing.nothing(report) + "\n"
+    text = folded(showing.nothing(report), stream) + "\n"
     if report.results:
         states = {str(state): name for state, name in STATE_COLOURS.items()}
         found = showing.rows(report, args.banner)
         text = table(found, stream, right=(1, 4), colour=lambda row: states[row[2]], only=2, grouped=True)
     if args.old is not None:
         text += "\n" + difference_table(args.old, report, stream) + "\n"
-    return text + paint(showing.summary(report), "dim", stream) + "\n"
+    return text + paint(folded(showing.summary(report), stream), "dim", stream) + "\n"
 
 
 def _comment(report: ScanReport, args: argparse.Namespace) -> None:

@@ -45,12 +45,12 @@ def table(
         cells = list(row)
         if above:
             if index and row[0] != before:
-                lines += _folded(row[0], width or 0)
+                lines += wrapped(row[0], width or 0)
             del cells[0]
         elif grouped and width is not None and index and row[0] == before:
             cells[0] = ""
         before = row[0]
-        parts = [_folded(cell, room) for cell, room in zip(cells[:beside], widths, strict=False)]
+        parts = [wrapped(cell, room) for cell, room in zip(cells[:beside], widths, strict=False)]
         for level in range(max(map(len, parts))):
             pieces = [
                 _padded(part[level] if level < len(part) else "", room, number in right)
