@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -191,9 +192,24 @@ def test_a_chat_client(impl: ModuleType, certificate: Path, trusting: ssl.SSLCon
     [
         ({"ssl": 5}, TypeError, "ssl"),
         ({"ssl": ssl.SSLContext}, TypeError, "ssl"),
+        ({"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, ValueError, "ssl"),
         ({"server_hostname": "localhost"}, ValueError, "server_hostname"),
+        ({"ssl": ssl.create_default_context(), "server_hostname": "a..b"}, ValueError, "server_hostname"),
+        ({"ssl": ssl.create_default_context(), "server_hostname": "127.1"}, ValueError, "server_hostname"),
     ],
 )
 def test_what_makes_no_sense(impl: ModuleType, options: Any, error: type[Exception], name: str) -> None:
-    with pytest.raises(error, match=f"^{name}="):
-        impl.connect("127.0.0.1", 9, impl.Lines(), **options)
+    async def on_a_loop(call: Callable[[], Any]) -> None:
+        await call()
+
+    clients: list[Callable[[], Any]] = [
+        lambda: impl.connect("127.0.0.1", 9, impl.Lines(), **options),
+        lambda: impl.tcp_request("127.0.0.1", 9, b"x", **options),
+        lambda: impl.tcp_request("127.0.0.1", 9, b"x", codec=impl.Lines(), **options),
+        lambda: impl.ChatClient("127.0.0.1", 9, **options),
+        lambda: asyncio.run(on_a_loop(lambda: impl.aio.open_framed("127.0.0.1", 9, **options))),
+        lambda: asyncio.run(on_a_loop(lambda: impl.aio.tcp_request("127.0.0.1", 9, b"x", **options))),
+    ]
+    for client in clients:
+        with pytest.raises(error, match=f"^{name}="):
+            client()

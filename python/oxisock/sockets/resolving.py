@@ -32,19 +32,19 @@ _JOINERS: Final = re.compile("[\u200c\u200d]")
 _FAMILIES: Final = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
 
-def checked_host(host: str) -> str:
+def checked_host(host: str, name: str = "host") -> str:
     """Return a host, a name or an address, without the blanks around it; TypeError or ValueError where it is none.
 
     The system's resolver takes 127.0.0.010 for 127.0.0.8, and 0x7f.1 for an address, too: here they are no hosts.
     """
-    text = arguments.host(host)
+    text = arguments.host(host, name)
     try:
         if reads_as_address(text):
             parse_address(text)
         else:
             ascii_name(text)
     except ValueError as error:
-        raise ValueError(f"host={arguments.shown(host)}: {error}") from None
+        raise ValueError(f"{name}={arguments.shown(host)}: {error}") from None
     return text
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import arguments
 from ..types import Peer
 from .addresses import reads_as_address
-from .resolving import ascii_name
+from .resolving import ascii_name, checked_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,16 +29,19 @@ Selector: Any = getattr(selectors, "PollSelector", selectors.SelectSelector)
 def server_name(context: SSLContext | None, given: str | None, host: str) -> str | None:
     """Check what a client is told of TLS, and give the name of its server: the one given, else the host.
 
-    Raises TypeError for what is no context or no text, ValueError for a name where there is no TLS, or that is none.
+    Raises TypeError for what is no context or no text, ValueError for a context of servers, for a name that is none,
+    and for one where there is no TLS.
     """
     if context is None:
         if given is not None:
             arguments.refuse(ValueError, "server_hostname", given, "None without ssl")
         return None
     arguments.having(context, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
-    name = host if given is None else arguments.host(given, "server_hostname")
+    name = host if given is None else checked_host(given, "server_hostname")
     # As name servers know it: ssl itself would read it by the standard of 2003, by which it may be another's.
-    return name.strip("[]").partition("%")[0] if reads_as_address(name) else ascii_name(name)
+    name = name.strip("[]").partition("%")[0] if reads_as_address(name) else ascii_name(name)
+    _try_out(context, "clients", "CLIENT", server_hostname=name)
+    return name
 
 
 def server_side(context: SSLContext | None) -> SSLContext | None:
@@ -46,15 +49,21 @@ def server_side(context: SSLContext | None) -> SSLContext | None:
     if context is None:
         return None
     arguments.having(context, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
+    _try_out(context, "servers", "SERVER", server_side=True)
+    return context
+
+
+def _try_out(context: SSLContext, whose: str, protocol: str, **options: Any) -> None:
+    """Raise ValueError for the context of the other side."""
     import ssl
 
     from . import secure_socket  # noqa: F401  # now, for later there may be no descriptor to read it with
 
     try:
-        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), **options)
     except (ssl.SSLError, ValueError):
-        arguments.refuse(ValueError, "ssl", context, "a context of servers, such as ssl.PROTOCOL_TLS_SERVER makes")
-    return context
+        expected = f"a context of {whose}, such as ssl.PROTOCOL_TLS_{protocol} makes"
+        arguments.refuse(ValueError, "ssl", context, expected)
 
 
 def accepted(sock: socket.socket, context: SSLContext) -> SecureSocket:
