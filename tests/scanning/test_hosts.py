@@ -188,6 +188,18 @@ def test_a_host_that_dies_costs_seconds_where_few_probes_may_be_under_way(machin
     assert result.elapsed < 10 * SECOND
 
 
+def test_a_lone_host_that_says_nothing_is_asked_at_twice_the_pace(machine: Any) -> None:
+    ports = 4096  # 2048 at a time, twice, would take a second each
+    for changes in {}, {"concurrency": 4096}:
+        result = simulate(machine(plan(ports, first_ports=100, trace=False, keep=1, **changes), 1), [SimHost()])
+        assert len(result.sent) == 2 * ports
+        assert result.elapsed < 4 * SECOND
+        # What answers later than its port is asked again is heard all the same.
+        far = SimHost(frozenset({4000}), rtt=900 * MS, jitter=0)
+        result = simulate(machine(plan(ports, first_ports=100, trace=False, keep=1, **changes), 1), [far])
+        assert result.found(OPEN) == far.open
+
+
 def test_what_a_host_left_unanswered_while_it_was_away_is_asked_again(machine: Any) -> None:
     opened, ports = frozenset(range(7, 6000, 7)), 6000
     host = SimHost(opened, frozenset(range(1, ports + 1)) - opened, dies_at=300 * MS, back_at=4 * SECOND)

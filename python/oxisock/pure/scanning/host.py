@@ -28,6 +28,8 @@ _CANARIES_WHEN_SLOW = 4
 _BURST = 128
 """So many probes in flight that are not answered at once are no burst yet."""
 _DEAD_AFTER = 6
+_SILENCES = 256
+"""So many ports without an answer, among them those asked first, and none with one: the host may say nothing at all."""
 
 
 UNHEARD, HEARD, SILENT = range(3)
@@ -367,6 +369,10 @@ class Host:
             self.dead = True
             self.interval = self.next_send = 0  # there is nobody left to be gentle with
             self.window = limit
+
+    def seems_silent(self) -> bool:
+        """Say whether so much was asked of a lone host in vain that the rest of it waits as silent hosts."""
+        return self.silences >= _SILENCES and self.phase == HEARD and not self.up and self.srtt < 0
 
     def is_lost(self) -> bool:
         """Say whether the host is dead beyond doubt: were it one port that fell silent, that port might be limited."""

@@ -192,7 +192,7 @@ impl ScanEngine {
         let Some(&Flight { slot, sent_at, .. }) = self.flight(token) else { return -1 };
         let Some(host) = self.hosts[slot as usize].as_ref() else { return -1 };
         let spare = self.has_spare();
-        if !last && !spare {
+        if !last && !spare && !host.seems_silent() {
             return -1;
         }
         match host.phase {

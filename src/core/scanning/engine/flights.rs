@@ -110,6 +110,7 @@ pub(super) fn patience(plan: &Plan, host: &Host) -> i64 {
         _ if !plan.adaptive => plan.timeout,
         Phase::Unheard => plan.timeout,
         Phase::Silent => host.wait / 2,
+        Phase::Heard if host.seems_silent() => plan.timeout / 2,
         Phase::Heard => plan.timeout.min(host.timeout),
     }
 }

@@ -1,6 +1,6 @@
 //! Canaries: ports known to answer, which are asked again to tell silence from loss, and whether the host still lives.
 
-use super::Host;
+use super::{Host, Phase};
 
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 64;
@@ -8,6 +8,8 @@ const CANARY_MAX: i64 = 256;
 const CANARIES_AT_ONCE: i64 = 8;
 const CANARIES_WHEN_SLOW: i64 = 4;
 const DEAD_AFTER: u32 = 6;
+/// So many ports without an answer, among them those asked first, and none with one: the host may say nothing at all.
+const SILENCES: i64 = 256;
 
 impl Host {
     /// Remember a port that answers, to be asked again as a canary; closed ones are less of a nuisance.
@@ -70,6 +72,12 @@ impl Host {
             self.next_send = 0;
             self.window = limit;
         }
+    }
+
+    /// Whether so much was asked of a lone host in vain that the rest of it waits as silent hosts.
+    #[must_use]
+    pub fn seems_silent(&self) -> bool {
+        self.silences >= SILENCES && self.phase == Phase::Heard && !self.up && self.srtt < 0
     }
 
     /// Whether the host is dead beyond doubt: were it one port that fell silent, that port might be limited.

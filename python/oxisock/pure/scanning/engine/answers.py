@@ -136,7 +136,7 @@ class Answers(Faults):
     def _listens_until(self, probe: Probe, last: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
         host = probe.host
-        if not last and not self._spare():
+        if not last and not self._spare() and not host.seems_silent():
             return -1
         if host.phase == UNHEARD:
             # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.

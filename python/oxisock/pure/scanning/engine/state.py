@@ -73,6 +73,8 @@ class State:
             return self._plan.timeout
         if host.phase == SILENT:
             return host.wait // 2
+        if host.seems_silent():
+            return self._plan.timeout // 2
         return host.timeout
 
     def _arm(self, host: Host) -> None:
