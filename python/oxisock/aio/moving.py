@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ..errors import errno_words
 from ..framing.bound import BoundCodec, Inbox, equal_fault
@@ -17,9 +17,6 @@ from ..sockets.closing import Parting, reset_on_close, unacknowledged
 from ..types import Peer
 from .tally import Tally
 from .waking import Waker
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
