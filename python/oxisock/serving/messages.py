@@ -37,7 +37,7 @@ BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
 _ONLY_BYTES = frozenset([bytes])
 _TURN = 32  # messages of one connection that are handled at least, before others have their turn
 _SHARE = 0.0001  # seconds after which they have it: it is a turn of the reactor, which costs a tenth of that
-_MOST = 256  # messages that are cut from what was read, before those are handled: as many as take about as long
+_MOST = 128  # messages that are cut from what was read, before those are handled: as many as take about half as long
 _BATCH = 4096  # messages with which a batch is full, and that are cut for one
 _NONE: Iterator[bytes] = iter(())
 
