@@ -26,18 +26,19 @@ HEAD = """\
 |---|---|
 | 0 | success |
 | 1 | a negative answer: not all ports open, the time ran out, reports or engines differ, no reply or a wrong one |
-| 2 | the command was called wrongly, or what it was pointed at cannot be used: one line on stderr says why |
-| 130 | Ctrl-C; what was found until then is complete and valid |
-| 143, 129 | SIGTERM and SIGHUP: the same; a server ends with 0 |
+| 2 | wrong usage, or an input that cannot be used; one line on stderr says why |
+| 130 | Ctrl-C; the output so far is complete and valid |
+| 143, 129 | SIGTERM and SIGHUP; the output so far is complete and valid. A server exits with 0 |
 | 141 | the reader of the output has gone, for example `head` |
 
-Options may stand anywhere among the arguments; behind `--` nothing is an option. Options that nmap or nc would know
-(`-Pn`, `-sV`, `-zv`) are explained.
+Options may stand anywhere among the arguments. After `--`, nothing is an option. If you use an option of nmap or nc
+(`-Pn`, `-sV`, `-zv`), a message says what to use instead.
 
-Results go to stdout, progress and messages to stderr. On a terminal results are tables in colour; piped, they are plain
-lines with tabs, which stay as they are. `NO_COLOR=1` switches colours off, `FORCE_COLOR=1` on. `-o FILE` takes the
-format from the suffix of the file.
-A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`; without one it is seconds.
+Results go to stdout, progress and messages to stderr. On a terminal, results are tables in colour. In a pipe, they are
+plain lines with tabs; that format does not change. `NO_COLOR=1` switches colours off, `FORCE_COLOR=1` on. `-o FILE`
+takes the format from the suffix of the file.
+
+A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`. Without a unit, it is in seconds.
 """
 
 

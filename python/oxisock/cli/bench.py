@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="GROUP,...",
-        help="some groups: scan, echo, udp, framing, message, tls, chat",
+        help="only these groups: scan, echo, udp, framing, message, tls, chat",
     )
     parser.add_argument(
         "--rounds", type=count(), metavar="N", help="runs of each contender (default: what time allows)"
@@ -59,9 +59,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw them as .svg or .png (needs oxisock[bench])")
     parser.add_argument("--html", metavar="FILE", help="write them as a page for a browser")
     parser.add_argument("--markdown", metavar="FILE", help="write them as a page of documentation")
-    parser.add_argument(
-        "--from", dest="source", metavar="FILE", help="measure nothing: take the JSON of an earlier run"
-    )
+    parser.add_argument("--from", dest="source", metavar="FILE", help="do not measure; read the JSON of an earlier run")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "check",
         help="say whether ports are open",
-        description="Say whether ports are open. The exit code is 0 when all of them are, else 1.",
+        description="Say whether ports are open. The exit code is 0 if all of them are open, else 1.",
         **examples(
             "oxisock check localhost:22",
             "oxisock check 127.0.0.1:http [::1]:443 --timeout 500ms",
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     add_endpoints(parser, "what to check")
-    add_time(parser, "--timeout", 2.0, "longest wait for each")
+    add_time(parser, "--timeout", 2.0, "longest wait for each port")
     add_impl(parser)
 
 

@@ -25,9 +25,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "diff",
         help="compare two scans",
-        description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 0 when they "
-        "are alike, else 1. Piped: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE between tabs, - for "
-        "unknown.",
+        description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 0 if they "
+        "are equal, else 1. In a pipe, the columns are CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE, with "
+        "tabs between them; - means unknown.",
         **examples("oxisock diff old.json new.json", "oxisock scan localhost --format json | oxisock diff old.json -"),
     )
     parser.set_defaults(run=run)

@@ -22,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "explain",
         help="draw the bytes of a framed stream: header, length, body, terminator, fault",
-        description="Draw the bytes of a framed stream with what each part is, and where the first fault is. "
-        "The exit code is 1 if there is one.",
+        description="Draw the bytes of a framed stream, what each part is, and where the first fault is. "
+        "The exit code is 1 if there is a fault.",
         **examples(
             "oxisock explain --codec length:4 capture.bin",
             r"oxisock explain --codec 'delimiter:\r\n:max_frame=80' capture.bin",

@@ -66,8 +66,8 @@ def add_parser(subparsers: Any) -> None:
         "--timeout",
         type=time,
         metavar="TIME",
-        help="a connection that is silent for so long has failed (default: 5s); a datagram not answered by then is "
-        "lost (default: 1s)",
+        help="time after which a silent connection has failed (default: 5s), or a datagram without an answer is lost "
+        "(default: 1s)",
     )
     parser.add_argument(
         "--codec",

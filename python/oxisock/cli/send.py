@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
         "send",
         help="send messages and print the replies",
         description="Send each TEXT, or each line of the standard input, as a message, and print its reply. The exit "
-        "code is 1 when a reply does not come.",
+        "code is 1 if a reply does not come.",
         **examples(
             "oxisock send 127.0.0.1:7000 hello",
             "oxisock send --udp 127.0.0.1:7000 hello --timeout 500ms",
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         help="how messages are framed: lines (default), length:WIDTH, netstring, or none: one connection per "
         "message; the reply is all bytes until the server closes",
     )
-    add_time(parser, "--timeout", 5.0, "longest wait for each")
+    add_time(parser, "--timeout", 5.0, "longest wait for each reply")
     add_impl(parser)
     tls.add_client_options(parser)
 

@@ -120,7 +120,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-connections", type=count(), default=10_000, metavar="N", help="default: 10000")
-    add_time(parser, "--idle-timeout", 300.0, "close connections that send nothing for so long")
+    add_time(parser, "--idle-timeout", 300.0, "close connections that are silent for this long")
 
 
 def _run_echo(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ def add(
     """Add the command to those of ``oxisock serve``, whose arguments and way of serving it shares."""
     parser = kinds.add_parser(
         "chat",
-        help="TCP: everybody hears everybody",
+        help="TCP: a chat room",
         description="Chat server: every line goes to everybody. Join it with oxisock chat or nc.",
         **examples(
             "oxisock serve chat --port 7000 --name den --history 20",
@@ -66,7 +66,7 @@ def add(
         type=_timeout,
         default=600.0,
         metavar="TIME",
-        help="close clients that say nothing for so long, or none (default: 600s)",
+        help="close clients that are silent for this long, or none (default: 600s)",
     )
     parser.add_argument("--no-echo", action="store_true", help="do not send a client its own messages")
     parser.add_argument(

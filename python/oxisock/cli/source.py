@@ -18,9 +18,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "source",
-        help="print the pure engine's code of a part",
-        description="Print the pure engine's code of a part: plain Python, written to be read. Without a name, "
-        "say which parts there are.",
+        help="print the code of a part of the pure engine",
+        description="Print the code of a part of the pure engine: plain Python, written to be read. Without a name, "
+        "list the parts.",
         **examples("oxisock source reactor", "oxisock source connection | less"),
     )
     parser.set_defaults(run=run)

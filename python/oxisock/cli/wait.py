@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     parser.takes_command = True
     add_endpoints(parser, "what to wait for")
     add_time(parser, "--timeout", 30.0, "longest wait for all")
-    add_time(parser, "--interval", 0.1, "between two tries")
+    add_time(parser, "--interval", 0.1, "time between two tries")
     add_impl(parser)
 
 

@@ -21,7 +21,7 @@ _shtab_oxisock_commands() {
     scan:'find open ports'
     send:'send messages and print the replies'
     serve:'run a server to try clients on'
-    source:'print the pure engine'"'"'s code of a part'
+    source:'print the code of a part of the pure engine'
     wait:'wait until ports are open'
   )
   _describe 'oxisock commands' _commands
@@ -29,7 +29,7 @@ _shtab_oxisock_commands() {
 
 _shtab_oxisock_serve_commands() {
   local _commands=(
-    chat:'TCP: everybody hears everybody'
+    chat:'TCP: a chat room'
     echo:'TCP: send back every byte'
     udp:'UDP: answer each datagram with "ACK: " and the same'
     upper:'TCP: answer each line in capitals'
@@ -48,14 +48,14 @@ _shtab_oxisock_defaults_added=0
 _shtab_oxisock_bench_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--quick[a part of the scenarios, in less than 20 seconds]"
-  "*--only[some groups\: scan, echo, udp, framing, message, tls, chat]:GROUP,...:(scan echo udp framing message tls chat)"
+  "*--only[only these groups\: scan, echo, udp, framing, message, tls, chat]:GROUP,...:(scan echo udp framing message tls chat)"
   "--rounds[runs of each contender (default\: what time allows)]:N:"
   "--details[a table of all contenders for each scenario, too]"
   "--json[write the figures as JSON\; - is stdout, instead of the table]:FILE:_files"
   "--plot[draw them as .svg or .png (needs oxisock\[bench\])]:FILE:_files"
   "--html[write them as a page for a browser]:FILE:_files"
   "--markdown[write them as a page of documentation]:FILE:_files"
-  "--from[measure nothing\: take the JSON of an earlier run]:FILE:_files"
+  "--from[do not measure\; read the JSON of an earlier run]:FILE:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -77,7 +77,7 @@ _shtab_oxisock_chat_defaults_added=0
 
 _shtab_oxisock_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--timeout[longest wait for each (default\: 2s)]:TIME:"
+  "--timeout[longest wait for each port (default\: 2s)]:TIME:"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "(*):what to check\; \@FILE has one a line, and \@- is standard input:"
 )
@@ -129,7 +129,7 @@ _shtab_oxisock_load_options=(
   {-s,--size}"[bytes of each message (default\: 64)]:BYTES:"
   {-r,--rate}"[messages a second, of all connections together]:N:"
   {-d,--duration}"[how long to send (default\: 10s)]:TIME:"
-  "--timeout[a connection that is silent for so long has failed (default\: 5s)\; a datagram not answered by then is lost (default\: 1s)]:TIME:"
+  "--timeout[time after which a silent connection has failed (default\: 5s), or a datagram without an answer is lost (default\: 1s)]:TIME:"
   "--codec[send frames, not bytes\: length\:4, length\:2\:little, varint, netstring, fixed\:N, lines, delimiter\:\\r\\n or erlang\:4, dns_tcp, multiprocessing, syslog_octet_counted, redis_inline]:CODEC:(length varint netstring fixed delimiter lines erlang dns_tcp multiprocessing syslog_octet_counted redis_inline)"
   "--expect[the right answer\: the message (the default)\; \"Echo\: \" and the message in capitals, as \"oxisock serve upper\" gives it\; or, with --codec, any frame]:expect:(echo upper any)"
   "--prefix[text before the message in a correct answer]:TEXT:"
@@ -186,7 +186,7 @@ _shtab_oxisock_send_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--udp[a datagram for each message]"
   "--codec[how messages are framed\: lines (default), length\:WIDTH, netstring, or none\: one connection per message\; the reply is all bytes until the server closes]:CODEC:(lines length:4 netstring none)"
-  "--timeout[longest wait for each (default\: 5s)]:TIME:"
+  "--timeout[longest wait for each reply (default\: 5s)]:TIME:"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--tls[speak TLS, and verify the server\'s certificate]"
   "--ca[trust only these certificates (PEM\; default\: the system\'s)]:FILE:_files"
@@ -221,7 +221,7 @@ _shtab_oxisock_serve_chat_options=(
   "--slow-policy[what to do when the queue of a client is full (default\: disconnect)]:slow_policy:(disconnect drop)"
   "--rate[lines a second of one client, or none (default\: 10)]:N:"
   "--burst[lines that a client may send at once (default\: 20)]:N:"
-  "--idle-timeout[close clients that say nothing for so long, or none (default\: 600s)]:TIME:"
+  "--idle-timeout[close clients that are silent for this long, or none (default\: 600s)]:TIME:"
   "--no-echo[do not send a client its own messages]"
   "--backplane[share the room with others, through this Redis (needs oxisock\[redis\])]:URL:"
   "--room[which room of that Redis (default\: main)]:NAME:"
@@ -239,7 +239,7 @@ _shtab_oxisock_serve_echo_options=(
   {-v,--verbose}"[a line on stderr for each event\: time, peer, what]"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--max-connections[default\: 10000]:N:"
-  "--idle-timeout[close connections that send nothing for so long (default\: 300s)]:TIME:"
+  "--idle-timeout[close connections that are silent for this long (default\: 300s)]:TIME:"
   "--workers[threads (default\: 1)]:N:"
   "--cut[write at most this many bytes at once]:BYTES:"
   "--delay[wait before every write]:TIME:"
@@ -273,7 +273,7 @@ _shtab_oxisock_serve_upper_options=(
   {-v,--verbose}"[a line on stderr for each event\: time, peer, what]"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "--max-connections[default\: 10000]:N:"
-  "--idle-timeout[close connections that send nothing for so long (default\: 300s)]:TIME:"
+  "--idle-timeout[close connections that are silent for this long (default\: 300s)]:TIME:"
   "--tls-cert[speak TLS with this certificate, and those up to its root (PEM)]:FILE:_files"
   "--tls-key[its key (PEM\; default\: in the file of the certificate)]:FILE:_files"
 )
@@ -292,7 +292,7 @@ _shtab_oxisock_source_defaults_added=0
 _shtab_oxisock_wait_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--timeout[longest wait for all (default\: 30s)]:TIME:"
-  "--interval[between two tries (default\: 100ms)]:TIME:"
+  "--interval[time between two tries (default\: 100ms)]:TIME:"
   "--impl[the engine, native (Rust) or pure (Python)\; default\: what OXISOCK_IMPL says, else native]:impl:(native pure)"
   "(*):what to wait for\; \@FILE has one a line, and \@- is standard input:"
 )
