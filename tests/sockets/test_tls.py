@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ssl
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from oxisock.sockets import secure
 from oxisock.sockets.tls import Session
@@ -66,6 +71,28 @@ def test_a_handshake_may_be_longer_than_what_says_nothing(certificate: Path, tmp
         client.received(server.unsent())
     assert len(wire) > 1 << 16
     assert server.received(client.sealed(b"hello")) == b"hello"
+
+
+def test_a_certificate_that_cannot_be_read_whole_costs_nobody_else(certificate: Path, tmp_path: Path) -> None:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=localhost")
+    begin = datetime.now(UTC) - timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=3))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    # Where its authority can be asked about it: no ASN.1 at all.
+    torn = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.1"), b"\0")
+    issued = builder.add_extension(torn, critical=False).sign(key, hashes.SHA256())
+    path = tmp_path / "torn.pem"
+    words = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(words + issued.public_bytes(Encoding.PEM))
+    client, server = pair(path)
+    other, others = pair(certificate)
+    found = client.certificate()
+    assert found is not None
+    assert found["subject"] == ((("commonName", "localhost"),),)
+    for said, end in ((server, client), (others, other)):
+        wire = said.sealed(b"hello")
+        assert end.received(wire[:7]) + end.received(wire[7:]) == b"hello"
+        assert end.fault is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")

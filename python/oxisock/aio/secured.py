@@ -109,7 +109,7 @@ class _Transport:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the certificate of the peer says as "peercert", and else what the wire knows."""
         if name == "peercert":
-            return self._session.tls.getpeercert() or None
+            return self._session.certificate() or None
         return self._wire.get_extra_info(name, default)
 
     def write(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ class SecureSocket(socket.socket):
     """A socket that says and hears bytes within TLS, used as an ``ssl.SSLSocket`` is.
 
     ``name`` is that of the server, for a client; None makes a server's. What it is asked besides (``version()``,
-    ``cipher()``, ``getpeercert()`` and more) is the SSLObject's to answer. Only a close_notify of the peer is an end.
+    ``cipher()`` and more) is the SSLObject's to answer. Only a close_notify of the peer is an end.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:
@@ -37,6 +37,10 @@ class SecureSocket(socket.socket):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._session.tls, name)
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """Return what that of an ``ssl.SSLSocket`` does."""
+        return self._session.tls.getpeercert(True) if binary_form else self._session.certificate()
 
     def do_handshake(self) -> None:
         """Shake hands; raises ssl.SSLError where that fails, and as `recv` does."""

@@ -12,6 +12,8 @@ PIECE = 1 << 14  # bytes that go through a buffer at once: it keeps the room of 
 _WORDLESS = 1 << 16  # bytes of the wire in a row that say nothing: a record has a quarter of it, new keys ask for 27
 _MARK = 1 << 12  # bytes of the wire, of which it is not known what each says
 
+_FAILING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 
 class Session:
     """OpenSSL between two buffers. It moves no bytes itself: what ``received``, ``sealed``, ``last_word`` and
@@ -57,6 +59,16 @@ class Session:
         self.held = False  # for who drives it: answers wait for room
         self.told = False  # for who drives it: that it is over was told
         self.counted = 0  # for who drives it: bytes that were sent, when that was last asked
+
+    def certificate(self) -> dict[str, Any] | None:
+        """Return what ``getpeercert`` of an `ssl.SSLSocket` does; it raises what that does."""
+        try:
+            return self.tls.getpeercert()
+        finally:
+            # What OpenSSL could not read of it stands in a queue of this thread now, and would be taken for a fault of
+            # whichever connection is heard next. A call that fails empties it.
+            with suppress(ssl.SSLError):
+                _FAILING.set_ciphers("NONE")
 
     @property
     def mute(self) -> bool:
