@@ -17,4 +17,6 @@ def main(host: str, port: str, *messages: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit("usage: framed_client.py HOST PORT MESSAGE...")
     main(*sys.argv[1:])

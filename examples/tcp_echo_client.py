@@ -17,4 +17,6 @@ def main(host: str, port: str, text: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: tcp_echo_client.py HOST PORT TEXT")
     main(*sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -35,7 +36,17 @@ def test_check_host(impl: ModuleType) -> None:
     with listening() as (port,):
         done = run(impl, "check_host.py", "127.0.0.1", port)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"127.0.0.1:{port} is up\n", "")
-    assert run(impl, "check_host.py").stderr == "usage: check_host.py HOST PORT\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["chat.py", "check_host.py", "framed_client.py", "port_scanner.py", "tcp_echo_client.py", "udp_client.py"]
+)
+def test_without_arguments_a_program_says_what_it_takes(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60, env=environment()
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(rf"usage: {name} [A-Z. \[\]]+\n", done.stderr)
 
 
 def test_port_scanner(impl: ModuleType) -> None:
