@@ -250,3 +250,22 @@ def test_a_stop_ends_a_connection_that_its_handler_has_taken(impl: ModuleType) -
         with contextlib.suppress(ConnectionError):
             sock.sendall(b"hello\n")
             assert sock.recv(100) == b""
+
+
+def test_a_stop_cuts_and_counts_although_the_acceptor_has_had_no_time(
+    impl: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, began = threading.Event(), threading.Event()
+    monkeypatch.setattr("oxisock.serving.threaded._LAST_WORDS", 1.0)  # as late as it would be on a busy machine
+
+    def stuck(conn: Any, peer: Peer) -> None:
+        began.set()
+        go.wait(SECONDS)
+
+    with contextlib.closing(socket.socket()) as sock:
+        server = impl.ThreadedServer(stuck).start()
+        sock.connect(server.address)
+        assert began.wait(SECONDS)
+        report = server.stop(drain=0.0)
+        assert (report.drained, report.aborted, report.stuck_handlers) == (0, 1, 1)
+        go.set()

@@ -159,6 +159,7 @@ class _ThreadedRunning(HandlerThreads):
 
     def outcome(self) -> tuple[int, int, int]:
         """Return the connections drained and aborted by the stop, and the handlers that still run."""
+        self._cut_off()  # where the acceptor has had no time for it yet
         with self._lock:
             return self._drained, self._aborted, len(self._connections)
 
@@ -255,7 +256,13 @@ class _ThreadedRunning(HandlerThreads):
                 break
             if self._selector.select(min(left, 3600.0)):
                 self._bell.hush()
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Cut the connections whose handlers have not come to an end."""
         with self._lock:
+            if self._cut:
+                return
             self._cut = True
             for conn in self._connections.values():
                 if conn.waiting:  # about to read the end of the stream
