@@ -125,4 +125,4 @@ def test_processes_end_with_the_scan_without_a_word(number: signal.Signals) -> N
     assert wait_until(lambda: not any(map(lives, children)), 30.0)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert re.fullmatch(r"oxisock: the scan ended early, after [\d,]+ ports: this is a part of the answer\n", err)
+        assert re.fullmatch(r"oxisock: the scan ended early, after [\d,]+ ports: the result is incomplete\n", err)

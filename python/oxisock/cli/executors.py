@@ -127,4 +127,4 @@ def tell_of_lost_workers(event: tuple[float, Any]) -> None:
     """Tell of a worker whose loss a scheduler of Dask has noticed."""
     what = event[1]
     if isinstance(what, dict) and what.get("action") == "remove-worker" and not what.get("expected"):
-        _tell(f"the worker {what.get('worker')} is lost; what it was at is given out again")
+        _tell(f"the worker {what.get('worker')} is lost; its part of the scan is submitted again")

@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(shown(report, sys.stdout))
     _comment(report)
     if interrupt is not None:
-        message(f"interrupted after {report.figures['elapsed']:.1f} s: this is a part of the answer")
+        message(f"interrupted after {report.figures['elapsed']:.1f} s: the result is incomplete")
         return int(args.exit_code())
     return EXIT_OK if report.good and _within(report, args) else EXIT_NO
 

@@ -124,7 +124,7 @@ def summary(report: ScanReport) -> str:
     hosts = {"up": stats.hosts_up, "unreachable": stats.hosts_unreachable, "silent": stats.hosts_silent}
     words = ", ".join(f"{count:,} {word}" for word, count in hosts.items() if count) if stats.hosts > 1 else ""
     if stats.unasked:
-        words += f"{'; ' * bool(words)}{plural(stats.unasked, 'port')} not asked, because their hosts are not there"
+        words += f"{'; ' * bool(words)}{plural(stats.unasked, 'port')} not asked, because their hosts do not answer"
     label = "; hosts: " * (stats.hosts > 1 and bool(words))
     return f"{ports} in {report.elapsed:.2f} s ({cost}): {counts}{label}{words}"
 
@@ -136,7 +136,7 @@ def remarks(report: ScanReport) -> Iterator[str]:
     for name, reason in report.unresolved.items():
         yield f"{escape(name)} does not resolve: {escape(reason)}"
     for address in report.suspicious:
-        yield f"{address}: nearly all of its ports are open: a proxy, a tarpit or a firewall answers there"
+        yield f"{address}: nearly all of its ports are open: most likely, a proxy, a tarpit or a firewall answers"
     told = 0
     for part in report.not_asked[:_MOST_TOLD]:
         count = number_of([part])
@@ -147,7 +147,7 @@ def remarks(report: ScanReport) -> Iterator[str]:
         yield f"{plural(rest, f'{more}port')} could not be asked because of faults of this machine"
     if report.partial:
         decided = plural(sum(report.counts.values()), "port")
-        yield f"the scan ended early, after {decided}: this is a part of the answer"
+        yield f"the scan ended early, after {decided}: the result is incomplete"
 
 
 _MOST_TOLD = 5  # sentences about ports that could not be asked

@@ -232,7 +232,7 @@ class ExecutorRun(SpreadRun):
         """Let time pass: tasks that take too long are given out again, and given up long after."""
         late, gone, lost = self._machine.passed(time.monotonic_ns())
         for number in late:
-            _log.warning("task %d of the scan takes long, and its part is given out again beside it", number)
+            _log.warning("task %d of the scan takes long: its part is submitted again", number)
         for number in gone:
             out = self._out.pop(number)
             out.future.cancel()
@@ -257,7 +257,7 @@ class ExecutorRun(SpreadRun):
         told = type(error).__name__, str(error)
         if told not in self._warned and len(self._warned) < _MOST_WARNINGS:
             self._warned.add(told)
-            _log.warning("a task of the scan failed, and is given out again: %s", _in_words(error))
+            _log.warning("a task of the scan failed, and is submitted again: %s", _in_words(error))
 
     def _abandon(self, error: BrokenExecutor) -> None:
         """Give up all that is out: a process pool that breaks while it takes a call forgets that call's future."""

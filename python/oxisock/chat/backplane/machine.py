@@ -371,7 +371,7 @@ class Backplane:
 
     def _fence(self) -> None:
         """Others took this node for dead, and its clients with it."""
-        self._notices.append("fenced: the lease was over; clients are closed")
+        self._notices.append("fenced: the lease ran out, and all clients are closed")
         self._leave_room()
         self._tell("fenced")
         self._skipping = not self._closing
