@@ -68,6 +68,26 @@ def test_results_stream_as_tasks_end(impl: ModuleType, listeners: list[int]) -> 
         assert not scan.report().partial
 
 
+class Deaf(Executor):
+    """Refuses every call, as if it could do with another."""
+
+    calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.calls += 1
+        raise TypeError("cannot pickle this")
+
+
+def test_parts_that_an_executor_refuses_are_told_of_one_after_the_other(impl: ModuleType, small_shards: None) -> None:
+    executor = Deaf()
+    with impl.scan_iter("127.0.0.7-70", "1-100", keep=EVERYTHING, executor=executor) as scan:
+        results = [next(scan)]
+        assert executor.calls <= 6, "two shards, three times each: what is lost is held in memory until it is taken"
+        results += scan
+    assert {result.reason for result in results} == {"worker-lost: TypeError"}
+    assert len(results) == scan.report().counts["error"] == 6400
+
+
 class Failing(Executor):
     """Loses calls: by a list of exceptions (None runs one), and from then on runs them."""
 

@@ -148,7 +148,8 @@ class ExecutorRun(SpreadRun):
                     self._lose(self._shards[number], self._broken)
         if not self._fresh and not self._stopped:
             try:
-                returned = self._returned.get(timeout=timeout) if timeout > 0 else self._returned.get_nowait()
+                waits = timeout > 0 and self._out  # else nothing comes back
+                returned = self._returned.get(timeout=timeout) if waits else self._returned.get_nowait()
             except queue.Empty:
                 returned = None
             with self._lock:
@@ -199,6 +200,8 @@ class ExecutorRun(SpreadRun):
                     self._refused(error)
                 elif is_gone(self._executor):
                     self._refused(BrokenExecutor(_GONE))
+                if self._fresh:  # each shard that is lost is told of before the next
+                    break
                 continue
             self._out[task.number] = _Out(task, shard, future)
             future.add_done_callback(partial(self._back, task.number))
