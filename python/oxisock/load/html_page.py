@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..text import milliseconds
-from ..webpage import TILES, cell, facts, page, table, tiles, warnings
+from ..webpage import TILES, facts, page, tiles, warnings
 from .report import about_wrong, first_wrong, pace, words
 
 if TYPE_CHECKING:
@@ -74,7 +74,5 @@ def _latencies(report: LoadReport) -> str:
     times = report.figures["latency"]
     if not times:
         return ""
-    head = [cell(name, "right", tag="th") for name in times]
-    row = [cell(milliseconds(time), "right") for time in times.values()]
     since = ", from when each message was to be sent" if report.options["rate"] else ""
-    return f"<h2>Latency, ms{since}</h2>\n" + table(head, [row])
+    return f"<h2>Latency, ms{since}</h2>\n" + tiles({name: milliseconds(time) for name, time in times.items()})
