@@ -118,7 +118,8 @@ def test_what_waits_for_redis_is_bounded(impl: ModuleType, redis_server: RedisSe
         shown = [line.partition("] ")[2] for line in rest if line != "! not delivered"]
         kept = set(shown)
         assert shown == [line for line in sent if line in kept]
-        assert sum(map(len, shown)) >= 16 << 20
+        # What waits is counted with what the log has besides, and the batch under way may be one line.
+        assert sum(map(len, shown)) >= 15 << 20
 
 
 def test_a_redis_that_asks_for_a_password_and_speaks_tls(impl: ModuleType, tmp_path: Path, certificate: Path) -> None:
