@@ -25,6 +25,8 @@ _NOTES = (
     "With larger streams, or if all frames are kept, memory limits the speed, and the ratios are smaller.",
     "Plain: the fastest loop in pure Python that we know, without limits or errors: `unpack_from` and slices, "
     "`bytes.split`, and a join of struct packs.",
+    "Payloads to encode have one size. With mixed sizes below 1 KiB, pure is 15 to 20% slower than plain, because "
+    "it checks the type and size of each payload.",
 )
 
 

@@ -68,8 +68,9 @@ _NOTES = (
     "Native batch: `MessageServer(handler, batch=True)`. asyncio and uvloop: a hand-written `Protocol` that splits "
     "and answers a whole chunk in one call, without limits. Streams: `asyncio.start_server` with `readline`. "
     "oxisock.aio: `aio.start_server` with its lines, on asyncio's loop.",
-    "At 50 × 32, the hand-written `Protocol` saves the handler call for each line, 50 ns, which is more than its lead. "
-    "A native line there takes 160 ns in the system, 115 ns in Python and 40 ns in the engine.",
+    "At 50 × 32, the hand-written `Protocol` saves the handler call for each line, 45 ns, which is more than its lead. "
+    "Of these, the call takes 20 ns, and the checks of the answer take 25 ns: its type, its length, and whether the "
+    "handler forked. A native line there takes 160 ns in the system, 115 ns in Python and 40 ns in the engine.",
     "At 50 × 1, a poll finds 15 to 30 connections ready, with streams and with oxisock.aio. A line takes 9 µs with "
     "oxisock.aio: 5.5 µs in the system, 1 µs in asyncio, and 2 µs in a dozen Python calls between socket and handler. "
     "Of these calls, 1.5 µs wake the task and write the answer, and 0.9 µs are for limits, counters and turns. Without "

@@ -14,7 +14,7 @@ TO_TERMINATOR = -1
 SKIP_FACTOR = 16
 """A body of up to this many times the limit is discarded by count under the policy "skip"."""
 
-_OFTEN = 16  # payloads of each size, with which it pays to keep what stands before them
+_OFTEN = 8  # payloads of each size, with which it pays to keep what stands before them
 
 
 class Fault(NamedTuple):
@@ -53,9 +53,9 @@ class Counted:
         """Return what stands before a payload of ``size`` bytes; ValueError where no frame can hold it."""
         raise NotImplementedError
 
-    def heads(self, sizes: list[int], kinds: dict[int, None]) -> Iterable[bytes]:
-        """Return what stands before each of the payloads, whose sizes are of so many kinds; raises as ``head`` does."""
-        table = {size: self.head(size) for size in kinds}  # in their order: the first bad one is told of
+    def heads(self, sizes: list[int]) -> Iterable[bytes]:
+        """Return what stands before each of the payloads; ValueError as of ``head``, for the first bad one."""
+        table = {size: self.head(size) for size in dict.fromkeys(sizes)}
         return map(table.__getitem__, sizes)
 
     def wrap(self, payload: bytes) -> bytes:
@@ -66,12 +66,11 @@ class Counted:
     def join(self, payloads: list[bytes]) -> bytes | None:
         """Frame all payloads with one copy of each, where there is a way; ValueError as of ``wrap``."""
         sizes = list(map(len, payloads))
-        kinds = dict.fromkeys(sizes)
-        if self.trailer is None and len(kinds) == 1:
+        if self.trailer is None and sizes and sizes.count(sizes[0]) == len(sizes):
             return self.head(sizes[0]).join([b"", *payloads])
         step = 2 if self.trailer is None else 3
         parts = [b"" if self.trailer is None else bytes((self.trailer,))] * (step * len(payloads))
-        parts[::step] = self.heads(sizes, kinds)
+        parts[::step] = self.heads(sizes)
         parts[1::step] = payloads
         return b"".join(parts)
 
@@ -163,11 +162,14 @@ class LengthPrefix(Counted):
     def head(self, size: int) -> bytes:
         return self._up_to_body(self._beyond + size) + bytes(self._beyond)
 
-    def heads(self, sizes: list[int], kinds: dict[int, None]) -> Iterable[bytes]:
+    def heads(self, sizes: list[int]) -> Iterable[bytes]:
         most = min(self.limit, (1 << 8 * self._width) - 1)
-        if self._pack is None or len(sizes) > _OFTEN * len(kinds) or max(kinds, default=0) > most:
-            return super().heads(sizes, kinds)
-        return map(self._pack, sizes)
+        if self._pack is None or max(sizes, default=0) > most:
+            return super().heads(sizes)
+        kinds = set(sizes)
+        if len(sizes) < _OFTEN * len(kinds):
+            return map(self._pack, sizes)
+        return map(dict(zip(kinds, map(self._pack, kinds), strict=True)).__getitem__, sizes)
 
     def wrap(self, payload: bytes) -> bytes:
         if self._beyond >= 0:
