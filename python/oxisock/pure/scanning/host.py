@@ -23,7 +23,7 @@ _CANARY_PORTS = 4
 _CANARY_BURST = 64
 _CANARY_MAX = 256
 _REACH = 64
-_CANARIES_AT_ONCE = 8
+_CANARIES_AT_ONCE = 16
 _CANARIES_WHEN_SLOW = 4
 _BURST = 128
 """So many probes in flight that are not answered at once are no burst yet."""
@@ -346,7 +346,7 @@ class Host:
         """
         if now < self.next_canary:
             return 0
-        left = min(self.silences // 4, _CANARY_BURST) + min(self.silences // 256, _CANARY_MAX - _CANARY_BURST)
+        left = min(self.silences // 4, _CANARY_BURST) + min(self.silences // 64, _CANARY_MAX - _CANARY_BURST)
         left -= self.canaries_sent
         if self.interval and left < _CANARIES_WHEN_SLOW:
             left = min(_CANARIES_WHEN_SLOW, self.silences // 8 + _CANARY_BURST - self.canaries_sent)

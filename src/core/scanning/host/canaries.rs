@@ -5,7 +5,7 @@ use super::{Host, Phase};
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 64;
 const CANARY_MAX: i64 = 256;
-const CANARIES_AT_ONCE: i64 = 8;
+const CANARIES_AT_ONCE: i64 = 16;
 const CANARIES_WHEN_SLOW: i64 = 4;
 const DEAD_AFTER: u32 = 6;
 /// So many ports without an answer, among them those asked first, and none with one: the host may say nothing at all.
@@ -41,7 +41,7 @@ impl Host {
     /// The sooner loss is known, the fewer ports are asked in vain. A host that was slowed down has some for as long as it
     /// is slow: nothing else tells that it may be asked faster again.
     pub fn canaries_due(&mut self, now: i64) -> i64 {
-        let wanted = (self.silences / 4).min(CANARY_BURST) + (self.silences / 256).min(CANARY_MAX - CANARY_BURST);
+        let wanted = (self.silences / 4).min(CANARY_BURST) + (self.silences / 64).min(CANARY_MAX - CANARY_BURST);
         let mut left = wanted - self.canaries_sent;
         if self.interval > 0 && left < CANARIES_WHEN_SLOW {
             left = CANARIES_WHEN_SLOW.min(self.silences / 8 + CANARY_BURST - self.canaries_sent);
