@@ -141,8 +141,9 @@ def test_a_write_that_fails_costs_no_other_stream_its_own(impl: ModuleType, run:
     class Stub:
         def __init__(self, fails: bool) -> None:
             self.fails, self.written = fails, 0
+            self._pending, self._inbox = [b"frame"], None
 
-        def _write_due(self) -> None:
+        def _hand_over(self, wire: bytes) -> None:
             self.written += 1
             if self.fails:
                 raise OSError("so it goes")

@@ -96,7 +96,12 @@ class ServedStream(FramedStream):
     def end_input(self) -> None:
         """Let the handler read the end of the stream after what is in by now."""
         self._inbox.ended = True
+        self._sound = False
         self._receiver.wake()
+
+    def copied(self) -> None:
+        """This is the copy of a forked child."""
+        self._sound = False
 
     async def part(self) -> None:
         """End the conversation without losing what was said last."""
@@ -140,10 +145,10 @@ class ServedStream(FramedStream):
 
     def _hand_over(self, wire: bytes) -> None:
         tally, transport = self._tally, self._transport
-        if tally.child:
+        if not self._sound:
             self._end_child()
-        if self._lost is not None:
-            return
+            if self._lost is not None:
+                return
         transport.write(wire)
         size = len(wire)
         tally.bytes_out += size
@@ -199,6 +204,7 @@ class ServedStream(FramedStream):
     def _time_out(self, text: str) -> None:
         self._tally.timeouts += 1
         self._lost = TimeoutError(text)
+        self._sound = False
         if self.unsent():
             self._break_off(owed=True)
         else:

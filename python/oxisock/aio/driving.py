@@ -6,13 +6,20 @@ import asyncio
 from asyncio import current_task, tasks
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType, coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from .waking import Waker
 
 # What asyncio has for those who write tasks of their own. Where it is not there, each frame takes a step of the task.
 _enter_task: Any = getattr(tasks, "_enter_task", None)
 _leave_task: Any = getattr(tasks, "_leave_task", None)
+
+
+class _Wait(tuple[Any, ...]):
+    """To be awaited: gives its one item to who goes on with the coroutine, in which no call of ours is made."""
+
+    __slots__ = ()
+    __await__ = tuple.__iter__
 
 
 class Driver(Waker):
@@ -26,11 +33,21 @@ class Driver(Waker):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.wait = cast(Awaitable[None], _Wait((self,)))
         self._task: asyncio.Task[Any] | None = None
         self._handler: Coroutine[Any, Any, Any] | None = None
         self._send: Callable[[Any], object] | None = None  # of the handler, while that waits for a frame
         self._cancelled_itself: tuple[object] | None = None  # its message, if the handler did so while it ran
         self._next: tuple[Callable[[Any], object], Any] | None = None  # with which the task goes on
+
+    @property
+    def _asyncio_future_blocking(self) -> bool:
+        """Tell a task that this is awaited; others do not ask."""
+        return True
+
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, blocking: bool) -> None:
+        """Take no note of what a task sets."""
 
     def driven(self, conversation: Awaitable[Any]) -> Awaitable[Any]:
         """Give what the running task is to await in order to have a handler's conversation driven."""

@@ -55,6 +55,7 @@ class Moving:
         "_receiver",
         "_room",
         "_sent",
+        "_sound",
         "_tally",
         "_took",
         "_transport",
@@ -72,6 +73,8 @@ class Moving:
         self._lost: Exception | None = None  # why the connection is no more
         self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
         self._closed = self._output_ended = self._discarding = self._heard = self._eof_seen = False
+        # Nothing of that yet, nor an end or a fault of what comes in, nor is this a forked child.
+        self._sound = not self._inbox.over
         self._unarrived = 0  # bytes that had not arrived when it was closed
         self._pause_at = self._most_unread  # bytes
         self._took = self._sent = 0  # frames, since it was waited for one
@@ -92,19 +95,17 @@ class Moving:
         tally, inbox = self._tally, self._inbox
         size = len(data)
         tally.bytes_in += size
-        if self._discarding:
-            self._heard = True
-            return
-        if inbox.ended or inbox.fault is not None:
+        if not self._sound and self._unwanted():
             return
         inbox.fed += size
         try:
             frames = self._feed(data)
         except BaseException as error:
             frames = inbox.failed(error)
-        if tally.child:
+        if not self._sound:
             self._end_child()
         if inbox.fault is not None:
+            self._sound = False
             self._pause()
         elif not frames:
             return
@@ -114,16 +115,22 @@ class Moving:
             self._pause()
         self._receiver.go_on()
 
+    def _unwanted(self) -> bool:
+        """Say whether what comes in is for nobody."""
+        if self._discarding:
+            self._heard = True
+        return self._discarding or self._inbox.over
+
     def _ended(self, cut: Exception | None = None) -> None:
         """The peer will send no more, or, where it was not the peer who said so, the stream was cut."""
         self._eof_seen = True
+        self._sound = False
         if not self._inbox.over:
             if cut is not None:
                 self._inbox.cut(cut)
             else:
                 made = self._inbox.feed(None)
-                if self._tally.child:
-                    self._end_child()
+                self._end_child()
                 self._tally.messages += made
             self._receiver.wake()
 
@@ -144,21 +151,16 @@ class Moving:
             raise
         return True
 
-    def _next_input(self) -> Waker | None:
-        """Give what to wait on for more; None if no more will come. Raises why, where that is no clean end."""
-        inbox, receiver = self._inbox, self._receiver
+    def _at_end(self) -> bool:
+        """Say whether no more will come; raises why, where that is no clean end, or where another task receives."""
+        inbox = self._inbox
         if (self._closed or self._lost is not None or inbox.ended or inbox.fault is not None) and self._over():
-            return None
-        if receiver.callback is not None:
+            return True
+        if self._receiver.callback is not None:
             raise RuntimeError("another task receives from this stream")
         # A child that went on would read what is its parent's, before the loop comes to end it.
-        if self._tally.child:
-            self._end_child()
-        if self._took:
-            self._took = 0
-            self._last = time.monotonic()
-        self._sent = 0
-        return receiver
+        self._end_child()
+        return False
 
     def _made_room(self) -> None:
         """A frame was taken while reading paused."""
@@ -188,7 +190,7 @@ class Moving:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def _write(self, encode: Callable[[T], bytes], what: T) -> None:
-        if self._closed or self._output_ended or self._lost is not None:
+        if not self._sound:
             self._check_sending()
         wire = encode(what)
         pending, tally = self._pending, self._tally
@@ -210,19 +212,9 @@ class Moving:
                 tally.write_soon()
             due.append(self)
 
-    def _write_due(self) -> object:
-        """Hand over what waits, as its Tally asks; give the inbox if that was one frame, and else None."""
-        self._due = False
-        if len(self._pending) != 1:
-            self._flush()
-            return None
-        self._pending_size = 0
-        self._hand_over(self._pending.pop())
-        return self._inbox
-
     def _flush(self) -> None:
         if self._pending:
-            wire = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+            wire = b"".join(self._pending)  # a single one is not copied
             self._pending.clear()
             self._pending_size = 0
             self._hand_over(wire)
@@ -258,6 +250,7 @@ class Moving:
 
     def _abort(self, owed: bool) -> None:
         self._closed = True
+        self._sound = False
         if owed and not self._gone.done():
             reset_on_close(self._transport.get_extra_info("socket"))
         self._transport.abort()
@@ -308,6 +301,7 @@ class Moving:
         return self._raised
 
     def _connection_lost(self, error: Exception | None) -> None:
+        self._sound = False
         if self._lost is None:
             self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, errno_words(errno.ECONNABORTED))
         self._relieved()

@@ -128,6 +128,8 @@ class FramedRunning(Tally):
         if _serving.get() is self:
             # Should the handler wait for something in the child, the loop would serve there, too.
             self.child = True
+            for stream in self._streams.values():
+                stream.copied()
             self.loop.call_soon(forks.end_child, server_log.child_returned)
 
     # --- accepting -------------------------------------------------------------------------------------------------

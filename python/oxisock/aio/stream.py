@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -87,10 +88,14 @@ class FramedStream(Moving):
             await self._give_way()
         frames = self._frames
         while not frames:
-            more = self._next_input()
-            if more is None:
+            receiver = self._receiver
+            if (not self._sound or receiver.callback is not None) and self._at_end():
                 return None
-            await more
+            if self._took:
+                self._took = 0
+                self._last = monotonic()
+            self._sent = 0
+            await (receiver.wait or receiver)
         self._took += 1
         frame = frames.popleft()
         if not self._reading:
@@ -119,10 +124,14 @@ class FramedStream(Moving):
             await self._give_way()
         frames = self._frames
         while not frames:
-            more = self._next_input()
-            if more is None:
+            receiver = self._receiver
+            if (not self._sound or receiver.callback is not None) and self._at_end():
                 raise StopAsyncIteration
-            await more
+            if self._took:
+                self._took = 0
+                self._last = monotonic()
+            self._sent = 0
+            await (receiver.wait or receiver)
         self._took += 1
         frame = frames.popleft()
         if not self._reading:
@@ -134,6 +143,7 @@ class FramedStream(Moving):
         self._check_open()
         self._flush()
         self._output_ended = True
+        self._sound = False
         self._end_output()
 
     def close(self, *, linger: float | None = QUIET / 1e9) -> None:
@@ -147,6 +157,7 @@ class FramedStream(Moving):
         if not self._closed:
             self._flush()
             self._closed = self._discarding = True
+            self._sound = False
             self._frames.clear()
             self._receiver.wake()
             parting = self._loop.create_task(self._part(quiet))

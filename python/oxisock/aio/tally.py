@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class Writing(Protocol):
-    """A stream that has something to write."""
-
-    def _write_due(self) -> object:
-        """Write it; give the stream's inbox if that was a single frame, and else None."""
+if TYPE_CHECKING:
+    from .moving import Moving
 
 
 class Tally:
@@ -32,7 +28,7 @@ class Tally:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.only: object = None
-        self.due: list[Writing] = []
+        self.due: list[Moving] = []
 
     def write_soon(self) -> None:
         """Have those that are due write at the end of the loop's turn."""
@@ -41,15 +37,22 @@ class Tally:
 
     def _write_all(self) -> None:
         due, self.due = self.due, []
+        alone = len(due) == 1 and len(due[0]._pending) == 1
         rest = iter(due)
         try:
             for stream in rest:
-                self.only = stream._write_due()
+                stream._due = False
+                pending = stream._pending
+                if len(pending) == 1:
+                    stream._pending_size = 0
+                    stream._hand_over(pending.pop())
+                else:
+                    stream._flush()
         except BaseException:
             if left := list(rest):
                 if not self.due:
                     self.write_soon()
                 self.due += left
             raise
-        if len(due) > 1:
-            self.only = None
+        if alone:
+            self.only = due[0]._inbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import current_task
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
 from itertools import repeat
 from typing import Any
@@ -21,6 +21,7 @@ class Waker:
     Attributes:
         callback: what lets the task go on that waits, or is about to go on; None where none does.
         get_loop: gives the loop whose tasks may wait, as a future's does.
+        wait: what is to be awaited instead, where there is something quicker.
     """
 
     __slots__ = (
@@ -33,12 +34,14 @@ class Waker:
         "_woken",
         "callback",
         "get_loop",
+        "wait",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.get_loop = repeat(loop).__next__  # which tasks call for each wait; a method would take twice as long
         self._asyncio_future_blocking = False  # by its presence tasks know what they can wait on
+        self.wait: Awaitable[None] | None = None
         self.callback: Callable[[Any], object] | None = None
         self._context = Context()
         self._done: asyncio.Future[None] = loop.create_future()
