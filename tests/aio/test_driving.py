@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import ModuleType
@@ -226,5 +228,48 @@ def test_a_handler_that_ignores_its_cancelling_goes_on(impl: ModuleType, run: Ru
             stream.shutdown_write()
             assert await stream.recv() is None
             assert server.stats().handler_errors == 0
+
+    run(main())
+
+
+def test_a_connection_that_was_alone_is_forgotten(impl: ModuleType, run: Run) -> None:
+    class Decoder:
+        def __init__(self) -> None:
+            known.add(self)
+
+        def feed(self, data: bytes) -> list[bytes]:
+            return [data]
+
+        def eof(self) -> list[bytes]:
+            return []
+
+    class Whole:
+        def encode(self, payload: bytes) -> bytes:
+            return payload
+
+        def decoder(self) -> Decoder:
+            return Decoder()
+
+    known: weakref.WeakSet[Decoder] = weakref.WeakSet()
+
+    async def handler(stream: Any, peer: Peer) -> None:
+        while await _echo_one(stream):
+            pass
+
+    async def main() -> None:
+        async with impl.aio.start_server(handler, codec=Whole()) as server:
+            reader, writer = await asyncio.open_connection(*server.address)
+            for message in (b"1", b"2"):
+                writer.write(message)
+                assert await reader.read(1) == message
+            assert len(known) == 1
+            writer.close()
+            await until(lambda: server.stats().active == 0)
+
+            def is_forgotten() -> bool:
+                gc.collect()
+                return not known
+
+            await until(is_forgotten)
 
     run(main())

@@ -304,5 +304,7 @@ class Moving:
         self._sound = False
         if self._lost is None:
             self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, errno_words(errno.ECONNABORTED))
+        if self._tally.only is self._inbox:
+            self._tally.only = None  # which would keep it
         self._relieved()
         self._receiver.wake()
