@@ -353,7 +353,8 @@ def test_the_command_has_every_option_of_a_scan() -> None:
 
     assert list(ScanKeywords.__annotations__) == list(ScanOptions._fields)
     missing = set(ScanOptions._fields) - FLAGS.keys()
-    assert missing <= {"executor", "skip_silent"}, "--processes and --dask give an executor"
+    assert missing == {"executor"}, "--processes and --dask give one"
+    assert build_parser().parse_args(["scan", HOST, "--skip-silent"]).skip_silent
     args = build_parser().parse_args(["scan", HOST])
     assert {name: getattr(args, name) for name in FLAGS} == {
         name: [] if name == "exclude" else ScanOptions._field_defaults[name] for name in FLAGS

@@ -57,6 +57,9 @@ FLAGS = {
     "shard": _flag("what", "scan the I-th of N disjoint parts; needs --seed", metavar="I/N"),
     "family": _flag("what", "the addresses of a name to use (default: IPv4 first)", type=int, choices=(4, 6)),
     "resolve_all": _flag("what", "scan every address of a name, not only the first", action="store_true"),
+    "skip_silent": _flag(
+        "what", "ask hosts of a network that say nothing only their first 16 ports", action="store_true"
+    ),
     "banner": _flag("what", "read what open ports say first", action="store_true"),
     "timeout": _flag(
         "how", "longest wait for an answer, such as 500ms or 2s (default: 1s)", type=positive_duration, metavar="TIME"

@@ -8,7 +8,7 @@
 _shtab_oxisock_serve_subparsers=(echo upper udp chat)
 _shtab_oxisock_subparsers=(scan check wait diff serve send chat explain source load demo bench completion)
 
-_shtab_oxisock_scan_option_strings=(-h --help -p --ports --exclude --exclude-ports --shard --family -4 -6 --resolve-all --banner --timeout --max-time --retries --no-adaptive --concurrency --rate --threads --tasks --checkpoint --order --seed --keep --all --trace --processes --dask --impl --format --diff -o --output --why)
+_shtab_oxisock_scan_option_strings=(-h --help -p --ports --exclude --exclude-ports --shard --family -4 -6 --resolve-all --skip-silent --banner --timeout --max-time --retries --no-adaptive --concurrency --rate --threads --tasks --checkpoint --order --seed --keep --all --trace --processes --dask --impl --format --diff -o --output --why)
 _shtab_oxisock_check_option_strings=(-h --help --timeout --impl)
 _shtab_oxisock_wait_option_strings=(-h --help --timeout --interval --impl)
 _shtab_oxisock_diff_option_strings=(-h --help --format -o --output)
@@ -84,6 +84,7 @@ _shtab_oxisock_scan___help_nargs=0
 _shtab_oxisock_scan__4_nargs=0
 _shtab_oxisock_scan__6_nargs=0
 _shtab_oxisock_scan___resolve_all_nargs=0
+_shtab_oxisock_scan___skip_silent_nargs=0
 _shtab_oxisock_scan___banner_nargs=0
 _shtab_oxisock_scan___no_adaptive_nargs=0
 _shtab_oxisock_scan___all_nargs=0

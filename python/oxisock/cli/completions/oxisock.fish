@@ -68,6 +68,7 @@ complete -c oxisock -n '_shtab_oxisock_using scan' -l family -xka "4 6" -d 'the 
 complete -c oxisock -n '_shtab_oxisock_using scan' -s 4 -d 'the same as --family 4'
 complete -c oxisock -n '_shtab_oxisock_using scan' -s 6 -d 'the same as --family 6'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l resolve-all -d 'scan every address of a name, not only the first'
+complete -c oxisock -n '_shtab_oxisock_using scan' -l skip-silent -d 'ask hosts of a network that say nothing only their first 16 ports'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l banner -d 'read what open ports say first'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l timeout -x -d 'longest wait for an answer, such as 500ms or 2s (default: 1s)'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l max-time -x -d 'end the scan after so long, with what is known then and exit code 1 (default: no limit)'

@@ -154,6 +154,7 @@ _shtab_oxisock_scan_options=(
   "-4[the same as --family 4]"
   "-6[the same as --family 6]"
   "--resolve-all[scan every address of a name, not only the first]"
+  "--skip-silent[ask hosts of a network that say nothing only their first 16 ports]"
   "--banner[read what open ports say first]"
   "--timeout[longest wait for an answer, such as 500ms or 2s (default\: 1s)]:TIME:"
   "--max-time[end the scan after so long, with what is known then and exit code 1 (default\: no limit)]:TIME:"
