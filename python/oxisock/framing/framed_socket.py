@@ -180,6 +180,8 @@ class FramedSocket(Bound, Conversation):
                 if self._closed:  # and so woken
                     self._check_usable()
                 inbox.feed(data or None)
+                if data and not inbox.frames:
+                    deadline.took_piece()
             return inbox.frames.popleft()
 
     def __iter__(self) -> Iterator[bytes]:

@@ -122,6 +122,8 @@ class ThreadConnection:
                 self.failed = IncompleteFrame(f"the stream ended after {len(ahead)} of {n} bytes", 0, n, n)
                 raise self.failed
             ahead += piece
+            if len(ahead) < n:
+                self._took_piece(deadline)
         data = bytes(ahead[:n])
         del ahead[:n]
         return data
@@ -162,6 +164,8 @@ class ThreadConnection:
                 inbox.cut(error)
                 continue
             inbox.feed(data or None)
+            if data and not inbox.frames:
+                self._took_piece(deadline)
         return inbox.frames.popleft()
 
     def _inbox_of(self, bound: BoundCodec) -> RewindableInbox:
@@ -307,6 +311,12 @@ class ThreadConnection:
             self._failed(equal_fault(self._lost))
         self._counters.add(bytes_in=len(data))
         return data
+
+    def _took_piece(self, deadline: Deadline) -> None:
+        try:
+            deadline.took_piece()
+        except TimeoutError as error:
+            self._failed(error)
 
     def _failed(self, error: BaseException) -> NoReturn:
         """Raise what the connection has come to."""

@@ -11,13 +11,18 @@ _Step = TypeVar("_Step")
 _Found = TypeVar("_Found")
 
 
+_LATE = 64
+"""So many pieces of a message are taken after its time: they may have been there before, and the caller be late."""
+
+
 class Deadline:
     """The time by which a call is to be over: in so many seconds; None for no limit."""
 
-    __slots__ = ("_at", "limited")
+    __slots__ = ("_at", "_late", "limited")
 
     def __init__(self, timeout: float | None) -> None:
         self._at = 0.0 if timeout is None else time.monotonic() + timeout
+        self._late = 0
         self.limited = timeout is not None
 
     def left(self) -> float | None:
@@ -29,6 +34,13 @@ class Deadline:
         if self.limited and time.monotonic() >= self._at:
             raise TimeoutError("timed out")
         return self.left()
+
+    def took_piece(self) -> None:
+        """Note a piece of a message that is not whole yet; TimeoutError if these go on after the time is over."""
+        if self.limited and time.monotonic() >= self._at:
+            self._late += 1
+            if self._late > _LATE:
+                raise TimeoutError("timed out")
 
     def seconds(self) -> float:
         """Return the seconds left as locks take them: -1 for no limit."""
