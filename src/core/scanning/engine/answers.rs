@@ -41,9 +41,7 @@ impl ScanEngine {
         } else {
             host.known_to_answer(ask.port, closed);
         }
-        if first || higher {
-            self.tell(slot, ask.port, closed);
-        }
+        self.tell(slot, ask.port, closed, first || higher);
         if !ask.canary {
             let state = if closed { State::Closed } else { State::Open };
             self.decide(slot, ask.port, state, what, rtt);

@@ -326,7 +326,7 @@ mod tests {
     const ROUND_TRIP: i64 = 10 * MS;
     const STACK: usize = 128 << 10;
 
-    fn plan(ports: Vec<u16>) -> Plan {
+    pub(super) fn plan(ports: Vec<u16>) -> Plan {
         let first_ports = ports.len() as u64;
         Plan {
             ranges: Vec::new(),

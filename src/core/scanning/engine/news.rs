@@ -2,6 +2,9 @@
 
 use super::ScanEngine;
 
+/// Others are told of a timeout that has changed by more than one part of so many.
+const TELLING: i64 = 16;
+
 /// What one thread learned that others can use.
 #[derive(Debug, Clone, Copy)]
 pub enum News {
@@ -33,17 +36,23 @@ impl ScanEngine {
         std::mem::take(&mut self.news)
     }
 
-    /// Note what others can use of what was learned of a host.
-    pub(super) fn tell(&mut self, slot: u32, port: u16, closed: bool) {
-        if self.plan.threads > 1
-            && let Some(host) = &self.hosts[slot as usize]
-            && host.srtt >= 0
-        {
-            self.news.push(if self.alone {
-                News::Host { srtt: host.srtt, rttvar: host.rttvar, highest: host.highest, port, closed }
-            } else {
-                News::Timeout { host: host.index, timeout: host.timeout }
-            });
+    /// Note what others can use of what an answer says of a host.
+    ///
+    /// Of one of many they wait by the timeout last told. The first round trips are measured while thousands of probes
+    /// leave, and are several times too long, so it is told again for as long as it changes.
+    pub(super) fn tell(&mut self, slot: u32, port: u16, closed: bool, remarkable: bool) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if self.plan.threads < 2 || host.srtt < 0 {
+            return;
+        }
+        if self.alone {
+            if remarkable {
+                let (srtt, rttvar, highest) = (host.srtt, host.rttvar, host.highest);
+                self.news.push(News::Host { srtt, rttvar, highest, port, closed });
+            }
+        } else if (host.timeout - host.told).abs() > host.told / TELLING {
+            host.told = host.timeout;
+            self.news.push(News::Timeout { host: host.index, timeout: host.timeout });
         }
     }
 
@@ -71,5 +80,36 @@ impl ScanEngine {
                 self.touch(0, false);
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::tests::plan;
+    use super::*;
+    use crate::core::scanning::host::{FLOOR, MS};
+    use crate::core::scanning::{Answer, Plan};
+
+    #[test]
+    fn threads_wait_by_the_latest_round_trips_and_not_by_the_first() {
+        let two = Plan { threads: 2, ..plan((1..=1024).collect()) };
+        let (mut first, mut second) = (ScanEngine::new(two.clone(), 2, 0), ScanEngine::new(two, 2, 1));
+        let (mut now, mut told, mut expired) = (0, 0, Vec::new());
+        for number in 0..1024 {
+            let probe = first.next(now).unwrap();
+            now += if number < 4 { 40 } else { 10 } * MS;
+            first.answer(probe.token, Answer::Refused, now);
+            for news in first.take_news() {
+                told += 1;
+                second.learn(news);
+            }
+            if number == 0 {
+                assert_eq!(second.crowd.wait((true, 0)), 2 * 200 * MS);
+            }
+            first.expire(now, &mut expired);
+        }
+        assert_eq!(second.crowd.wait((true, 0)), 2 * FLOOR);
+        assert!(told < 100, "{told} times for 1,024 answers");
     }
 }

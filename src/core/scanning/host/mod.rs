@@ -132,6 +132,8 @@ pub struct Host {
     pub rttvar: i64,
     /// What a first probe gets.
     pub timeout: i64,
+    /// The timeout that other threads were told last, 0 for none.
+    pub told: i64,
     /// The most probes in flight to it.
     pub window: usize,
     threshold: usize,
@@ -224,6 +226,7 @@ impl Host {
             srtt: -1,
             rttvar: 0,
             timeout,
+            told: 0,
             window: (limit / 2).max(1),
             threshold: limit,
             growth: 0,
