@@ -59,14 +59,15 @@ def test_empty_addresses_cost_seconds(machine: Any) -> None:
     result, tally = run(machine, hosts, {})
     assert tally[8:] == (254, 4, 0, 250, 0)
     assert {o.reason for o in result.outcomes if o.state == FILTERED} == {NO_RESPONSE}
-    assert result.elapsed < 8 * SECOND
+    # Their neighbours say how long an answer takes, so nobody waits for the whole timeout twice.
+    assert SECOND < result.elapsed < 2 * SECOND
 
 
 def test_silent_hosts_may_be_skipped(machine: Any) -> None:
     result, tally = run(machine, network(), {"skip_silent": True})
     assert tally[8:] == (254, 4, 0, 250, 250 * (PORTS - 16))
     assert sum(o.reason == HOST_SILENT for o in result.outcomes) == tally.unasked
-    assert result.elapsed < 2500 * MS
+    assert SECOND < result.elapsed < 1500 * MS
     asked = {(e.host, e.port) for e in result.events}
     assert not any((o.host, o.port) in asked for o in result.outcomes if o.reason == HOST_SILENT)
 
@@ -79,6 +80,18 @@ def test_a_single_host_is_never_skipped(machine: Any) -> None:
     assert tally[8:] == (1, 0, 0, 1, 0)
 
 
+@pytest.mark.parametrize("ports", [PORTS, 10])
+@pytest.mark.parametrize("changes", [{}, {"skip_silent": True}, {"retries": 0}, {"retries": 3}, {"random": False}])
+def test_a_host_that_answers_later_than_its_neighbours_is_heard(
+    machine: Any, ports: int, changes: dict[str, Any]
+) -> None:
+    hosts = [SimHost(frozenset({2}), frozenset(range(3, ports)), rtt=MS), *[SimHost(nobody=True) for _ in range(40)]]
+    for number, rtt in (3, 300), (17, 600), (40, 970):
+        hosts[number] = SimHost(frozenset({3, 8}), frozenset(range(9, ports)), rtt=rtt * MS)
+    _, tally = run(machine, hosts, changes, ports)
+    assert (tally.hosts_up, tally.hosts_silent) == (4, 37)
+
+
 def test_a_host_with_one_odd_port_is_found_among_empty_addresses(machine: Any) -> None:
     hosts = network()
     hosts[50] = SimHost(open=frozenset({ODD}), rtt=MS)
@@ -88,7 +101,8 @@ def test_a_host_with_one_odd_port_is_found_among_empty_addresses(machine: Any) -
     mine = [e for e in result.events if e.host == 50]
     heard_at = next(e.time for e in mine if e.what == SYN_ACK)
     last_sent = {e.port: e.time for e in mine if e.what == SENT}
-    briefly = {e.port for e in mine if e.what == SENT and 1500 * MS < e.time < heard_at} - {ODD}
+    others = [e for e in mine if e.what == SENT][2 * 16 :]  # than those first asked
+    briefly = {e.port for e in others if e.time < heard_at} - {ODD}
     assert briefly
     assert all(last_sent[port] >= heard_at for port in briefly)
 
@@ -115,14 +129,14 @@ def test_a_link_is_not_asked_for_more_than_its_table_bears(machine: Any) -> None
 @pytest.mark.parametrize("rate", [0, 1, 1000])
 def test_one_late_unreachable_settles_a_host(machine: Any, rate: int) -> None:
     ports = 200  # so many, so slowly, that hosts are still asked when the system gives up
-    hosts = network(ports=ports, given_up_after=3060 * MS, unreachable_rate=rate)
+    hosts = network(ports=ports, given_up_after=1060 * MS, unreachable_rate=rate)
     result, tally = run(machine, hosts, {}, ports, cost=30_000)
-    assert tally.hosts_up == 4
+    assert tally.hosts_up == 4, "a word of somebody else, just after a probe of an odd port, is not the host's"
     assert tally.hosts_unreachable + tally.hosts_silent == 250
     assert (tally.hosts_unreachable > 200) == (rate == 0)
     assert (tally.unasked > 0) == (tally.hosts_unreachable > 0)
-    unreachable = {o.host for o in result.outcomes if o.reason == HOST_UNREACHABLE}
-    assert len(unreachable) == tally.hosts_unreachable
+    other = {o.host for o in result.outcomes if o.reason != HOST_UNREACHABLE}
+    assert len(hosts) - len(other) == tally.hosts_unreachable
     assert result.elapsed < 8 * SECOND
 
 
@@ -139,7 +153,7 @@ def test_hosts_that_come_and_go_are_asked_to_the_end(machine: Any) -> None:
     hosts = network(201)
     for number in (1, 17):
         hosts[number].dies_at, hosts[number].back_at = 5 * MS, 800 * MS
-    hosts[100].appears_at = 1500 * MS
+    hosts[100].appears_at = 300 * MS
     hosts[200].dies_at = 4 * MS
     result = simulate(machine(plan(PORTS, interval=20_000), len(hosts)), hosts)
     assert len(result.outcomes) == PORTS * len(hosts)

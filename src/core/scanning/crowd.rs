@@ -40,14 +40,22 @@ impl OnLink {
     }
 }
 
+/// What is known of a network of which a host was heard.
+#[derive(Debug)]
+struct Heard {
+    /// The timeouts of its hosts, by number.
+    members: HashMap<u64, i64>,
+    /// The longest of them.
+    slowest: i64,
+}
+
 /// The hosts of a scan, seen together.
 #[derive(Debug)]
 pub(super) struct Crowd {
     timeout: i64,
     addresses: Addresses,
     links: Vec<OnLink>,
-    /// The timeouts of heard hosts, by number.
-    networks: HashMap<(bool, u128), HashMap<u64, i64>>,
+    networks: HashMap<(bool, u128), Heard>,
     /// The networks, as they came.
     came: VecDeque<(bool, u128)>,
 }
@@ -115,23 +123,38 @@ impl Crowd {
         self.addresses.network(index)
     }
 
-    /// Note the timeout of a host that answers.
-    pub(super) fn heard(&mut self, network: (bool, u128), index: u64, timeout: i64) {
-        let members = self.networks.entry(network).or_insert_with(|| {
+    /// Note the timeout of a host that answers; say whether it is the first of its network.
+    pub(super) fn heard(&mut self, network: (bool, u128), index: u64, timeout: i64) -> bool {
+        let Some(heard) = self.networks.get_mut(&network) else {
+            self.networks.insert(network, Heard { members: HashMap::from([(index, timeout)]), slowest: timeout });
             self.came.push_back(network);
-            HashMap::new()
-        });
-        members.insert(index, timeout);
-        if self.networks.len() > NETWORKS
-            && let Some(oldest) = self.came.pop_front()
-        {
-            self.networks.remove(&oldest);
+            if self.networks.len() > NETWORKS
+                && let Some(oldest) = self.came.pop_front()
+            {
+                self.networks.remove(&oldest);
+            }
+            return true;
+        };
+        let before = heard.members.insert(index, timeout);
+        if timeout > heard.slowest {
+            heard.slowest = timeout;
+        } else if timeout < heard.slowest && before == Some(heard.slowest) {
+            heard.slowest = heard.members.values().copied().max().unwrap_or(timeout);
         }
+        false
     }
 
     /// How long a silent host of a network is listened to: twice what its slowest neighbour is given.
     pub(super) fn wait(&self, network: (bool, u128)) -> i64 {
-        let slowest = self.networks.get(&network).and_then(|members| members.values().max());
-        slowest.map_or(self.timeout, |&slowest| self.timeout.min(SHORTEST_WAIT.max(2 * slowest)))
+        let heard = self.networks.get(&network);
+        heard.map_or(self.timeout, |heard| self.timeout.min(SHORTEST_WAIT.max(2 * heard.slowest)))
+    }
+
+    /// How long a probe to a host that is not heard yet has before its port is asked again.
+    ///
+    /// It listens for the whole timeout in any case. On a link it has to wait for the neighbour table, too.
+    pub(super) fn patience(&self, host: &Host) -> i64 {
+        let heard = host.link.is_none() && self.networks.contains_key(&host.network);
+        if heard { self.wait(host.network) / 2 } else { self.timeout }
     }
 }

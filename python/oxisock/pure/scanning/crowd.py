@@ -41,6 +41,7 @@ class Crowd:
         self._addresses = Addresses(plan.ranges)
         self._links = [_OnLink(*link) for link in plan.links]
         self._networks: dict[tuple[int, int], dict[int, int]] = {}  # the timeouts of heard hosts, by number
+        self._slowest: dict[tuple[int, int], int] = {}  # the longest of each network
 
     # --- links
 
@@ -86,16 +87,34 @@ class Crowd:
 
     # --- networks
 
-    def heard(self, network: tuple[int, int], index: int, timeout: int) -> None:
-        """Note the timeout of a host that answers."""
+    def heard(self, network: tuple[int, int], index: int, timeout: int) -> bool:
+        """Note the timeout of a host that answers; say whether it is the first of its network."""
         members = self._networks.get(network)
         if members is None:
-            members = self._networks[network] = {}
+            self._networks[network] = {index: timeout}
+            self._slowest[network] = timeout
             if len(self._networks) > _NETWORKS:
-                del self._networks[next(iter(self._networks))]
+                oldest = next(iter(self._networks))
+                del self._networks[oldest], self._slowest[oldest]
+            return True
+        before = members.get(index, -1)
         members[index] = timeout
+        slowest = self._slowest[network]
+        if timeout > slowest:
+            self._slowest[network] = timeout
+        elif timeout < before == slowest:
+            self._slowest[network] = max(members.values())
+        return False
 
     def wait(self, network: tuple[int, int]) -> int:
         """Return how long a silent host of a network is listened to: twice what its slowest neighbour is given."""
-        members = self._networks.get(network)
-        return min(self._timeout, max(_SHORTEST_WAIT, 2 * max(members.values()))) if members else self._timeout
+        slowest = self._slowest.get(network)
+        return self._timeout if slowest is None else min(self._timeout, max(_SHORTEST_WAIT, 2 * slowest))
+
+    def patience(self, host: Host) -> int:
+        """Return how long a probe to a host that is not heard yet has before its port is asked again.
+
+        It listens for the whole timeout in any case. On a link it has to wait for the neighbour table, too.
+        """
+        heard = host.link < 0 and host.network in self._slowest
+        return self.wait(host.network) // 2 if heard else self._timeout

@@ -108,6 +108,8 @@ class Host:
         self.link = -1  # which link of this machine it is on, -1 for none
         self.held_until = -1  # until when the neighbour table may be asking for it
         self.first_sent = -1
+        self.first_until = -1  # when what was asked before it is heard or silent has had the whole timeout
+        self.ends_at = -1  # when it is looked at to be ended, -1 for not at all
         self.check_at = -1  # when the neighbour table is asked, -1 for never
         self.checking = False  # the neighbour table is being asked
         self.wait = timeout  # how long a probe listens while the host is silent

@@ -69,6 +69,9 @@ impl ScanEngine {
             self.close(slot, Answer::HostUnreachable, Answer::HostUnreachable);
             return true;
         }
+        if host.phase == Phase::Silent && what == Answer::HostUnreachable && now - host.first_sent >= LATE {
+            return false; // whoever has looked for the host since its first probe may give up just now
+        }
         host.sample(after, self.plan.timeout); // a firewall is no farther than what is behind it
         self.came_up(slot, flight.ask.port);
         self.note_timeout(slot);
@@ -79,7 +82,23 @@ impl ScanEngine {
         if !self.alone
             && let Some(host) = &self.hosts[slot as usize]
         {
-            self.crowd.heard(host.network, host.index, host.timeout);
+            let (network, index, timeout) = (host.network, host.index, host.timeout);
+            self.note_timeout_of(network, index, timeout);
+        }
+    }
+
+    /// Have others of a network wait by the timeout of one of its hosts.
+    pub(super) fn note_timeout_of(&mut self, network: (bool, u128), index: u64, timeout: i64) {
+        if !self.crowd.heard(network, index, timeout) {
+            return;
+        }
+        for slot in 0..self.hosts.len() {
+            if let Some(host) = &self.hosts[slot]
+                && host.phase == Phase::Unheard
+                && host.network == network
+            {
+                self.arm(slot as u32);
+            }
         }
     }
 
@@ -193,15 +212,16 @@ impl ScanEngine {
         if !last && !spare && !host.seems_silent() {
             return -1;
         }
+        let until = sent_at + self.plan.timeout;
         match host.phase {
             Phase::Unheard => {
                 // Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
                 let more = host.order.count() > host.first && !self.plan.skip_silent;
-                if last && more && spare { host.first_sent + LATEST } else { -1 }
+                if last && more && spare { until.max(host.first_sent + LATEST) } else { until }
             }
             _ if !self.plan.adaptive || host.is_lost() => -1,
             Phase::Silent => sent_at + host.wait,
-            Phase::Heard => sent_at + self.plan.timeout,
+            Phase::Heard => until,
         }
     }
 

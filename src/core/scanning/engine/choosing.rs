@@ -3,7 +3,7 @@
 use super::super::SENT;
 use super::super::host::{Ask, Host, Phase, SMALL_WINDOW, allowed_after};
 use super::super::permutation::GROUP;
-use super::{CHECK, CHECK_STEP, Flight, NO_SLOT, ProbeOrder, RATE_SLACK, ScanEngine, find, patience};
+use super::{CHECK, CHECK_STEP, Flight, NO_SLOT, ProbeOrder, RATE_SLACK, ScanEngine, find};
 
 impl ScanEngine {
     pub(super) fn next_ask(&mut self) -> Option<(u32, Ask)> {
@@ -128,6 +128,9 @@ impl ScanEngine {
 
     fn draw(&mut self, slot: u32) -> Option<u16> {
         let host = self.hosts[slot as usize].as_mut()?;
+        if host.cursor == host.first && host.phase == Phase::Silent {
+            host.wait = self.crowd.wait(host.network); // its neighbours are better known by now
+        }
         while host.to_draw() {
             let port = self.plan.ports[host.order.at(host.cursor) as usize];
             host.cursor += 1;
@@ -162,6 +165,9 @@ impl ScanEngine {
         host.asked(now, RATE_SLACK);
         self.open += 1;
         self.in_flight += usize::from(windowed);
+        if !windowed {
+            host.first_until = now + self.plan.timeout;
+        }
         self.tally.probes += 1;
         self.tally.retries += u64::from(ask.repeat > 0);
         if host.first_sent < 0 {
@@ -186,7 +192,9 @@ impl ScanEngine {
         }
         host.sent.push_back(token);
         let index = host.index;
-        if host.armed < 0 || now + patience(&self.plan, host) < host.armed {
+        let armed = host.armed;
+        let sooner = |host| now + self.patience(host) < armed;
+        if armed < 0 || self.hosts[slot as usize].as_ref().is_some_and(sooner) {
             self.arm(slot);
         }
         self.trace(now, slot, ask, SENT);

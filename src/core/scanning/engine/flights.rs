@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use super::ScanEngine;
+use crate::core::scanning::TraceEvent;
 use crate::core::scanning::host::{Ask, Host, Phase};
-use crate::core::scanning::{Plan, TraceEvent};
 
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
@@ -30,20 +30,38 @@ impl ScanEngine {
         if host.waiting_for_pace && (earliest < 0 || host.next_send < earliest) {
             earliest = host.next_send;
         }
-        while let Some(&token) = host.sent.front() {
-            if let Some(flight) = find(&self.flights, token) {
-                let deadline = flight.sent_at + patience(&self.plan, host);
-                if earliest < 0 || deadline < earliest {
-                    earliest = deadline;
-                }
-                break;
-            }
+        if host.ends_at >= 0 && (earliest < 0 || host.ends_at < earliest) {
+            earliest = host.ends_at;
+        }
+        while let Some(&token) = host.sent.front()
+            && find(&self.flights, token).is_none()
+        {
             host.sent.pop_front();
         }
+        let Some(host) = self.hosts[slot as usize].as_ref() else { return };
+        if let Some(flight) = host.sent.front().and_then(|&token| find(&self.flights, token)) {
+            let deadline = flight.sent_at + self.patience(host);
+            if earliest < 0 || deadline < earliest {
+                earliest = deadline;
+            }
+        }
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if earliest >= 0 && (host.armed < 0 || earliest < host.armed) {
             host.armed = earliest;
             self.serial += 1;
             self.timers.push(Reverse((earliest, host.index, self.serial, slot)));
+        }
+    }
+
+    /// How long a probe of this host has a place in the window, before its port is asked again.
+    pub(super) fn patience(&self, host: &Host) -> i64 {
+        match host.phase {
+            _ if !self.plan.adaptive => self.plan.timeout,
+            Phase::Unheard if self.has_spare() => self.crowd.patience(host),
+            Phase::Unheard => self.plan.timeout,
+            Phase::Silent => host.wait / 2,
+            Phase::Heard if host.seems_silent() => self.plan.timeout / 2,
+            Phase::Heard => self.plan.timeout.min(host.timeout),
         }
     }
 
@@ -102,15 +120,4 @@ impl ScanEngine {
 pub(super) fn find(flights: &[Flight], token: u64) -> Option<&Flight> {
     let entry = flights.get(token as u32 as usize)?;
     (entry.slot != NO_SLOT && entry.generation == (token >> 32) as u32).then_some(entry)
-}
-
-/// How long a probe of this host has a place in the window, before its port is asked again.
-pub(super) fn patience(plan: &Plan, host: &Host) -> i64 {
-    match host.phase {
-        _ if !plan.adaptive => plan.timeout,
-        Phase::Unheard => plan.timeout,
-        Phase::Silent => host.wait / 2,
-        Phase::Heard if host.seems_silent() => plan.timeout / 2,
-        Phase::Heard => plan.timeout.min(host.timeout),
-    }
 }

@@ -20,7 +20,7 @@ pub use news::News;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use self::flights::{Flight, NO_SLOT, find, patience};
+use self::flights::{Flight, NO_SLOT, find};
 use super::crowd::Crowd;
 use super::host::{Ask, Host, MS, SECOND};
 use super::permutation::Order;
@@ -224,12 +224,13 @@ impl ScanEngine {
                 break;
             }
             self.timers.pop();
-            let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
+            let Some(host) = self.hosts[slot as usize].as_ref() else { continue };
             if host.index != index || host.armed != deadline {
                 continue;
             }
+            let patience = self.patience(host);
+            let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
             host.armed = -1;
-            let patience = patience(&self.plan, host);
             while let Some(&token) = host.sent.front() {
                 if let Some(flight) = find(&self.flights, token) {
                     if flight.sent_at + patience > now {
@@ -241,6 +242,9 @@ impl ScanEngine {
             }
             if host.next_send <= now {
                 host.waiting_for_pace = false;
+            }
+            if host.ends_at <= now {
+                host.ends_at = -1;
             }
             if (0..=now).contains(&host.check_at) {
                 host.check_at = -1;

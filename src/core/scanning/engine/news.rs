@@ -61,7 +61,7 @@ impl ScanEngine {
         match news {
             News::Timeout { host, timeout } => {
                 let network = self.crowd.network(host);
-                self.crowd.heard(network, host, timeout);
+                self.note_timeout_of(network, host, timeout);
             }
             News::Host { srtt, rttvar, highest, port, closed } => {
                 self.admit();

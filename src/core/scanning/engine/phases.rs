@@ -53,7 +53,7 @@ impl ScanEngine {
     /// Queue a host that has something to ask and room in its window; see whether one is done that has nothing.
     ///
     /// `again`: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end before
-    /// the next.
+    /// the next, so that few questions are open at once.
     pub(super) fn touch(&mut self, slot: u32, again: bool) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if host.has_work() {
@@ -64,7 +64,11 @@ impl ScanEngine {
                 host.queued = true;
                 host.waiting_for_pace = false;
                 let queue = &mut self.ready[host.phase as usize];
-                if again && (host.phase == Phase::Silent || !self.plan.random) {
+                let first = match host.phase {
+                    Phase::Silent => again || !host.waiting.is_empty(),
+                    _ => again && !self.plan.random,
+                };
+                if first {
                     queue.push_front((slot, host.index));
                 } else {
                     queue.push_back((slot, host.index));
@@ -119,11 +123,15 @@ impl ScanEngine {
             Phase::Silent => {
                 let benched = host.bench.iter().filter(|(port, _)| host.questions.contains_key(port)).count();
                 if host.questions.len() == benched {
-                    self.end_silently(slot);
+                    if self.now < host.first_until {
+                        host.ends_at = host.first_until;
+                        self.arm(slot);
+                    } else {
+                        self.end_silently(slot);
+                    }
                 }
             }
-            Phase::Unheard => self.end_silently(slot),
-            Phase::Heard => {
+            Phase::Unheard | Phase::Heard => {
                 if host.listening == 0 {
                     self.end_silently(slot);
                 }

@@ -112,6 +112,10 @@ pub struct Host {
     pub held_until: i64,
     /// When its first probe left, -1 for not yet.
     pub first_sent: i64,
+    /// When what was asked before it is heard or silent has had the whole timeout.
+    pub first_until: i64,
+    /// When it is looked at to be ended, -1 for not at all.
+    pub ends_at: i64,
     /// When the neighbour table is asked, -1 for never.
     pub check_at: i64,
     /// The neighbour table is being asked.
@@ -214,6 +218,8 @@ impl Host {
             link: None,
             held_until: -1,
             first_sent: -1,
+            first_until: -1,
+            ends_at: -1,
             check_at: -1,
             checking: false,
             wait: timeout,

@@ -99,6 +99,8 @@ class ScanEngine(Choosing, Answers):
                 sent.popleft()
             if host.next_send <= now:
                 host.waiting_for_pace = False
+            if host.ends_at <= now:
+                host.ends_at = -1
             if 0 <= host.check_at <= now:
                 host.check_at = -1
                 if not host.up:

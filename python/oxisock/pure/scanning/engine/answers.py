@@ -26,8 +26,7 @@ class Answers(Faults):
             self._came_up(host, probe.port)
         elif shorter:
             self._arm(host)
-        if not self._alone:
-            self._crowd.heard(host.network, host.index, host.timeout)
+        self._note_timeout(host)
         lost = 0  # a canary's losses were counted as they came
         if not probe.canary:
             self._drops += probe.repeat
@@ -60,11 +59,19 @@ class Answers(Faults):
             self._unreachable += 1
             self._close(host, HOST_UNREACHABLE, HOST_UNREACHABLE)
             return True
+        if host.phase == SILENT and what == HOST_UNREACHABLE and now - host.first_sent >= _LATE:
+            return False  # whoever has looked for the host since its first probe may give up just now
         host.sample(after, self._plan.timeout)  # a firewall is no farther than what is behind it
         self._came_up(host, probe.port)
-        if not self._alone:
-            self._crowd.heard(host.network, host.index, host.timeout)
+        self._note_timeout(host)
         return False
+
+    def _note_timeout(self, host: Host) -> None:
+        """Have others of the host's network wait by its timeout."""
+        if not self._alone and self._crowd.heard(host.network, host.index, host.timeout):
+            for other in self._hosts.values():
+                if other.phase == UNHEARD and other.network == host.network:
+                    self._arm(other)
 
     def _overdue(self, token: int, probe: Probe, now: int) -> None:
         """The time of a probe is over: ask again, and listen on for a late answer."""
@@ -138,13 +145,14 @@ class Answers(Faults):
         host = probe.host
         if not last and not self._spare() and not host.seems_silent():
             return -1
+        until = probe.sent_at + self._plan.timeout
         if host.phase == UNHEARD:
             # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
             more = host.order.count > host.first and not self._plan.skip_silent
-            return host.first_sent + _LATEST if last and more and self._spare() else -1
+            return max(until, host.first_sent + _LATEST) if last and more and self._spare() else until
         if not self._adaptive or host.is_lost():
             return -1
-        return probe.sent_at + (host.wait if host.phase == SILENT else self._plan.timeout)
+        return probe.sent_at + host.wait if host.phase == SILENT else until
 
     def _end_listening(self, now: int) -> None:
         """Take out who has listened long enough, in the order of their times."""

@@ -103,6 +103,8 @@ class Choosing(Phases):
         return found
 
     def _draw(self, host: Host) -> int:
+        if host.cursor == host.first and host.phase == SILENT:
+            host.wait = self._crowd.wait(host.network)  # its neighbours are better known by now
         while host.cursor < host.end:
             port = self._plan.ports[host.order[host.cursor]]
             host.cursor += 1
@@ -127,6 +129,8 @@ class Choosing(Phases):
         if host.phase != UNHEARD:
             probe.windowed = True
             self._in_flight += 1
+        else:
+            host.first_until = now + self._plan.timeout
         self._sent += 1
         self._retries += probe.repeat > 0
         if host.first_sent < 0:

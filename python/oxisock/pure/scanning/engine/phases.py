@@ -66,11 +66,12 @@ class Phases(Verdicts):
         """Put a host among those that may be asked.
 
         ``again``: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end
-        before the next.
+        before the next, so that few questions are open at once.
         """
         host.queued = True
         host.waiting_for_pace = False
-        if again and (host.phase == SILENT or not self._random):
+        first = again or host.waiting if host.phase == SILENT else again and not self._random
+        if first:
             self._ready[host.phase].appendleft(host)
         else:
             self._ready[host.phase].append(host)
@@ -102,8 +103,12 @@ class Phases(Verdicts):
             self._touch(host)
         elif host.phase == SILENT:
             if len(host.questions) == sum(port in host.questions for port, _ in host.bench):
-                self._end_silently(host)
-        elif host.phase == UNHEARD or host.listening == 0:
+                if self._now < host.first_until:
+                    host.ends_at = host.first_until
+                    self._arm(host)
+                else:
+                    self._end_silently(host)
+        elif host.listening == 0:
             self._end_silently(host)
 
     def _check_is_near(self, host: Host) -> bool:

@@ -69,8 +69,10 @@ class State:
 
     def _patience(self, host: Host) -> int:
         """Give how long a probe of this host has a place in the window, before its port is asked again."""
-        if not self._adaptive or host.phase == UNHEARD:
+        if not self._adaptive:
             return self._plan.timeout
+        if host.phase == UNHEARD:
+            return self._crowd.patience(host) if self._spare() else self._plan.timeout
         if host.phase == SILENT:
             return host.wait // 2
         if host.seems_silent():
@@ -82,6 +84,8 @@ class State:
         earliest = host.check_at
         if host.waiting_for_pace and (earliest < 0 or host.next_send < earliest):
             earliest = host.next_send
+        if host.ends_at >= 0 and (earliest < 0 or host.ends_at < earliest):
+            earliest = host.ends_at
         while host.sent and host.sent[0] not in self._probes:
             host.sent.popleft()
         if host.sent:
