@@ -123,7 +123,7 @@ impl ScanEngine {
             Phase::Silent => {
                 let benched = host.bench.iter().filter(|(port, _)| host.questions.contains_key(port)).count();
                 if host.questions.len() == benched {
-                    if self.now < host.first_until {
+                    if host.listening > 0 && self.now < host.first_until {
                         host.ends_at = host.first_until;
                         self.arm(slot);
                     } else {

@@ -103,7 +103,7 @@ class Phases(Verdicts):
             self._touch(host)
         elif host.phase == SILENT:
             if len(host.questions) == sum(port in host.questions for port, _ in host.bench):
-                if self._now < host.first_until:
+                if host.listening and self._now < host.first_until:
                     host.ends_at = host.first_until
                     self._arm(host)
                 else:
