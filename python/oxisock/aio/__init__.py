@@ -1,12 +1,13 @@
 """oxisock for asyncio and compatible event loops such as uvloop's; bound to the selected engine.
 
-``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, bound to one engine.
+``oxisock.pure.aio`` and ``oxisock.native.aio`` are the same, each bound to one engine.
 
-- ``faces``: the functions; ``connect``: connecting and asking; ``questions``: about one port; ``scanning``: scans.
-- ``stream``: a connection in frames; ``moving``: how its bytes come and go; ``protocol``: what the loop calls for it;
-  ``tally``: what several have in common; ``waking``: what a task waits on for a frame; ``secured``: TLS.
-- ``server``: a server of streams, as the user holds it; ``running``: the same under way; ``knocking``: how it hears
-  of newcomers; ``connection``: one of its streams; ``driving``: how frames let its handler go on.
+- ``faces``: the functions; ``connect``: connects and sends requests; ``questions``: answers questions about one port;
+  ``scanning``: runs scans.
+- ``stream``: a connection that carries frames; ``moving``: how its bytes come and go; ``protocol``: what the loop
+  calls for it; ``tally``: what streams share; ``waking``: what a task waits on for a frame; ``secured``: TLS.
+- ``server``: a server of streams, as the user holds it; ``running``: the started server; ``knocking``: tells it of
+  new connections; ``connection``: one of its streams; ``driving``: resumes a handler when its frame arrives.
 """
 
 from __future__ import annotations

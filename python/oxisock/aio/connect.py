@@ -1,4 +1,4 @@
-"""Connects and sends requests from coroutines: names are looked up on a thread, sockets are on the event loop."""
+"""Connects and sends requests from coroutines. Names are looked up on a thread; sockets are on the event loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def addresses_of(host: str, timeout: float | None) -> list[str]:
 
 @asynccontextmanager
 async def within(deadline: float | None) -> AsyncIterator[None]:
-    """Raise TimeoutError where the block is not over by a time of the loop's; None for no limit."""
+    """Raise TimeoutError if the block is not over by ``deadline``, a time of the event loop; None: no limit."""
     scope = asyncio.timeout_at(deadline)
     try:
         async with scope:
@@ -50,12 +50,12 @@ async def within(deadline: float | None) -> AsyncIterator[None]:
 
 
 def deadline_in(timeout: float | None) -> float | None:
-    """Return the time of the loop's that is ``timeout`` seconds from now; None for no limit."""
+    """Return the time of the event loop that is ``timeout`` seconds from now; None for no limit."""
     return None if timeout is None else asyncio.get_running_loop().time() + timeout
 
 
 async def carry_out(steps: Generator[S, Any, T], step: S, do: Callable[[S], Awaitable[Any]]) -> T:
-    """Do as ``sockets.calls.carry_out`` from the first ``step`` on, awaiting one after the other."""
+    """Do as ``sockets.calls.carry_out`` does, from the first ``step`` on, but await each step."""
     try:
         while True:
             try:
@@ -70,7 +70,7 @@ async def carry_out(steps: Generator[S, Any, T], step: S, do: Callable[[S], Awai
 
 
 async def connect(destination: Destination) -> socket.socket:
-    """Connect to a TCP server, as ``sockets.connecting`` says; raises what ``oxisock.connect`` raises."""
+    """Connect to a TCP server, as ``sockets.connecting`` says. Raises what ``oxisock.connect`` raises."""
     deadline = deadline_in(destination.timeout)
     steps = connecting(destination)
     sock: socket.socket | None = None
@@ -98,7 +98,7 @@ async def connect(destination: Destination) -> socket.socket:
 
 
 async def exchange(destination: Destination, payload: bytes, context: SSLContext | None, name: str | None) -> bytes:
-    """Connect, send, half-close, and return all that comes up to the end; raises what ``tcp_request`` raises."""
+    """Connect, send, half-close, and return everything that the peer sends. Raises what ``tcp_request`` raises."""
     deadline = deadline_in(destination.timeout)
     loop = asyncio.get_running_loop()
     with await connect(destination) as sock, answering(destination):
@@ -106,7 +106,7 @@ async def exchange(destination: Destination, payload: bytes, context: SSLContext
             return await _exchange_tls(sock, context, name, destination, payload, deadline)
         async with within(deadline):
             await loop.sock_sendall(sock, payload)
-            end_output(sock)  # where the peer has reset the connection, sock_recv says so
+            end_output(sock)  # if the peer has reset the connection, sock_recv says so
             answer = bytearray()
             while data := await loop.sock_recv(sock, _CHUNK):
                 collect(answer, data)
@@ -158,7 +158,7 @@ async def udp_request(host: str, port: int, payload: bytes, *, timeout: float | 
 
 
 async def _ask(question: Question, address: str, deadline: float | None) -> bytes:
-    """Ask one address; the first try ends at ``deadline``, the others have their own."""
+    """Ask one address. The first try ends at ``deadline``; each of the others has a deadline of its own."""
     loop = asyncio.get_running_loop()
     with towards(address, question.peer.port) as sock:
         sock.setblocking(False)
@@ -167,7 +167,7 @@ async def _ask(question: Question, address: str, deadline: float | None) -> byte
                 deadline = deadline_in(question.timeout)
             try:
                 async with within(deadline):
-                    # Not sock_sendall: it sends no empty datagram.
+                    # sock_sendall does not send an empty datagram.
                     sock.send(question.payload)
                     return await loop.sock_recv(sock, 65535)
             except (TimeoutError, BlockingIOError):

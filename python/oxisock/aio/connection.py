@@ -20,96 +20,97 @@ if TYPE_CHECKING:
     from ..serving.limits import Limits
     from ..types import Peer
 
-_HEARINGS = 2  # callbacks from one to the other of which a loop has read what is in
-_LOOKS = 4  # at a peer that does not read, in each write_timeout
-_LOOK = 1.0  # seconds at most between two of them: a loop that loses a connection does not say what was not sent
+_HEARINGS = 2  # callbacks of the loop, one after the other, after which the loop has read what arrived
+_LOOKS = 4  # looks at a peer that does not read, in each write_timeout
+_LOOK = 1.0  # at most this many seconds between two looks: a loop that loses a connection does not say what was unsent
 
 
 class ServedStream(FramedStream):
-    """A stream that the server closes when no message comes, or when the peer takes nothing."""
+    """A stream that the server closes when no message comes, or when the peer does not read."""
 
     def __init__(self, bound: BoundCodec, limits: Limits, tally: Tally) -> None:
         super().__init__(bound, tally)
         self._receiver: Driver = Driver(self._loop)
         self._limits = limits
         self._most_unread = self._pause_at = limits.max_buffered
-        self.expected = False  # something has to come first: a PROXY header, or a handshake
+        self.expected = False  # whether a PROXY header or a handshake must come first
         self._idle_timer: asyncio.Handle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._progress = 0.0  # when the peer last took something
+        self._progress = 0.0  # when the peer last took bytes
         self._write_timeout = float("inf") if limits.write_timeout is None else limits.write_timeout
-        self._outgoing = self._taken = 0  # bytes given to the transport, and what the peer's system had of them
-        self._left = 0  # how much of the payload may not be sent, by the last look
+        self._outgoing = self._taken = 0  # bytes given to the transport, and how many of them the system took
+        self._left = 0  # how many bytes of the payload may be unsent, at the last look
         if limits.idle_timeout is not None:
             self._idle_timer = self._loop.call_later(limits.idle_timeout, self._check_idle)
 
     def driven(self, conversation: Awaitable[Any]) -> Awaitable[Any]:
-        """Give what the task is to await for its handler's conversation, which goes on where its frames come in."""
+        """Return what the task is to await, so that the handler resumes as soon as a frame arrives."""
         return self._receiver.driven(conversation)
 
     def begin(self, peer: Peer) -> None:
-        """Take note that the connection is there."""
+        """Record the peer, now that the connection is open."""
         self._peer = peer
         self._transport.set_write_buffer_limits(self._limits.max_buffered)
 
     def begun(self) -> bool:
-        """Say whether the connection is there."""
+        """Return whether the connection has been opened."""
         return hasattr(self, "_transport")
 
     def gone(self) -> bool:
-        """Say whether the connection is no more."""
+        """Return whether the connection has ended."""
         return self._gone.done()
 
     def raised(self, error: BaseException) -> bool:
-        """Say whether it was this stream that raised an error."""
+        """Return whether this stream raised ``error``."""
         return error is self._raised
 
     def broken(self) -> bool:
-        """Say whether a fault in the stream has ended it."""
+        """Return whether a fault in the stream has ended it."""
         fault = self._inbox.fault
         return fault is not None and not secure.is_cut(fault)
 
     def unsent(self) -> int:
-        """Give how many bytes wait for the peer."""
+        """Return how many bytes wait for the peer."""
         return self._transport.get_write_buffer_size() if self.begun() and not self.gone() else 0
 
     def unsaid(self) -> int:
-        """Look how many bytes of the handler's wait for the peer: with TLS they are others than those of the wire."""
+        """Look how many bytes of the payload wait for the peer; with TLS, this differs from the bytes on the wire."""
         if waiting := self.unsent():
             unsaid = getattr(self._transport, "unsaid", None)
             self._left = waiting if unsaid is None else unsaid()
         elif not self.begun() or self.gone() or not self._transport.is_closing():
             return 0
-        # Where nothing waits as it closes, all may be sent, or all that waited be lost: that is told in a moment.
+        # If nothing waits while the transport closes, all may be sent, or all that waited may be lost. The loop soon
+        # says which.
         return self._left
 
     def unhandled(self) -> int:
-        """Give how many messages wait for the handler."""
+        """Return how many messages wait for the handler."""
         return len(self._frames)
 
     def at_rest(self) -> bool:
-        """Say whether nothing is owed: everything is sent, and the handler waits for a message or has ended."""
+        """Return whether nothing is owed: everything is sent, and the handler waits for a message or has ended."""
         if self._pending or self.unsent():
             return False
         return self._discarding or (self._receiver.callback is not None and not self._frames)
 
     def end_input(self) -> None:
-        """Let the handler read the end of the stream after what is in by now."""
+        """Let the handler read the end of the stream after everything that has arrived."""
         self._inbox.ended = True
         self._sound = False
         self._receiver.wake()
 
     def copied(self) -> None:
-        """This is the copy of a forked child."""
+        """Note that this is the copy in a forked child."""
         self._sound = False
 
     async def part(self) -> None:
-        """End the conversation without losing what was said last."""
+        """End the conversation without losing the last bytes that were sent."""
         self.close()
         await self.wait_closed()
 
     def abort(self) -> None:
-        """Close at once; what is under way is lost, and the peer is told so by a reset."""
+        """Close at once with a reset, which tells the peer that data under way is lost."""
         self._before_abort(owed=not self.at_rest())
         self._abort(owed=False)
 
@@ -117,7 +118,8 @@ class ServedStream(FramedStream):
         self._tally.bytes_out -= self.unsaid()
         self._left = 0
         if not self.gone() and (owed or self._tally.shut_first):
-            # Not every loop's transports have a socket with these methods, and there may be no descriptor for a twin.
+            # Not every loop's transport has a socket with these methods, and there may be no free descriptor to
+            # duplicate it.
             sock = socket.socket(fileno=self._transport.get_extra_info("socket").fileno())
             try:
                 if owed:
@@ -138,8 +140,10 @@ class ServedStream(FramedStream):
         super()._resume()
 
     def _end_child(self) -> None:
-        """In the child of a handler or decoder that has forked, take nothing, send nothing and leave the loop alone:
-        what it watches, it watches for the parent."""
+        """Exit if a handler or decoder has forked and this is the child.
+
+        The child must receive nothing, send nothing, and not touch the loop, which it shares with the parent.
+        """
         if self._tally.child:
             forks.end_child(server_log.child_returned)
 
@@ -174,13 +178,13 @@ class ServedStream(FramedStream):
     def _check_idle(self, hearings: int = 0) -> None:
         assert self._limits.idle_timeout is not None
         timeout = left = self._limits.idle_timeout
-        # While the handler is at work it is not the peer who is idle.
+        # While the handler works, the peer is not idle.
         if self._receiver.idle() and not self.unsent():
             left = self._last + timeout - time.monotonic()
         if left > 0:
             self._idle_timer = self._loop.call_later(left, self._check_idle)
         elif hearings < _HEARINGS:
-            # The loop may have been late, or the whole process paused: what has come meanwhile is read first.
+            # The loop may have been late, or the whole process paused. Read first what has arrived meanwhile.
             self._idle_timer = self._loop.call_soon(self._check_idle, hearings + 1)
         else:
             self._time_out(f"no message came for {timeout:g} s")
@@ -209,7 +213,7 @@ class ServedStream(FramedStream):
             self._break_off(owed=True)
         else:
             if not (self._output_ended or self._closed):
-                self._end_output()  # over TLS it has to be said that this was all, and some loops write later
+                self._end_output()  # TLS must say that this was all, and some loops write later
             self._loop.call_soon(self._break_off, False)
         self._receiver.wake()
 

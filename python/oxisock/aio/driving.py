@@ -1,4 +1,4 @@
-"""A handler's coroutine that goes on where its frame came in, without a step of its task for each frame."""
+"""Resumes a handler's coroutine as soon as its frame arrives, without a step of its task for each frame."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, NoReturn, cast
 
 from .waking import Waker
 
-# What asyncio has for those who write tasks of their own. Where it is not there, each frame takes a step of the task.
+# asyncio has these for authors of their own tasks. Without them, each frame takes a step of the task.
 _enter_task: Any = getattr(tasks, "_enter_task", None)
 _leave_task: Any = getattr(tasks, "_leave_task", None)
 
 
 class _Wait(tuple[Any, ...]):
-    """To be awaited: gives its one item to who goes on with the coroutine, in which no call of ours is made."""
+    """An awaitable that yields its one item. Awaiting it calls no Python code."""
 
     __slots__ = ()
     __await__ = tuple.__iter__
 
 
 class Driver(Waker):
-    """A Waker that goes on with a coroutine itself, as its task, for as long as that waits for nothing but frames.
+    """A Waker that resumes a coroutine itself, on behalf of its task, while the coroutine waits only for frames.
 
-    The task waits on the Driver all the while. What else the coroutine comes to, be it another thing to wait for, its
-    end or an exception, the task is given in a step of its own, within the same callback.
+    Meanwhile the task waits on the Driver. If the coroutine waits for something else, ends or raises, the task takes a
+    step of its own, within the same callback.
     """
 
     __slots__ = ("_cancelled_itself", "_handler", "_next", "_send", "_task")
@@ -36,21 +36,21 @@ class Driver(Waker):
         self.wait = cast(Awaitable[None], _Wait((self,)))
         self._task: asyncio.Task[Any] | None = None
         self._handler: Coroutine[Any, Any, Any] | None = None
-        self._send: Callable[[Any], object] | None = None  # of the handler, while that waits for a frame
-        self._cancelled_itself: tuple[object] | None = None  # its message, if the handler did so while it ran
-        self._next: tuple[Callable[[Any], object], Any] | None = None  # with which the task goes on
+        self._send: Callable[[Any], object] | None = None  # the handler's `send`, while the handler waits for a frame
+        self._cancelled_itself: tuple[object] | None = None  # the message, if the handler cancelled its own task
+        self._next: tuple[Callable[[Any], object], Any] | None = None  # call and argument with which the task resumes
 
     @property
     def _asyncio_future_blocking(self) -> bool:
-        """Tell a task that this is awaited; others do not ask."""
+        """Return True: tasks read this to learn that they await the Driver, and nobody else reads it."""
         return True
 
     @_asyncio_future_blocking.setter
     def _asyncio_future_blocking(self, blocking: bool) -> None:
-        """Take no note of what a task sets."""
+        """Ignore what a task sets."""
 
     def driven(self, conversation: Awaitable[Any]) -> Awaitable[Any]:
-        """Give what the running task is to await in order to have a handler's conversation driven."""
+        """Return what the running task is to await, so that the Driver drives the handler's conversation."""
         if _enter_task is None or _leave_task is None or not isinstance(conversation, CoroutineType):
             return conversation
         self._task = current_task(self._loop)
@@ -81,11 +81,12 @@ class Driver(Waker):
                     step, argument = self._next or (handler.send, None)
                 self._next = self._send = None
         finally:
-            # An exception that leaves has this frame, which is to have it no more.
+            # An exception that leaves refers to this frame. Clear the frame, so that it does not refer to the
+            # exception.
             argument = self._next = self._send = self._handler = self._task = None
 
     def go_on(self) -> None:
-        """Let the handler go on now, or soon where a task runs."""
+        """Resume the handler now, or soon if a task is running."""
         callback, send, task = self.callback, self._send, self._task
         if send is None or task is None or callback is None or self._woken:
             super().go_on()
@@ -93,14 +94,14 @@ class Driver(Waker):
         loop, context = self._loop, self._context
         try:
             _enter_task(loop, task)
-        except RuntimeError:  # another one runs
+        except RuntimeError:  # another task is running
             self.wake()
             return
         wanted = failed = None
         self.callback = None
         try:
             wanted = context.run(send, None)
-        except BaseException as error:  # its end, too
+        except BaseException as error:  # also the end of the coroutine
             failed = error
         _leave_task(loop, task)
         if wanted is self:
@@ -114,14 +115,14 @@ class Driver(Waker):
         context.run(callback, self._done)
 
     def cancel(self, msg: object = None) -> bool:
-        """Let the task go on with CancelledError, where its handler waits for something the next time."""
+        """Raise CancelledError in the handler when it next waits."""
         if self._send is not None and self.callback is None:  # it runs without a step of its task
             self._cancelled_itself = (msg,)
             return True
         return super().cancel(msg)
 
     def _step_after(self, wanted: Any, failed: BaseException | None) -> tuple[Callable[[Any], object], Any]:
-        """Give the step by which the task comes to know what the handler came to."""
+        """Return the step that passes on to the task what the handler did."""
         cancelled, self._cancelled_itself = self._cancelled_itself, None
         if cancelled is None or not (failed is None or isinstance(failed, StopIteration)):
             return (_want, wanted) if failed is None else (_fail, failed)

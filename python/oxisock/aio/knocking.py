@@ -1,4 +1,4 @@
-"""Tells the loop about new connections; Windows's loop cannot watch a listener, so a thread does it there."""
+"""Tells the loop about new connections. Windows's loop cannot watch a listener, so a thread does it there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..sockets.waking import Bell
 
 
 class Knocks:
-    """Calls ``heard`` on the loop, again and again, while `watch` is in force and connections wait."""
+    """Calls ``heard`` on the loop, again and again, while connections wait. `watch` turns this on, and `ignore` off."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, heard: Callable[[], None]) -> None:
         self._loop, self._listener, self._heard = loop, listener, heard
         self._guard: _Guard | None = None
 
     def watch(self) -> None:
-        """Begin; OSError where the system watches too much already."""
+        """Begin. Raises OSError if the system cannot watch more sockets."""
         if self._guard is None:
             try:
                 self._loop.add_reader(self._listener, self._heard)
@@ -30,7 +30,7 @@ class Knocks:
         self._guard.watch()
 
     def ignore(self) -> None:
-        """Stop, until `watch` is called again."""
+        """Stop until `watch` is called again."""
         if self._guard is None:
             with suppress(NotImplementedError):
                 self._loop.remove_reader(self._listener)
@@ -45,7 +45,7 @@ class Knocks:
 
 
 class _Guard:
-    """A thread that watches while it is asked to, and then waits until what it told has been looked into."""
+    """A thread that watches the listener when asked, reports once, and then waits to be asked again."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, heard: Callable[[], None]) -> None:
         self.watching = False
@@ -66,7 +66,7 @@ class _Guard:
         self._over = True
         self._bell.ring()
         self._asked.release()
-        if threading.current_thread() is not self._thread:  # where its loop was closed, whoever collects garbage closes
+        if threading.current_thread() is not self._thread:  # after the loop, any thread may close this
             self._thread.join()
         self._bell.close()
 

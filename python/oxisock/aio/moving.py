@@ -21,12 +21,12 @@ from .waking import Waker
 T = TypeVar("T")
 
 _FLUSH_AT = 64 << 10  # bytes of frames that are collected before they are written
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks whether all has arrived
-_UNREAD = 1 << 20  # bytes whose frames may wait to be taken, before reading pauses
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks whether all data has arrived
+_UNREAD = 1 << 20  # bytes whose frames may wait to be taken before reading pauses
 
 
 class Moving:
-    """What a stream does beneath its users' calls: its protocol tells it what happens, and its Tally when to write."""
+    """The part of a stream below its public calls. The protocol reports events, and the Tally says when to write."""
 
     __slots__ = (
         "__dict__",
@@ -70,21 +70,21 @@ class Moving:
         self._inbox = Inbox(bound)
         self._frames = self._inbox.frames
         self._feed = self._inbox.feeder()
-        self._lost: Exception | None = None  # why the connection is no more
-        self._raised: BaseException | None = None  # the last of that, or of the inbox's fault, that a call raised
+        self._lost: Exception | None = None  # why the connection ended
+        self._raised: BaseException | None = None  # what a call last raised because of `_lost` or the inbox's fault
         self._closed = self._output_ended = self._discarding = self._heard = self._eof_seen = False
-        # Nothing of that yet, nor an end or a fault of what comes in, nor is this a forked child.
+        # True until one of those happens, the input ends or breaks, or this becomes a forked child.
         self._sound = not self._inbox.over
-        self._unarrived = 0  # bytes that had not arrived when it was closed
+        self._unarrived = 0  # bytes that had not arrived when the stream was closed
         self._pause_at = self._most_unread  # bytes
-        self._took = self._sent = 0  # frames, since it was waited for one
+        self._took = self._sent = 0  # frames since the last wait
         self._reading = True
-        self._last = time.monotonic()  # when the frames before that had been dealt with
+        self._last = time.monotonic()  # when the frames before that were handled
         self._receiver = Waker(self._loop)
         self._pending: list[bytes] = []  # frames on their way to the transport
         self._pending_size = 0
-        self._due = False  # they will be handed over at the end of the loop's turn
-        self._room: asyncio.Future[None] | None = None  # there while the peer does not keep up
+        self._due = False  # whether the frames will be handed over at the end of the loop's turn
+        self._room: asyncio.Future[None] | None = None  # exists while the peer does not keep up
         self._transport: asyncio.Transport
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._peer = Peer("", 0)
@@ -116,13 +116,13 @@ class Moving:
         self._receiver.go_on()
 
     def _unwanted(self) -> bool:
-        """Say whether what comes in is for nobody."""
+        """Return whether nobody wants the bytes that arrived."""
         if self._discarding:
             self._heard = True
         return self._discarding or self._inbox.over
 
     def _ended(self, cut: Exception | None = None) -> None:
-        """The peer will send no more, or, where it was not the peer who said so, the stream was cut."""
+        """Note that the peer will send no more; ``cut`` is given if the stream was cut instead."""
         self._eof_seen = True
         self._sound = False
         if not self._inbox.over:
@@ -137,10 +137,10 @@ class Moving:
     _most_unread = _UNREAD
 
     def _end_child(self) -> None:
-        """In a forked child a server's connection goes no further."""
+        """Do nothing; a server's connection exits here if it is in a forked child."""
 
     def _over(self) -> bool:
-        """Say whether no frame will come any more; raises why, where that is no clean end."""
+        """Return whether no more frames will come. Raises the error that ended the stream, unless its end was clean."""
         self._check_open(receiving=True)
         if not self._inbox.over:
             return False
@@ -152,18 +152,18 @@ class Moving:
         return True
 
     def _at_end(self) -> bool:
-        """Say whether no more will come; raises why, where that is no clean end, or where another task receives."""
+        """Return whether no more frames will come. Raises as `_over`, and RuntimeError if another task receives."""
         inbox = self._inbox
         if (self._closed or self._lost is not None or inbox.ended or inbox.fault is not None) and self._over():
             return True
         if self._receiver.callback is not None:
             raise RuntimeError("another task receives from this stream")
-        # A child that went on would read what is its parent's, before the loop comes to end it.
+        # In a forked child, reading on would take bytes that are the parent's, before the loop ends the child.
         self._end_child()
         return False
 
     def _made_room(self) -> None:
-        """A frame was taken while reading paused."""
+        """Note that a frame was taken while reading was paused."""
         if not self._frames:
             self._resume()
 
@@ -200,7 +200,7 @@ class Moving:
                 self._hand_over(wire)
                 return
             tally.only = None
-        # Many small frames make one write: those of one turn, or as many as fill a large one.
+        # Small frames become one write: those of one turn of the loop, or as many as fill a large write.
         pending.append(wire)
         self._pending_size += len(wire)
         if self._pending_size >= _FLUSH_AT:
@@ -214,21 +214,21 @@ class Moving:
 
     def _flush(self) -> None:
         if self._pending:
-            wire = b"".join(self._pending)  # a single one is not copied
+            wire = b"".join(self._pending)  # join does not copy a single frame
             self._pending.clear()
             self._pending_size = 0
             self._hand_over(wire)
 
     def _hand_over(self, wire: bytes) -> None:
-        """Give bytes to the transport; a server's connection counts and times them."""
+        """Give bytes to the transport. A server's connection also counts and times them."""
         if self._lost is None:
             self._transport.write(wire)
 
     async def _give_way(self) -> None:
-        """Wait while the peer does not keep up; or let others have a turn, however much there is to do here."""
+        """Wait while the peer does not keep up; otherwise let other tasks run."""
         self._sent = 0
         if self._took:
-            self._took = 1  # which says that a frame was
+            self._took = 1  # 1 says that a frame was taken
         if self._room is None:
             await asyncio.sleep(0)
             return
@@ -258,12 +258,12 @@ class Moving:
 
     def _end_output(self) -> None:
         if self._transport.can_write_eof():
-            # Where the peer has gone, the next call says so.
+            # If the peer has gone, the next call says so.
             with suppress(OSError):
                 self._transport.write_eof()
 
     async def _part(self, linger: int) -> None:
-        """End our side of the conversation, wait until all has arrived, and close."""
+        """End the output, wait until everything has arrived, and close."""
         transport = self._transport
         try:
             if not self._gone.done() and not transport.is_closing():
@@ -272,7 +272,7 @@ class Moving:
             while self._room is not None:
                 await asyncio.wait([self._room])
             if not self._gone.done() and not transport.is_closing():
-                # With nothing left to write, it is done at once, and what it raises is raised here.
+                # If nothing is left to write, this acts at once, and raises its errors here.
                 self._end_output()
                 await self._arrive(Parting(time.monotonic_ns(), linger))
         finally:
@@ -305,6 +305,6 @@ class Moving:
         if self._lost is None:
             self._lost = error or ConnectionAbortedError(errno.ECONNABORTED, errno_words(errno.ECONNABORTED))
         if self._tally.only is self._inbox:
-            self._tally.only = None  # which would keep it
+            self._tally.only = None  # or the Tally would keep the stream alive
         self._relieved()
         self._receiver.wake()

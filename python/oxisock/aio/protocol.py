@@ -10,15 +10,16 @@ from typing import cast
 from ..sockets.addresses import peer_of
 from .stream import FramedStream
 
-_READ = 64 << 10  # bytes read at once: so few that their frames are soon cut, whatever they are
+_READ = 64 << 10  # bytes read at once: few enough that they are cut into frames quickly, even if the frames are tiny
 
-# A loop reads and has decoded before it reads for another connection, so all may share one buffer: thousands of idle
-# connections hold none. (The proactor of Windows has a read under way on every connection: those have their own.)
+# A loop reads and decodes before it reads for another connection, so all connections can share one buffer, and
+# thousands of idle connections need no memory for it. The proactor of Windows has a read under way on every connection,
+# so each of them has its own buffer there.
 _SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
 
 
 class StreamProtocol(asyncio.BufferedProtocol):
-    """What asyncio calls; it does not hold the user's FramedStream, which may be dropped."""
+    """The calls that asyncio makes. It does not hold the user's FramedStream, which may be dropped."""
 
     def __init__(self, stream: FramedStream) -> None:
         self._stream = weakref.ref(stream)
@@ -27,8 +28,8 @@ class StreamProtocol(asyncio.BufferedProtocol):
         self._view = memoryview(self._buffer)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called once, before all else."""
-        tcp = cast(asyncio.Transport, transport)  # uvloop's has another base
+        """Called once, before all other calls."""
+        tcp = cast(asyncio.Transport, transport)  # uvloop's transport has another base class
         stream = self._stream()
         if stream is None:
             tcp.abort()
@@ -49,18 +50,18 @@ class StreamProtocol(asyncio.BufferedProtocol):
             stream._received(self._view[:nbytes])
 
     def received(self, data: memoryview) -> None:
-        """The peer has said something."""
+        """Pass on what the peer sent."""
         stream = self._stream()
         if stream is not None:
             stream._received(data)
 
     def eof_received(self) -> bool:
-        """Called when the peer has said that it will send no more; the other direction stays open."""
+        """Called when the peer has ended its output; the other direction stays open."""
         self.ended(None)
         return True
 
     def ended(self, cut: Exception | None) -> None:
-        """The peer will send no more; or the stream was cut."""
+        """Note that the peer will send no more; ``cut`` is given if the stream was cut."""
         stream = self._stream()
         if stream is not None:
             stream._ended(cut)
@@ -72,13 +73,13 @@ class StreamProtocol(asyncio.BufferedProtocol):
             stream._blocked()
 
     def resume_writing(self) -> None:
-        """Called when it does again."""
+        """Called when the peer keeps up again."""
         stream = self._stream()
         if stream is not None:
             stream._relieved()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called once, after all else."""
+        """Called once, after all other calls."""
         if not self._gone.done():
             self._gone.set_result(None)
         stream = self._stream()

@@ -12,16 +12,16 @@ from .connect import addresses_of, carry_out
 
 T = TypeVar("T")
 
-# A scan is looked at after so much of the time that it has taken, in seconds at least and at most: soon where answers
-# come soon, and seldom where nothing comes.
+# The pause between two looks at a scan is this share of the time since the scan began, within these bounds in seconds.
+# So answers that come soon are seen soon, and a scan without answers is looked at seldom.
 _SHARE = 1 / 8
 _SOONEST = 0.0002
 _LATEST = 0.02
 
 
 async def answer(steps: Steps[T]) -> T:
-    """Answer a question, awaiting one step after the other; cancelling it gives back every descriptor at once."""
-    # One question is begun at a time, and others have their turn between two: beginning one takes a moment.
+    """Answer a question, awaiting one step after the other. Cancelling this closes every descriptor at once."""
+    # Beginning a question takes a moment. Begin one question at a time, and let other tasks run between two.
     async with _turnstile():
         await asyncio.sleep(0)
         try:
@@ -33,14 +33,14 @@ async def answer(steps: Steps[T]) -> T:
 
 
 class _Looks:
-    """When to look at scans that are under way."""
+    """Decides when to look at scans that are under way."""
 
     def __init__(self) -> None:
         self._latest: ScanRun | None = None
         self._began = 0.0
 
     async def look(self, runs: tuple[ScanRun, ...], timeout: float) -> list[list[OutcomeTuple]]:
-        """Return what is known since the last time, after a pause of at most ``timeout`` seconds."""
+        """Return the new outcomes, after a pause of at most ``timeout`` seconds."""
         now = asyncio.get_running_loop().time()
         if runs[-1] is not self._latest:
             self._latest, self._began = runs[-1], now

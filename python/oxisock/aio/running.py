@@ -1,4 +1,4 @@
-"""A running server of framed connections on an event loop: accepting, calling handlers, stopping."""
+"""A running server of framed connections on an event loop: accepts, calls handlers, stops."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 Handler = Callable[[FramedStream, Peer], Awaitable[object]]
 """``async def handler(stream, peer)`` serves one connection. Its result is ignored."""
 
-_ACCEPT_BATCH = 16  # newcomers in a row, before others have their turn
-# A handler that reads the end of the stream has this long, also where there is no drain.
+_ACCEPT_BATCH = 16  # newcomers in a row before other tasks run
+# A handler that reads the end of the stream has this long, even without a drain.
 _LAST_WORDS = 0.02
-# One that was cancelled has this long: `stop` promises to be back a tenth of a second after its drain.
+# A cancelled handler has this long: `stop` promises to return a tenth of a second after its drain.
 _GRACE = 0.05
 
-_serving: ContextVar[FramedRunning | None] = ContextVar("_serving", default=None)  # whose connection a task is of
+_serving: ContextVar[FramedRunning | None] = ContextVar("_serving", default=None)  # the server that a task belongs to
 
 
 class FramedRunning(Tally):
-    """A server under way: what its tasks hold, rather than the user's handle."""
+    """A started server, as its own tasks hold it; the user holds the handle."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class FramedRunning(Tally):
     ) -> None:
         self._tls = tls
         if tls is not None:
-            from .secured import shake_hands  # now, for later there may be no descriptor to read it with
+            from .secured import shake_hands  # import it now: later, there may be no free descriptor to read it with
 
             self._shake_hands = shake_hands
         self._handshake_timeout = handshake_timeout
@@ -76,13 +76,13 @@ class FramedRunning(Tally):
         self._streams: dict[asyncio.Task[None], ServedStream] = {}
         self._changed = asyncio.Event()
         self._stop_at = float("inf")
-        self._signals = 0  # that asked it to stop
+        self._signals = 0  # how many signals asked it to stop
         self._listening = self.loop.create_task(self._listen())
         self._end_task: asyncio.Task[None] | None = None
         forks.live.add(self)
 
     def begin_stop(self, drain: float | None) -> None:
-        """Stop listening and end within ``drain`` seconds; again may bring the end forward."""
+        """Stop listening and end within ``drain`` seconds. Another call may bring the end forward."""
         if drain is not None:
             self._stop_at = min(self._stop_at, self.loop.time() + drain)
         self._changed.set()
@@ -93,7 +93,7 @@ class FramedRunning(Tally):
     def signalled(self, drain: float | None, number: int, frame: FrameType | None) -> None:
         """Stop with ``drain`` at the first signal, and at once at the second."""
         self._signals += 1
-        # Within a signal handler only this is allowed, and it wakes the loop.
+        # A signal handler may call only this; it also wakes the loop.
         self.loop.call_soon_threadsafe(self.begin_stop, drain if self._signals == 1 else 0.0)
 
     def inside(self) -> bool:
@@ -102,7 +102,7 @@ class FramedRunning(Tally):
 
     def stats(self) -> ServerStats:
         """Return the counters."""
-        streams = list(self._streams.values())  # as they are now: another thread may ask
+        streams = list(self._streams.values())  # a copy, because another thread may call this
         return ServerStats(
             accepted=self._accepted,
             active=self._accepted - self._closed,
@@ -119,14 +119,14 @@ class FramedRunning(Tally):
         )
 
     def forked(self) -> None:
-        """This is the parent of a fork."""
+        """Note that this is the parent of a fork."""
         self.shut_first = True
 
     def abandon(self) -> None:
         """Close the listening descriptor in a forked child."""
         self._door.abandon()
         if _serving.get() is self:
-            # Should the handler wait for something in the child, the loop would serve there, too.
+            # If the handler waits for something in the child, the loop would serve there too.
             self.child = True
             for stream in self._streams.values():
                 stream.copied()
@@ -135,16 +135,16 @@ class FramedRunning(Tally):
     # --- accepting -------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """Accept until this is cancelled, by a stop or by the end of the loop."""
+        """Accept until a stop or the end of the loop cancels this."""
         _serving.set(self)
-        # Not sock_accept: cancelled while somebody knocks, it accepts and leaves the connection to nobody.
+        # Not sock_accept: if it is cancelled while a connection waits, it accepts the connection and loses it.
         door = self._door
         try:
             while True:
                 if self._room() > 0 and time.monotonic_ns() >= door.again:
                     try:
                         self._knocks.watch()
-                    except OSError:  # the system watches too much already
+                    except OSError:  # the system cannot watch more sockets
                         self._back_off()
                 await self._changed.wait()
                 self._changed.clear()
@@ -189,14 +189,14 @@ class FramedRunning(Tally):
     # --- one connection --------------------------------------------------------------------------------------------
 
     async def _serve(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> None:
-        """Carry one connection from its beginning to its end."""
+        """Serve one connection from its beginning to its end."""
         _serving.set(self)
         task = asyncio.current_task()
         source = await self._admitted(sock, stream, peer)
         if source is None:
             sock.close()
             return
-        # No coroutine stands between this one and the handler's: each would be gone through for every message.
+        # No coroutine stands between this one and the handler's, because each would cost time for every message.
         try:
             if not await self._opened(sock, stream, source):
                 return
@@ -220,7 +220,7 @@ class FramedRunning(Tally):
             self._door.left(source)
 
     async def _admitted(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> Peer | None:
-        """Give who is at the other end, which a proxy has to say first; None if nobody is to be served."""
+        """Return the peer, which a proxy names first; None if the connection is not to be served."""
         if not self._door.is_proxy(peer):
             return peer
         stream.expected = True
@@ -232,12 +232,12 @@ class FramedRunning(Tally):
         stream.expected = False
         if source is None or self._door.admit(source):
             return source
-        self._accepted -= 1  # there are too many from there
+        self._accepted -= 1  # there are too many connections from that address
         self._closed -= 1
         return None
 
     async def _introduced(self, sock: socket.socket, peer: Peer) -> Peer | None:
-        """Read what a proxy says of a connection, and give the peer; None if that is not to be had."""
+        """Read the proxy's header and return the peer; None if no good header comes."""
         header, patience = ProxyHeader(), self._plan.header_timeout / 1e9
         wrong: ValueError | None = None
         try:
@@ -258,7 +258,7 @@ class FramedRunning(Tally):
         return None
 
     async def _opened(self, sock: socket.socket, stream: ServedStream, peer: Peer) -> bool:
-        """Begin to watch the connection; say whether that came to something, with TLS a handshake."""
+        """Open the stream, with TLS after a handshake. Return whether that succeeded."""
         try:
             if self._tls is None:
                 await self.loop.connect_accepted_socket(partial(StreamProtocol, stream), sock)
@@ -273,7 +273,7 @@ class FramedRunning(Tally):
         return True
 
     async def _secured(self, sock: socket.socket, stream: ServedStream, peer: Peer, context: SSLContext) -> bool:
-        """Shake hands; say whether that came to something."""
+        """Do the handshake and return whether it succeeded."""
         stream.expected = True
         try:
             async with asyncio.timeout(self._handshake_timeout):
@@ -288,7 +288,7 @@ class FramedRunning(Tally):
         return stream.begun()
 
     def _conversation(self, stream: ServedStream, peer: Peer) -> Awaitable[object] | None:
-        """Call the handler; None if the server has been dropped, and stops."""
+        """Call the handler; return None if the server has been dropped and is stopping."""
         lent = self._lent()
         if lent is None:
             return None
@@ -298,11 +298,11 @@ class FramedRunning(Tally):
         return conversation
 
     def _told(self, task: asyncio.Task[None] | None, stream: ServedStream, peer: Peer, error: BaseException) -> bool:
-        """Report how a handler failed; False where somebody else is to hear of it."""
+        """Log how a handler failed. Return False if the exception is to be raised instead."""
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            return False  # the handler did not come to it by itself
+            return False  # a cancellation from outside is no failure of the handler
         if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not task:
-            return False  # what is left of a loop that has ended
+            return False  # the loop has ended, and the coroutine is being collected
         self._failed(stream, peer, error)
         return not hooks.is_ctrl_c(error)
 
@@ -321,7 +321,7 @@ class FramedRunning(Tally):
     # --- the end ---------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
+        """End the handlers: first let them read the end of the stream, then cancel them."""
         began = time.monotonic()
         try:
             self._listening.cancel()
@@ -348,7 +348,7 @@ class FramedRunning(Tally):
             self.ended.set_result(None)
 
     async def _emptied(self, until: Callable[[], float]) -> None:
-        """Wait for all handlers to end, up to a time that may come nearer."""
+        """Wait for all handlers to end, until a time that may move closer."""
         while self._streams and (left := until() - self.loop.time()) > 0:
             self._changed.clear()
             with suppress(TimeoutError):

@@ -13,9 +13,9 @@ from ..scanning.report import ScanReport
 from ..scanning.running import Scan
 from ..types import PortResult, Progress
 
-_SLICE = 0.02  # seconds: how soon the thread sees that it is to end
-_PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
-_FAIR_SHARE = 128  # results given in a row, before others have their turn
+_SLICE = 0.02  # seconds after which the thread sees that it is to end
+_PROGRESS_INTERVAL = 0.1  # the shortest time in seconds between two calls of on_progress
+_FAIR_SHARE = 128  # results given in a row before other tasks run
 
 
 class AsyncScan:
@@ -105,7 +105,7 @@ class AsyncScan:
     async def run(
         self, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
     ) -> ScanReport:
-        """Run the scan to its end with the callbacks, and return the report."""
+        """Run the scan to its end, call the callbacks, and return the report."""
         check_callbacks(on_result, on_progress)
         async with self:
             driver = self._driver
@@ -137,7 +137,7 @@ class AsyncScan:
             on_result(fresh.popleft())
 
     async def _give_way(self) -> None:
-        """Let others have a turn now and then, however many results there are."""
+        """Let other tasks run from time to time, however many results there are."""
         self._given += 1
         if not self._given % _FAIR_SHARE:
             await asyncio.sleep(0)
@@ -148,7 +148,7 @@ class AsyncScan:
 
 
 class _Driver:
-    """The thread that scans, and what it has to say; it does not hold the user's AsyncScan, which may be dropped."""
+    """The thread that scans, and its results. It does not hold the user's AsyncScan, which may be dropped."""
 
     def __init__(self, begin: Callable[[threading.Event], Scan]) -> None:
         self._begin = begin
@@ -157,12 +157,12 @@ class _Driver:
         self.fresh: deque[PortResult] = deque()
         self.report: ScanReport | None = None
         self.closed = False
-        self.over = True  # until it is started
+        self.over = True  # True until the thread is started
         self._started = False
         self._error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin, unless that is done."""
+        """Start the thread, unless it was started."""
         if self._started:
             return
         self._started = True
@@ -176,7 +176,7 @@ class _Driver:
             raise
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Wait for something to have happened, at most ``timeout`` seconds."""
+        """Wait until something has happened, but at most ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._news.wait()
@@ -185,7 +185,7 @@ class _Driver:
         self._news.clear()
 
     def check(self) -> None:
-        """Raise what ended the scan, once."""
+        """Raise the error that ended the scan, once."""
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -199,12 +199,12 @@ class _Driver:
                     if results:
                         self._post(self._came, results)
                 if self.stop.is_set():
-                    scan.cancel()  # what was found before is still given
+                    scan.cancel()  # the results found before are still given
                     while (results := scan.advance(0)) is not None:
                         self._post(self._came, results)
             report = scan.report()
         except BaseException as failure:
-            # What an end on request makes fail is no news.
+            # A stop on request may make calls fail; that is not an error.
             error = None if self.stop.is_set() else failure
         self._post(self._ended, report, error)
 

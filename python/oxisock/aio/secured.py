@@ -1,6 +1,6 @@
-"""TLS for connections on an event loop; unlike asyncio's own, it tells a cut from a clean end.
+"""TLS for connections on an event loop. Unlike asyncio's own, it distinguishes a cut from a clean end.
 
-A `Session` stands between the transport of a loop, whichever, and the stream's protocol.
+A `Session` stands between the transport of any loop and the stream's protocol.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from .stream import FramedStream
 
 
 async def shake_hands(stream: FramedStream, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:
-    """Begin a stream over TLS on a connected socket; ``name`` is that of the server, None makes a server's.
+    """Begin a stream over TLS on a connected socket. ``name`` is the server's name, for a client; None for a server.
 
-    Raises ssl.SSLError or another OSError where the handshake fails. Where this does not come to its end, the
-    connection is closed.
+    Raises ssl.SSLError or another OSError if the handshake fails. If this does not finish, it closes the connection.
     """
     loop = asyncio.get_running_loop()
     protocol = _Protocol(stream, Session(context, name))
@@ -32,7 +31,7 @@ async def shake_hands(stream: FramedStream, sock: socket.socket, context: ssl.SS
     try:
         await protocol.begun
     except OSError:
-        protocol.wire.close()  # after what TLS has to say of it
+        protocol.wire.close()  # after TLS has sent its alert
         raise
     except BaseException:
         protocol.wire.abort()
@@ -40,7 +39,7 @@ async def shake_hands(stream: FramedStream, sock: socket.socket, context: ssl.SS
 
 
 class _Protocol(StreamProtocol):
-    """What asyncio calls: it hears the wire, and the stream what that says."""
+    """The calls that asyncio makes. It receives the encrypted bytes, and gives the stream the plain ones."""
 
     def __init__(self, stream: FramedStream, session: Session) -> None:
         super().__init__(stream)
@@ -48,8 +47,8 @@ class _Protocol(StreamProtocol):
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called once, before all else."""
-        self.wire = cast(asyncio.Transport, transport)  # uvloop's has another base
+        """Called once, before all other calls."""
+        self.wire = cast(asyncio.Transport, transport)  # uvloop's transport has another base class
         self._take(b"")
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -57,13 +56,13 @@ class _Protocol(StreamProtocol):
         self._take(bytes(self._view[:nbytes]))
 
     def eof_received(self) -> bool:
-        """Called when the wire has ended."""
+        """Called when the peer has ended the connection's input."""
         self._session.cut()
         self._take(b"")
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called once, after all else."""
+        """Called once, after all other calls."""
         if not self.begun.done():
             lost = ConnectionResetError(errno.ECONNRESET, errno_words(errno.ECONNRESET))
             self.begun.set_exception(exc if isinstance(exc, OSError) else lost)
@@ -89,7 +88,7 @@ class _Protocol(StreamProtocol):
 
 
 class _Transport:
-    """A transport as the stream wants it, within TLS: what waits to be sent, and what is read, are the wire's."""
+    """The transport that the stream sees. It encrypts what is written; the TCP transport does everything else."""
 
     def __init__(self, wire: asyncio.Transport, session: Session) -> None:
         self._wire = wire
@@ -107,23 +106,23 @@ class _Transport:
             setattr(self, name, getattr(wire, name))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the certificate of the peer says as "peercert", and else what the wire knows."""
+        """Return the peer's certificate for "peercert", and for other names what the TCP transport knows."""
         if name == "peercert":
             return self._session.certificate() or None
         return self._wire.get_extra_info(name, default)
 
     def write(self, data: bytes) -> None:
-        """Send some bytes."""
+        """Encrypt and send bytes."""
         session, wire = self._session, self._wire
         session.forget_sent(wire.get_write_buffer_size())
         wire.write(session.sealed(data))
 
     def unsaid(self) -> int:
-        """Return how many of the bytes that were given to `write` wait to be sent."""
+        """Return how many of the bytes given to `write` are not sent yet."""
         session = self._session
         return session.said - session.sent(session.wire - self._wire.get_write_buffer_size())
 
     def write_eof(self) -> None:
-        """Say that this was all; the other direction stays open."""
+        """Send close_notify and end the output; the other direction stays open."""
         self._wire.write(self._session.last_word())
         self._wire.write_eof()

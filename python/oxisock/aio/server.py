@@ -69,7 +69,7 @@ class FramedServer(Handle):
             raise RuntimeError("the server was started before: create a new one to serve again")
         self._starting = True
         try:
-            # A name may take a while to look up.
+            # Looking up a name may take a while.
             listener = await in_thread(self._listen, undo=socket.socket.close)
         except BaseException:
             self._starting = False

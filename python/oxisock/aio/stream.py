@@ -22,7 +22,7 @@ from .moving import Moving
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-_FAIR_SHARE = 64  # frames given or taken in a row, before others have their turn
+_FAIR_SHARE = 64  # frames given or taken in a row before other tasks run
 
 
 class FramedStream(Moving):
@@ -119,7 +119,7 @@ class FramedStream(Moving):
 
     async def __anext__(self) -> bytes:
         """Return the next frame; StopAsyncIteration at the end of the stream. Raises as `recv` does."""
-        # The same once more: a coroutine within another one would cost a tenth of a small message.
+        # This repeats `recv`: awaiting another coroutine would cost a tenth of the time of a small message.
         if self._took >= _FAIR_SHARE:
             await self._give_way()
         frames = self._frames
@@ -203,15 +203,15 @@ class FramedStream(Moving):
             return
         warnings.warn(f"{self!r} was dropped while open", ResourceWarning, stacklevel=1, source=self)
         with suppress(RuntimeError):  # the loop is closed
-            # Whichever thread drops it, transports are touched on the loop's.
+            # Any thread may drop it, but only the loop's thread may touch transports.
             self._loop.call_soon_threadsafe(_drop, transport)
 
 
-_partings: set[asyncio.Task[None]] = set()  # which the loop alone does not hold
+_partings: set[asyncio.Task[None]] = set()  # the loop alone does not keep them alive
 
 
 def _drop(transport: asyncio.Transport) -> None:
-    """Close a connection that nobody holds: nobody says that what was sent on it is whole."""
+    """Close a dropped connection, with a reset, because nobody knows whether the data sent on it is complete."""
     if not transport.is_closing():
         reset_on_close(transport.get_extra_info("socket"))
     transport.abort()

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 class Tally:
     """The counters that streams add to, and the streams that have something to write.
 
-    What the tasks of one turn of the loop send is written at its end, for all streams together: that makes one write of
-    many frames, one callback of the loop for all, and fewer peers that are woken for each answer.
+    At the end of a turn of the loop, one callback writes what all tasks of the turn sent, for all streams together. So
+    many frames become one write, and fewer peers are woken for each answer.
 
     Attributes:
-        due: the streams that have something to write; who puts the first one there calls `write_soon` before.
-        only: the inbox of the stream that alone had something to write at the last time, and only one frame: it seems
-            to be the only one again, and then its frame need not wait.
+        due: the streams that have something to write. Call `write_soon` before you add the first.
+        only: the inbox of the stream that was alone in the last turn, with a single frame. Its next frame does not wait
+            for the end of the turn, because it is probably alone again.
     """
 
     messages = bytes_in = bytes_out = timeouts = 0
-    child = False  # this is the copy of a child that a handler or a codec has forked
-    shut_first = False  # a forked child may hold duplicates, so closing alone ends nothing
+    child = False  # whether this is the copy in a child that a handler or a codec has forked
+    shut_first = False  # shut sockets down before closing them, because a forked child may hold duplicates
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -31,7 +31,7 @@ class Tally:
         self.due: list[Moving] = []
 
     def write_soon(self) -> None:
-        """Have those that are due write at the end of the loop's turn."""
+        """Write the due streams at the end of the loop's turn."""
         self.only = None
         self.loop.call_soon(self._write_all)
 

@@ -11,17 +11,17 @@ from typing import Any
 
 
 class Waker:
-    """To be awaited by one task at a time, again and again; as good as a future to asyncio's tasks.
+    """An awaitable for one task at a time, again and again; asyncio's tasks treat it as a future.
 
-    A future lets its task go on by one more callback of the loop, which costs as much as all else that is done for a
-    small message. That callback is spared where no task runs.
+    A future resumes its task through one more callback of the loop, which takes as long as all other work for a small
+    message. A Waker needs no such callback while no task runs.
 
-    It is a future-like object, as the documentation of ``asyncio.isfuture`` has it.
+    It is a future-like object, as the documentation of ``asyncio.isfuture`` defines it.
 
     Attributes:
-        callback: what lets the task go on that waits, or is about to go on; None where none does.
-        get_loop: gives the loop whose tasks may wait, as a future's does.
-        wait: what is to be awaited instead, where there is something quicker.
+        callback: resumes the task that waits, or is about to go on; None if there is no such task.
+        get_loop: returns the loop whose tasks may wait, as a future's ``get_loop`` does.
+        wait: a faster object to await instead, if there is one.
     """
 
     __slots__ = (
@@ -39,33 +39,35 @@ class Waker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.get_loop = repeat(loop).__next__  # which tasks call for each wait; a method would take twice as long
-        self._asyncio_future_blocking = False  # by its presence tasks know what they can wait on
+        self.get_loop = repeat(loop).__next__  # tasks call it for each wait; a method would take twice as long
+        self._asyncio_future_blocking = False  # tasks recognise a future by this attribute
         self.wait: Awaitable[None] | None = None
         self.callback: Callable[[Any], object] | None = None
         self._context = Context()
         self._done: asyncio.Future[None] = loop.create_future()
         self._done.set_result(None)
         self._woken = self._cancelled = False
-        self._message: object = None  # of who cancelled the task
+        self._message: object = None  # the message of the call that cancelled the task
 
     def idle(self) -> bool:
-        """Say whether a task waits that nothing has woken."""
+        """Return whether a task waits that nothing has woken."""
         return self.callback is not None and not self._woken
 
     def wake(self) -> None:
-        """Let the task go on in the loop's next turn; does nothing where none waits."""
+        """Resume the task in the loop's next turn; do nothing if no task waits."""
         if self.callback is not None and not self._woken:
             self._woken = True
             self._loop.call_soon(self.callback, self, context=self._context)
 
     def go_on(self) -> None:
-        """Let the task go on now, or soon where another one runs; it waits again or has ended when this returns."""
+        """Resume the task now, or soon if another task runs. On return, it waits again, has ended, or is about to
+        resume.
+        """
         callback = self.callback
         if callback is not None and not self._woken:
             if current_task(self._loop) is None:
                 self.callback = None
-                self._context.run(callback, self._done)  # whose result is there, which costs no call of ours
+                self._context.run(callback, self._done)  # a finished future, so the task calls none of our methods
             else:
                 self.wake()
 
@@ -73,15 +75,15 @@ class Waker:
 
     def __await__(self) -> Generator[Any, None, None]:
         self._asyncio_future_blocking = True
-        return iter((self,))  # type: ignore[return-value]  # which costs less than a generator
+        return iter((self,))  # type: ignore[return-value]  # faster than a generator
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        """Begin to wait: what the task gives lets it go on."""
+        """Begin to wait: ``callback`` resumes the task."""
         self.callback = callback
         self._context = copy_context() if context is None else context
 
     def cancel(self, msg: object = None) -> bool:
-        """Let the task go on with CancelledError; False where it is about to go on anyhow."""
+        """Resume the task with CancelledError; return False if it is about to resume anyway."""
         if not self.idle():
             return False
         self._cancelled, self._message = True, msg
@@ -89,7 +91,7 @@ class Waker:
         return True
 
     def result(self) -> None:
-        """End the waiting; raises CancelledError where it was cancelled."""
+        """End the wait. Raises CancelledError if it was cancelled."""
         self.callback = None
         self._woken = False
         if self._cancelled:

@@ -1,4 +1,4 @@
-"""The two engines, and how a face is bound to one of them; the only place that loads an engine."""
+"""Loads the two engines and binds faces to them; no other module loads an engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """One engine; what it offers for a concept is loaded when it is first asked for. Made by `engine`."""
+    """One engine. It loads a concept's module when the concept is first asked for. `engine` makes it."""
 
     scanning: ScanningModule
     framing: FramingModule
@@ -36,26 +36,26 @@ class Engine:
 
     @cached_property
     def names(self) -> Any:
-        """The public names bound to this engine: the module ``oxisock.pure`` or ``oxisock.native``."""
+        """The module with the public names bound to this engine: ``oxisock.pure`` or ``oxisock.native``."""
         return import_module(f"oxisock.{self.impl}")
 
     def __getattr__(self, concept: str) -> Any:
         if concept not in Engine.__annotations__:
             raise AttributeError(f"{self!r} has no {concept!r}")
-        # By name, so that nobody who asks for an engine imports one.
+        # Import by name and late, so that importing this module imports no engine.
         found = import_module("oxisock._native" if self.impl == "native" else f"oxisock.pure.{concept}")
-        setattr(self, concept, found)  # so that this is asked but once
+        setattr(self, concept, found)  # keeps the module, so that this runs only once
         return found
 
 
 @cache
 def engine(impl: Impl) -> Engine:
-    """Return the engine of a name; there is one of each."""
+    """Return the engine with this name; there is one object for each."""
     return Engine(impl)
 
 
 class Bound:
-    """A class that works through an engine: ``class Lines(codecs.Lines, engine=PURE)`` binds a face to one.
+    """A class that works through an engine. ``class Lines(codecs.Lines, engine=PURE)`` binds a face to one.
 
     Attributes:
         impl: the name of the engine, "pure" or "native".
@@ -72,9 +72,9 @@ class Bound:
 
 
 class Functions:
-    """Functions that work through an engine: methods of the one object that there is of a class for each engine.
+    """Functions that work through an engine: methods of an object of which there is one for each engine.
 
-    So bound functions compare equal wherever they were taken from, and can be pickled.
+    Functions bound in this way are equal wherever they were taken from, and can be pickled.
     """
 
     _made: ClassVar[dict[tuple[type[Functions], Engine], Functions]] = {}

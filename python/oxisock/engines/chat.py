@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 class HubPlan(NamedTuple):
-    """The rules of a chat; durations are integer nanoseconds, NEVER for no limit."""
+    """The rules of a chat. Durations are integer nanoseconds; NEVER is no limit."""
 
     name: str
     max_clients: int
     max_line: int
     history: int
     queue_limit: int
-    drop: bool  # what a slow client misses is dropped; otherwise it is closed
-    interval: int  # between two lines in the long run, 0 for no limit
-    burst: int  # lines at once
+    drop: bool  # whether a slow client misses lines; otherwise it is closed
+    interval: int  # nanoseconds between two lines in the long run; 0 for no limit
+    burst: int  # the most lines at once
     idle_timeout: int
     echo: bool
-    events: bool  # whether anybody wants them
-    shared: bool = False  # whether the room is on other nodes too
+    events: bool  # whether events are wanted
+    shared: bool = False  # whether the room is shared with other nodes
 
 
 HubClose: TypeAlias = "tuple[int, bytes, bool]"
@@ -52,7 +52,7 @@ class ChatReactor(Reactors, Protocol):
     """The reactor of a chat server, on a thread of its own."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether it has ended."""
+        """Wait at most ``timeout`` seconds; return whether the reactor has ended."""
         ...
 
     def now(self) -> int:
@@ -60,38 +60,41 @@ class ChatReactor(Reactors, Protocol):
         ...
 
     def members(self) -> list[tuple[str, str, int, int, int, int]]:
-        """Give nick, host, port, time of joining, bytes queued and lines skipped of everybody, in order of joining."""
+        """Return nick, host, port, time of joining, bytes queued, lines skipped of each member, in order of joining."""
         ...
 
     def broadcast(self, text: str) -> None:
-        """Say something to everybody."""
+        """Say something to all members."""
 
     def kick(self, nick: str, reason: str) -> bool:
-        """Part with a client; False if nobody is called so."""
+        """Remove a member; return False if nobody has this nick."""
         ...
 
     def take_appends(self) -> list[HubAppend] | None:
-        """Return what is to be appended to the log of a shared room; None when there will be no more."""
+        """Return what is to be appended to the log of a shared room; None if nothing more will come."""
         ...
 
     def entries(self, entries: Sequence[HubEntry]) -> None:
-        """Apply entries of that log, in their order; returns when that is done, or the chat has ended."""
+        """Apply entries of that log, in their order. Returns when that is done or the chat has ended."""
 
     def residents(self) -> list[HubResident]:
-        """Return those who are in the shared room, in order of joining."""
+        """Return the members of the shared room, in order of joining."""
         ...
 
     def events(self, timeout: float) -> tuple[Sequence[HubEvent], int] | None:
-        """Wait at most ``timeout`` seconds for events and give them, with the number of those lost because nobody took
-        them in time; None when there will be no more."""
+        """Wait at most ``timeout`` seconds for events.
+
+        Returns them with the number of events lost because nobody took them in time; None if nothing more will come.
+        """
 
 
 class ChatModule(Protocol):
     """What the chat face needs from an engine."""
 
     def start_chat(self, listener: int, server: ServerPlan, plan: HubPlan, bell: int | None = None) -> ChatReactor:
-        """Begin to chat on the listening descriptor ``listener``, which is taken over.
+        """Start a chat on the listening descriptor ``listener``. The engine owns it from now on.
 
-        So is ``bell``, a socket that does not block: a byte is written to it when ``take_appends`` has something.
+        The engine also owns ``bell``, a non-blocking socket. It writes a byte to it when ``take_appends`` has
+        something.
         """
         ...

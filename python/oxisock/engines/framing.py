@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from ..types import SkippedFrame
 
 
-# Any object with a C-contiguous buffer; typing has a name for it from Python 3.12 on.
+# Any object with a C-contiguous buffer. Python 3.12 and later have a name for it in `collections.abc`.
 Buffer = bytes | bytearray | memoryview
 """Bytes, as functions take them."""
 
 
 class FrameDecoder(Protocol):
-    """One stream being cut into frames; `framing.Decoder` says what each method does."""
+    """One stream that is cut into frames; `framing.Decoder` says what each method does."""
 
     @property
     def buffered(self) -> int: ...
@@ -30,10 +30,10 @@ class FrameDecoder(Protocol):
 
 
 class Framer(Protocol):
-    """A codec with its parameters, checked by the face, in one engine."""
+    """A codec of one engine, with parameters that the face has checked."""
 
     def encode(self, payload: Buffer, /) -> bytes:
-        """Frame one payload; ValueError unless decoding the result gives exactly that payload."""
+        """Frame one payload. Raises ValueError unless decoding the result gives exactly that payload."""
         ...
 
     def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
@@ -41,7 +41,7 @@ class Framer(Protocol):
         ...
 
     def decoder(self, skip: bool, /) -> FrameDecoder:
-        """Begin a stream; ``skip`` leaves bad frames out where that can be done."""
+        """Return a decoder for a new stream. With ``skip`` it leaves out bad frames where possible."""
         ...
 
 
@@ -51,29 +51,29 @@ class FramingModule(Protocol):
     def length_framer(
         self, width: int, little: bool, offset: int, adjustment: int, strip: int, max_frame: int, /
     ) -> Framer:
-        """A field of ``width`` bytes after ``offset`` others; ``strip`` is a number here."""
+        """A length field of ``width`` bytes after ``offset`` other bytes; ``strip`` is a number here."""
         ...
 
     def escaped_framer(self, max_frame: int, /) -> Framer:
-        """multiprocessing's: a signed 32-bit length, where -1 announces an unsigned 64-bit one."""
+        """The format of multiprocessing: a signed 32-bit length, where -1 announces an unsigned 64-bit length."""
         ...
 
     def varint_framer(self, max_frame: int, /) -> Framer:
-        """A LEB128 length."""
+        """A length in LEB128."""
         ...
 
     def decimal_framer(self, separator: int, trailer: int | None, max_frame: int, /) -> Framer:
-        """A length in decimal digits up to the byte ``separator``; the byte ``trailer`` ends the frame."""
+        """Decimal digits up to the byte ``separator`` give the length; the byte ``trailer`` ends the frame."""
         ...
 
     def fixed_framer(self, size: int, /) -> Framer:
-        """Every frame of the same size."""
+        """All frames have the same size."""
         ...
 
     def delimiter_framer(self, delimiters: Sequence[bytes], keep: bool, eof_frame: bool, max_frame: int, /) -> Framer:
-        """Frames end at the earliest end of one of ``delimiters``."""
+        """A frame ends at the earliest end of one of ``delimiters``."""
         ...
 
     def lines_framer(self, keep: bool, eof_frame: bool, max_frame: int, /) -> Framer:
-        """Frames end at LF, and one CR before it belongs to the end."""
+        """A frame ends at LF; one CR before the LF belongs to the end."""
         ...

@@ -1,4 +1,4 @@
-"""What a load test needs from an engine: a load on a TCP or a UDP server, turned in slices."""
+"""What a load test needs from an engine: a load on a TCP or a UDP server, run in slices."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ class LoadRun(Protocol):
     """A load under way."""
 
     def step(self, seconds: float) -> bool:
-        """Go on for about so many seconds, or until a signal comes; false is the end."""
+        """Go on for about ``seconds``, or until a signal comes. Returns False at the end."""
         ...
 
     def figures(self) -> Mapping[str, Any]:
-        """Return the figures so far, those of ``load.report.Figures``."""
+        """Return the figures so far, as ``load.report.Figures`` has them."""
         ...
 
     def histogram(self, spans: int) -> list[tuple[float, int]]:
-        """Return the latencies: seconds up to which each of so many spans goes, and how many lie in it."""
+        """Return the latencies in ``spans`` spans: the upper bound of each in seconds, and how many latencies are in
+        it.
+        """
         ...
 
     def close(self) -> None:
@@ -34,9 +36,9 @@ class LoadModule(Protocol):
     def start_tcp_load(
         self, address: str, plan: Any, requests: list[bytes], replies: list[bytes] | None, framer: Any
     ) -> LoadRun:
-        """Prepare a load on a TCP server: requests as they stand in the stream, and the right replies."""
+        """Prepare a load on a TCP server. Requests are given as they are in the stream, with the right replies."""
         ...
 
     def start_udp_load(self, address: str, plan: Any, size: int, text: bytes, prefix: bytes, upper: bool) -> LoadRun:
-        """Prepare a load on a UDP server: datagrams, answered by ``prefix`` and the same, or capitals."""
+        """Prepare a load on a UDP server. The right answer is ``prefix`` and the datagram, or its capitals."""
         ...

@@ -20,7 +20,7 @@ class AddressRange(NamedTuple):
 class Link(NamedTuple):
     """Hosts by number, ``first`` to ``last``, that this machine reaches without a router.
 
-    ``capacity`` is how many of them its neighbour table can be asked for at once.
+    ``capacity`` is how many of them the neighbour table can resolve at once.
     """
 
     first: int
@@ -29,31 +29,31 @@ class Link(NamedTuple):
 
 
 class ScanPlan(NamedTuple):
-    """Everything a scan engine needs to know; durations are integer nanoseconds.
+    """Everything that a scan engine needs to know. Durations are integer nanoseconds.
 
-    Host number *i* is the *i*-th address of ``ranges``, port number *j* the *j*-th of ``ports``.
+    Host number *i* is the *i*-th address of ``ranges``, and port number *j* is the *j*-th of ``ports``.
     """
 
     ranges: Sequence[AddressRange]
     ports: Sequence[int]
-    first_ports: int  # in random order the first this many of `ports` are asked before the others
+    first_ports: int  # the first so many of `ports` are asked before the others, in random order
     timeout: int
     retries: int
     adaptive: bool
     concurrency: int
-    interval: int  # between two probes, 0 for none
+    interval: int  # nanoseconds between two probes; 0 for no interval
     threads: int
     random: bool
     seed: int  # 64 bits
     shard: int  # 0-based
     shards: int
-    banner: int  # how long to wait for a banner, 0 for none
+    banner: int  # how long to wait for a banner; 0 for no banner
     keep: int  # bit 1 << state for each state whose outcomes are reported
     trace: bool
-    descriptors: int = 0  # the most sockets at once, those that only listen included; at least `concurrency`
+    descriptors: int = 0  # the most sockets at once, listening ones included; at least `concurrency`
     skip_silent: bool = False
     links: Sequence[Link] = ()
-    first_host: int = 0  # which host of the whole scan host 0 is: its ports have the same order there
+    first_host: int = 0  # the number that host 0 has in the whole scan; the order of its ports depends on it
     first_send: int = 0  # when the first probe may be sent
 
 
@@ -90,9 +90,9 @@ class Outcome(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """The running totals of a scan: ports by state, probes by fate, hosts by what came of them.
+    """The running totals of a scan: ports by state, probes by fate, hosts by outcome.
 
-    ``unasked`` is the ports that were decided without a probe of their own.
+    ``unasked`` counts the ports that were decided without a probe of their own.
     """
 
     open: int
@@ -113,8 +113,8 @@ class Tally(NamedTuple):
 class TraceEvent(NamedTuple):
     """One probe or answer: nanoseconds since the start, host and port number, repeat number, and what happened.
 
-    ``what`` is a reason of an Outcome, or SENT, or -errno for a local fault; NO_RESPONSE is a probe whose time is over,
-    though an answer may still come.
+    ``what`` is the reason of an Outcome, SENT, or -errno for a local fault. NO_RESPONSE means that the time of a probe
+    is over; an answer may still come.
     """
 
     time: int
@@ -127,7 +127,7 @@ class TraceEvent(NamedTuple):
 SENT = 100
 """``TraceEvent.what`` of a probe that left."""
 
-# The plain tuples behind the named ones: what may cross from an engine without being made by name there.
+# Plain tuples behind the named ones. An engine may return these, without making a named tuple of each.
 OutcomeTuple = tuple[int, int, int, int, int, bytes | None]
 TallyTuple = tuple[int, ...]
 EventTuple = tuple[int, int, int, int, int]
@@ -137,7 +137,7 @@ class ScanRun(Protocol):
     """One scan under way."""
 
     def wait(self, timeout: float) -> Sequence[OutcomeTuple]:
-        """Wait at most ``timeout`` seconds for kept outcomes and return those there are."""
+        """Wait at most ``timeout`` seconds for kept outcomes, and return those that there are."""
         ...
 
     def tally(self) -> TallyTuple:
@@ -145,14 +145,14 @@ class ScanRun(Protocol):
         ...
 
     def done(self) -> bool:
-        """Return whether everything is decided (or cancelled) and every outcome given."""
+        """Return whether everything is decided (or cancelled) and every outcome has been returned."""
         ...
 
     def cancel(self) -> None:
-        """End the scan; on return every descriptor is back. May be called again, and from another thread."""
+        """End the scan. On return, every descriptor is closed. May be called again, and from another thread."""
 
     def trace(self) -> Sequence[EventTuple]:
-        """Return the events so far, in order of time; empty unless the plan asked for them."""
+        """Return the events so far, in order of time; empty unless the plan asked for a trace."""
         ...
 
 
@@ -164,5 +164,7 @@ class ScanningModule(Protocol):
         ...
 
     def asked_ports(self, plan: ScanPlan, hosts: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Give which ports of each of the ``hosts`` fall to the plan's shard, in the order in which they are asked."""
+        """Return, for each of ``hosts``, the ports that belong to the plan's shard, in the order in which they are
+        asked.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Which engine is selected, and whether it can be loaded."""
+"""Selects the engine, and checks whether it can be loaded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Impl = Literal["native", "pure"]
 
 
 def selected() -> Impl:
-    """Name the engine that ``OXISOCK_IMPL`` asks for; unset or empty is "native".
+    """Return the engine that ``OXISOCK_IMPL`` names; unset or empty is "native".
 
-    Raises ImportError for any other word: a choice that cannot be met is never silently replaced.
+    Raises ImportError for any other word. Another engine is never used instead without a word.
     """
     choice = os.environ.get("OXISOCK_IMPL", "")
     if choice in ("", "native"):
@@ -25,7 +25,7 @@ def selected() -> Impl:
 
 
 def check(impl: Impl) -> None:
-    """Raise ImportError, with the way out, where an engine cannot be loaded."""
+    """Raise ImportError if an engine cannot be loaded; the message says what to do."""
     if impl == "pure":
         return
     try:
@@ -37,10 +37,10 @@ def check(impl: Impl) -> None:
 
 
 def refuse(error: ImportError) -> NoReturn:
-    """Raise the error; where it is the command that cannot be had, one line says so, as of all wrong usage."""
+    """Raise the error. If the command was started, it prints one line instead, as for other wrong usage."""
     words = sys.orig_argv[1:]
     script = os.path.basename(sys.argv[0]) if sys.argv else ""
-    # Python imports the package before the command, which so cannot say it itself.
+    # Python imports the package before the command, so the command cannot report this itself.
     if script in ("oxisock", "oxisock.exe") or (script == "-m" and "oxisock" in words[words.index("-m") + 1 :][:1]):
         if sys.stderr is not None:
             sys.stderr.write(f"oxisock: {error}\n")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ServerPlan(NamedTuple):
-    """The limits of a TCP server; durations are integer nanoseconds, NEVER for no limit."""
+    """The limits of a TCP server. Durations are integer nanoseconds; NEVER is no limit."""
 
     max_connections: int
     max_per_address: int
@@ -21,14 +21,14 @@ class ServerPlan(NamedTuple):
     max_buffered: int
     nodelay: bool
     keepalive: bool
-    proxies: tuple[tuple[int, int], ...]  # addresses from which a PROXY header comes first, as ranges of numbers
+    proxies: tuple[tuple[int, int], ...]  # addresses whose connections begin with a PROXY header, as ranges of numbers
     header_timeout: int
-    secure: bool = False  # whoever is called with what comes in speaks TLS
+    secure: bool = False  # whether the user of the reactor speaks TLS
     handshake_timeout: int = NEVER
 
 
 class FaultPlan(NamedTuple):
-    """Faults made on purpose, as the connection machine takes them: ``drop`` is out of 2**32."""
+    """Faults made on purpose, as the connection machine takes them. ``drop`` is a share of 2**32."""
 
     cut: int
     delay: int
@@ -43,7 +43,7 @@ Notice: TypeAlias = "tuple[int, str, int, str, int]"
 
 
 class Reactors(Protocol):
-    """The reactors of a TCP server; every method may be called from any thread, and none blocks."""
+    """The reactors of a TCP server. Any thread may call every method, and none blocks."""
 
     def begin_stop(self, drain: int) -> None:
         """Stop listening and end within ``drain`` nanoseconds."""
@@ -59,22 +59,22 @@ class Reactors(Protocol):
     def notices(self) -> tuple[list[Notice], int]:
         """Return what happened to connections since the last call, and how many notices were lost.
 
-        The first call begins to watch: before that, nothing is noticed.
+        The first call begins to watch; nothing before it is noticed.
         """
         ...
 
     def forked(self) -> None:
-        """From now on, shut sockets down before closing them: a forked child holds duplicates."""
+        """From now on, shut sockets down before closing them, because a forked child holds duplicates."""
 
     def abandon(self) -> None:
-        """Close the listener and do nothing else, now or when dropped: this is a forked child."""
+        """Close the listener and do nothing else, now or when dropped, because this is a forked child."""
 
 
 class EchoReactors(Reactors, Protocol):
     """Reactors that echo, on threads of their own."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether it has ended."""
+        """Wait at most ``timeout`` seconds; return whether the server has ended."""
         ...
 
 
@@ -91,34 +91,34 @@ Reply: TypeAlias = "tuple[int, bytes, int, int]"
 
 
 class MessageReactor(Reactors, Protocol):
-    """The reactor of a message server, to be turned by Python threads, one at a time."""
+    """The reactor of a message server. Python threads turn it, one at a time."""
 
     @property
     def framed(self) -> bool:
-        """Whether Items hold messages, rather than bytes."""
+        """Whether Items hold messages; otherwise they hold bytes."""
         ...
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
-        """Send ``replies`` and wait for input, if so; None when the server has ended.
+        """Send ``replies``, and wait for input if ``wait`` is true. Returns None when the server has ended.
 
-        A connection with an Item out gives no other before its Reply is in. Where the plan says ``secure``, a
+        A connection whose Item is out gives no other Item before its Reply is in. If the plan says ``secure``, a
         connection that is about to end gives a last Item without input.
         """
 
     def begun(self, token: int) -> None:
-        """The handshake of a connection is done: no time is set for it any more."""
+        """Clear the time limit of a connection, because its handshake is done."""
 
     def submit(self, replies: list[Reply]) -> None:
         """Send ``replies`` while another thread turns."""
 
     def written(self, token: int) -> int | None:
-        """Return how many bytes the socket of a connection took; None where it has closed."""
+        """Return how many bytes the socket of a connection took; None if it has closed."""
         ...
 
     def take_closed(self) -> list[tuple[int, int]]:
         """Return the tokens of the connections that closed since the last call, and how many bytes their sockets took.
 
-        Some may be given once more, where there may be something more to forget.
+        A token may come twice, if there may be more to forget.
         """
         ...
 
@@ -127,12 +127,12 @@ class MessageReactor(Reactors, Protocol):
 
 
 class ServingModule(Protocol):
-    """What the TCP faces need from an engine; each takes over the listening descriptor ``listener``."""
+    """What the TCP faces need from an engine. Each function takes over the listening descriptor ``listener``."""
 
     def start_echo(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoReactors:
         """Begin to echo."""
         ...
 
     def message_reactor(self, listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
-        """Make the reactor of a message server; one that knows ``framer`` may frame by itself."""
+        """Make the reactor of a message server. If the engine knows ``framer``, the reactor may frame by itself."""
         ...

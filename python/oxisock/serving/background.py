@@ -1,4 +1,4 @@
-"""Blocking work for asyncio programs, on its own thread, which is told to stop when its task is cancelled."""
+"""Runs blocking work for asyncio programs on a thread of its own, and tells it to stop when the task is cancelled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# A cancelled task waits this long for its work to give back what it holds; all work here is done sooner.
+# A cancelled task waits this long for its work to close what it holds. All work here finishes sooner.
 _PATIENCE = 0.1
 
 
@@ -19,13 +19,15 @@ async def in_thread(
 ) -> T:
     """Do ``work()`` on a daemon thread and return its result.
 
-    When the task is cancelled, ``stop()`` is called to tell the work, ``undo(result)`` takes back (on a thread, too)
-    what it makes all the same, and the task waits for the end of both, but not for more than a tenth of a second. The
-    loop's own executor is left alone: at its end a program would wait for whatever still runs there.
+    If the task is cancelled, ``stop()`` tells the work to end. If the work still gives a result, ``undo(result)`` takes
+    it back, also on a thread. The task waits for both to end, but at most a tenth of a second.
+
+    This does not use the loop's executor, because a program waits at its end for all work in an executor.
     """
     job = _Job(work, undo)
     try:
-        # Not awaited itself: cancelling the task would cancel the future, and with it what the thread has to say.
+        # Do not await the future itself: cancelling the task would cancel it, and the result of the thread would be
+        # lost.
         await asyncio.wait([job.done])
     except asyncio.CancelledError:
         if stop is not None:
@@ -37,18 +39,18 @@ async def in_thread(
 
 
 class _Job(Generic[T]):
-    """Work on a thread; all but that thread belongs to the loop's."""
+    """Work on a thread. Everything except that thread runs on the loop's thread."""
 
     def __init__(self, work: Callable[[], T], undo: Callable[[T], object] | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._undo = undo
         self._abandoned = False
         self.done: asyncio.Future[T] = self._loop.create_future()
-        self.gone: asyncio.Future[None] = self._loop.create_future()  # of abandoned work: nothing is left of it
+        self.gone: asyncio.Future[None] = self._loop.create_future()  # set once abandoned work is undone
         self._start(lambda: self._work(work))
 
     def abandon(self) -> None:
-        """Let go of the work and of what it makes."""
+        """Abandon the work and take back its result."""
         self._abandoned = True
         if self.done.done():
             self._let_go()
@@ -74,7 +76,7 @@ class _Job(Generic[T]):
             self._let_go()
 
     def _let_go(self) -> None:
-        # Asking for the exception also keeps asyncio from complaining that nobody did.
+        # Asking for the exception also stops asyncio from warning that nobody retrieved it.
         if self.done.exception() is not None or self._undo is None:
             self.gone.set_result(None)
         else:

@@ -30,33 +30,33 @@ if TYPE_CHECKING:
 
 _Self = TypeVar("_Self", bound="Server")
 
-# `stop` promises to be back a tenth of a second after its drain; what a wait oversleeps must fit in it too.
+# `stop` promises to return a tenth of a second after its drain. Waits that oversleep must fit in it too.
 _GRACE = 0.06
-# A wait without a limit is done in slices of this, so that signals are seen.
+# A wait without a limit is done in slices of this length, so that signals are noticed.
 _SLICE = 0.1
-# At interpreter exit all servers together get this long.
+# At interpreter exit, all servers together have this long.
 _EXIT_SECONDS = 1.0
 
 
 @runtime_checkable
 class Running(forks.Forkable, Protocol):
-    """A server under way: what the lifecycle needs of it, whichever engine runs it.
+    """A started server, as the lifecycle needs it, whichever engine runs it.
 
-    The threads of the server hold this, never the user's handle. Every method may be called from any thread.
+    The threads of the server hold this, never the user's handle. Any thread may call every method.
     """
 
     def begin_stop(self, drain: float | None) -> None:
-        """Stop listening, and end within ``drain`` seconds (None: no limit); never blocks.
+        """Stop listening, and end within ``drain`` seconds (None: no limit). Never blocks.
 
-        A second call may bring the end forward, never put it off.
+        A second call may bring the end forward, but cannot delay it.
         """
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether everything has ended, the handlers too. Never raises."""
+        """Wait at most ``timeout`` seconds; return whether everything has ended, handlers included. Never raises."""
         ...
 
     def failure(self) -> BaseException | None:
-        """Return what ended it, where that was no stop but a thread that could not go on; logged by then."""
+        """Return the error of a thread that could not go on, if that ended the server. It is logged by then."""
         ...
 
     def outcome(self) -> tuple[int, int, int]:
@@ -64,7 +64,7 @@ class Running(forks.Forkable, Protocol):
         ...
 
     def stats(self) -> ServerStats:
-        """Return the counters; also after the end."""
+        """Return the counters; works after the end too."""
         ...
 
     def inside(self) -> bool:
@@ -73,14 +73,14 @@ class Running(forks.Forkable, Protocol):
 
 
 class Handle:
-    """What a server is to whoever holds it, on threads or on an event loop: where it listens, and in which process."""
+    """What every server offers, on threads or on an event loop: where it listens, and in which process."""
 
     def __init__(self, host: str, port: int, sock: socket.socket | None) -> None:
         self._host = arguments.host(host, empty=True)
         self._port = arguments.port(port, lowest=0)
         self._sock = None if sock is None else arguments.having(sock, "sock", "a bound socket", "getsockname", "dup")
         self._address: Peer | None = None
-        self._pid = 0  # of the process that started it
+        self._pid = 0  # the process that started it
 
     @property
     def address(self) -> Peer:
@@ -99,7 +99,7 @@ class Handle:
         return type(self).__name__
 
     def _shown(self, impl: Impl, stopped: bool) -> str:
-        """Return what ``repr`` shows: what it is, and where."""
+        """Return what ``repr`` shows: the kind of server, and where it listens."""
         state = "not started"
         if self._address is not None:
             state = f"{'stopped' if stopped else 'listening'} {self._address}"
@@ -115,13 +115,13 @@ class Handle:
 class Server(Handle, Bound):
     """The base of all servers: ``start``, ``stop``, ``serve_forever``, ``with``, ``address``, ``stats``, ``impl``."""
 
-    # A subclass validates its arguments, calls ``super().__init__()`` and says in ``_launch`` how it starts.
+    # A subclass checks its arguments, calls ``super().__init__()``, and defines in ``_launch`` how it starts.
 
     def __init__(self, host: str, port: int, sock: socket.socket | None) -> None:
         super().__init__(host, port, sock)
         self._lock = threading.Lock()
         self._running: Running | None = None
-        self._began: float | None = None  # when the stop did
+        self._began: float | None = None  # when the stop began
         self._ended = False
         self._report = StopReport()
 
@@ -229,12 +229,12 @@ class Server(Handle, Bound):
         await in_thread(self.stop)
 
     def __repr__(self) -> str:
-        """Show what it is, and where."""
+        """Show the kind of server, and where it listens."""
         return self._shown(self.impl, self._began is not None)
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Never joins: this may run on any thread, the server's own included. Where the interpreter ends, it has been
-        # stopped, and names of modules may be gone.
+        # This never joins a thread, because it may run on any thread, even the server's own. When the interpreter ends,
+        # the server has been stopped, and names of modules may be gone.
         running = getattr(self, "_running", None)
         if (
             running is None
@@ -269,7 +269,7 @@ class Server(Handle, Bound):
 
 
 def _check_threads(kind: str) -> None:
-    """Raise RuntimeError if threads are none: a server's would never let anybody else run."""
+    """Raise RuntimeError if gevent has replaced threads: a server's thread would never let other code run."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("threading"):
         raise RuntimeError(
@@ -279,17 +279,17 @@ def _check_threads(kind: str) -> None:
 
 
 class HandlerThreads:
-    """Threads of Python on which a server calls its handlers: how one of them failed is logged at once, and kept."""
+    """Python threads that call handlers. If a thread fails, the error is logged at once, and kept."""
 
     def __init__(self) -> None:
         self._latch = Latch(log.thread_failed)
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether all have ended."""
+        """Wait at most ``timeout`` seconds; return whether all have ended."""
         return self._latch.join(timeout)
 
     def failure(self) -> BaseException | None:
-        """Return what ended them, where that was no stop."""
+        """Return the error that ended them, if it was not a stop."""
         return self._latch.failure
 
     def inside(self) -> bool:
@@ -298,23 +298,23 @@ class HandlerThreads:
 
 
 class EngineThreads:
-    """The threads of an engine's own run: how one of them failed is logged when it is heard of, and kept."""
+    """The threads of an engine. If one fails, the error is logged when a wait reports it, and kept."""
 
     def __init__(self, wait: Callable[[float], bool]) -> None:
         self._wait = wait
         self._failure: BaseException | None = None
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether all have ended."""
+        """Wait at most ``timeout`` seconds; return whether all have ended."""
         try:
             return self._wait(timeout)
-        except Exception as error:  # told once, when all have ended
+        except Exception as error:  # raised once, when all have ended
             self._failure = error
             log.thread_failed(error)
             return True
 
     def failure(self) -> BaseException | None:
-        """Return what ended them, where that was no stop."""
+        """Return the error that ended them, if it was not a stop."""
         return self._failure
 
     def inside(self) -> bool:
@@ -323,7 +323,7 @@ class EngineThreads:
 
 
 class EngineRunning(EngineThreads):
-    """Reactors that turn on threads of the engine's own, where no Python runs, as the lifecycle wants them."""
+    """Adapts reactors that turn on threads of the engine, where no Python runs, to the lifecycle."""
 
     def __init__(self, reactors: EchoReactors | ChatReactor) -> None:
         super().__init__(reactors.wait)
@@ -344,17 +344,17 @@ class EngineRunning(EngineThreads):
         return self._reactors.counters()
 
     def abandon(self) -> None:
-        """This is the child of a fork."""
+        """Note that this is the child of a fork."""
         self._reactors.abandon()
 
 
 @contextmanager
 def heeding_signals(note: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Call ``note`` at SIGINT and SIGTERM, for as long as the block lasts, where Python allows it."""
+    """Call ``note`` at SIGINT and SIGTERM while the block lasts, if Python allows it."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Whoever runs us in the background with Ctrl-C ignored means it.
+            # If the program was started in the background with Ctrl-C ignored, it stays ignored.
             if not (number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN):
                 before[number] = signal.signal(number, note)
     try:
@@ -366,7 +366,7 @@ def heeding_signals(note: Callable[[int, FrameType | None], object]) -> Iterator
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what still runs when the interpreter exits, within a second."""
+    """Stop the servers that still run when the interpreter exits, within a second."""
     servers = [running for running in list(forks.live) if isinstance(running, Running)]
     forks.live.clear()
     for running in servers:

@@ -90,7 +90,7 @@ class Limits(NamedTuple):
         )
 
     def plan(self) -> ServerPlan:
-        """Return them as the engines take them, seconds in integer nanoseconds."""
+        """Return the limits as the engines take them; seconds become integer nanoseconds."""
         return ServerPlan(
             max_connections=self.max_connections,
             max_per_address=NEVER if self.max_per_address is None else self.max_per_address,
@@ -104,7 +104,7 @@ class Limits(NamedTuple):
         )
 
     def listen(self, host: str, port: int, sock: socket.socket | None) -> socket.socket:
-        """Make the listener, or take over ``sock``; raises as ``binding`` does."""
+        """Make the listener, or take over ``sock``. Raises as ``binding`` does."""
         if sock is not None:
             return binding.adopt(sock, socket.SOCK_STREAM, backlog=self.backlog)
         return binding.bind(

@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def log() -> logging.Logger:
-    """Give the log of the servers."""
+    """Return the log of the servers."""
     import logging
 
     return logging.getLogger("oxisock")
 
 
 def handler_failed(peer: Peer, error: BaseException) -> None:
-    """A handler raised, or gave what it must not."""
+    """Log that a handler raised, or returned a wrong value."""
     _tell("error", "the handler failed for %s", peer, exc_info=error)
 
 
 def framing_broken(peer: Peer, error: BaseException) -> None:
-    """What came in is no message of the server's codec."""
+    """Log that the input is no message of the server's codec."""
     _tell("warning", "%s broke the framing: %s", peer, error)
 
 
 def listens(kind: str, address: Peer) -> None:
-    """A server listens; that is worth a warning where others than this machine can reach it."""
-    # What it takes to tell the log is read now: later there may be no descriptor to read it with.
+    """Log that a server listens, as a warning if other machines can reach it."""
+    # Import now what logging needs: later, there may be no free descriptor to read it with.
     import logging  # noqa: F401
     import traceback  # noqa: F401
 
@@ -42,50 +42,50 @@ def listens(kind: str, address: Peer) -> None:
 
 
 def timed_out(peer: Peer) -> None:
-    """The peer said nothing, or took nothing, for too long."""
+    """Log that the peer sent nothing, or took nothing, for too long."""
     _tell("info", "%s timed out", peer)
 
 
 def lost(peer: Peer, error: BaseException) -> None:
-    """The network broke the connection, or a stop."""
+    """Log that the network or a stop broke the connection."""
     _tell("info", "lost %s: %s", peer, error)
 
 
 def reply_too_long(peer: Peer, size: int) -> None:
-    """A reply that no datagram can hold."""
+    """Log that a reply does not fit in a datagram."""
     _tell("error", "a reply of %d bytes to %s is longer than a datagram can be", size, peer)
 
 
 def events_lost(count: int) -> None:
-    """Whoever is told what happens in a chat takes too long over it."""
+    """Log that events of a chat were lost, because on_event is too slow."""
     _tell("warning", "on_event is too slow: %d chat events were lost", count)
 
 
 def backplane(notice: str) -> None:
-    """What becomes of a node of a shared room."""
+    """Log what happens to a node of a shared room."""
     calm = notice.startswith(("in the room", "Redis is back"))
     _tell("info" if calm else "warning", "chat backplane: %s", notice)
 
 
 def event_failed(event: object, error: BaseException) -> None:
-    """Whoever is told what happens in a chat raised."""
+    """Log that on_event raised."""
     _tell("error", "on_event failed at %r", event, exc_info=error)
 
 
 def thread_failed(error: BaseException) -> None:
-    """A thread of a server ended for a reason of its own, and the server with it."""
+    """Log that a thread failed, and that this ended its server."""
     _tell("critical", "a server ended because one of its threads failed", exc_info=error)
 
 
 def child_returned(process: int) -> None:
-    """A handler has forked, and returned in the child, which has none of the server's threads."""
+    """Log that a handler has forked and returned in the child, which has none of the server's threads."""
     _tell("info", "a handler returned in process %d, which it had forked: that process ends", process)
 
 
 def _tell(level: str, text: str, *details: object, exc_info: BaseException | None = None) -> None:
-    """Log something; where whoever handles the log raises, that costs nobody else."""
+    """Log a message. If a log handler raises, nobody else is affected."""
     try:
-        # As text, and at once: a record that is kept keeps nothing else alive.
+        # Convert to text at once, so that a kept record keeps no other object alive.
         words = [_words(each) if isinstance(each, BaseException) else each for each in details]
         getattr(log(), level)(text, *words, exc_info=exc_info)
     except BaseException as error:
@@ -100,7 +100,7 @@ def _tell(level: str, text: str, *details: object, exc_info: BaseException | Non
 def _words(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException as failure:  # of users' own exceptions
+    except BaseException as failure:  # a user's exception may fail at this
         if hooks.is_ctrl_c(failure):
             raise
         return f"<{type(error).__name__}, which has no words>"

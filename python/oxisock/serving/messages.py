@@ -35,10 +35,10 @@ BatchHandler: TypeAlias = Callable[[list[tuple[bytes, Peer]]], list[Answer]]
 """``handler([(message, peer), ...])`` returns a list of the same length, of bytes, None or an Exception."""
 
 _ONLY_BYTES = frozenset([bytes])
-_TURN = 32  # messages of one connection that are handled at least, before others have their turn
-_SHARE = 0.0001  # seconds after which they have it: it is a turn of the reactor, which costs a tenth of that
-_MOST = 128  # messages that are cut from what was read, before those are handled: as many as take about half as long
-_BATCH = 4096  # messages with which a batch is full, and that are cut for one
+_TURN = 32  # messages of one connection that are handled at least, before other connections have their turn
+_SHARE = 0.0001  # seconds after which they have it; a turn of the reactor costs a tenth of that
+_MOST = 128  # messages that are cut from the input before they are handled; they take about half of _SHARE
+_BATCH = 4096  # messages that fill a batch, and that are cut for one
 _NONE: Iterator[bytes] = iter(())
 
 Held: TypeAlias = "tuple[Iterator[bytes], BaseException | None]"
@@ -133,7 +133,7 @@ class MessageServer(StreamServer):
         if self._tls is None:
             reactor = make(listener.detach(), plan, self._codec.framer)
         else:
-            from .secured import SecuredReactor  # and with it ssl
+            from .secured import SecuredReactor  # this imports ssl
 
             plan = plan._replace(secure=True, handshake_timeout=self._handshake_timeout)
             reactor = SecuredReactor(make(listener.detach(), plan, None), self._tls, plan.max_buffered)
@@ -142,9 +142,9 @@ class MessageServer(StreamServer):
 
 
 class Conversations:
-    """What is remembered of the connections of a message server, and who calls the handler for their messages.
+    """The state of the connections of a message server, and the calls of its handler.
 
-    Any thread may call it, for one connection never two at once.
+    Any thread may call it, but never two at once for one connection.
     """
 
     def __init__(self, reactor: MessageReactor, codec: BoundCodec, lent: ref[hooks.Lent[Callable[..., Any]]]) -> None:
@@ -154,23 +154,23 @@ class Conversations:
         self._encode = codec.encode_many
         self._lent = lent
         self._inboxes: dict[int, Inbox] = {}  # unless the engine frames
-        self._held: dict[int, Held] = {}  # messages that there was no room for, or no time
-        self._unread: dict[int, bytes] = {}  # what was read and not cut yet
-        self._abandoned = False  # this is a forked child's copy
+        self._held: dict[int, Held] = {}  # messages for which there was no room or no time
+        self._unread: dict[int, bytes] = {}  # bytes that were read and not cut into messages yet
+        self._abandoned = False  # whether this is a forked child's copy
 
     def abandon(self) -> None:
-        """This is the child of a fork."""
+        """Note that this is the child of a fork."""
         self._abandoned = True
 
     def handler(self) -> Callable[..., Any] | None:
-        """Return the handler, to hold for a turn; None if the server has been dropped, and stops."""
+        """Return the handler, to hold for a turn; None if the server has been dropped and is stopping."""
         lent = self._lent()
         return None if lent is None else lent.function
 
     def answer(self, item: Item, handler: Callable[..., Any] | None) -> Reply:
-        """Call the handler for each message of an Item, as long as there is room for answers.
+        """Call the handler for each message of an Item, while there is room for answers.
 
-        Where there are many, a few at a time: the rest takes its turn after others, of whom nobody has read as yet.
+        Many messages are handled a few at a time. The rest waits until other connections have had their turn.
         """
         token, peer, given, room, _ = item
         if handler is None:
@@ -184,7 +184,7 @@ class Conversations:
         payloads: list[bytes] = []
         counted = 0
         waiting = total = length_hint(rest)
-        # Answers of at most an equal share each do not fill the room: only larger ones make it worth counting.
+        # Answers of at most an equal share each fit in the room. Only a larger one makes it necessary to count.
         share = room // (waiting or 1)
         failure: BaseException | None = None
         some: Iterator[bytes] = rest
@@ -225,20 +225,20 @@ class Conversations:
         return self._reply(token, peer, payloads, total - length_hint(rest), rest, fault, failure)
 
     def answer_batch(self, work: deque[Item], taken: list[Item], handler: Callable[..., Any] | None) -> list[Reply]:
-        """Call the handler once for the messages of all Items, or of the first where there are very many."""
+        """Call the handler once for the messages of all Items, or of the first ones if there are very many."""
         unpacked: list[tuple[int, Peer, list[bytes], BaseException | None]] = []
         pairs: list[tuple[bytes, Peer]] = []
         while len(pairs) < _BATCH:
             try:
                 item = work.popleft()
-            except IndexError:  # that were all, or other threads took the rest
+            except IndexError:  # there are no more, or other threads took the rest
                 break
             taken.append(item)
             token, peer = item[0], item[1]
             messages, fault = self._messages(item, _BATCH)
             unpacked.append((token, peer, messages, fault))
             pairs.extend(zip(messages, repeat(peer)))
-        count = len(pairs)  # the list is the handler's to change
+        count = len(pairs)  # the handler may change the list
         answers: list[Any] = []
         failure: BaseException | None = None
         if count:
@@ -273,22 +273,24 @@ class Conversations:
         return replies
 
     def failed(self, item: Item, error: BaseException) -> Reply:
-        """Give up a connection: user code has raised where nobody expects it."""
+        """Give up a connection, because user code raised in an unexpected place."""
         return self._reply(item[0], item[1], [], 0, _NONE, None, error)
 
     def forget(self, closed: list[tuple[int, int]]) -> None:
-        """Connections are closed."""
+        """Forget connections that have closed."""
         for token, _ in closed:
             for kept in (self._inboxes, self._held, self._unread):
                 kept.pop(token, None)
 
     def _messages(self, item: Item, most: int) -> tuple[list[bytes], BaseException | None]:
-        """Return the messages of an Item, and the fault that comes after them; at most so many, unless the codec is a
-        user's, or an engine has framed them."""
-        token, _, given, _, error = item  # the error is that of framing, or of a stream that was cut
+        """Return the messages of an Item, and the fault that comes after them.
+
+        At most ``most`` messages are returned, unless the codec is the user's or the engine has framed them.
+        """
+        token, _, given, _, error = item  # the error of framing, or of a stream that was cut
         if self._framed:
             assert not isinstance(given, bytes)
-            return given or [], error  # nothing where the connection is gone
+            return given or [], error  # nothing if the connection is gone
         assert not isinstance(given, list)
         inbox = self._inboxes.get(token)
         if inbox is None:
@@ -300,7 +302,7 @@ class Conversations:
             given = self._unread.pop(token, b"")
         try:
             messages = self._cut(token, inbox, given, most)
-        except BaseException as stranger:  # there is no memory
+        except BaseException as stranger:  # for example, no memory
             inbox.fail(stranger)
             messages = []
         if self._abandoned:
@@ -308,8 +310,8 @@ class Conversations:
         return messages, inbox.fault
 
     def _cut(self, token: int, inbox: Inbox, given: bytes | None, most: int) -> list[bytes]:
-        """Return the messages in what was read, as many as may be held at once; the rest stays as it is, for later."""
-        if given is None or self._codec.framer is None:  # a user's decoder may be slow with small pieces
+        """Return the messages in the input, at most ``most``, and keep the rest of the input for later."""
+        if given is None or self._codec.framer is None:  # a user's decoder may be slow with small chunks
             return inbox.decode(given) if given != b"" else []
         messages, rest = inbox.decode_some(given, most)
         if rest:
@@ -326,13 +328,13 @@ class Conversations:
         error: BaseException | None,
         failure: BaseException | None,
     ) -> Reply:
-        """Make the answer to an Item, and report what went wrong."""
+        """Make the answer to an Item, and log errors."""
         output = b""
         if payloads:
             try:
                 output = self._encode(payloads)
             except BaseException as raised:
-                # An answer that the codec refuses is the handler's fault; those before it are good.
+                # If the codec refuses an answer, that is the handler's fault. The answers before it are good.
                 output, failure = _encode_some(self._encode, payloads), failure or raised
         action = ANSWERED
         if failure is not None:
@@ -355,7 +357,7 @@ class Conversations:
 
 
 def _encode_some(encode: Callable[[list[bytes]], bytes], payloads: list[bytes]) -> bytes:
-    """Encode the payloads up to the first that the codec refuses."""
+    """Encode the payloads before the first that the codec refuses."""
     parts: list[bytes] = []
     for payload in payloads:
         try:

@@ -1,4 +1,4 @@
-"""One request and one answer over TCP: the smallest client."""
+"""One request and one answer over TCP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..framing.codecs import Codec
 
-_MOST: Final = 16 << 20  # of an answer without a codec
+_MOST: Final = 16 << 20  # bytes of an answer without a codec
 
 
 class Requests(Functions):
@@ -75,7 +75,7 @@ class Requests(Functions):
 
 
 def collect(answer: bytearray, data: bytes) -> None:
-    """Add to an answer without a codec; FrameTooLong past the limit."""
+    """Add to an answer without a codec. Raises FrameTooLong past the limit."""
     answer += data
     if len(answer) > _MOST:
         raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
@@ -83,11 +83,11 @@ def collect(answer: bytearray, data: bytes) -> None:
 
 @contextmanager
 def answering(destination: Destination) -> Iterator[None]:
-    """Say where, and within how many seconds, no answer came."""
+    """Add the address and the timeout to the error, if no answer came."""
     try:
         yield
     except TimeoutError as error:
-        if error.errno is not None:  # the system's own, or that of connecting
+        if error.errno is not None:  # an error of the system, or of connecting
             raise
         raise TimeoutError(
             errno.ETIMEDOUT, f"{destination.peer}: no answer within {destination.timeout:g} s"
@@ -97,7 +97,7 @@ def answering(destination: Destination) -> Iterator[None]:
 def _exchange(sock: socket.socket, payload: bytes, deadline: Deadline) -> bytes:
     sock.settimeout(deadline.check())
     sock.sendall(payload)
-    end_output(sock)  # where the peer has reset the connection, recv says so
+    end_output(sock)  # if the peer has reset the connection, recv says so
     answer = bytearray()
     while True:
         sock.settimeout(deadline.check())

@@ -1,7 +1,7 @@
-"""A message reactor with TLS: the reactor below moves encrypted bytes, and its user sees plain ones.
+"""A message reactor with TLS: the reactor below it moves encrypted bytes, and its user sees plain ones.
 
-The same for both engines. Decrypting is done by the thread that turns, so that handlers, however long they take, hold
-no handshake up; and handshakes have a share of each turn, so that many hold up nobody who is in.
+Both engines share it. The thread that turns also decrypts, so slow handlers do not delay handshakes. Handshakes have
+only a share of each turn, so many handshakes do not delay open connections.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
     from ..types import ServerStats
 
-_SHARE = 0.005  # seconds of a turn for handshakes, and for what has come on one connection
-_LAST_WORDS = 30_000_000  # nanoseconds past the drain, to say that this was all
+_SHARE = 0.005  # seconds of a turn for handshakes, and for the input of one connection
+_LAST_WORDS = 30_000_000  # nanoseconds after the drain, to send close_notify
 
 
 class SecuredReactor:
-    """A MessageReactor; of a connection's Session, one thread at a time has hold: who turns, or who answers."""
+    """A MessageReactor with TLS. One thread at a time uses a connection's Session: that which turns or answers."""
 
     framed = False
 
@@ -35,14 +35,14 @@ class SecuredReactor:
         self._context = context
         self._most = max_buffered  # bytes of answers that may wait on a connection
         self._sessions: dict[int, Session] = {}
-        self._shaking: deque[Item] = deque()  # of connections whose handshake is not done
-        self._unopened: list[tuple[Item, bytes]] = []  # what there was no time for, and what was said before that
-        self._own: list[Reply] = []  # that are no handler's
-        self._failed = 0  # handshakes; the reactor knows of those that were lost with their connection
-        self._bytes_in = 0  # of what the wire says
-        self._bytes_out = 0  # the same, to those who have gone
-        self._gone: list[tuple[int, int]] = []  # who has closed, and is yet to be told of
-        self._counting = threading.Lock()  # of the bytes that went out, while nobody goes
+        self._shaking: deque[Item] = deque()  # input of connections whose handshake is not done
+        self._unopened: list[tuple[Item, bytes]] = []  # input that had to wait, and the plain bytes before it
+        self._own: list[Reply] = []  # replies that are not a handler's
+        self._failed = 0  # failed handshakes, without those that the reactor counts because the connection was lost
+        self._bytes_in = 0  # plain bytes received
+        self._bytes_out = 0  # plain bytes sent on connections that have closed
+        self._gone: list[tuple[int, int]] = []  # connections that have closed and are not reported yet
+        self._counting = threading.Lock()  # held while sent bytes are counted: no connection is removed then
         self._stopping = False
         self.outcome = reactor.outcome
         self.forked = reactor.forked
@@ -58,7 +58,7 @@ class SecuredReactor:
         self._reactor.begin_stop(min(drain + _LAST_WORDS, NEVER))
 
     def counters(self) -> ServerStats:
-        """Return the counters; bytes are those of what the wire says, as with other servers."""
+        """Return the counters. As with other servers, bytes are plain bytes."""
         counters = self._reactor.counters()
         failed = counters.handshake_errors + self._failed
         with self._counting:
@@ -71,7 +71,7 @@ class SecuredReactor:
         return counters._replace(handshake_errors=failed, bytes_in=self._bytes_in, bytes_out=bytes_out)
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
-        """Send ``replies`` and wait for input, if so; None when the server has ended."""
+        """Send ``replies``, and wait for input if ``wait`` is true. Returns None when the server has ended."""
         wait = wait and not (self._shaking or self._unopened)
         found = self._reactor.turn([self._sealed(reply) for reply in replies], wait)
         if found is None:
@@ -86,7 +86,7 @@ class SecuredReactor:
             if session is None or not session.begun:
                 self._shaking.append(item)
                 continue
-            if item[3] > 0:  # else it is not known how much more than the most waits
+            if item[3] > 0:  # otherwise more than the most may wait, and nobody knows how much more
                 session.forget_sent(self._most - item[3])
             if item[2] == b"":
                 self._ask(item, session, items)
@@ -107,7 +107,7 @@ class SecuredReactor:
         self._reactor.submit([self._sealed(reply) for reply in replies])
 
     def take_closed(self) -> list[tuple[int, int]]:
-        """Give the tokens of the connections that closed since the last call, and what of the wire was sent on them."""
+        """Return the tokens of the connections that closed since the last call, and the encrypted bytes each sent."""
         with self._counting:
             self._look_who_closed()
             gone, self._gone = self._gone, []
@@ -117,7 +117,7 @@ class SecuredReactor:
         return gone
 
     def _look_who_closed(self) -> None:
-        """Count what was sent on connections that have closed: who sees that they have finds it counted."""
+        """Count what was sent on connections that have closed, before anybody can see that they have."""
         gone = self._reactor.take_closed()
         for token, written in gone:
             if (session := self._sessions.get(token)) is not None:
@@ -125,7 +125,7 @@ class SecuredReactor:
         self._gone += gone
 
     def _sealed(self, reply: Reply) -> Reply:
-        """Return an answer as it goes over the wire."""
+        """Return an answer in encrypted form."""
         token, output, handled, action = reply
         session = self._sessions.get(token)
         if session is None:  # the connection has closed
@@ -133,14 +133,14 @@ class SecuredReactor:
         wire = session.sealed(output)
         session.held = action == HELD
         if action == ANSWERED and session.over and not session.told:
-            return token, wire, handled, HELD  # the end is next: it will be asked whether there is more
+            return token, wire, handled, HELD  # the end is next: HELD makes the reactor ask whether there is more
         if action == FINISH or (action == ANSWERED and session.over):
-            session.told = True  # whoever has given it up wants to hear no more of it
+            session.told = True  # the handler has given it up, and needs no more Items of it
             return token, wire + session.last_word(), handled, FINISH
         return token, wire, handled, action
 
     def _ask(self, item: Item, session: Session, items: list[Item]) -> None:
-        """There is room for what was held back, or nothing is left but to part."""
+        """Handle an Item without input: there is room for held answers, or the connection is about to end."""
         if session.held:
             items.append(item)
         elif session.over and not session.told:
@@ -149,7 +149,7 @@ class SecuredReactor:
             self._own.append((item[0], session.last_word(), 0, FINISH))
 
     def _open(self, item: Item, session: Session, items: list[Item], said: bytes = b"") -> None:
-        """Return what a piece of the wire says, after what those before it ``said``."""
+        """Decrypt input. ``said`` holds the plain bytes of the input before it."""
         token, peer, data, room, _ = item
         if not isinstance(data, bytes):
             session.cut()
@@ -158,7 +158,7 @@ class SecuredReactor:
         else:
             until = time.monotonic() + _SHARE
             for at in range(0, len(data), PIECE):
-                if at and time.monotonic() > until:  # what TLS has to do for a few bytes can take long
+                if at and time.monotonic() > until:  # TLS can take long for a few bytes
                     self._unopened.append(((token, peer, data[at:], room, None), said))
                     return
                 said += session.received(data[at : at + PIECE])
@@ -179,7 +179,7 @@ class SecuredReactor:
         items.append((item[0], item[1], None, item[3], session.fault))
 
     def _shake(self, item: Item, items: list[Item]) -> None:
-        """Go on with a handshake."""
+        """Continue a handshake."""
         token, data = item[0], item[2]
         session = self._sessions.get(token)
         if data == b"":  # the server stops, or nothing came for too long

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
-_MOST = 1 << 20  # bytes received at once, however many are asked for: room is made for all of them
+_MOST = 1 << 20  # bytes received at once, even if more are asked for, because memory is allocated for all of them
 
 
 class ThreadConnection:
@@ -64,16 +64,16 @@ class ThreadConnection:
         self._codec = codec
         self._ahead = bytearray()  # bytes that were read and not taken; empty while there is an inbox
         self._inbox: RewindableInbox | None = None
-        self._lost: BaseException | None = None  # why the connection is no more
-        self._unheard: BaseException | None = None  # the same, where sending was told: reading is not told again
-        self.waiting = False  # for the peer to say something
-        self.stopping = False  # the end of the input is the server's doing
+        self._lost: BaseException | None = None  # why the connection ended
+        self._unheard: BaseException | None = None  # the same, raised by a send; reading would not raise it again
+        self.waiting = False  # whether a read waits for the peer
+        self.stopping = False  # whether the server ended the input
         self._tls: SecureSocket | None = None
         self._certificate: dict[str, Any] | None = None
         self._stopping = stopping
-        self.cut = False  # what was to be sent did not leave
-        self.failed: BaseException | None = None  # what the connection itself raised last
-        self.broken = False  # that was a fault in the stream
+        self.cut = False  # whether data that was to be sent did not leave
+        self.failed: BaseException | None = None  # the last error that the connection itself raised
+        self.broken = False  # whether that was a fault in the stream
 
     @property
     def sock(self) -> socket.socket:
@@ -169,7 +169,7 @@ class ThreadConnection:
         return inbox.frames.popleft()
 
     def _inbox_of(self, bound: BoundCodec) -> RewindableInbox:
-        """Return the inbox of a codec: the one there is, or a new one with what was read and not taken."""
+        """Return the inbox for a codec: the current one, or a new one with the bytes that were read and not taken."""
         inbox = self._inbox
         if inbox is not None and (inbox.codec is bound.codec or inbox.codec == bound.codec):
             return inbox
@@ -181,7 +181,7 @@ class ThreadConnection:
         return inbox
 
     def _rewind(self) -> None:
-        """Let reading go on with the byte after the last frame that was taken."""
+        """Let reading continue with the byte after the last frame that was taken."""
         if self._inbox is not None:
             self._ahead += self._inbox.rest()
             self._inbox = None
@@ -196,10 +196,10 @@ class ThreadConnection:
                     count = self._sock.send(rest[sent : sent + _CHUNK], NO_SIGNAL if self._tls is None else 0)
                 except OSError as error:
                     if sent or error.errno != errno.EPIPE:
-                        # Whoever closes it, and when: the peer must not take a part for the whole.
+                        # Whoever closes it later, the peer must not take a part for the whole.
                         self.cut = True
                         reset_on_close(self._sock)
-                    # EPIPE is also the answer to who has ended his output himself.
+                    # EPIPE also comes if this side has ended its own output.
                     if error.errno not in (None, errno.EPIPE):
                         self._unheard = equal_fault(error)
                     self._failed(error)
@@ -231,7 +231,7 @@ class ThreadConnection:
         self._end(False)
 
     def _end(self, shut_first: bool) -> None:
-        """Do as `close`; ``shut_first``: a forked child holds a duplicate, so closing alone ends nothing."""
+        """Do as `close`. ``shut_first``: shut down before closing, because a forked child holds a duplicate."""
         with self._sock:
             with suppress(OSError):  # closed already, by the handler or the peer
                 self._sock.setblocking(False)
@@ -243,16 +243,17 @@ class ThreadConnection:
                 shut_down(self._sock)
 
     def _secure(self, context: SSLContext, timeout: float | None) -> None:
-        """Shake hands; raises TimeoutError, or ssl.SSLError or another OSError if it fails."""
+        """Do the handshake. Raises TimeoutError, or ssl.SSLError or another OSError if it fails."""
         self._sock = self._tls = secure.accepted(self._sock, context)
         self._move(lambda tls: tls.do_handshake(), timeout)
         if not self.stopping:
             self._certificate = self._tls.getpeercert() or None
 
     def _move(self, call: Callable[[SecureSocket], T], timeout: float | None) -> T | bytes:
-        """Do what reads from TLS, within so many seconds; b"" where the server stops meanwhile.
+        """Do a call that reads from TLS, within ``timeout`` seconds. Returns b"" if the server stops meanwhile.
 
-        The input of TLS is not shut down to wake it: to TLS that would be a fault, which it tells the peer.
+        A stop does not shut down the socket's input to end the wait: TLS would treat that as a fault, and tell the
+        peer.
         """
         assert self._tls is not None
         self._tls.settimeout(0)
@@ -270,14 +271,14 @@ class ThreadConnection:
                 selector.select(left)
 
     def _end_tls(self) -> None:
-        """Say that this was all, as far as that goes without waiting; the peer's own end is not waited for."""
+        """Send close_notify if that needs no waiting. This does not wait for the peer's."""
         if self._tls is not None:
             with suppress(OSError, ValueError):
                 self._tls.settimeout(0)
                 self._tls.unwrap()
 
     def _introduce(self, timeout: float) -> None:
-        """Read what a proxy says of the connection; raise ValueError for what is no header, or comes too late."""
+        """Read the proxy's header. Raises ValueError if it is bad or late."""
         header, deadline = ProxyHeader(), Deadline(timeout)
         try:
             while True:
@@ -300,7 +301,7 @@ class ThreadConnection:
         try:
             data = self._sock.recv(n) if self._tls is None else self._move(lambda tls: tls.recv(n), left)
         except OSError as error:
-            # What the system says has a number. It says it once, and then that the stream has ended.
+            # An error of the system has a number. It is raised once; after it, the stream only ends.
             if error.errno is not None:
                 self._lost = equal_fault(error)
             self._failed(error)
@@ -319,7 +320,7 @@ class ThreadConnection:
             self._failed(error)
 
     def _failed(self, error: BaseException) -> NoReturn:
-        """Raise what the connection has come to."""
+        """Raise an error of the connection, and remember it."""
         self.failed, self.broken = error, False
         raise error
 
@@ -332,16 +333,16 @@ class Counters:
         self._values = dict.fromkeys(ServerStats._fields, 0)
 
     def abandon(self) -> None:
-        """This is the child of a fork, and whoever was counting just then is not there to go on."""
+        """Make a new lock in a forked child, where the thread that held the old one does not exist."""
         self._lock = threading.Lock()
 
     def add(self, **more: int) -> None:
-        """Add to some of them."""
+        """Add to counters."""
         with self._lock:
             for name, value in more.items():
                 self._values[name] += value
 
     def stats(self) -> ServerStats:
-        """Return them all."""
+        """Return all counters."""
         with self._lock:
             return ServerStats(**self._values)

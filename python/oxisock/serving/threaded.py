@@ -36,8 +36,8 @@ ThreadHandler: TypeAlias = Callable[[ThreadConnection, Peer], None]
 """``handler(conn, peer)`` serves one connection. It is a plain function, and its result is ignored. A coroutine or a
 generator as the result is an error, because nothing of it has run."""
 
-_LAST_WORDS = 0.03  # seconds past the drain, for handlers that read the end of the stream just now
-_ACCEPTS = 64  # in one turn
+_LAST_WORDS = 0.03  # seconds after the drain, for handlers that are just reading the end of the stream
+_ACCEPTS = 64  # connections accepted in one turn
 
 
 class ThreadedServer(StreamServer):
@@ -97,7 +97,7 @@ class ThreadedServer(StreamServer):
 
 
 class _ThreadedRunning(HandlerThreads):
-    """A threaded server under way: one thread that accepts, and one for each connection."""
+    """A started threaded server: one thread that accepts, and one for each connection."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class _ThreadedRunning(HandlerThreads):
         self._stop_at: float | None = None
         self._cut = False
         self._shut_first = False
-        self._abandoned = False  # this is a forked child's copy
+        self._abandoned = False  # whether this is a forked child's copy
         super().__init__()
         with ExitStack() as undo:
             undo.callback(listener.close)
@@ -131,7 +131,7 @@ class _ThreadedRunning(HandlerThreads):
             self._bell = Bell()
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, selectors.EVENT_READ)
-            # All who wait for TLS watch it: it is rung once, and never hushed.
+            # All threads that wait for TLS watch this bell. It is rung once, and never hushed.
             self._stopping = Bell()
             undo.callback(self._stopping.close)
             self._door = WatchedDoor(listener, self._plan, self._selector)
@@ -148,18 +148,18 @@ class _ThreadedRunning(HandlerThreads):
         self._bell.ring()
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether all threads have ended."""
+        """Wait at most ``timeout`` seconds; return whether all threads have ended."""
         deadline = time.monotonic() + timeout
         accepting = not self._latch.join(timeout)
         for thread in list(self._connections):
-            # One that is about to start cannot be joined; while there are such, the acceptor has not ended either.
+            # A thread that is about to start cannot be joined. While there is one, the acceptor has not ended either.
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
         return not accepting and not self._connections
 
     def outcome(self) -> tuple[int, int, int]:
         """Return the connections drained and aborted by the stop, and the handlers that still run."""
-        self._cut_off()  # where the acceptor has had no time for it yet
+        self._cut_off()  # the acceptor may not have done it yet
         with self._lock:
             return self._drained, self._aborted, len(self._connections)
 
@@ -172,11 +172,11 @@ class _ThreadedRunning(HandlerThreads):
         return threading.current_thread() in self._connections
 
     def forked(self) -> None:
-        """This is the parent of a fork."""
+        """Note that this is the parent of a fork."""
         self._shut_first = True
 
     def abandon(self) -> None:
-        """This is the child of a fork."""
+        """Note that this is the child of a fork."""
         self._abandoned = True
         self._counters.abandon()
         self._door.abandon()
@@ -198,7 +198,7 @@ class _ThreadedRunning(HandlerThreads):
                         self._welcome()
         finally:
             if self._stop_at is None:
-                self._stop_at = time.monotonic()  # it cannot go on, and takes its connections with it
+                self._stop_at = time.monotonic()  # the acceptor failed; this ends its connections too
             door.close(self._shut_first)
             try:
                 self._end()
@@ -211,7 +211,7 @@ class _ThreadedRunning(HandlerThreads):
         return self._plan.max_connections - len(self._connections)
 
     def _welcome(self) -> None:
-        """Accept those who wait, and start a thread for each."""
+        """Accept waiting connections, and start a thread for each."""
         plan = self._plan
         for sock, peer in self._door.newcomers(min(self._room(), _ACCEPTS), time.monotonic_ns()):
             prepare(sock, plan.nodelay, plan.keepalive)
@@ -231,7 +231,7 @@ class _ThreadedRunning(HandlerThreads):
             self._counters.add(accepted=1, active=1)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads to be had
+            except RuntimeError:  # there are no more threads
                 with self._lock:
                     del self._connections[thread]
                 sock.close()
@@ -242,7 +242,7 @@ class _ThreadedRunning(HandlerThreads):
                 return
 
     def _end(self) -> None:
-        """Let handlers come to an end: first by letting them read the end of the stream, then by force."""
+        """End the handlers: first let them read the end of the stream, then cut their connections."""
         for conn in list(self._connections.values()):
             with suppress(OSError):
                 conn.stopping = True
@@ -259,7 +259,7 @@ class _ThreadedRunning(HandlerThreads):
         self._cut_off()
 
     def _cut_off(self) -> None:
-        """Cut the connections whose handlers have not come to an end."""
+        """Cut the connections whose handlers have not ended."""
         with self._lock:
             if self._cut:
                 return
@@ -272,7 +272,7 @@ class _ThreadedRunning(HandlerThreads):
                     conn.cut = True
                     reset_on_close(conn.sock)
                 shut_down(conn.sock)
-                if conn.sock.fileno() < 0:  # the handler has closed it, or wrapped it in something else
+                if conn.sock.fileno() < 0:  # the handler has closed it, or wrapped it in another object
                     shut_down_named(conn.name)
 
     # --- one connection ------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class _ThreadedRunning(HandlerThreads):
             self._bell.ring()
 
     def _introduce(self, conn: ThreadConnection) -> bool:
-        """Read what a proxy says of a connection; say whether that is to be had."""
+        """Read the proxy's header; return whether a good one came."""
         try:
             conn._introduce(self._plan.header_timeout / 1e9)
         except ValueError as error:
@@ -317,7 +317,7 @@ class _ThreadedRunning(HandlerThreads):
         return False
 
     def _secure(self, conn: ThreadConnection) -> bool:
-        """Shake hands, where this is a server with TLS; say whether there is somebody to talk to."""
+        """Do the handshake, if this is a server with TLS; return whether the connection can be used."""
         if self._tls is None:
             return True
         try:
@@ -335,10 +335,10 @@ class _ThreadedRunning(HandlerThreads):
 
     def _call(self, conn: ThreadConnection) -> None:
         lent = self._lent()
-        if lent is None:  # the server has been dropped, and stops
+        if lent is None:  # the server has been dropped and is stopping
             return
         try:
-            with suppress(OSError):  # what the handler does with it by itself waits, as with a fresh socket
+            with suppress(OSError):  # the handler's own calls on the socket wait without a limit, as on a new socket
                 conn.sock.setblocking(True)
             result: object = lent.function(conn, conn.peer)
             hooks.check_ran("a handler", result)

@@ -1,9 +1,9 @@
 """Runs handlers: Python threads turn a message reactor, and call the handler between two turns.
 
-One thread *leads*: it turns the reactor and then handles what came in itself, because handing it to another thread
-would cost half the speed. The others follow: when the leader has been in handlers for 10 ms, the next one takes over
-the polling, and the old leader goes on with what is left. There is one thread more than ``dispatchers``, so that
-someone can always poll, however long handlers take.
+One thread *leads*: it turns the reactor and then handles the input itself, because handing it to another thread would
+halve the speed. The other threads follow. When the leader has been in handlers for 10 ms, the next thread takes over
+the polling, and the old leader continues with the remaining work. There is one thread more than ``dispatchers``, so one
+can always poll, however long handlers take.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from ..engines.serving import Item, MessageReactor, Reply
     from .messages import Conversations
 
-_PATIENCE = 0.01  # of a follower with a leader in handlers
-_FLUSH_AFTER = 0.001  # answers wait at most about this long for those that are made after them
+_PATIENCE = 0.01  # seconds that a follower waits while the leader is in handlers
+_FLUSH_AFTER = 0.001  # seconds; answers wait at most about this long for those made after them
 _LATER = float("inf")
 _LAST_WAIT = 5.0  # seconds, for threads that have been told to end
-_DOZE_AFTER = 20  # looks at an idle leader, before a follower sleeps until it is called
+_DOZE_AFTER = 20  # looks at an idle leader before a follower sleeps until it is called
 
 
 class MessagesRunning(HandlerThreads):
-    """A message server under way: the reactor, who calls the handler, and the threads between them."""
+    """A started message server: the reactor, the threads that turn it, and the calls of the handler."""
 
     def __init__(self, reactor: MessageReactor, conversations: Conversations, batch: bool, dispatchers: int) -> None:
         self._reactor = reactor
@@ -53,12 +53,12 @@ class MessagesRunning(HandlerThreads):
         self._alarm = threading.Event()
         self._dozing = False
         self._over = False
-        self._abandoned = False  # this is a forked child's copy
+        self._abandoned = False  # whether this is a forked child's copy
         super().__init__()
         try:
             for number in range(dispatchers + 1):
                 self._latch.spawn(f"oxisock-messages-{number}", partial(self._run, number))
-        except BaseException:  # there are no more threads; those that could be had end again
+        except BaseException:  # there are no more threads; those already started end again
             reactor.begin_stop(0)
             if not len(self._latch):
                 self._turn_to_the_end()
@@ -76,7 +76,7 @@ class MessagesRunning(HandlerThreads):
         return (*self._reactor.outcome(), self._handling)
 
     def abandon(self) -> None:
-        """This is the child of a fork."""
+        """Note that this is the child of a fork."""
         self._abandoned = True
         self._conversations.abandon()
         self._reactor.abandon()
@@ -88,7 +88,7 @@ class MessagesRunning(HandlerThreads):
             while self._follow(me) and self._lead(me):
                 pass
         except BaseException:
-            # A thread that cannot go on ends the server: nobody may be left to poll.
+            # A thread that fails ends the server, because perhaps no other thread would poll.
             self._over = True
             self._alarm.set()
             self._reactor.begin_stop(0)
@@ -97,13 +97,13 @@ class MessagesRunning(HandlerThreads):
             raise
 
     def _turn_to_the_end(self) -> None:
-        """Let a reactor end that is to stop, and that nobody else turns."""
-        with suppress(Exception):  # it may be what failed
+        """Let a stopped reactor end if no other thread turns it."""
+        with suppress(Exception):  # the reactor may be what failed
             while self._reactor.turn([]) is not None:
                 pass
 
     def _lead(self, me: int) -> bool:
-        """Turn the reactor and handle what comes in, until another thread has taken over; False at the end."""
+        """Turn the reactor and handle its input until another thread has taken over. Returns False at the end."""
         reactor, work, lock, framed = self._reactor, self._work, self._lock, self._framed
         turn = reactor.turn
         while True:
@@ -130,7 +130,7 @@ class MessagesRunning(HandlerThreads):
                 self._conversations.forget(reactor.take_closed())
 
     def _follow(self, me: int) -> bool:
-        """Wait until this thread leads; False at the end."""
+        """Wait until this thread leads. Returns False at the end."""
         if self._leader == me:
             return True
         with self._sentinel:
@@ -152,17 +152,17 @@ class MessagesRunning(HandlerThreads):
         return False
 
     def _take_outbox(self) -> list[Reply]:
-        """Return the answers to send; with the lock held."""
+        """Return the answers to send. The caller holds the lock."""
         outbox = self._outbox
-        # Others may append meanwhile, so the list stays the same one.
+        # Other threads may append meanwhile, so this keeps the same list.
         replies = outbox[:]
         del outbox[: len(replies)]
         return replies
 
     def _handle_all(self, me: int) -> list[Reply] | None:
-        """Handle the work there is, and return the answers to send; None if another thread has taken over the lead.
+        """Handle the waiting work, and return the answers to send; None if another thread has taken over the lead.
 
-        In that case what came in meanwhile is handled too, and the answers are sent.
+        In that case, this also handles the input that came meanwhile, and sends the answers.
         """
         work, outbox, conversations = self._work, self._outbox, self._conversations
         handler = conversations.handler()
@@ -171,7 +171,7 @@ class MessagesRunning(HandlerThreads):
             if self._over:
                 work.clear()
             else:
-                # Whatever user code does there, in a hook or in what it gave, costs these connections and no other.
+                # If user code raises here, in a hook or in an object it returned, only these connections end.
                 if self._batch:
                     taken: list[Item] = []
                     try:
@@ -184,11 +184,11 @@ class MessagesRunning(HandlerThreads):
                         item = work.popleft()
                         outbox.append(conversations.answer(item, handler))
                     except BaseException as error:
-                        if item is not None:  # else other threads took the rest
+                        if item is not None:  # otherwise, other threads took the rest
                             outbox.append(conversations.failed(item, error))
                 if self._abandoned:
                     end_child(server_log.child_returned)
-            # With nothing left to do the next turn sends the answers anyway.
+            # If nothing is left to do, the next turn sends the answers anyway.
             if self._leader != me or (work and time.monotonic() > flush_at):
                 with self._lock:
                     replies = self._take_outbox()
@@ -200,7 +200,7 @@ class MessagesRunning(HandlerThreads):
                     if work:
                         continue
                     self._handling -= 1
-                    # Only in handlers can the lead be lost.
+                    # The lead can be lost only in handlers.
                     if self._leader != me:
                         return None
                     self._phase += 1

@@ -26,7 +26,7 @@ _ENDS: Final = (
 
 @runtime_checkable
 class Watchable(Protocol):
-    """A server under way whose engine notices what happens to connections."""
+    """A started server whose engine notices what happens to connections."""
 
     def notices(self) -> tuple[list[Notice], int]:
         """Return what happened since the last call, and how much was lost."""
