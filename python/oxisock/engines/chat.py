@@ -30,7 +30,7 @@ class HubPlan(NamedTuple):
 
 
 HubClose: TypeAlias = "tuple[int, bytes, bool]"
-"""A client to be closed: what to send it last, and whether it is to be cut off at once instead."""
+"""A client to be closed: its number, its last bytes, and whether to cut it off at once instead."""
 
 HubEvent: TypeAlias = "tuple[str, str, str]"
 """The fields of ChatEvent."""
@@ -39,13 +39,13 @@ HubMember: TypeAlias = "tuple[int, str, int, int, int]"
 """The client, its nick, when it joined, bytes waiting for it, and lines that it missed."""
 
 HubAppend: TypeAlias = "tuple[str, int, str, str]"
-"""What a shared room's hub wants in the log: kind, client, nick, text; ``oxisock.pure.chat.replica`` has the kinds."""
+"""What a shared room's hub wants in the log: kind, client, nick, text. ``oxisock.pure.chat.replica`` lists kinds."""
 
 HubEntry: TypeAlias = "tuple[str, str, int, str, str, int]"
 """An entry of the log: kind, node, client, nick, text, and when, in milliseconds since 1970."""
 
 HubResident: TypeAlias = "tuple[str, str, int, int, int, str]"
-"""One in a shared room: nick, where from (host and port), when, bytes waiting, lines missed, and the node."""
+"""A member of a shared room: nick, host, port, time of joining, bytes waiting, lines missed, node."""
 
 
 class ChatReactor(Reactors, Protocol):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Any object with a C-contiguous buffer. Python 3.12 and later have a name for it in `collections.abc`.
 Buffer = bytes | bytearray | memoryview
-"""Bytes, as functions take them."""
+"""Bytes, as functions accept them."""
 
 
 class FrameDecoder(Protocol):

@@ -20,9 +20,7 @@ class LoadRun(Protocol):
         ...
 
     def histogram(self, spans: int) -> list[tuple[float, int]]:
-        """Return the latencies in ``spans`` spans: the upper bound of each in seconds, and how many latencies are in
-        it.
-        """
+        """Return the latencies in ``spans`` spans: the upper bound of each in seconds, and its number of latencies."""
         ...
 
     def close(self) -> None:

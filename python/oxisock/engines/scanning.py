@@ -75,7 +75,7 @@ OPEN, CLOSED, FILTERED, ERROR = range(4)
 """The reasons of an Outcome; a local error is minus its errno. The last two are local errors without one."""
 
 LASTING = 1 << 16
-"""Added to the errno that a machine is told of where the fault will not pass, though others of that number do."""
+"""Added to an errno for the machine if the fault will not pass, although others with that errno do."""
 
 
 class Outcome(NamedTuple):
@@ -125,7 +125,7 @@ class TraceEvent(NamedTuple):
 
 
 SENT = 100
-"""``TraceEvent.what`` of a probe that left."""
+"""``TraceEvent.what`` of a probe that was sent."""
 
 # Plain tuples behind the named ones. An engine may return these, without making a named tuple of each.
 OutcomeTuple = tuple[int, int, int, int, int, bytes | None]
@@ -164,7 +164,5 @@ class ScanningModule(Protocol):
         ...
 
     def asked_ports(self, plan: ScanPlan, hosts: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Return, for each of ``hosts``, the ports that belong to the plan's shard, in the order in which they are
-        asked.
-        """
+        """Return the ports of each of ``hosts`` that belong to the plan's shard, in the order of asking."""
         ...

@@ -79,15 +79,15 @@ class EchoReactors(Reactors, Protocol):
 
 
 ANSWERED, HELD, FINISH = range(3)
-"""What a Reply says of its connection: all of the Item is answered; the rest waits until there is room (an Item without
-input will say so); all is answered and the connection is to close."""
+"""The action of a Reply. ANSWERED: all of the Item is answered. HELD: the rest waits until there is room, which an Item
+without input will say. FINISH: all is answered, and the connection is to close."""
 
 Item: TypeAlias = "tuple[int, Peer, bytes | list[bytes] | None, int, Exception | None]"
-"""What came in on a connection: its token; its peer; bytes (None at the end of the input), or messages where the engine
-frames; the bytes of answers there is room for; the error that ends the messages."""
+"""Input of a connection: its token; its peer; bytes (None at the end of the input), or messages if the engine frames;
+how many bytes of answers there is room for; the error that ends the messages."""
 
 Reply: TypeAlias = "tuple[int, bytes, int, int]"
-"""What goes out: the token; bytes; the number of messages handled; one of ANSWERED, HELD, FINISH."""
+"""Output of a connection: the token; bytes; the number of messages handled; one of ANSWERED, HELD, FINISH."""
 
 
 class MessageReactor(Reactors, Protocol):

@@ -1,7 +1,7 @@
 """The one source of pseudo-random numbers: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
 
 STEP = 0x9E3779B97F4A7C15
-"""From one seed to the next."""
+"""The distance from one seed to the next."""
 
 _MASK = (1 << 64) - 1
 

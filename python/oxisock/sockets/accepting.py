@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from ..engines.serving import ServerPlan
     from ..types import Peer
 
-_BACK_OFF = 50_000_000  # nanoseconds, before accepting again for want of something
+_BACK_OFF = 50_000_000  # nanoseconds before the next accept, when a resource is missing
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class Door:
-    """A listener that does not block, and a descriptor in reserve; times in nanoseconds of one clock."""
+    """A non-blocking listener, and a descriptor in reserve. Times are nanoseconds of one clock."""
 
     def __init__(self, listener: socket.socket, plan: ServerPlan) -> None:
         self.listener = listener
-        self.again = 0  # nobody is accepted before this time
-        self.shed = 0  # newcomers turned away for want of descriptors
-        self.rejected = 0  # and those of whose address there are too many
+        self.again = 0  # nothing is accepted before this time
+        self.shed = 0  # newcomers turned away because there were no free descriptors
+        self.rejected = 0  # newcomers turned away because their address had too many connections
         self._counting = threading.Lock()
         self._proxies = plan.proxies
         self._shares = None if plan.max_per_address == NEVER else Shares(plan.max_per_address)
         self._spare = _Spare()
 
     def newcomers(self, most: int, now: int, until: int = NEVER) -> Iterator[tuple[socket.socket, Peer]]:
-        """Accept those who wait, at most so many, and not past ``until``.
+        """Accept waiting newcomers, at most ``most``, and not past ``until``.
 
-        Where there is no descriptor for them, they are turned away.
+        Newcomers for whom there is no descriptor are turned away.
         """
         for number in range(most):
             if number and time.monotonic_ns() >= until:
@@ -51,7 +51,7 @@ class Door:
                 sock, address = self.listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except ConnectionError:  # gone before we came
+            except ConnectionError:  # it has gone already
                 continue
             except OSError as error:
                 if error.errno in _OUT_OF_DESCRIPTORS and self._spare.turn_away(self.listener):
@@ -60,7 +60,7 @@ class Door:
                 self.back_off(now)
                 return
             peer = peer_of(address)
-            # For whom a proxy speaks is known later.
+            # The client behind a proxy is known only after the header.
             if not self.is_proxy(peer) and not self.admit(peer):
                 sock.close()
                 continue
@@ -68,7 +68,7 @@ class Door:
             yield sock, peer
 
     def admit(self, peer: Peer) -> bool:
-        """Count a connection, unless its address has as many as it may: then count that, and say False."""
+        """Count a connection and return True; if its address has too many, count a rejection and return False."""
         if self._shares is None or self._shares.take(network_of(peer.host)):
             return True
         with self._counting:
@@ -76,35 +76,35 @@ class Door:
         return False
 
     def is_proxy(self, peer: Peer) -> bool:
-        """Return whether a connection from there begins with a PROXY header; it is yet to be admitted after that."""
+        """Return whether a connection from there begins with a PROXY header. It is admitted after the header."""
         if not self._proxies:
             return False
         number = number_of(peer.host)
         return any(first <= number <= last for first, last in self._proxies)
 
     def left(self, peer: Peer) -> None:
-        """A connection that was let in is gone."""
+        """Note that an admitted connection has ended."""
         if self._shares is not None:
             self._shares.give_back(network_of(peer.host))
 
     def back_off(self, now: int) -> None:
-        """Accept nobody for a while: something is missing that may come back."""
+        """Accept nothing for a while, because a missing resource may come back."""
         self.again = now + _BACK_OFF
 
     def close(self, shut_first: bool = False) -> None:
-        """Stop listening; ``shut_first`` where a forked child holds a duplicate."""
+        """Stop listening. ``shut_first``: shut down before closing, because a forked child holds a duplicate."""
         if shut_first:
             shut_down(self.listener)
         self.listener.close()
         self._spare.close()
 
     def abandon(self) -> None:
-        """Close the listener that this forked child inherited; the parent goes on with its own descriptor."""
+        """Close the listener that this forked child inherited; the parent keeps its own descriptor."""
         self.listener.close()
 
 
 class WatchedDoor(Door):
-    """A door that a selector watches only while newcomers can be let in: otherwise they wait in the backlog."""
+    """A door that a selector watches only while newcomers can be let in; otherwise they wait in the backlog."""
 
     def __init__(self, listener: socket.socket, plan: ServerPlan, selector: selectors.BaseSelector) -> None:
         super().__init__(listener, plan)
@@ -112,12 +112,12 @@ class WatchedDoor(Door):
         self._selector = selector
 
     def listen(self, room: bool, now: int) -> None:
-        """Watch the listener if there is ``room`` for a connection, and not before it is time again."""
+        """Watch the listener if there is ``room`` for a connection and the time to accept again has come."""
         wanted = room and now >= self.again
         if wanted and not self.listening:
             try:
                 self._selector.register(self.listener, selectors.EVENT_READ)
-            except OSError:  # the system watches too much already
+            except OSError:  # the system cannot watch more sockets
                 self.back_off(now)
                 return
         elif self.listening and not wanted:
@@ -125,7 +125,7 @@ class WatchedDoor(Door):
         self.listening = wanted
 
     def close(self, shut_first: bool = False) -> None:
-        """Stop listening; ``shut_first`` where a forked child holds a duplicate."""
+        """Stop listening. ``shut_first``: shut down before closing, because a forked child holds a duplicate."""
         if self.listening:
             self._selector.unregister(self.listener)
             self.listening = False
@@ -133,13 +133,13 @@ class WatchedDoor(Door):
 
 
 class _Spare:
-    """A descriptor kept in reserve, so that newcomers can be turned away when there is none left."""
+    """A descriptor in reserve, so that newcomers can be turned away when there are no free descriptors."""
 
     def __init__(self) -> None:
         self._descriptor = os.open(os.devnull, os.O_RDONLY)
 
     def turn_away(self, listener: socket.socket) -> bool:
-        """Accept one newcomer in the spare's place and close it; False if not even that is possible."""
+        """Accept one newcomer in place of the spare descriptor and close it; return False if that is not possible."""
         if self._descriptor < 0:
             try:
                 self._descriptor = os.open(os.devnull, os.O_RDONLY)
@@ -157,7 +157,7 @@ class _Spare:
         return turned_away
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,8 +1,8 @@
 """IP addresses as text and as numbers: every address, of either version and any zone, is one integer, its key.
 
 Keys sort as addresses do: all of IPv4 first, then IPv6 by zone. Zones lie further apart than a zone is wide, so two of
-them never touch, and sets of addresses of all kinds are plain sets of integers. An IPv4-mapped IPv6 address
-(``::ffff:10.0.0.1``) has the key of the IPv4 one, because what is sent to it goes to that very host.
+them never touch, and a set of addresses of all kinds is a plain set of integers. An IPv4-mapped IPv6 address
+(``::ffff:10.0.0.1``) has the key of the IPv4 address, because what is sent to it goes to that host.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..engines.scanning import AddressRange
 from ..types import Peer
 
 _IPV6: Final = 1 << 192  # set in the key of every IPv6 address
-_ZONE_BIT: Final = 129  # one bit more than an address has: zones do not touch
+_ZONE_BIT: Final = 129  # one bit more than an address has, so that zones do not touch
 _VALUE: Final = (1 << 128) - 1
 IPV4_MAPPED: Final = 0xFFFF << 32
-"""What an IPv4 address is added to as an IPv6 one: ``::ffff:0:0``."""
+"""``::ffff:0:0``; adding an IPv4 address gives its IPv4-mapped IPv6 address."""
 
 IPV4_EXPECTED: Final = "expected an IPv4 address: four numbers of 0 to 255 without leading zeros"
 IPV6_EXPECTED: Final = "expected an IPv6 address such as 2001:db8::1 or fe80::1%eth0"
 
-# "-" too, for ranges, and "/", for networks; brackets and "%" belong to IPv6 addresses.
+# "-" is for ranges, "/" for networks; brackets and "%" belong to IPv6 addresses.
 _ADDRESS_ONLY: Final = re.compile(r"[0-9.-]+|.*[:/\[\]%].*", re.DOTALL)
-# A hyphen that an address follows: the hyphen of a range, and not one in the name of a zone.
+# A hyphen that an address follows is the hyphen of a range, and not one in the name of a zone.
 _IPV6_HYPHEN: Final = re.compile(r"-(?=\[?[0-9A-Fa-f]*:)")
 
 
@@ -37,14 +37,14 @@ def make_key(version: int, value: int, scope_id: int = 0) -> int:
 
 
 def key_range(first: int, last: int) -> AddressRange:
-    """Return the addresses from key ``first`` to key ``last``, which lie in one zone."""
+    """Return the addresses from key ``first`` to key ``last``. Both are in one zone."""
     if first < _IPV6:
         return AddressRange(4, first, last)
     return AddressRange(6, first & _VALUE, last & _VALUE, (first ^ _IPV6) >> _ZONE_BIT)
 
 
 def format_key(key: int) -> str:
-    """Return the usual text of an address: dotted or RFC 5952, with the zone's name where it has one."""
+    """Return the usual text of an address: dotted or RFC 5952, with the name of the zone if there is one."""
     if key < _IPV6:
         return socket.inet_ntop(socket.AF_INET, key.to_bytes(4, "big"))
     value, scope_id = key & _VALUE, (key ^ _IPV6) >> _ZONE_BIT
@@ -52,7 +52,7 @@ def format_key(key: int) -> str:
         # C libraries write these as ::0.1.0.0, a form that RFC 4291 has deprecated.
         text = f"::{value >> 16:x}:{value & 0xFFFF:x}"
     elif value >> 32 == 0xFFFF:
-        text = f"::ffff:{socket.inet_ntoa((value & 0xFFFFFFFF).to_bytes(4, 'big'))}"  # whatever the library says
+        text = f"::ffff:{socket.inet_ntoa((value & 0xFFFFFFFF).to_bytes(4, 'big'))}"  # the same with every C library
     else:
         text = socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big"))
     return _with_zone(text, scope_id)
@@ -61,34 +61,34 @@ def format_key(key: int) -> str:
 def _with_zone(text: str, scope_id: int) -> str:
     if not scope_id:
         return text
-    if sys.platform == "win32":  # which understands numbers only
+    if sys.platform == "win32":  # it understands numbers only
         return f"{text}%{scope_id}"
     try:
         return f"{text}%{socket.if_indextoname(scope_id)}"
-    except (OSError, SystemError):  # where a long has 32 bits, Python takes the highest number for its mark of an error
+    except (OSError, SystemError):  # if a long has 32 bits, Python takes the highest number for an error mark
         return f"{text}%{scope_id}"
 
 
 def peer_of(name: Any) -> Peer:
-    """Return what ``accept``, ``getpeername`` and the like call an end of a connection as a Peer.
+    """Return the name of a connection's end, as ``accept`` or ``getpeername`` returns it, as a Peer.
 
-    That of a Unix socket is its path and 0, "" where it has none.
+    A Unix socket has its path and 0; without a path, "" and 0.
     """
     if isinstance(name, tuple):
         host = str(name[0])
-        # Python leaves the zone out of the text.
+        # Python does not include the zone in the text.
         return Peer(_with_zone(host, name[3]) if len(name) == 4 and "%" not in host else host, name[1])
     return Peer(os.fsdecode(name), 0)
 
 
 def network_of(host: str) -> int:
-    """Return the network that a peer is counted with, as a number: an IPv4 address alone, of IPv6 a /64."""
+    """Return the network with which a peer is counted, as a number: an IPv4 address alone, or an IPv6 /64."""
     value = number_of(host)
     return value if value >> 32 == 0xFFFF else value >> 64 << 64
 
 
 def number_of(host: str) -> int:
-    """Return the address of a peer as a number of IPv6, whatever its zone; that of IPv4 is the mapped one."""
+    """Return the address of a peer as an IPv6 number, without its zone. An IPv4 address becomes the mapped one."""
     if ":" not in host:
         return IPV4_MAPPED | int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
     return int.from_bytes(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), "big")
@@ -102,7 +102,7 @@ def range_of_numbers(first: int, last: int) -> tuple[int, int]:
 
 
 def is_of_this_machine(name: tuple[Any, ...]) -> bool:
-    """Return whether the address that a datagram came from is one of this machine: only such a one can be bound to."""
+    """Return whether the sender's address of a datagram belongs to this machine: only then can it be bound to."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((name[0], 0, *name[2:]))
@@ -112,7 +112,7 @@ def is_of_this_machine(name: tuple[Any, ...]) -> bool:
 
 
 def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
-    """Return the family of a literal, and what a socket of it connects to; no resolver is asked."""
+    """Return the family of a literal, and the address for a socket to connect to. This asks no resolver."""
     version, value, _, scope_id = key_range(*[parse_address(address)] * 2)
     host = format_key(make_key(version, value))
     if version == 4:
@@ -121,9 +121,9 @@ def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, tuple
 
 
 def reads_as_address(text: str) -> bool:
-    """Return whether a text is an address (a range, a network), be it a good one or not, and so never a name.
+    """Return whether a text is an address, a network or a range, good or bad, and so never a name.
 
-    That is what holds only digits and dots, or a colon. Raises ValueError for digits that are not ASCII.
+    That is a text of only digits and dots, or with a colon. Raises ValueError for digits that are not ASCII.
     """
     if not text.isascii() and any(char.isdigit() and not char.isascii() for char in text):
         raise ValueError("expected ASCII digits")
@@ -133,14 +133,14 @@ def reads_as_address(text: str) -> bool:
 def parse_address(text: str) -> int:
     """Read an IPv4 or IPv6 literal, with zone or brackets, and return its key.
 
-    Raises ValueError, saying what was expected, for anything else.
+    Raises ValueError for anything else; the message says what was expected.
     """
     key = _read_literal(text)
     return _without_mapped(key, key)[0]
 
 
 def _without_mapped(first: int, last: int) -> tuple[int, int]:
-    """Return a range that has nothing but IPv4-mapped addresses as the range of IPv4 addresses that it is."""
+    """Return a range of only IPv4-mapped addresses as the range of those IPv4 addresses; another range unchanged."""
     if first >= _IPV6 and all(key & _VALUE & ~0xFFFFFFFF == IPV4_MAPPED for key in (first, last)):
         return first & 0xFFFFFFFF, last & 0xFFFFFFFF
     return first, last
@@ -165,7 +165,7 @@ def _read_literal(text: str) -> int:
 
 
 def _scope_id(zone: str) -> int:
-    """Return the number of a zone, which is the name or the number of a network interface."""
+    """Return the number of a zone. A zone is the name or the number of a network interface."""
     if zone.isascii() and zone.isdigit():
         if len(zone) > 10 or int(zone) >= 1 << 32:
             raise ValueError(f"expected a zone below 2**32, not {zone!r}")
@@ -177,9 +177,9 @@ def _scope_id(zone: str) -> int:
 
 
 def parse_range(text: str) -> tuple[int, int, bool]:
-    """Read an address, a network or a range: give its first key, its last key, and whether it is a single literal.
+    """Read an address, a network or a range. Return its first key, its last key, and whether it is a single literal.
 
-    Raises ValueError, saying what was expected, for anything else.
+    Raises ValueError for anything else; the message says what was expected.
     """
     if "/" in text:
         return *_without_mapped(*_network(text)), False
@@ -223,7 +223,7 @@ def _network(text: str) -> tuple[int, int]:
 
 def _full_range(start: str, end: str) -> tuple[int, int]:
     first, last = _read_literal(start), _read_literal(end)
-    if first >= _IPV6 and last >= _IPV6:  # the zone need not be said twice
+    if first >= _IPV6 and last >= _IPV6:  # the zone need not be written twice
         if "%" not in end:
             last |= first & ~_VALUE
         elif "%" not in start:

@@ -12,11 +12,11 @@ _Found = TypeVar("_Found")
 
 
 _LATE = 64
-"""So many pieces of a message are taken after its time: they may have been there before, and the caller be late."""
+"""Chunks of a message accepted after its deadline: they may have arrived before, if the caller is late."""
 
 
 class Deadline:
-    """The time by which a call is to be over: in so many seconds; None for no limit."""
+    """The time by which a call must end, given in seconds from now; None for no limit."""
 
     __slots__ = ("_at", "_late", "limited")
 
@@ -26,30 +26,33 @@ class Deadline:
         self.limited = timeout is not None
 
     def left(self) -> float | None:
-        """Return the seconds left, at least a moment; None for no limit."""
+        """Return the seconds left, but never 0 or less; None for no limit."""
         return max(1e-6, self._at - time.monotonic()) if self.limited else None
 
     def check(self) -> float | None:
-        """Return the seconds left; TimeoutError if there are none."""
+        """Return the seconds left. Raises TimeoutError if there are none."""
         if self.limited and time.monotonic() >= self._at:
             raise TimeoutError("timed out")
         return self.left()
 
     def took_piece(self) -> None:
-        """Note a piece of a message that is not whole yet; TimeoutError if these go on after the time is over."""
+        """Note a chunk of an incomplete message. Raises TimeoutError if chunks keep coming after the deadline."""
         if self.limited and time.monotonic() >= self._at:
             self._late += 1
             if self._late > _LATE:
                 raise TimeoutError("timed out")
 
     def seconds(self) -> float:
-        """Return the seconds left as locks take them: -1 for no limit."""
+        """Return the seconds left as locks take them; -1 for no limit."""
         left = self.left()
         return -1 if left is None else min(left, threading.TIMEOUT_MAX)
 
 
 def carry_out(steps: Generator[_Step, Any, _Found], do: Callable[[_Step], Any]) -> _Found:
-    """Do what a machine yields, step by step, and return what it gives: it is sent what came of each, or thrown it."""
+    """Carry out the steps that a machine yields, and return what it returns.
+
+    The machine gets the result of each step by ``send``, or its exception by ``throw``.
+    """
     try:
         step = next(steps)
         while True:

@@ -1,7 +1,7 @@
 """Closes connections so that the peer can trust the end: after everything has arrived, or with a reset.
 
-Closing with unread input makes the system throw away what has not arrived at the peer yet. So where the peer may still
-be sending, whoever ends a conversation ends his output first, and the socket *lingers* until that has arrived.
+If a socket is closed with unread input, the system throws away what has not arrived at the peer yet. So if the peer may
+still be sending, the output is ended first, and the socket *lingers* until everything has arrived.
 """
 
 from __future__ import annotations
@@ -24,54 +24,54 @@ if sys.platform != "win32":
     import termios
 
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-"""A flag for ``send``: that the peer has gone is an error, also in a program where SIGPIPE would end the process."""
+"""A flag for ``send``: if the peer has gone, it raises, even where SIGPIPE would end the process."""
 
 LINGER = 2_000_000_000
-"""Nanoseconds at most, for the last bytes of a connection to arrive."""
+"""The most nanoseconds to wait until the last bytes of a connection arrive."""
 
 QUIET = 20_000_000
-"""Nanoseconds that a peer has to end a conversation as well, once all that was said to it has arrived."""
+"""Nanoseconds that a peer has to end a conversation too, after everything sent to it has arrived."""
 
-_SO_NWRITE, _FIONWRITE = 0x1024, 0x40046677  # macOS's and FreeBSD's, which Python does not name
+_SO_NWRITE, _FIONWRITE = 0x1024, 0x40046677  # of macOS and FreeBSD; Python has no names for them
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks
-_CHUNK = 1 << 16  # discarded at one look: the peer may send for as long as it likes, but not on our time
-_FIRST_LOOK = 5_000_000  # nanoseconds; each further look is twice as far away
-_LOOKS = 32  # in one turn of a loop, however many linger
+_CHUNK = 1 << 16  # bytes discarded at one look; the peer may send for ever, but each look must end
+_FIRST_LOOK = 5_000_000  # nanoseconds; each further wait is twice as long
+_LOOKS = 32  # looks in one turn of a loop, however many sockets linger
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Make closing ``sock`` a reset: what was owed did not arrive, and an orderly end would look like all of it.
+    """Make closing ``sock`` a reset, because data did not arrive, and an orderly end would hide that.
 
     It also frees what the system still holds for a peer that does not read.
     """
-    with suppress(OSError):  # not every system lets a broken connection be told
+    with suppress(OSError):  # some systems do not allow this on a broken connection
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def end_output(sock: socket.socket) -> None:
-    """Say that nothing more will be sent."""
-    with suppress(OSError):  # the peer was faster
+    """End the output: nothing more will be sent."""
+    with suppress(OSError):  # the peer has closed already
         sock.shutdown(socket.SHUT_WR)
 
 
 def shut_down(sock: socket.socket) -> None:
-    """End a connection, or a listener, of which a forked child holds a duplicate: closing alone ends nothing."""
-    with suppress(OSError):  # the peer was faster
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # a TLS socket's own would go on without TLS
+    """End a connection or a listener of which a forked child holds a duplicate; closing it would end nothing."""
+    with suppress(OSError):  # the peer has closed already
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # the method of a TLS socket would continue without TLS
 
 
 def name_of(sock: socket.socket) -> tuple[int, tuple[int, int] | None]:
-    """Give the number of a socket's descriptor, and what tells the socket from others that have the number later."""
+    """Return the number of a descriptor, and what distinguishes its socket from a later one with the same number."""
     return sock.fileno(), _identity(sock.fileno())
 
 
 def shut_down_named(name: tuple[int, tuple[int, int] | None]) -> None:
-    """Do as `shut_down` with a socket that is in other hands by now, if it is still open."""
+    """Do as `shut_down` with a socket that belongs to other code by now, if it is still open."""
     number, identity = name
     if identity is None:
         return
     with suppress(OSError):
-        twin = os.dup(number)  # which nobody else closes, so it stays what it is found to be
+        twin = os.dup(number)  # nobody else closes the twin, so it stays the socket that the check finds
         try:
             if _identity(twin) == identity:
                 sock = socket.socket(fileno=twin)
@@ -89,8 +89,9 @@ def _identity(number: int) -> tuple[int, int] | None:
 
 
 def unacknowledged(sock: socket.socket, unknown: int = 0) -> int:
-    """Give how many bytes (and the end of the stream as one) the peer's system has not taken; where nobody knows that,
-    ``unknown``.
+    """Return how many bytes the peer's system has not taken; ``unknown`` if the system cannot say.
+
+    The end of the stream counts as one byte.
     """
     if sys.platform != "win32":
         try:
@@ -107,9 +108,9 @@ def unacknowledged(sock: socket.socket, unknown: int = 0) -> int:
 
 
 def still_sending(sock: socket.socket, unsent: int) -> bool:
-    """Discard some of what has come in; say whether more than ``unsent`` bytes of ours have not arrived at the peer.
+    """Discard some input, and return whether more than ``unsent`` sent bytes have not arrived at the peer.
 
-    ``unsent`` is 0 before the output was ended and 1 after that. ``sock`` does not block.
+    ``unsent`` is 0 before the output was ended, and 1 after that. ``sock`` does not block.
     """
     try:
         if not sock.recv(_CHUNK):
@@ -122,7 +123,7 @@ def still_sending(sock: socket.socket, unsent: int) -> bool:
 
 
 class Conversation(ABC):
-    """A client's end of a connection; leaving ``with`` closes it, or aborts it where that is by an exception."""
+    """A client's end of a connection. Leaving ``with`` closes it; an exception aborts it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -130,7 +131,7 @@ class Conversation(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """End it at once, with a reset."""
+        """End the conversation at once, with a reset."""
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +146,7 @@ class Conversation(ABC):
 
 
 class Lingering:
-    """The sockets of a loop that linger: each is looked at more and more seldom, and a few of them in each turn."""
+    """The sockets of a loop that linger. Each is looked at less and less often, and only a few in each turn."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, int, int, int, socket.socket]] = []  # due, number, next wait, until, socket
@@ -155,16 +156,16 @@ class Lingering:
         return len(self._waiting)
 
     def add(self, sock: socket.socket, now: int) -> None:
-        """End our side of a conversation, and keep its socket until that has arrived."""
+        """End the output, and keep the socket until everything has arrived."""
         end_output(sock)
         self._push(_FIRST_LOOK, now + LINGER, sock, now)
 
     def due(self) -> int:
-        """Give the time at which to look after them."""
+        """Return the time at which to call `look_after`."""
         return self._waiting[0][0] if self._waiting else NEVER
 
     def look_after(self, now: int) -> None:
-        """Close those that lingered long enough, or whose last bytes have arrived; some of them, if there are many."""
+        """Close sockets that lingered long enough or whose last bytes have arrived. If there are many, close some."""
         for _ in range(_LOOKS):
             if self.due() > now:
                 return
@@ -175,7 +176,7 @@ class Lingering:
                 sock.close()
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all sockets."""
         for *_, sock in self._waiting:
             sock.close()
         self._waiting.clear()
@@ -186,13 +187,13 @@ class Lingering:
 
 
 class Parting:
-    """When a connection whose output has ended may be closed; a machine, whose times are integer nanoseconds.
+    """Decides when a connection whose output has ended may be closed. A machine; times are integer nanoseconds.
 
-    Once all has arrived, a peer that is about to close as well has ``linger`` to do so, counted from what it said last;
-    where nothing more arrives at a peer, nobody waits longer than LINGER (or ``patience``, if that is less).
+    After everything has arrived, the peer has ``linger`` to close as well, counted from its last bytes. If nothing more
+    arrives at the peer, the wait ends after LINGER, or after ``patience`` if that is less.
 
     Attributes:
-        lost: bytes that had not arrived at a peer that was talking, so that closing throws them away.
+        lost: bytes that had not arrived at a peer that was sending; closing throws them away.
     """
 
     def __init__(self, now: int, linger: int, patience: int = LINGER) -> None:
@@ -201,12 +202,16 @@ class Parting:
         self._patience = min(patience, LINGER)
         self._unsent = -1
         self._give_up = now + self._patience
-        self._arrived = -1  # when all had
+        self._arrived = -1  # when everything had arrived
         self._quiet_since = now
         self._talking = False
 
     def over(self, now: int, heard: bool, ended: bool, unsent: int) -> bool:
-        """Take what was seen: that the peer said something, or has ended; the bytes not arrived, the end being one."""
+        """Return whether to close, given what was seen.
+
+        ``heard``: the peer sent something; ``ended``: the peer has ended its output; ``unsent``: the bytes that have
+        not arrived, where the end of the stream counts as one.
+        """
         if heard:
             self._quiet_since, self._talking = now, True
         if ended:
@@ -224,10 +229,10 @@ class Parting:
 
 
 def part(sock: socket.socket, linger: int, patience: int, deaf: bool = False) -> int:
-    """End our side of a conversation, and wait as `Parting` says; give the bytes that are lost.
+    """End the output, wait as `Parting` says, and return how many bytes are lost.
 
-    What the peer still says is discarded. ``deaf``: the input was shut down, so its end tells nothing. ``sock`` does
-    not block; where it is no TCP socket, all has arrived.
+    What the peer still sends is discarded. ``deaf``: the input was shut down, so its end tells nothing. ``sock`` does
+    not block. If it is no TCP socket, everything has arrived.
     """
     end_output(sock)
     tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
@@ -238,11 +243,11 @@ def part(sock: socket.socket, linger: int, patience: int, deaf: bool = False) ->
     while True:
         data: bytes | None = None
         try:
-            # Not a TLS socket's: nobody wants to know what it says.
+            # not the method of a TLS socket, because the plain bytes are not wanted
             data = socket.socket.recv(sock, _CHUNK)
         except (BlockingIOError, InterruptedError):
             pass
-        except OSError:  # reset
+        except OSError:  # a reset
             return 0
         ended = data == b"" and not deaf
         if parting.over(time.monotonic_ns(), bool(data), ended, unacknowledged(sock) if tcp else 0):

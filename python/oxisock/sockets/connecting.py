@@ -1,6 +1,6 @@
 """Connects to TCP servers: the order in which addresses are tried, and the errors.
 
-``connecting`` decides and touches no socket; ``connect`` carries it out with blocking calls, and ``oxisock.aio`` on its
+``connecting`` decides and touches no socket. ``connect`` carries it out with blocking calls, and ``oxisock.aio`` on its
 event loop.
 """
 
@@ -18,7 +18,7 @@ from .addresses import socket_address
 from .calls import Deadline, carry_out
 from .resolving import checked_host, host_addresses
 
-# asyncio's own words on Windows: its proactor's errors have numbers of the system's, and EINVAL for an errno.
+# asyncio's errors on Windows: its proactor gives the system's own numbers, with EINVAL as errno.
 _CODES = {
     64: errno.ECONNRESET,
     121: errno.ETIMEDOUT,
@@ -30,13 +30,13 @@ _CODES = {
 
 
 class LookUp(NamedTuple):
-    """Give the addresses of a host, as ``host_addresses`` does."""
+    """Step: find the addresses of a host, as ``host_addresses`` does."""
 
     host: str
 
 
 class Try(NamedTuple):
-    """Connect a stream socket, and give the names of both its ends; one that was connected before is not wanted."""
+    """Step: connect a stream socket, and return the names of both its ends. Close the socket of an earlier step."""
 
     family: socket.AddressFamily
     address: tuple[Any, ...]
@@ -46,22 +46,22 @@ Step = LookUp | Try
 
 
 class Destination(NamedTuple):
-    """Where to, and how long that may take: arguments that make sense."""
+    """Where to connect and how long that may take, as checked arguments."""
 
     peer: Peer
     timeout: float | None
 
     @classmethod
     def of(cls, host: str, port: int, timeout: float | None) -> Destination:
-        """Check the arguments; raise ValueError or TypeError."""
+        """Check the arguments. Raises ValueError or TypeError."""
         return cls(Peer(checked_host(host), arguments.port(port)), arguments.timeout(timeout, zero=True))
 
 
 def connecting(destination: Destination) -> Generator[Step, Any, None]:
-    """Yield what to do, and end where the socket that was connected last is the one that was asked for.
+    """Yield the steps, and return when the last connected socket is the wanted one.
 
-    What came of a step is sent, or its OSError thrown; a TimeoutError without errno says that all the time is over.
-    Every address is tried in turn. Raises the error of the last one, its type and errno kept, in one form of words:
+    The driver sends the result of a step, or throws its OSError. A TimeoutError without errno says that the whole time
+    is over. Every address is tried in turn. Raises the error of the last one, with its type and errno, and the message
     "HOST:PORT: what the system says".
     """
     peer, timeout = destination
@@ -74,7 +74,7 @@ def connecting(destination: Destination) -> Generator[Step, Any, None]:
             here, there = yield Try(*socket_address(address, peer.port))
             if here != there:
                 return
-            # It met its own source port: nobody listens there.
+            # The socket connected to its own source port: nobody listens there.
             raise ConnectionRefusedError(errno.ECONNREFUSED, "")
         except OSError as error:
             if error.errno is None and isinstance(error, TimeoutError):
@@ -84,25 +84,25 @@ def connecting(destination: Destination) -> Generator[Step, Any, None]:
 
 
 def unresolved(peer: Peer, timeout: float | None, error: OSError) -> OSError:
-    """Make the error of a host that has no address, or none in time."""
+    """Make the error of a host that has no address, or whose look-up took too long."""
     if isinstance(error, TimeoutError):
         return TimeoutError(errno.ETIMEDOUT, f"{peer}: the name was not resolved within {timeout:g} s")
-    # The resolver's numbers are of its own.
+    # The resolver has error numbers of its own.
     kind = socket.gaierror if isinstance(error, socket.gaierror) else OSError
     return kind(error.errno, f"{peer}: {error.strerror or error}")
 
 
 def refused(peer: Peer, error: OSError) -> OSError:
-    """Make the error of an address that could not be reached, in the system's words: asyncio has others."""
+    """Make the error of an address that could not be reached, in the system's words; asyncio's words differ."""
     code = _CODES.get(getattr(error, "winerror", 0), error.errno)
     return OSError(code, f"{peer}: {errno_words(code) if code else error}")
 
 
 def connect(host: str, port: int, timeout: float | None) -> socket.socket:
-    """Connect to a TCP server; ``timeout`` in seconds (None: no limit) covers finding the name and connecting.
+    """Connect to a TCP server. ``timeout`` in seconds (None: no limit) covers name look-up and connecting.
 
     Raises ValueError or TypeError for bad arguments, ``socket.gaierror`` for a name without addresses, TimeoutError,
-    and the OSError of the last address, each with host and port in its words.
+    and the OSError of the last address. Each message has host and port.
     """
     destination = Destination.of(host, port, timeout)
     deadline = Deadline(destination.timeout)
@@ -115,7 +115,7 @@ def connect(host: str, port: int, timeout: float | None) -> socket.socket:
         if sock is not None:
             sock.close()
         sock = socket.socket(step.family, socket.SOCK_STREAM)
-        sock.settimeout(deadline.left())  # an address that is tried has a moment at least
+        sock.settimeout(deadline.left())  # never 0: each address gets at least a moment
         sock.connect(step.address)
         return prepared(sock)
 
@@ -130,6 +130,6 @@ def connect(host: str, port: int, timeout: float | None) -> socket.socket:
 
 
 def prepared(sock: socket.socket) -> tuple[Any, Any]:
-    """Set what a fresh connection needs, and return the names of its ends."""
+    """Set what a new connection needs, and return the names of its ends."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock.getsockname(), sock.getpeername()

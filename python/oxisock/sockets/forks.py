@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 class Forkable(Protocol):
-    """What has to know of a fork."""
+    """What must be told of a fork."""
 
     def forked(self) -> None:
-        """The process has forked (this is the parent): from now on, shut sockets down before closing them."""
+        """Note that this is the parent of a fork. From now on, shut sockets down before closing them."""
 
     def abandon(self) -> None:
-        """Close the listening descriptors, and nothing else: this is a forked child, whose threads do not exist."""
+        """Close the listening descriptors and do nothing else, because this forked child has no server threads."""
 
 
 live: weakref.WeakSet[Forkable] = weakref.WeakSet()
-"""Those under way in this process."""
+"""The running servers of this process."""
 
-# What a forked child inherited: kept, because ending it properly would need threads that the child does not have.
+# What a forked child inherited is kept, because ending it properly needs threads that the child does not have.
 _inherited: list[Forkable] = []
 
 
 def end_child(tell: Callable[[int], object]) -> NoReturn:
-    """End this process, a forked child in which a handler of a server has returned; ``tell`` its number before.
+    """End this process, a forked child in which a server's handler has returned. Call ``tell`` with its number before.
 
-    The thread that called the handler is the child's copy of one of the server's: it would go on to serve the parent's
+    The thread that called the handler is the child's copy of a server thread. It would go on to serve the parent's
     connections.
     """
     try:

@@ -13,10 +13,11 @@ _ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let a SIGINT, and a SIGTERM or SIGHUP for which there is a handler, take effect at the end of this block.
+    """Delay SIGINT, and SIGTERM or SIGHUP if they have a handler, until the end of this block.
 
-    Python may run a signal handler between any two steps, and so raise KeyboardInterrupt between the call that makes a
-    socket and the assignment that keeps it. Handlers run in the main thread only; elsewhere this does nothing.
+    Python may run a signal handler between any two steps. So it could raise KeyboardInterrupt between the call that
+    makes a socket and the assignment that keeps it. Handlers run in the main thread only; in other threads this does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -26,12 +27,12 @@ def held_back() -> Iterator[None]:
     def remember(number: int, frame: FrameType | None) -> None:
         caught.append((number, frame))
 
-    # Those that are ignored, or not Python's, raise nothing.
+    # Signals that are ignored, or that Python does not handle, raise nothing.
     handlers = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
     try:
         for number in handlers:
             signal.signal(number, remember)
-    except ValueError:  # the main thread of another interpreter, which hears of no signal
+    except ValueError:  # the main thread of another interpreter, which gets no signals
         handlers.clear()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Threads that start together: waits for their end, and reports the first error once."""
+"""Waits for threads that start together, and reports the first error once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Latch:
-    """Daemon threads that were begun together. ``failed`` is called, on its thread, with what the first one raised."""
+    """Daemon threads that start together. ``failed`` is called with the first error, on the thread that raised it."""
 
     def __init__(self, failed: Callable[[BaseException], object] | None = None) -> None:
         self.failure: BaseException | None = None
@@ -22,7 +22,7 @@ class Latch:
         return len(self._threads)
 
     def spawn(self, name: str, work: Callable[[], object]) -> threading.Thread:
-        """Begin a thread; RuntimeError where none is to be had."""
+        """Start a thread. Raises RuntimeError if there are no more threads."""
         thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
         self._threads.append(thread)
         try:
@@ -33,14 +33,14 @@ class Latch:
         return thread
 
     def join(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds for the end of all; say whether it came."""
+        """Wait at most ``timeout`` seconds for all threads to end; return whether they have."""
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def wait(self, timeout: float) -> bool:
-        """As ``join``, but how one of them failed is told once, as an error."""
+        """Do as ``join``, but raise the error of a failed thread, once."""
         ended = self.join(timeout)
         if ended and (failure := self.failure) is not None:
             self.failure = None
@@ -48,7 +48,7 @@ class Latch:
         return ended
 
     def inside(self) -> bool:
-        """Return whether the calling thread is one of them."""
+        """Return whether the calling thread is one of these."""
         return threading.current_thread() in self._threads
 
     def _run(self, work: Callable[[], object]) -> None:

@@ -27,8 +27,8 @@ def bind(
 ) -> socket.socket:
     """Bind a non-blocking socket of ``kind`` (SOCK_STREAM or SOCK_DGRAM) and, given a ``backlog``, listen on it.
 
-    Raises OSError with host and port in its words and errno kept; ENOTSUP where ``reuse_port`` is not to be had;
-    ValueError for a host that is neither a name nor an address.
+    Raises OSError with host and port in its message and with its errno; errno is ENOTSUP if ``reuse_port`` is not
+    available. Raises ValueError for a host that is neither a name nor an address.
     """
     where = Peer(host, port)
     if reuse_port and (sys.platform == "win32" or not hasattr(socket, "SO_REUSEPORT")):
@@ -42,15 +42,15 @@ def bind(
             found = socket.getaddrinfo(name, port, type=kind, flags=socket.AI_PASSIVE)
         except socket.gaierror as error:
             raise socket.gaierror(error.errno, f"cannot listen on {where}: {error.strerror}") from error
-        # A name is its first IPv4 address, or its first IPv6 address where it has none.
+        # Use the first IPv4 address of a name, or its first IPv6 address if it has no IPv4 address.
         family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     try:
         sock = socket.socket(family, kind)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {where}: {errno_words(error.errno or 0)}") from error
     try:
-        # On Windows the option lets another process steal the port, so it is for POSIX; for datagrams it would
-        # let two servers bind one port and only one of them hear.
+        # On Windows, this option lets another process steal the port, so use it only on POSIX. For datagrams, it would
+        # let two servers bind one port, and only one of them would receive anything.
         if os.name == "posix" and kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port and sys.platform != "win32":
@@ -71,9 +71,9 @@ def bind(
 
 
 def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> socket.socket:
-    """Return a non-blocking duplicate of the user's bound socket, listening if a ``backlog`` is given.
+    """Return a non-blocking duplicate of the user's bound socket. It listens if a ``backlog`` is given.
 
-    Raises ValueError for a socket of another kind or family, or one that is not bound; OSError with errno kept.
+    Raises ValueError for a socket of another kind or family, or one that is not bound, and OSError with its errno.
     """
     name = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram"}[socket.SocketKind(kind)]
     if given.type != kind or given.family not in (socket.AF_INET, socket.AF_INET6):
@@ -92,12 +92,12 @@ def adopt(given: socket.socket, kind: int, *, backlog: int | None = None) -> soc
 
 
 def address_of(sock: socket.socket) -> Peer:
-    """Return the address a socket is bound to."""
+    """Return the address that a socket is bound to."""
     return peer_of(sock.getsockname())
 
 
 def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
-    """Set what a fresh connection needs; one that is reset already says so at its first read."""
+    """Set what a new connection needs. If the connection is already reset, its first read says so."""
     with suppress(OSError):
         if nodelay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,5 +106,5 @@ def prepare(sock: socket.socket, nodelay: bool, keepalive: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address in text form can be reached from this machine only."""
+    """Return whether an address in text form can be reached only from this machine."""
     return host.startswith(("127.", "::ffff:127.")) or host == "::1"

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING
 from ..engines.scanning import AddressRange, Link
 
 if TYPE_CHECKING:
-    # What comes before the attributes, and the attributes by number.
+    # The header before the attributes, and the attributes by number.
     Message = tuple[bytes, dict[int, bytes]]
 
-# linux/netlink.h, rtnetlink.h, neighbour.h, if.h
+# These are from linux/netlink.h, rtnetlink.h, neighbour.h and if.h.
 _REQUEST, _DUMP, _DONE, _ERROR = 1, 0x300, 3, 2
 _GETLINK, _GETROUTE, _GETNEIGH = 18, 26, 30
 _HEADER = 16
-_SIZES = {_GETLINK: 16, _GETROUTE: 12, _GETNEIGH: 12}  # of what stands between that and the attributes
+_SIZES = {_GETLINK: 16, _GETROUTE: 12, _GETNEIGH: 12}  # bytes between the header and the attributes
 _DESTINATION, _OUTPUT, _GATEWAY, _VIA, _MULTIPATH = 1, 4, 5, 18, 9
 _LOOPBACK, _NO_ARP = 0x8, 0x80
 _UNICAST = 1
 _INCOMPLETE, _FAILED = 0x01, 0x20
 _ARP_NEEDED = 0xFF & ~0x40  # every state but "no ARP"
 _BYTES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
-_RESERVE = 4  # a quarter of what the table bears is left to others
+_RESERVE = 4  # a quarter of the table is left to others
 
 
 def known() -> dict[tuple[int, int], bool]:
-    """Give the neighbour table: by (IP version, address), whether somebody answers for it; empty if it cannot be read.
+    """Return the neighbour table: whether a host answers, by (IP version, address). Empty if it cannot be read.
 
-    Where one address stands for several links, one that answers is enough.
+    If an address is in the table for several links, one answer is enough.
     """
     table: dict[tuple[int, int], bool] = {}
     for header, attributes in _dump(_GETNEIGH):
@@ -44,7 +44,7 @@ def known() -> dict[tuple[int, int], bool]:
 
 
 def links(ranges: Sequence[AddressRange]) -> list[Link]:
-    """Return which of the addresses in ``ranges``, by number, are on a link where addresses are asked for."""
+    """Return which addresses in ``ranges``, by number, are on a link where the kernel resolves addresses."""
     quiet = {
         index
         for header, _ in _dump(_GETLINK)
@@ -67,7 +67,7 @@ def links(ranges: Sequence[AddressRange]) -> list[Link]:
 
 
 def _numbers(ranges: Sequence[AddressRange], version: int, first: int, last: int) -> Iterator[Link]:
-    """Return the hosts from address ``first`` to ``last`` by their numbers."""
+    """Yield the hosts from address ``first`` to ``last`` by their numbers."""
     capacity, start = 0, 0
     for each in ranges:
         low, high = max(first, each.first), min(last, each.last)
@@ -78,7 +78,7 @@ def _numbers(ranges: Sequence[AddressRange], version: int, first: int, last: int
 
 
 def _capacity(version: int) -> int:
-    """Return how many addresses the kernel can be asked for at once, those that it knows already taken off."""
+    """Return how many addresses the kernel can resolve at once, without those it already knows."""
     try:
         with open(f"/proc/sys/net/ipv{version}/neigh/default/gc_thresh3") as setting:
             most = int(setting.read())
@@ -89,7 +89,7 @@ def _capacity(version: int) -> int:
 
 
 def _dump(what: int) -> Iterator[Message]:
-    """Ask the kernel for one of its tables; nothing where there is no such kernel, or it does not answer."""
+    """Ask the kernel for one of its tables. Yields nothing if there is no such kernel, or it does not answer."""
     if sys.platform != "linux":
         return
     try:

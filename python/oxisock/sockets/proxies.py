@@ -1,4 +1,4 @@
-"""The PROXY header, with which a proxy names the client: the machine that reads it, and the list of trusted proxies.
+"""The PROXY header, in which a proxy names the client: a machine that reads it, and the list of trusted proxies.
 
 Both versions are those of https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt.
 """
@@ -13,28 +13,28 @@ from ..types import Peer
 from .addresses import format_key, make_key, parse_range, range_of_numbers
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-"""How version 2 begins."""
+"""The first bytes of version 2."""
 LONGEST_LINE = 107
-"""The bytes of a header of version 1 at most, its CR LF counted."""
+"""The most bytes of a header of version 1, with its CR LF."""
 LONGEST = 16384
-"""The bytes of a header of version 2 at most, as HAProxy takes them; up to that, what is unknown is skipped."""
+"""The most bytes of a header of version 2, as in HAProxy. Unknown parts up to that size are skipped."""
 
 PATIENCE = 5_000_000_000
-"""Nanoseconds that a header may take."""
+"""The most nanoseconds that a header may take."""
 
 _PREFIX = b"PROXY "
 _FIXED = len(SIGNATURE) + 4
 _SHORTEST_LINE = len(b"PROXY UNKNOWN\r\n")
 _INET, _INET6, _UNIX = 1, 2, 3
-_SIZES = {_INET: 12, _INET6: 36, _UNIX: 216}  # of the addresses of version 2
+_SIZES = {_INET: 12, _INET6: 36, _UNIX: 216}  # bytes of the addresses in version 2
 
 
 class ProxyHeader:
     """Reads one header, however it was cut.
 
     Attributes:
-        source: whom the proxy speaks for, once the header is complete; None where it says that of nobody with an IP
-            address: a connection of its own (LOCAL, UNKNOWN), or one from a Unix socket.
+        source: the client, once the header is complete. None if the header names no client with an IP address, that is,
+            for a connection of the proxy's own (LOCAL, UNKNOWN) or from a Unix socket.
     """
 
     def __init__(self) -> None:
@@ -52,9 +52,9 @@ class ProxyHeader:
         return self._size() - len(held)
 
     def feed(self, data: bytes) -> int:
-        """Take what came; return how many of these bytes end the header, or -1 where it goes on.
+        """Take bytes. Return how many of them belong to the header, or -1 if the header goes on.
 
-        Raises ValueError for what is no header, or too long a one.
+        Raises ValueError for bytes that are no header, or for a header that is too long.
         """
         before = len(self._held)
         self._held += data[: LONGEST - before]
@@ -85,7 +85,7 @@ class ProxyHeader:
 
 
 def _line(line: bytes) -> Peer | None:
-    """Read a header of version 1, without its end."""
+    """Read a header of version 1, without its line end."""
     words = line.split(b" ")
     if words[1] == b"UNKNOWN":
         return None
@@ -139,7 +139,7 @@ def _binary(header: bytes) -> Peer | None:
 
 
 def checked(given: object, name: str = "proxies") -> tuple[str, ...]:
-    """Return addresses and networks unchanged; TypeError for no iterable of text, ValueError for a bad address."""
+    """Return addresses and networks unchanged. Raises TypeError for no iterable of text, ValueError for a bad one."""
     expected = "addresses and networks, such as ('10.0.0.7', 'fd00::/8')"
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or isinstance(given, type):
         arguments.refuse(TypeError, name, given, expected)

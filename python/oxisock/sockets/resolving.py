@@ -1,6 +1,6 @@
 """Checks host names and finds their addresses.
 
-Names are looked up in threads that can be abandoned, because getaddrinfo can be neither hurried nor stopped.
+Names are looked up in threads that can be abandoned, because getaddrinfo has no timeout and cannot be stopped.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ Family = int | None
 """4, 6, or None for either."""
 
 _THREADS: Final = 32
-_SLICE: Final = 0.05  # seconds between two looks at `cancelled`; also the wait of systems whose locks ignore Ctrl-C
+_SLICE: Final = 0.05  # seconds between two looks at `cancelled`, and of each wait where locks ignore Ctrl-C
 _LABEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 _NAME_EXPECTED: Final = "expected a name of letters, digits, '-', '_' and dots, or an address"
-# C libraries take these for addresses in octal and hexadecimal, so they are not names either.
+# C libraries read these as addresses in octal and hexadecimal, so they are not names either.
 _C_NUMBERS: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+))*\.?")
-# Letters of their own today, and joiners; to the standard of 2003 they were "ss", another sigma, and nothing.
+# Today, these are letters of their own, or joiners. In the standard of 2003 they became "ss", another sigma, or
+# nothing.
 _OWN_LETTERS: Final = re.compile("([\u00df\u03c2])")
 _JOINERS: Final = re.compile("[\u200c\u200d]")
 _FAMILIES: Final = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def checked_host(host: str, name: str = "host") -> str:
-    """Return a host, a name or an address, without the blanks around it; TypeError or ValueError where it is none.
+    """Return a host, which is a name or an address, without blanks around it.
 
-    The system's resolver takes 127.0.0.010 for 127.0.0.8, and 0x7f.1 for an address, too: here they are no hosts.
+    The system's resolver reads 127.0.0.010 as 127.0.0.8, and takes 0x7f.1 for an address too. Here, they are no hosts.
+    Raises TypeError or ValueError for what is no host.
     """
     text = arguments.host(host, name)
     try:
@@ -49,9 +51,10 @@ def checked_host(host: str, name: str = "host") -> str:
 
 
 def ascii_name(name: str) -> str:
-    """Return a name as name servers know it, in ASCII; ValueError, saying what was expected, where it is none.
+    """Return a name in ASCII, as name servers know it. Raises ValueError if it is no name.
 
-    Python's own codec follows the standard of 2003, by which ``fa\u00df.example`` is ``fass.example``, somebody else's.
+    Python's own codec follows the standard of 2003. There, ``fa\u00df.example`` is ``fass.example``, which may belong
+    to another owner.
     """
     labels = [name] if name.isascii() else [_ascii_label(label) for label in re.split("[.\u3002\uff0e\uff61]", name)]
     text = ".".join(labels)
@@ -67,12 +70,12 @@ def _ascii_label(label: str) -> str:
     if label.isascii():
         return label
     if _JOINERS.search(label):
-        # Some of them are allowed, which only tables tell that Python has not.
+        # Some are allowed, but to know which takes tables that Python does not have.
         raise ValueError("there is a joiner (U+200C or U+200D) in it: expected its xn-- form")
     from encodings.idna import nameprep
 
     try:
-        nameprep(label)  # what is wrong with it as a whole
+        nameprep(label)  # raises the error for a label that is wrong as a whole
         parts = _OWN_LETTERS.split(label.replace("\u1e9e", "\u00df"))
         parts[::2] = map(nameprep, parts[::2])
     except UnicodeError as error:
@@ -86,8 +89,8 @@ def _ascii_label(label: str) -> str:
 class Resolution(NamedTuple):
     """What became of names.
 
-    ``addresses`` has the addresses of each name that has any, ``unresolved`` a message for each of the others, and
-    ``errors`` their exceptions: the resolver's own (``socket.gaierror``), or TimeoutError where there was no time left.
+    ``addresses`` has the addresses of each name that has any, and ``unresolved`` a message for each other name.
+    ``errors`` has their exceptions: the resolver's (``socket.gaierror``), or TimeoutError if there was no time left.
     """
 
     addresses: dict[str, list[str]]
@@ -95,9 +98,9 @@ class Resolution(NamedTuple):
     errors: dict[str, OSError]
 
     def error(self) -> socket.gaierror | None:
-        """Return what to raise where nothing resolved: the first error, if any, as a ``socket.gaierror`` with the name.
+        """Return what to raise if nothing was resolved: the first error as a ``socket.gaierror`` with the name.
 
-        The resolver's own errors come before those of time.
+        The resolver's own errors come before timeouts.
         """
         for name, error in sorted(self.errors.items(), key=lambda each: not isinstance(each[1], socket.gaierror)):
             return named(name, error)
@@ -105,8 +108,8 @@ class Resolution(NamedTuple):
 
 
 def named(name: str, error: OSError) -> socket.gaierror:
-    """Make the error of a name that has no address, with the name in its words."""
-    # The resolver's numbers are of its own.
+    """Make the error of a name that has no address, with the name in its message."""
+    # The resolver has error numbers of its own.
     number = error.errno if isinstance(error, socket.gaierror) else socket.EAI_AGAIN
     failure = socket.gaierror(number, f"{name}: {error.strerror or error}")
     failure.__cause__ = error
@@ -123,10 +126,11 @@ def resolve(
 ) -> Resolution:
     """Ask the system for the addresses of many names side by side.
 
-    A name's first IPv4 address is taken, or its first IPv6 address where it has none; with ``family`` 4 or 6 the first
-    of that version, and with ``resolve_all`` all of them, in the resolver's order. After ``timeout`` seconds, or once
-    ``cancelled()`` is true, the names still outstanding count as unresolved and their threads are left to themselves:
-    they are daemons and hold nothing. Raises ValueError for another family.
+    Takes a name's first IPv4 address, or its first IPv6 address if it has no IPv4 address. With ``family`` 4 or 6, it
+    takes the first address of that version, and with ``resolve_all`` all addresses, in the resolver's order.
+
+    After ``timeout`` seconds, or when ``cancelled()`` is true, the names still outstanding count as unresolved, and
+    their threads are abandoned. They are daemon threads and hold nothing. Raises ValueError for another family.
     """
     if family not in _FAMILIES:
         raise ValueError(f"family {family!r}: expected 4, 6 or None")
@@ -147,7 +151,7 @@ def resolve(
             if why:
                 waiting.clear()
             try:
-                # What is in by now counts, however late it is read.
+                # An answer that has arrived counts, even if it is read late.
                 name, answer = answers.get(not why, min(_SLICE, left))
             except queue.Empty:
                 if why:
@@ -155,7 +159,7 @@ def resolve(
             else:
                 found[name] = answer
     finally:
-        waiting.clear()  # the threads end after the name they are at
+        waiting.clear()  # each thread ends after its current name
     addresses: dict[str, list[str]] = {}
     errors: dict[str, OSError] = {}
     for name in wanted:
@@ -174,10 +178,10 @@ def host_addresses(
     timeout: float | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[str]:
-    """Return every address of one host, a literal or a name, in the order in which they are to be tried.
+    """Return every address of one host, a literal or a name, in the order in which to try them.
 
-    Raises ValueError or TypeError where it is no host, ``socket.gaierror`` where it has no address, and TimeoutError
-    after ``timeout`` seconds or once ``cancelled()``.
+    Raises ValueError or TypeError for no host, ``socket.gaierror`` if the host has no address, and TimeoutError after
+    ``timeout`` seconds or when ``cancelled()`` is true.
     """
     host = checked_host(host)
     if reads_as_address(host):
@@ -203,7 +207,7 @@ def _start_helpers(
         helper = threading.Thread(target=help_out, name=f"oxisock-resolve-{number}", daemon=True)
         try:
             helper.start()
-        except RuntimeError:  # no more threads to be had; those there are will do
+        except RuntimeError:  # there are no more threads; the started ones are enough
             if number == 0:
                 raise
 
@@ -213,7 +217,7 @@ def _look_up(name: str, family: Family) -> list[str] | OSError:
         answers = socket.getaddrinfo(ascii_name(name), None, family=_FAMILIES[family], type=socket.SOCK_STREAM)
     except OSError as error:
         return error
-    except Exception as error:  # ValueError, for one, of what is no name
+    except Exception as error:  # for example, ValueError for a bad name
         failure = socket.gaierror(socket.EAI_NONAME, str(error))
         failure.__cause__ = error
         return failure
@@ -222,7 +226,7 @@ def _look_up(name: str, family: Family) -> list[str] | OSError:
         if kind == socket.AF_INET and family != 6:
             addresses[str(address[0])] = None
         elif kind == socket.AF_INET6 and family != 4:
-            # Python leaves the zone out of the text.
+            # Python does not include the zone in the text.
             scope_id = address[3] if len(address) > 3 and "%" not in str(address[0]) else 0
             addresses[f"{address[0]}%{scope_id}" if scope_id else str(address[0])] = None
     return list(addresses) or socket.gaierror(socket.EAI_NONAME, f"the name has no IPv{family or '4 or IPv6'} address")

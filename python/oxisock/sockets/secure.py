@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Of those that take no descriptor.
+# selectors that need no descriptor of their own
 Selector: Any = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def server_name(context: SSLContext | None, given: str | None, host: str) -> str | None:
-    """Check what a client is told of TLS, and give the name of its server: the one given, else the host.
+    """Check the TLS arguments of a client, and return the name of its server: ``given``, or else the host.
 
-    Raises TypeError for what is no context or no text, ValueError for a context of servers, for a name that is none,
-    and for one where there is no TLS.
+    Raises TypeError if the context is no context or the name is no text. Raises ValueError for a context of servers,
+    for a bad name, and for a name without TLS.
     """
     if context is None:
         if given is not None:
@@ -38,14 +38,15 @@ def server_name(context: SSLContext | None, given: str | None, host: str) -> str
         return None
     arguments.having(context, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
     name = host if given is None else checked_host(given, "server_hostname")
-    # As name servers know it: ssl itself would read it by the standard of 2003, by which it may be another's.
+    # Convert the name as name servers know it. ssl would follow the standard of 2003, in which it may be another's
+    # name.
     name = name.strip("[]").partition("%")[0] if reads_as_address(name) else ascii_name(name)
     _try_out(context, "clients", "CLIENT", server_hostname=name)
     return name
 
 
 def server_side(context: SSLContext | None) -> SSLContext | None:
-    """Check what a server is told of TLS; raise TypeError for what is no context, ValueError for one of clients."""
+    """Check the TLS context of a server. Raises TypeError for no context, and ValueError for a context of clients."""
     if context is None:
         return None
     arguments.having(context, "ssl", "an ssl.SSLContext", "wrap_socket", "wrap_bio")
@@ -54,10 +55,10 @@ def server_side(context: SSLContext | None) -> SSLContext | None:
 
 
 def _try_out(context: SSLContext, whose: str, protocol: str, **options: Any) -> None:
-    """Raise ValueError for the context of the other side."""
+    """Raise ValueError for a context of the other side."""
     import ssl
 
-    from . import secure_socket  # noqa: F401  # now, for later there may be no descriptor to read it with
+    from . import secure_socket  # noqa: F401  # import now: later, there may be no free descriptor to read it with
 
     try:
         context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), **options)
@@ -67,14 +68,14 @@ def _try_out(context: SSLContext, whose: str, protocol: str, **options: Any) -> 
 
 
 def accepted(sock: socket.socket, context: SSLContext) -> SecureSocket:
-    """Give a fresh connection of a server as one with TLS, whose hands are yet to be shaken; it takes ``sock`` over."""
+    """Return a new connection of a server as one with TLS, before its handshake. It takes over ``sock``."""
     from .secure_socket import SecureSocket
 
     return SecureSocket(sock, context, None)
 
 
 def blocked_on(sock: SecureSocket, call: Callable[[SecureSocket], T], found: list[T]) -> int | None:
-    """Do a call that does not block; add what it gives to ``found``, or say for which event of a selector it waits."""
+    """Make a call that does not block. Add its result to ``found``, or return the event that it waits for."""
     import ssl
 
     try:
@@ -87,13 +88,13 @@ def blocked_on(sock: SecureSocket, call: Callable[[SecureSocket], T], found: lis
 
 
 def is_cut(error: BaseException) -> bool:
-    """Say whether an error is the end of a TLS stream that its peer did not make: anybody may have made it."""
-    return type(error).__name__ == "SSLEOFError"  # ssl is imported only by those who use it
+    """Return whether an error is a cut: the end of a TLS stream without a close_notify. Anybody may have made it."""
+    return type(error).__name__ == "SSLEOFError"  # only users of TLS import ssl
 
 
 def cut_by(error: OSError) -> OSError | None:
-    """Give what reading from an ssl.SSLSocket raised as the SSLEOFError of a cut, if it is one."""
-    # So it is named by older versions of Python with OpenSSL 3.
+    """Return an error of reading from an ssl.SSLSocket as the SSLEOFError of a cut, or None if it is no cut."""
+    # Older versions of Python with OpenSSL 3 give it this reason.
     if getattr(error, "reason", None) == "UNEXPECTED_EOF_WHILE_READING" and not is_cut(error):
         import ssl
 
@@ -102,17 +103,17 @@ def cut_by(error: OSError) -> OSError | None:
 
 
 def is_end(error: BaseException) -> bool:
-    """Say whether an error is the clean end of a TLS stream whose other direction has ended before."""
+    """Return whether an error is the clean end of a TLS stream whose other direction has ended before."""
     return type(error).__name__ == "SSLZeroReturnError"
 
 
 def secured(
     sock: socket.socket, context: SSLContext, name: str, peer: Peer, deadline: Deadline, timeout: float | None
 ) -> SecureSocket:
-    """Shake hands on a fresh connection by the ``deadline`` of a ``timeout``, and give the socket to go on with.
+    """Do the handshake on a new connection by the ``deadline`` of a ``timeout``, and return the socket to use.
 
-    The socket that is given belongs to it, and is closed where that fails. Raises TimeoutError, ssl.SSLError
-    (ssl.SSLCertVerificationError among them) and OSError, with host and port in their words.
+    The returned socket takes over ``sock``, which is closed if this fails. Raises TimeoutError, ssl.SSLError
+    (ssl.SSLCertVerificationError included) and OSError, with host and port in the message.
     """
     from .secure_socket import SecureSocket
 
@@ -133,7 +134,7 @@ def secured(
 
 @contextmanager
 def shaking(peer: Peer, timeout: float | None) -> Iterator[None]:
-    """Say with whom, and within how many seconds, no hands were shaken."""
+    """Add the peer and the timeout to the error, if the handshake fails."""
     try:
         yield
     except TimeoutError as error:

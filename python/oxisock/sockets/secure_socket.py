@@ -1,6 +1,6 @@
 """A connected socket with TLS, whose two directions end independently.
 
-Python's own ends both at once: where something is on its way to who has said all, that is lost.
+Python's own TLS socket ends both at once, so data on its way to a side that has ended its output is lost.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _CHUNK = 1 << 16
 
 
 class SecureSocket(socket.socket):
-    """A socket that says and hears bytes within TLS, used as an ``ssl.SSLSocket`` is.
+    """A socket that sends and receives bytes within TLS, used like an ``ssl.SSLSocket``.
 
-    ``name`` is that of the server, for a client; None makes a server's. What it is asked besides (``version()``,
-    ``cipher()`` and more) is the SSLObject's to answer. Only a close_notify of the peer is an end.
+    ``name`` is the server's name, for a client; None for a server. Other attributes (``version()``, ``cipher()`` and
+    more) are those of the SSLObject. Only a close_notify of the peer is an end of the stream.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:
@@ -31,7 +31,7 @@ class SecureSocket(socket.socket):
         self.settimeout(timeout)
         self._heard = bytearray()
         self._unsent = b""
-        self._sending = 0  # bytes that stand at the end of it, of a send that is to be called again
+        self._sending = 0  # bytes at the end of `_unsent` that belong to a send that is to be called again
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -39,18 +39,18 @@ class SecureSocket(socket.socket):
         return getattr(self._session.tls, name)
 
     def getpeercert(self, binary_form: bool = False) -> Any:
-        """Return what that of an ``ssl.SSLSocket`` does."""
+        """Return what ``getpeercert`` of an ``ssl.SSLSocket`` returns."""
         return self._session.tls.getpeercert(True) if binary_form else self._session.certificate()
 
     def do_handshake(self) -> None:
-        """Shake hands; raises ssl.SSLError where that fails, and as `recv` does."""
+        """Do the handshake. Raises ssl.SSLError if it fails, and as `recv` does."""
         session = self._session
         if not session.begun:
             self._heard += session.received(b"")
         while True:
             self._unsent += session.unsent()
             if session.fault is not None:
-                with suppress(OSError):  # it is told, if that goes without waiting
+                with suppress(OSError):  # send the alert, if that needs no waiting
                     self._flush()
                 raise session.fault
             self._flush()
@@ -59,9 +59,10 @@ class SecureSocket(socket.socket):
             self._take()
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Return what the peer has said, b"" after its close_notify; ssl.SSLEOFError where there was none.
+        """Return what the peer has sent, or b"" after its close_notify.
 
-        Raises ssl.SSLWantReadError where that would block, OSError.
+        Raises ssl.SSLEOFError at an end without a close_notify, ssl.SSLWantReadError if the call would block, and
+        OSError.
         """
         while not self._heard:
             if self._session.over:
@@ -70,27 +71,29 @@ class SecureSocket(socket.socket):
                     raise type(fault)(*fault.args)
                 return b""
             if len(self._unsent) >= 4 * _CHUNK:
-                self._flush()  # more than any send: TLS answers what it is asked, and who does not read it is not heard
+                self._flush()  # more than any send: TLS's own answers. If the peer does not take them, do not read it
             self._take()
             with suppress(OSError):
                 self._flush()
             if not (self._heard or self._session.over) and self.gettimeout() == 0:
-                # Who waits for it looks at the clock: a peer can go on for ever without saying anything.
+                # The caller checks its deadline: a peer can send TLS messages for ever without any data.
                 raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "nothing was said")
         data = bytes(self._heard[:size])
         del self._heard[:size]
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """Do as `recv`, into a buffer."""
+        """Do as `recv`, but write into a buffer."""
         with memoryview(buffer).cast("B") as view:
             data = self.recv(nbytes or len(view))
             view[: len(data)] = data
             return len(data)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send some of it, and say how much. Where it raises ssl.SSLWantWriteError, it is to be called again with the
-        same. OSError."""
+        """Send some of the data, and return how many bytes.
+
+        Raises OSError, and ssl.SSLWantWriteError if the call would block; then call it again with the same data.
+        """
         if not self._sending:
             if self._session.mute:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
@@ -102,14 +105,14 @@ class SecureSocket(socket.socket):
         return sent
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of it; raises as `send` does."""
+        """Send all the data. Raises as `send` does."""
         with memoryview(data) as rest:
             sent = 0
             while sent < len(rest):
                 sent += self.send(rest[sent:])
 
     def unwrap(self) -> None:
-        """Say that this was all; what the peer still says may be received. Raises as `send` does."""
+        """Send close_notify. What the peer still sends can be received. Raises as `send` does."""
         self._unsent += self._session.last_word()
         self._flush()
 

@@ -7,19 +7,19 @@ import selectors
 import time
 from collections.abc import Sequence
 
-_MOST = 512  # sockets that select() takes on Windows, where what it is given is a list of so many
-_SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.02  # seconds that more sockets than these are looked at in turn
+_MOST = 512  # sockets that select() takes on Windows, where it is given a list of them
+_SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.02  # seconds between two looks at more sockets than that
 
 _Ready = list[tuple[selectors.SelectorKey, int]]
 
 
 class GroupSelector(selectors.SelectSelector):
-    """`select` as it is on Windows, for any number of sockets: those beyond 512 are looked at in turn."""
+    """`select` as on Windows, but for any number of sockets. It polls groups of 512 in turn."""
 
     def select(self, timeout: float | None = None) -> _Ready:
-        """Return what is ready within ``timeout`` seconds (None: without a limit, below 0: at once)."""
+        """Return what is ready within ``timeout`` seconds (None: no limit, below 0: at once)."""
         keys = list(self.get_map().values())
-        if not keys:  # for which Windows has no wait
+        if not keys:  # Windows cannot wait for no sockets
             time.sleep(max(0.0, timeout or 0.0))
             return []
         groups = [keys[i : i + _MOST] for i in range(0, len(keys), _MOST)]
@@ -32,7 +32,7 @@ class GroupSelector(selectors.SelectSelector):
             left = pause if until is None else min(pause, until - time.monotonic())
             if ready or left <= 0:
                 return ready
-            # The first of them were there first, and a loop's own bell is one of those.
+            # The first group has the oldest sockets, such as the loop's own bell, so wait on that one.
             _look(groups[0], left)
             pause = min(2 * pause, _LONGEST_LOOK)
 
@@ -40,7 +40,7 @@ class GroupSelector(selectors.SelectSelector):
 def _look(keys: Sequence[selectors.SelectorKey], timeout: float | None) -> _Ready:
     readers = [key.fd for key in keys if key.events & selectors.EVENT_READ]
     writers = [key.fd for key in keys if key.events & selectors.EVENT_WRITE]
-    # A connect that failed is an exceptional condition there.
+    # On Windows, a failed connect is an exceptional condition.
     readable, writable, failed = map(set, select.select(readers, writers, writers, timeout))
     writable |= failed
     ready = []

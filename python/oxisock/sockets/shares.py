@@ -1,4 +1,4 @@
-"""Counts the connections of each address, as a machine, so that one address cannot have them all."""
+"""Counts the connections of each address, as a machine, so that no address can use all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Shares:
-    """Counts connections by network, a number as ``addresses.network_of`` gives it; for any thread."""
+    """Counts connections by network, a number as ``addresses.network_of`` returns it. Any thread may call it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -14,7 +14,7 @@ class Shares:
         self._lock = threading.Lock()
 
     def take(self, network: int) -> bool:
-        """Count a connection from there; False, and not counted, where there are as many as may be."""
+        """Count a connection from ``network`` and return True; return False if that network has the most allowed."""
         with self._lock:
             count = self._counts.get(network, 0)
             if count >= self._most:
@@ -23,7 +23,7 @@ class Shares:
             return True
 
     def give_back(self, network: int) -> None:
-        """A connection that was counted is gone."""
+        """Note that a counted connection has ended."""
         with self._lock:
             count = self._counts.get(network, 0)
             if count > 1:

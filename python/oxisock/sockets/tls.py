@@ -8,24 +8,26 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-PIECE = 1 << 14  # bytes that go through a buffer at once: it keeps the room of the largest ever
-_WORDLESS = 1 << 16  # bytes of the wire in a row that say nothing: a record has a quarter of it, new keys ask for 27
-_MARK = 1 << 12  # bytes of the wire, of which it is not known what each says
+PIECE = 1 << 14  # bytes that go through a buffer at once; OpenSSL's buffer keeps the size of the largest ever
+_WORDLESS = 1 << 16  # encrypted bytes in a row without plain bytes: a record has at most a quarter, new keys take 27
+_MARK = 1 << 12  # encrypted bytes between two marks; between them, it is not known which plain bytes each carries
 
 _FAILING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Session:
-    """OpenSSL between two buffers. It moves no bytes itself: what ``received``, ``sealed``, ``last_word`` and
-    ``unsent`` give or leave is for who does. ``name`` is that of the server, for a client; None makes a server's.
+    """OpenSSL between two buffers, without a socket.
+
+    The driver moves the bytes that ``received``, ``sealed``, ``last_word`` and ``unsent`` return or leave. ``name`` is
+    the server's name, for a client; None for a server.
 
     Attributes:
-        said: how many bytes were sealed.
-        wire: how many bytes of the wire were given.
+        said: how many plain bytes were encrypted.
+        wire: how many encrypted bytes were returned.
         begun: the handshake is done.
         over: nothing more will come: the peer has said so, or the stream has broken.
         fault: why the stream broke, or the handshake failed.
-        tls: knows of the certificate, the version and more.
+        tls: the SSLObject, which has the certificate, the version and more.
     """
 
     __slots__ = (
@@ -51,32 +53,32 @@ class Session:
         self.tls = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
         self._said_all = False
         self.said = self.wire = 0
-        self._marks: deque[tuple[int, int]] = deque()  # how much of the wire says how much, where some may wait
-        self._sent = 0  # how much was sent before them
-        self._wordless = 0  # how much of the wire came since something was said
+        self._marks: deque[tuple[int, int]] = deque()  # pairs of `wire` and `said`, for bytes that may still wait
+        self._sent = 0  # plain bytes that were sent before the first mark
+        self._wordless = 0  # encrypted bytes since the last plain bytes
         self.begun = self.over = False
         self.fault: Exception | None = None
-        self.held = False  # for who drives it: answers wait for room
-        self.told = False  # for who drives it: that it is over was told
-        self.counted = 0  # for who drives it: bytes that were sent, when that was last asked
+        self.held = False  # for the driver: answers wait for room
+        self.told = False  # for the driver: the end was reported
+        self.counted = 0  # for the driver: plain bytes that were sent, at the last count
 
     def certificate(self) -> dict[str, Any] | None:
-        """Return what ``getpeercert`` of an `ssl.SSLSocket` does; it raises what that does."""
+        """Return what ``getpeercert`` of an `ssl.SSLSocket` returns, and raise what it raises."""
         try:
             return self.tls.getpeercert()
         finally:
-            # What OpenSSL could not read of it stands in a queue of this thread now, and would be taken for a fault of
-            # whichever connection is heard next. A call that fails empties it.
+            # OpenSSL leaves an error in a queue of this thread if it could not read part of the certificate. The next
+            # call for any connection would take that for its own fault. A call that fails empties the queue.
             with suppress(ssl.SSLError):
                 _FAILING.set_ciphers("NONE")
 
     @property
     def mute(self) -> bool:
-        """Whether nothing more can be said."""
+        """Whether nothing more can be sent."""
         return self._said_all or self.fault is not None
 
     def received(self, data: bytes) -> bytes:
-        """Take bytes of the wire, and return what the peer says with them."""
+        """Take encrypted bytes, and return the plain bytes in them."""
         said: list[bytes] = []
         with memoryview(data) as wire:
             for at in range(0, len(data) or 1, PIECE):
@@ -103,12 +105,12 @@ class Session:
         return b"".join(said)
 
     def cut(self) -> None:
-        """The wire has ended; where the peer has not said that it would, anybody may have cut it."""
+        """Note that the connection has ended. Without a close_notify, anybody may have cut it."""
         if not self.over:
             self._break(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the stream ended without a close_notify"))
 
     def sealed(self, data: bytes | memoryview) -> bytes:
-        """Return the bytes of the wire that say ``data``, after those that were to go out before."""
+        """Encrypt ``data``, and return the bytes to send, after those that were waiting."""
         wire = [self.unsent()]
         if not self.mute:
             with memoryview(data) as rest:
@@ -122,8 +124,10 @@ class Session:
         return b"".join(wire)
 
     def sent(self, written: int) -> int:
-        """Return how many of the bytes that were sealed went out with the first ``written`` of the wire, or were sent
-        before what is forgotten. It may be called on any thread, whatever others do."""
+        """Return how many plain bytes went out with the first ``written`` encrypted bytes.
+
+        This includes bytes that were sent before the forgotten ones. Any thread may call this at any time.
+        """
         marks, sent = self._marks.copy(), self._sent
         for wire, said in marks:
             if wire > written:
@@ -132,28 +136,28 @@ class Session:
         return sent
 
     def forget_sent(self, waiting: int) -> None:
-        """Forget what is known of all but the last ``waiting`` bytes of the wire: those before are sent."""
+        """Forget the marks of all but the last ``waiting`` encrypted bytes; the bytes before them are sent."""
         marks, written = self._marks, self.wire - waiting
         while marks and marks[0][0] <= written:
             self._sent = marks.popleft()[1]
 
     def last_word(self) -> bytes:
-        """Return the bytes that say that this was all (close_notify)."""
+        """Return the bytes to send to say that this was all (close_notify)."""
         if self.begun and not self.mute:
             self._said_all = True
-            with suppress(ssl.SSLError):  # the peer's own is not waited for
+            with suppress(ssl.SSLError):  # the peer's own close_notify is not waited for
                 self.tls.unwrap()
         return self.unsent()
 
     def unsent(self) -> bytes:
-        """Return the bytes that TLS itself has to say."""
+        """Return the bytes that TLS has to send."""
         wire = self._outgoing.read()
         self.wire += len(wire)
         return wire
 
     def _mark(self) -> None:
         marks, mark = self._marks, (self.wire, self.said)
-        if len(marks) > 1 and self.wire - marks[-2][0] < _MARK:  # small ones would take more room than what waits
+        if len(marks) > 1 and self.wire - marks[-2][0] < _MARK:  # marks of small writes would take too much memory
             marks[-1] = mark
         else:
             marks.append(mark)
@@ -165,9 +169,9 @@ class Session:
 
 
 def shaking_hands(session: Session) -> Generator[bytes, bytes, bytes]:
-    """Yield bytes to send and take those that come (b"" at the end), until the handshake is done.
+    """Yield bytes to send and take received bytes (b"" at the end), until the handshake is done.
 
-    Gives what the peer has said by then; raises ssl.SSLError where it fails.
+    Returns the plain bytes received by then. Raises ssl.SSLError if the handshake fails.
     """
     said = session.received(b"")
     while not session.begun:
@@ -182,9 +186,9 @@ def shaking_hands(session: Session) -> Generator[bytes, bytes, bytes]:
 
 
 def asking(session: Session, payload: bytes, collect: Any) -> Generator[bytes, bytes, None]:
-    """Do as ``shaking_hands``, say ``payload`` and no more, and hand what the peer says up to its end to ``collect``.
+    """Do as ``shaking_hands``, send ``payload`` and a close_notify, and pass all plain bytes received to ``collect``.
 
-    Raises ssl.SSLEOFError where the stream is cut.
+    Raises ssl.SSLEOFError if the stream is cut.
     """
     collect((yield from shaking_hands(session)))
     wire = session.unsent() + session.sealed(payload) + session.last_word()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ...engines.serving import NEVER
 
 SHORT = 60_000_000_000
-"""Nanoseconds; who stays as long costs nothing."""
+"""Nanoseconds; a client that stays so long costs no token."""
 KEPT = 4096
 """The most networks remembered."""
 _LOOK = 1_000_000_000  # nanoseconds between two looks for networks that may be forgotten
@@ -22,7 +22,7 @@ class Porter:
 
     def __init__(self, interval: int, burst: int) -> None:
         self.most = burst if interval else NEVER
-        """At most so many are to come in before the driver looks who of them has gone."""
+        """The most newcomers before the driver looks which of them have gone."""
         self._interval = interval
         self._slack = (burst - 1) * interval
         self._full_at: dict[int, int] = {}  # token buckets: when they will be full again

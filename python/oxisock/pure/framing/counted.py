@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...errors import FrameCorrupt, FrameError, FrameTooLong, IncompleteFrame
 
 TO_TERMINATOR = -1
-"""``Fault.discard`` where the bad frame ends at the next terminator."""
+"""``Fault.discard`` if the bad frame ends at the next terminator."""
 
 SKIP_FACTOR = 16
 """A body of up to this many times the limit is discarded by count under the policy "skip"."""
@@ -27,9 +27,9 @@ class Fault(NamedTuple):
 
 
 Extent = tuple[int, int, int, int | None]
-"""Where a frame stands: start and end of what is given of it, where the next one begins, the length it declared.
+"""Where a frame is: start and end of its payload, where the next frame begins, and the length that it declared.
 
-A plain tuple, because there is one for each frame."""
+It is a plain tuple, because each frame makes one."""
 
 
 def incomplete(held: int, declared: int | None) -> Fault:

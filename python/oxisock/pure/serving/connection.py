@@ -11,12 +11,12 @@ from ...engines.serving import NEVER
 from ..splitmix import STEP, mix
 
 OPEN, DONE, IDLE, STALLED, LOST, CUT, RESET, BROKEN, REFUSED = range(9)
-"""Why a connection is closed: not at all; all was said; no message came; the peer would not read; the network or the
-peer broke it; a stop cut it; a planned fault reset it; what has to come first did not, or not in time; it is known
-by now from whom it comes, and that one is not let in."""
+"""Why a connection is closed, in this order: it is not closed; everything was sent; no message came; the peer did not
+read; the network or the peer broke it; a stop cut it; a planned fault reset it; the PROXY header or the handshake,
+which must come first, was bad or late; the client that the PROXY header names is not let in."""
 
 FRUITLESS = 64
-"""So many inputs without a message are forgiven to who is late, for the server may be late itself."""
+"""A late peer may send so many inputs without a message, because the server may be late itself."""
 
 
 class Connection:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .reactor import Reactor
 
 ACCEPTS = 256
-"""In one turn, so that a storm of connects does not starve those who are connected."""
+"""The most newcomers in one turn, so that many connects do not starve open connections."""
 
 
 class Link:
@@ -40,11 +40,11 @@ class Service:
     """What becomes of the bytes: called by the loop, never at the same time twice."""
 
     chunk: int = 1 << 18
-    """At most so many bytes of one read."""
+    """The most bytes of one read."""
     patience: int = NEVER
-    """For so long, in nanoseconds, connections are read in one turn; the others' turn is the next one."""
+    """Nanoseconds for which one turn reads connections; the others are read in the next turn."""
     newcomers: int = ACCEPTS
-    """At most so many are let in in one turn."""
+    """The most newcomers let in in one turn."""
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
         """Bytes came in."""
