@@ -1,7 +1,7 @@
 """The public names bound to the pure engine: plain Python on ``socket`` and ``selectors``, written to be read.
 
-The engine stands in ``scanning``, ``framing``, ``serving``, ``udp``, ``chat`` and ``load`` (which it has not);
-``timers`` and ``splitmix`` are what its machines share.
+The engine is in ``scanning``, ``framing``, ``serving``, ``udp`` and ``chat``; ``load`` says that this engine has no
+load generator. Its machines share ``timers`` and ``splitmix``.
 """
 
 from typing import TYPE_CHECKING
@@ -100,7 +100,7 @@ class ChatClient(_client.ChatClient, engine=_engine): ...
 
 
 if TYPE_CHECKING:
-    # An object with the same names in truth, bound to this engine.
+    # In truth, an object with the same names, bound to this engine.
     from .. import aio as aio
 else:
     from .. import __all__ as _names
@@ -108,7 +108,7 @@ else:
     __all__ = [name for name in _names if name != "__version__"]
 
     def __getattr__(name: str) -> object:
-        """Return ``aio``: imported only when asked for, because it imports asyncio."""
+        """Return ``aio``. It is imported only when asked for, because it imports asyncio."""
         if name != "aio":
             import sys
 

@@ -1,4 +1,4 @@
-"""Timers that are dropped late: who is gone, or waits for another time by now, is told apart when his time comes."""
+"""Timers that are removed late: when a timer is due, the caller finds out whether it still counts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from ..engines.serving import NEVER
 
-_KEPT = 64  # that nobody waits for any more, beside as many as there are owners
+_KEPT = 64  # timers kept beyond twice the number of owners
 
 
 class Timers:
-    """When who is to be judged: the earliest time first, and of one time the lowest number."""
+    """Timers with their owners, by time, and by number at the same time."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int]] = []
@@ -21,15 +21,15 @@ class Timers:
         heapq.heappush(self._heap, (due, owner))
 
     def next(self) -> int:
-        """Return the time at which the next is due."""
+        """Return the time at which the next timer is due."""
         return self._heap[0][0] if self._heap else NEVER
 
     def take(self, now: int) -> tuple[int, int] | None:
-        """Take the next that is due by ``now``: its time, and whose it is."""
+        """Remove and return the next timer that is due by ``now``, as time and owner; None if there is none."""
         return heapq.heappop(self._heap) if self._heap and self._heap[0][0] <= now else None
 
     def tidy(self, owners: int, waited_for: Callable[[int, int], bool]) -> None:
-        """Where most are waited for by none of so many owners, drop those."""
+        """Drop timers that do not count any more, if most do not."""
         if len(self._heap) > 2 * owners + _KEPT:
             self._heap = [timer for timer in self._heap if waited_for(*timer)]
             heapq.heapify(self._heap)

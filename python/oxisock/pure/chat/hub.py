@@ -1,13 +1,16 @@
-"""The chat hub as a machine: who is there, what everybody is sent, who has to go. Holds no socket and reads no clock.
+"""The chat hub as a machine: who is in the room, who gets which line, who must leave. It has no socket and no clock.
 
-A driver tells it what happened (``joined``, ``line``, ``left``, ...), with the time in nanoseconds. Before it tells of
-anything else it flushes those in ``take_pressed()`` and reports what the system did not accept with ``backlog``, then
-sends what ``take_closes()`` gives last to clients that go, and this again until there is neither. Once a turn it sends
-``take(client)`` to everybody in ``take_dirty()``. What happens appends at most one line to the queue of each, so nobody
-is judged by more than one line that he had no chance to take; and lines are in one order, because they are appended to
-all queues one after the other.
+A driver reports what happened (``joined``, ``line``, ``left``, ...), with the time in nanoseconds.
 
-A client is a number that the driver chooses; numbers grow with every join.
+Before each further report, the driver does two things until there is nothing left to do. It flushes the clients in
+``take_pressed()``, and reports with ``backlog`` what the system did not accept. It closes the clients in
+``take_closes()``, after sending their last bytes. Once a turn, it sends ``take(client)`` to each client in
+``take_dirty()``.
+
+One report appends at most one line to each queue. So no client is judged by more than one line that it had no chance to
+take. All clients get lines in the same order, because a line is appended to all queues before the next line.
+
+A client is a number that the driver chooses. Numbers grow with every join.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ HELP = b"* /nick NAME, /who, /msg NICK TEXT, /me ACTION, /ping, /quit [TEXT], /h
 
 
 class _Client:
-    """What is known of one member."""
+    """The state of one member."""
 
     __slots__ = (
         "backlog",
@@ -49,20 +52,20 @@ class _Client:
     def __init__(self, nick: str, now: int) -> None:
         self.nick = nick
         self.joined = now
-        self.last = now  # when a line came
-        self.out = bytearray()  # what the driver has not taken
-        self.backlog = 0  # bytes that it has taken and could not send
-        self.missed = 0  # lines it will be told that it missed
-        self.skipped = 0  # lines that it ever missed
-        self.tat = now  # token bucket: when it will be full again
+        self.last = now  # when a line last came
+        self.out = bytearray()  # bytes that the driver has not taken
+        self.backlog = 0  # bytes that the driver has taken and could not send
+        self.missed = 0  # missed lines that the member is still to be told of
+        self.skipped = 0  # all lines that the member has missed
+        self.tat = now  # token bucket: the time when it is full again
         self.warned = now - _SECOND
-        self.dirty = False  # stands in a list, as pressed does
+        self.dirty = False  # whether the client is in the list of dirty ones; `pressed` is the same for its list
         self.pressed = False
-        self.doomed = False  # too slow, and to be told goodbye
+        self.doomed = False  # whether the client is too slow and is to be removed
 
 
 class Hub:
-    """The room: members, history, limits."""
+    """The room: its members, history and limits."""
 
     def __init__(self, plan: HubPlan) -> None:
         self._plan = plan
@@ -77,7 +80,7 @@ class Hub:
         self._closes: list[HubClose] = []
         self._events: list[HubEvent] = []
         self._closing = False
-        self.timeouts = 0  # those who were silent for too long
+        self.timeouts = 0  # members who were silent for too long
 
     # --- what happened -------------------------------------------------------------------------------------------
 
@@ -87,7 +90,7 @@ class Hub:
         return self._closing or len(self._clients) >= self._plan.max_clients
 
     def joined(self, client: int, now: int, where: str = "") -> bool:
-        """Somebody has come, from ``where`` if it matters; False if there is no room."""
+        """Add a client, who comes from ``where`` if that matters. Returns False if there is no room."""
         if self.full:
             return False
         self._guests += 1
@@ -105,7 +108,7 @@ class Hub:
         return True
 
     def line(self, client: int, line: bytes, now: int) -> None:
-        """A line came in, without its end."""
+        """Take a line from a client, without its end."""
         member = self._clients.get(client)
         if member is None:
             return
@@ -122,7 +125,7 @@ class Hub:
             self._obey(client, member, word, rest.strip(" "))
 
     def too_long(self, client: int, now: int) -> None:
-        """A line came that was over the limit, and is lost."""
+        """Note that a line was over the limit, and is lost."""
         member = self._clients.get(client)
         if member is None:
             return
@@ -131,12 +134,12 @@ class Hub:
             self._deliver(client, member, b"! line too long\n")
 
     def left(self, client: int, lost: bool) -> None:
-        """A client has closed its end, or the connection is ``lost``."""
+        """Remove a client who has closed its end, or whose connection is ``lost``."""
         if client in self._clients:
             self._remove(client, "lost" if lost else "quit", "")
 
     def tick(self, now: int) -> None:
-        """Time has passed: part with one who was silent for too long, if so; there may be more at ``deadline``."""
+        """Remove one member who was silent for too long, if there is one; ``deadline`` says when there may be more."""
         while timer := self._timers.take(now):
             _, client = timer
             member = self._clients.get(client)
@@ -152,7 +155,7 @@ class Hub:
                 return
 
     def backlog(self, client: int, size: int) -> bool:
-        """The driver has ``size`` bytes that it could not send; True to be told when there are fewer."""
+        """Note that ``size`` bytes could not be sent. Returns True if the driver is to report when there are fewer."""
         member = self._clients.get(client)
         if member is None:
             return False
@@ -163,13 +166,13 @@ class Hub:
         return member.missed > 0
 
     def broadcast(self, text: str) -> None:
-        """Say something to everybody on behalf of the server."""
+        """Send a line to all members on behalf of the server."""
         line = f"* {clean(text)}\n".encode()
         self._history.append(line)
         self._everybody(line)
 
     def kick(self, nick: str, reason: str) -> bool:
-        """Part with a client; False if nobody is called so."""
+        """Remove a member. Returns False if nobody has this nick."""
         client = self._nicks.get(nick.lower()) if nick.isascii() else None
         if client is None:
             return False
@@ -179,21 +182,21 @@ class Hub:
         return True
 
     def close(self) -> None:
-        """The server is closing: say so to everybody, and part with them. Nobody can join any more."""
+        """Tell all members that the server is closing, and remove them. From now on, nobody can join."""
         self._closing = True
         for client, member in list(self._clients.items()):
-            member.doomed = False  # now it makes no difference
+            member.doomed = False  # it makes no difference any more
             self._append(client, member, b"* server is closing\n")
             self._forget(client, "closing", "")
         self._doomed.clear()
 
     def entry(self, entry: HubEntry) -> None:
-        """An entry of the log of a shared room; this one is not shared, so it is nothing to it."""
+        """Ignore an entry of a log, because this room is not shared."""
 
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def take_pressed(self) -> list[int]:
-        """Return those whose queue is over the limit: unless it can be sent now, they miss what comes next."""
+        """Return the clients whose queue is over the limit. They miss the next lines unless the queue is sent now."""
         pressed, self._pressed = self._pressed, []
         for client in pressed:
             if client in self._clients:
@@ -201,9 +204,9 @@ class Hub:
         return pressed
 
     def take_closes(self) -> list[HubClose]:
-        """Return those to be closed, what to send them last, and whether they are to be cut off instead.
+        """Return the clients to close, the last bytes for each, and whether to cut it off instead.
 
-        Of those who are too slow at most one, so that the news of it cannot be too much for somebody else.
+        At most one of them is removed for being too slow, so that the news of it cannot be too much for another client.
         """
         while self._doomed:
             client = self._doomed.popleft()
@@ -214,7 +217,7 @@ class Hub:
         return closes
 
     def take_dirty(self) -> list[int]:
-        """Return those who have something to ``take``, and maybe some that have left since."""
+        """Return the clients who have something to ``take``, and perhaps some who have left since."""
         dirty, self._dirty = self._dirty, []
         for client in dirty:
             if client in self._clients:
@@ -222,7 +225,7 @@ class Hub:
         return dirty
 
     def take(self, client: int) -> bytes:
-        """Return what is to be sent to a client; unless ``backlog`` says otherwise, all of it and before went out."""
+        """Return what to send to a client. Unless ``backlog`` says otherwise, this and all before it was sent."""
         member = self._clients.get(client)
         if member is None:
             return b""
@@ -237,22 +240,22 @@ class Hub:
         return events
 
     def deadline(self) -> int:
-        """Return the time at which ``tick`` has something to judge."""
+        """Return the time at which to call ``tick``."""
         return self._timers.next()
 
     def members(self) -> list[HubMember]:
-        """Return those who are there, in order of joining."""
+        """Return the members, in order of joining."""
         return [
             (client, member.nick, member.joined, member.backlog + len(member.out), member.skipped)
             for client, member in self._clients.items()
         ]
 
     def take_appends(self) -> list[HubAppend]:
-        """Return what is to be appended to the log of a shared room; this one has none."""
+        """Return nothing, because this room is not shared and has no log."""
         return []
 
     def residents(self) -> list[HubResident]:
-        """Return those who are in the shared room, on all its nodes; this one is not shared."""
+        """Return nothing, because this room is not shared."""
         return []
 
     # --- commands ------------------------------------------------------------------------------------------------
@@ -325,7 +328,7 @@ class Hub:
     # --- the room ------------------------------------------------------------------------------------------------
 
     def _allowed(self, client: int, member: _Client, now: int) -> bool:
-        """Take a token; False, with a warning once a second, if there is none."""
+        """Take a token. Returns False if there is none, with a warning once a second."""
         interval = self._plan.interval
         if not interval:
             return True
@@ -339,7 +342,7 @@ class Hub:
         return False
 
     def _everybody(self, line: bytes, but: int = -1) -> None:
-        """Append a line to the queues of all but one; this loop is what a chat spends its time in."""
+        """Append a line to the queues of all members but one. A chat spends most of its time in this loop."""
         limit, size, dirty = self._plan.queue_limit, len(line), self._dirty
         for client, member in self._clients.items():
             if client == but:
@@ -360,7 +363,7 @@ class Hub:
                 self._press(client, member)
 
     def _deliver(self, client: int, member: _Client, line: bytes) -> None:
-        """Append a line to one queue, if that is not over its limit."""
+        """Append a line to one queue, unless that is over its limit."""
         queued = member.backlog + len(member.out)
         if queued > self._plan.queue_limit or member.missed:
             self._miss(client, member)
@@ -372,7 +375,7 @@ class Hub:
     def _append(self, client: int, member: _Client, line: bytes) -> None:
         try:
             member.out += line
-        except MemoryError:  # one for whom there is no memory is as one who reads too slowly
+        except MemoryError:  # a client for whom there is no memory is treated as too slow
             self._doom(client, member)
             return
         if not member.dirty:
@@ -385,7 +388,7 @@ class Hub:
             self._pressed.append(client)
 
     def _miss(self, client: int, member: _Client) -> None:
-        """A line does not fit: the client misses it, or is to go."""
+        """Handle a line that does not fit: the client misses it, or is removed."""
         if self._plan.drop:
             member.missed += 1
             member.skipped += 1
@@ -411,11 +414,11 @@ class Hub:
         return member.nick
 
     def _forget_timers(self) -> None:
-        """Forget the timers of members who have left, once they are most."""
+        """Forget the timers of members who have left, when these are the majority."""
         self._timers.tidy(len(self._clients), lambda _, client: client in self._clients)
 
     def _remembered(self) -> list[bytes]:
-        """Return the last lines, as many as leave room for what comes."""
+        """Return the last lines of the history, up to half of the queue's limit."""
         room, lines = self._plan.queue_limit // 2, []
         for line in reversed(self._history):
             room -= len(line)

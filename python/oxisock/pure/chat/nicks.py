@@ -1,4 +1,4 @@
-"""What a nick may look like."""
+"""Decides which nicks are allowed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _GUEST = re.compile(r"guest-[0-9]+", re.ASCII | re.IGNORECASE)
 
 
 def is_nick(text: str) -> bool:
-    """Return whether somebody may be called so."""
+    """Return whether a member may have this nick."""
     return _NICK.fullmatch(text) is not None
 
 
 def is_guest(nick: str) -> bool:
-    """Return whether it is a nick of those that are given."""
+    """Return whether it is one of the nicks that the server gives."""
     return _GUEST.fullmatch(nick) is not None

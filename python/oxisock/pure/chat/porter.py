@@ -1,9 +1,10 @@
-"""Who may come into a chat, as a machine: those from one network who come and go are let in at a limited rate.
+"""A machine that decides who may come into a chat: it limits how often clients of one network may come and go.
 
-Every coming and going is two lines to everybody. Whoever stays for a minute has paid for them; whoever leaves sooner
-takes one of the tokens that those of his network have, and where there is none left, nobody comes in from there.
-Who has come and may have gone already holds a token until that is known. A driver lets no more than ``most`` in before
-it looks, so that a crowd that stays finds a token each.
+Every client that comes and goes causes two lines to all members. A client that stays for a minute costs nothing. A
+client that leaves sooner costs one token of its network, and a network without tokens gets nobody in.
+
+A client that has come in and may have left again holds a token until the driver knows. The driver lets in at most
+``most`` clients before it looks, so a crowd that stays has a token for each of its clients.
 """
 
 from __future__ import annotations
@@ -18,33 +19,33 @@ _LOOK = 1_000_000_000  # nanoseconds between two looks for networks that may be 
 
 
 class Porter:
-    """Lets in by network, a number that the driver chooses; the rate is that of lines, ``interval`` 0 for no limit."""
+    """Lets in clients by network, a number that the driver chooses. ``interval`` is that of lines; 0 is no limit."""
 
     def __init__(self, interval: int, burst: int) -> None:
         self.most = burst if interval else NEVER
         """The most newcomers before the driver looks which of them have gone."""
         self._interval = interval
         self._slack = (burst - 1) * interval
-        self._full_at: dict[int, int] = {}  # token buckets: when they will be full again
-        self._unheard: dict[int, int] = {}  # how many have come in and may have gone already
+        self._full_at: dict[int, int] = {}  # token buckets: the times when they are full again
+        self._unheard: dict[int, int] = {}  # how many have come in and may have left already
         self._looked = 0
 
     def admits(self, network: int, now: int) -> bool:
-        """Return whether somebody from there may come in."""
+        """Return whether a client of this network may come in."""
         held = self._unheard.get(network, 0) * self._interval
         return max(self._full_at.get(network, 0) - now, 0) + held <= self._slack
 
     def came(self, network: int) -> None:
-        """Somebody from there has come in."""
+        """Note that a client of this network has come in."""
         self._unheard[network] = self._unheard.get(network, 0) + 1
 
     def heard(self, network: int) -> None:
-        """Of one of those who came from there it is known by now whether he has gone; where so, after ``left``."""
+        """Note that it is known whether one client of this network has left. If it has, call ``left`` before."""
         if unheard := self._unheard.pop(network, 0) - 1:
             self._unheard[network] = unheard
 
     def left(self, network: int, joined: int, now: int) -> None:
-        """Somebody from there who came in at ``joined`` has gone."""
+        """Note that a client of this network, who came in at ``joined``, has left."""
         if not self._interval or now - joined >= SHORT:
             return
         full_at = self._full_at

@@ -1,27 +1,27 @@
 """The hub of a room that many nodes share: it proposes what its clients want, and applies what it reads in the log.
 
-Nothing is shown, no nick given and nobody let go before the entry that says so has come back. So every node shows the
-same lines in the same order. Whether a proposal makes an entry is decided where the log is kept.
+It shows no line, gives no nick and removes no client before the entry for that has come back. So every node shows the
+same lines in the same order. The place that keeps the log decides whether a proposal becomes an entry.
 
-``entry`` takes the entries of the log, in their order, and what a driver has to say of it:
+``entry`` takes the entries of the log in their order, and reports of the driver about the log:
 
-| kind | of whom | what |
+| kind | fields | meaning |
 |---|---|---|
-| join | node, client, nick, text: where from, when | has come, and is called so |
-| nick | node, client, nick | wants to be called so, and is unless he is already |
+| join | node, client, nick, text: where from, when | has come, with this nick |
+| nick | node, client, nick | wants this nick, and gets it unless he has it |
 | say | node, client, text | said this |
 | msg | node, client, nick: to whom, text | said this in private |
-| leave | node, client, text: why | is gone |
-| kick | node, client, text: why | has to go |
+| leave | node, client, text: why | has left |
+| kick | node, client, text: why | must leave |
 | cast | text | said on behalf of the server |
-| member | as join | is there; no news |
+| member | as join | is in the room; this is not news |
 | past | nick (empty: a server), text | was said before: history |
-| entered | node | this is what the hub's own node is called |
+| entered | node | the name of the hub's own node |
 | reset | | the members that follow are all there are |
-| ready | | those were all: clients of this node who are not among them are parted with |
+| ready | | those were all: remove clients of this node who are not among them |
 | missing | | lines may be missing |
-| refused | client, nick: the kind of what he proposed, text | makes no entry |
-| fenced | | the node was taken for dead: it parts with its clients |
+| refused | client, nick: the kind of the proposal, text | the proposal becomes no entry |
+| fenced | | the node was taken for dead: remove all its clients |
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LINE, _TOO_LONG, _TOO_MUCH, _END = range(4)
 
 
 class _Resident(NamedTuple):
-    """What is known of one who is in the room, on whichever node."""
+    """The state of a member of the room, on any node."""
 
     nick: str
     where: str
@@ -55,9 +55,9 @@ class Replica(Hub):
         self._node = ""
         self._residents: dict[tuple[str, int], _Resident] = {}  # in order of joining
         self._called: dict[str, tuple[str, int]] = {}  # by nick in lower case
-        # Those whose joining is not in the log yet: since when, and what came from them meanwhile.
+        # Clients whose joining is not in the log yet: since when, and what they sent meanwhile.
         self._arriving: dict[int, tuple[int, list[tuple[int, bytes, int]]]] = {}
-        self._leaving: set[int] = set()  # those whose leaving is not
+        self._leaving: set[int] = set()  # clients whose leaving is not in the log yet
         self._appends: list[HubAppend] = []
 
     # --- what happened -------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class Replica(Hub):
         return self._closing or len(self._clients) + len(self._arriving) >= self._plan.max_clients
 
     def joined(self, client: int, now: int, where: str = "") -> bool:
-        """Somebody has come from ``where``; False if there is no room."""
+        """Add a client, who comes from ``where``. Returns False if there is no room."""
         if self.full:
             return False
         self._arriving[client] = now, []
@@ -76,21 +76,21 @@ class Replica(Hub):
         return True
 
     def line(self, client: int, line: bytes, now: int) -> None:
-        """A line came in, without its end."""
+        """Take a line from a client, without its end."""
         if client in self._arriving:
             self._put_off(client, _LINE, line, now)
         elif client not in self._leaving:
             super().line(client, line, now)
 
     def too_long(self, client: int, now: int) -> None:
-        """A line came that was over the limit, and is lost."""
+        """Note that a line was over the limit, and is lost."""
         if client in self._arriving:
             self._put_off(client, _TOO_LONG, b"", now)
         elif client not in self._leaving:
             super().too_long(client, now)
 
     def left(self, client: int, lost: bool) -> None:
-        """A client has closed its end, or the connection is ``lost``."""
+        """Remove a client who has closed its end, or whose connection is ``lost``."""
         if client not in self._arriving:
             super().left(client, lost)
         elif lost:
@@ -100,24 +100,24 @@ class Replica(Hub):
             self._arriving[client][1].append((_END, b"", 0))
 
     def broadcast(self, text: str) -> None:
-        """Say something to everybody on behalf of the server."""
+        """Propose a line to all members on behalf of the server."""
         self._propose("cast", 0, "", clean(text))
 
     def kick(self, nick: str, reason: str) -> bool:
-        """Part with a client; False if nobody is called so."""
+        """Propose to remove a member. Returns False if nobody has this nick."""
         if self._find(nick) is None:
             return False
         self._propose("kick", 0, nick, clean(reason))
         return True
 
     def close(self) -> None:
-        """The server is closing: say so to everybody, and part with them. Nobody can join any more."""
+        """Tell all members that the server is closing, and remove them. From now on, nobody can join."""
         self._closing = True
         self._part_with_all()
         self._propose("close", 0, "", "")
 
     def entry(self, entry: HubEntry) -> None:
-        """Apply an entry of the log, or what the driver has to say of it."""
+        """Apply an entry of the log, or a report of the driver about the log."""
         kind, node, client, nick, text, when = entry
         key, text = (node, client), clean(text)
         match kind:
@@ -135,7 +135,7 @@ class Replica(Hub):
                 mine = self._mine(key)
                 if mine is not None:
                     self._deliver(client, mine, f"! {_because('you were kicked', text)}\n".encode())
-                    self._leaving.add(client)  # he knows why
+                    self._leaving.add(client)  # the client knows why
                 self._go(key, _because("kicked", text))
             case "cast":
                 line = f"* {text}\n".encode()
@@ -166,12 +166,12 @@ class Replica(Hub):
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def take_appends(self) -> list[HubAppend]:
-        """Give what is proposed: kind, client, nick, text. After "fenced" nothing before it holds; "close" is last."""
+        """Return the proposals: kind, client, nick, text. "fenced" cancels those before it, and "close" is the last."""
         appends, self._appends = self._appends, []
         return appends
 
     def residents(self) -> list[HubResident]:
-        """Return those who are in the room, in order of joining."""
+        """Return the members of the room, in order of joining."""
         found = []
         for key, resident in self._residents.items():
             mine = self._mine(key)
@@ -185,7 +185,7 @@ class Replica(Hub):
         self._appends.append((kind, client, nick, text))
 
     def _put_off(self, client: int, what: int, line: bytes, now: int) -> None:
-        """Keep what comes before the welcome, as much as may wait for a client."""
+        """Keep what a client sends before its welcome, up to the limit of its queue."""
         _, early = self._arriving[client]
         if sum(len(kept) + 16 for _, kept, _ in early) + len(line) <= self._plan.queue_limit:
             early.append((what, line, now))
@@ -217,7 +217,7 @@ class Replica(Hub):
         self._propose("say", client, "", text)
 
     def _remove(self, client: int, reason: str, text: str) -> None:
-        """Propose that a client leaves; one who cannot hear of it is parted with at once."""
+        """Propose that a client leaves. Remove it at once if it cannot receive anything."""
         if client not in self._leaving:
             self._leaving.add(client)
             self._propose("leave", client, "", _because(reason, text))
@@ -230,7 +230,7 @@ class Replica(Hub):
         return self._called.get(nick.lower()) if nick.isascii() else None
 
     def _mine(self, key: tuple[str, int]) -> _Client | None:
-        """Return the client of this node that it is, if so."""
+        """Return the client of this node with this key, if there is one."""
         return self._clients.get(key[1]) if key[0] == self._node else None
 
     def _come(self, news: bool, key: tuple[str, int], resident: _Resident) -> None:
@@ -341,7 +341,7 @@ class Replica(Hub):
         self._closes.append((client, bytes(member.out), cut))
 
     def _part_as_lost(self, client: int) -> None:
-        """Part with one whom the log has not, and tell him, unless he wanted to go."""
+        """Remove a client who is not in the log, and tell it, unless it wanted to leave."""
         if client not in self._leaving:
             self._append(client, self._clients[client], b"* server is closing\n")
         self._part(client, False)

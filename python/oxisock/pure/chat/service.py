@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ...engines.serving import ServerPlan
     from ...types import Peer
 
-_PATIENCE = 5_000_000_000  # with who is to go and does not read
-_KEPT_EVENTS = 1 << 16  # that wait for somebody who is slower than the chat
+_PATIENCE = 5_000_000_000  # nanoseconds until a client that is removed and does not read is cut
+_KEPT_EVENTS = 1 << 16  # the most events that wait for a slower thread
 
 
 class Events:
@@ -42,7 +42,7 @@ class Events:
         self._ended = False
 
     def put(self, events: list[HubEvent]) -> None:
-        """Leave events; what is too much for the other thread is lost."""
+        """Add events. Events beyond the limit are lost."""
         with self._arrived:
             room = _KEPT_EVENTS - len(self._waiting)
             self._waiting += events[:room]
@@ -50,13 +50,13 @@ class Events:
             self._arrived.notify_all()
 
     def end(self) -> None:
-        """There will be no more."""
+        """Note that no more events will come."""
         with self._arrived:
             self._ended = True
             self._arrived.notify_all()
 
     def wait(self, timeout: float) -> tuple[list[HubEvent], int] | None:
-        """Wait at most ``timeout`` seconds, and give events and the number of those lost; None at the end."""
+        """Wait at most ``timeout`` seconds. Return the events and how many were lost, or None at the end."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._waiting or self._ended, timeout)
             if self._ended and not self._waiting:
@@ -67,7 +67,7 @@ class Events:
 
 
 class Outbox:
-    """What is to be appended to the log of a shared room, on its way to another thread."""
+    """Entries to append to the log of a shared room, on their way to another thread."""
 
     def __init__(self) -> None:
         self.bell: socket.socket | None = None
@@ -76,13 +76,13 @@ class Outbox:
         self._ended = False
 
     def put(self, appends: list[HubAppend]) -> None:
-        """Leave something, and ring."""
+        """Add entries and ring the bell."""
         with self._lock:
             self._waiting += appends
             self._ring()
 
     def end(self) -> None:
-        """There will be no more."""
+        """Note that no more entries will come."""
         with self._lock:
             self._ended = True
             self._ring()
@@ -91,7 +91,7 @@ class Outbox:
                 self.bell = None
 
     def take(self) -> list[HubAppend] | None:
-        """Return what is there; None at the end."""
+        """Return the waiting entries, or None at the end."""
         with self._lock:
             if self._ended and not self._waiting:
                 return None
@@ -100,14 +100,14 @@ class Outbox:
 
     def _ring(self) -> None:
         if self.bell is not None:
-            with suppress(OSError):  # where there is no room for another ring it rings already
+            with suppress(OSError):  # if there is no room for another ring, the bell rings already
                 self.bell.send(b"!")
 
 
 class Chat(Service):
-    """The service: carries lines to the hub, and what the hub wants to the connections."""
+    """The service: carries lines to the hub, and the hub's output to the connections."""
 
-    # Those who say much do not keep the others waiting.
+    # Members who say much do not delay others.
     chunk = 1 << 10
     patience = 10_000_000
 
@@ -118,12 +118,12 @@ class Chat(Service):
         self.events = Events()
         self._framer = lines_framer(False, False, plan.max_line)
         self._decoders: dict[int, FrameDecoder] = {}
-        self._leaving: deque[tuple[int, int]] = deque()  # those who are to go, and until when they may take
-        self._joined: dict[int, int] = {}  # when
-        self._gone: list[int] = []  # whose connection is gone, for the hub to hear of one by one
-        self._parted: list[tuple[int, int]] = []  # and from where and when they came, for the porter
+        self._leaving: deque[tuple[int, int]] = deque()  # clients that are removed, and until when they may still read
+        self._joined: dict[int, int] = {}  # when each client joined
+        self._gone: list[int] = []  # clients whose connection has ended; the hub is told of them one by one
+        self._parted: list[tuple[int, int]] = []  # their networks and times of joining, for the porter
         self.newcomers = min(self.newcomers, self._porter.most)
-        # When who came from where, of whom it is not known yet whether they have gone again.
+        # The times, tokens and networks of newcomers of whom it is not known whether they have left again.
         self._unheard: deque[tuple[int, int, int]] = deque()
 
     # --- from the loop -------------------------------------------------------------------------------------------
@@ -139,13 +139,13 @@ class Chat(Service):
         self.see_to(reactor, now)
 
     def refusal(self, peer: Peer, now: int) -> bytes | None:
-        """Say what a newcomer hears when there is no room, or when too many from there have come and gone."""
+        """Return what to tell a newcomer if there is no room, or if too many from its network have come and gone."""
         if self.hub.full:
             return b"! server is full\n"
         return None if self._porter.admits(network_of(peer.host), now) else b"! slow down\n"
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
-        """Cut lines; one by one, so that a line that is too long is told of in its place."""
+        """Cut input into lines, one by one, so that a line that is too long is reported in its place."""
         hub, token = self.hub, link.token
         decoder = self._decoders.get(token)
         if decoder is None:
@@ -164,23 +164,23 @@ class Chat(Service):
             self.see_to(reactor, now)
 
     def ended(self, reactor: Reactor, link: Link, now: int) -> None:
-        """The end of the input is leaving."""
+        """Treat the end of the input as leaving."""
         self.hub.left(link.token, False)
         self.see_to(reactor, now)
         link.machine.ended(now)
 
     def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Somebody who missed lines reads again."""
+        """Report to the hub that a member who missed lines reads again."""
         link.held = self.hub.backlog(link.token, link.machine.queued)
 
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Whoever is still in the hub was lost."""
+        """Note that the connection has ended; a client who is still in the hub was lost."""
         self._decoders.pop(link.token, None)
         self._gone.append(link.token)
         self._parted.append((network_of(link.peer.host), self._joined.pop(link.token)))
 
     def turned(self, reactor: Reactor, now: int, heard: int) -> None:
-        """Judge timers, and send to everybody what there is for them, once."""
+        """Check the timers, and send to each client once what waits for it."""
         hub = self.hub
         while hub.deadline() <= heard:
             before = hub.timeouts
@@ -194,7 +194,7 @@ class Chat(Service):
                 reactor.settle(link, now)
         self.see_to(reactor, now)
         while True:
-            # Sending may find that others are gone.
+            # Sending may find that other connections have ended.
             gone, self._gone = self._gone, []
             for token in gone:
                 hub.left(token, True)
@@ -211,25 +211,25 @@ class Chat(Service):
             self.outbox.put(appends)
 
     def stopping(self, reactor: Reactor, now: int) -> None:
-        """Say goodbye to everybody."""
+        """Tell all members that the server is closing."""
         self.hub.close()
         self.see_to(reactor, now)
         self.events.put(self.hub.take_events())
         self.outbox.put(self.hub.take_appends())
 
     def deadline(self) -> int:
-        """Return the time at which ``turned`` is to be called at the latest."""
+        """Return the latest time at which to call ``turned``."""
         return min(self.hub.deadline(), self._leaving[0][0] if self._leaving else NEVER)
 
     def over(self) -> None:
-        """There will be no more events, and nothing to append."""
+        """Note that there will be no more events, and no more entries."""
         self.events.end()
         self.outbox.end()
 
     # --- what the hub wants --------------------------------------------------------------------------------------
 
     def see_to(self, reactor: Reactor, now: int) -> None:
-        """Do what the hub wants before it is told of anything else."""
+        """Do what the hub wants before anything else is reported to it."""
         hub = self.hub
         while True:
             pressed = hub.take_pressed()
@@ -242,13 +242,13 @@ class Chat(Service):
                 return
 
     def _flush(self, reactor: Reactor, token: int, now: int, pressed: bool = False) -> None:
-        """Send what waits for a client; one who is hard ``pressed`` is not judged by what the system said before."""
+        """Send what waits for a client. For a ``pressed`` client, try even if the system took no more before."""
         link = reactor.links.get(token)
         if link is None:
             return
         data = self.hub.take(token)
         if link.machine.queued and not pressed:
-            # The system has said that it takes no more, and will say when it does.
+            # The system took no more, and will say when it does.
             reactor.queue(link, data, now)
         else:
             reactor.send(link, data, now)
@@ -257,7 +257,7 @@ class Chat(Service):
             reactor.settle(link, now)
 
     def before_newcomers(self, reactor: Reactor, now: int, heard: int) -> None:
-        """Tell the porter who has gone, and of whom it is known that they are still there."""
+        """Tell the porter which clients have left, and which are known to be still there."""
         for network, joined in self._parted:
             self._porter.left(network, joined, now)
         self._parted.clear()
@@ -307,7 +307,7 @@ class ChatReactor(Reactors):
         return time.monotonic_ns()
 
     def members(self) -> list[tuple[str, str, int, int, int, int]]:
-        """Return nick, host, port, time of joining, bytes queued and lines skipped of everybody."""
+        """Return nick, host, port, time of joining, bytes queued and lines skipped of all members."""
         with self._reactor.lock:
             links = self._reactor.links
             return [
@@ -317,14 +317,14 @@ class ChatReactor(Reactors):
             ]
 
     def broadcast(self, text: str) -> None:
-        """Say something to everybody."""
+        """Send a line to all members."""
         with self._reactor.lock:
             self._chat.hub.broadcast(text)
             self._chat.see_to(self._reactor, self.now())
         self._reactor.wake()
 
     def kick(self, nick: str, reason: str) -> bool:
-        """Part with a client; False if nobody is called so."""
+        """Remove a member. Returns False if nobody has this nick."""
         with self._reactor.lock:
             kicked = self._chat.hub.kick(nick, reason)
             self._chat.see_to(self._reactor, self.now())
@@ -332,7 +332,7 @@ class ChatReactor(Reactors):
         return kicked
 
     def take_appends(self) -> list[HubAppend] | None:
-        """Return what is to be appended to the log of a shared room; None when there will be no more."""
+        """Return what to append to the log of a shared room; None if nothing more will come."""
         return self._chat.outbox.take()
 
     def entries(self, entries: Sequence[HubEntry]) -> None:
@@ -344,15 +344,15 @@ class ChatReactor(Reactors):
         self._reactor.wake()
 
     def residents(self) -> list[HubResident]:
-        """Return those who are in the shared room, in order of joining."""
+        """Return the members of the shared room, in order of joining."""
         with self._reactor.lock:
             return self._chat.hub.residents()
 
     def events(self, timeout: float) -> tuple[list[HubEvent], int] | None:
-        """Wait at most ``timeout`` seconds for events, and give them and the number of those lost; None at the end."""
+        """Wait at most ``timeout`` seconds for events. Return them and how many were lost, or None at the end."""
         return self._chat.events.wait(timeout)
 
 
 def start_chat(listener: int, server: ServerPlan, plan: HubPlan, bell: int | None = None) -> ChatReactor:
-    """Begin to chat on the listening descriptor ``listener``, which is taken over, and ring ``bell``, as well."""
+    """Start a chat on the listening descriptor ``listener``. This takes over ``listener`` and ``bell``."""
     return ChatReactor(listener, server, plan, bell)

@@ -1,7 +1,8 @@
 """The pure framers.
 
-- ``framers``: the decoder and the framers that faces ask for, over the machines of the two kinds of codec:
-- ``counted``: frames that begin with their length, or all have one; ``delimited``: frames that end with a terminator.
+- ``framers``: the decoder, and the framers that faces ask for, over the machines of the two kinds of codec.
+- ``counted``: frames that begin with their length, or all have the same; ``delimited``: frames that end with a
+  terminator.
 """
 
 from .framers import (

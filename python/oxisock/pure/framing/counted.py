@@ -1,4 +1,4 @@
-"""Frames whose header says how long they are: lengths in binary, LEB128 or decimal digits, and fixed sizes."""
+"""Frames whose header gives their length: in binary, LEB128 or decimal digits; also frames of a fixed size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TO_TERMINATOR = -1
 SKIP_FACTOR = 16
 """A body of up to this many times the limit is discarded by count under the policy "skip"."""
 
-_OFTEN = 8  # payloads of each size, with which it pays to keep what stands before them
+_OFTEN = 8  # payloads of each size, from which on it is faster to keep the headers in a table
 
 
 class Fault(NamedTuple):
-    """What is wrong with the frame at hand, and how many bytes from its first on lead past it (0: none do)."""
+    """What is wrong with a frame, and how many bytes to discard from its start to get past it (0: not possible)."""
 
     error: type[FrameError]
     reason: str
@@ -33,12 +33,12 @@ It is a plain tuple, because each frame makes one."""
 
 
 def incomplete(held: int, declared: int | None) -> Fault:
-    """The fault of a stream that ended ``held`` bytes into a frame."""
+    """Return the fault of a stream that ended ``held`` bytes into a frame."""
     return Fault(IncompleteFrame, f"the stream ended within a frame, after {held} of its bytes", declared)
 
 
 class Counted:
-    """What all these codecs share: walk from header to header. A header is judged as soon as it is complete."""
+    """The base of these codecs: goes from header to header. A header is checked as soon as it is complete."""
 
     trailer: int | None = None
 
@@ -46,25 +46,25 @@ class Counted:
         self.limit = limit
 
     def header(self, source: bytes, at: int) -> Extent | Fault | int:
-        """Read the header at ``at``; an int is the number of bytes from there that must be there first."""
+        """Read the header at ``at``. An int is how many bytes from there are needed to go on."""
         raise NotImplementedError
 
     def head(self, size: int) -> bytes:
-        """Return what stands before a payload of ``size`` bytes; ValueError where no frame can hold it."""
+        """Return the header for a payload of ``size`` bytes. Raises ValueError if no frame can hold it."""
         raise NotImplementedError
 
     def heads(self, sizes: list[int]) -> Iterable[bytes]:
-        """Return what stands before each of the payloads; ValueError as of ``head``, for the first bad one."""
+        """Return the header for each payload. Raises ValueError as ``head`` does, for the first bad one."""
         table = {size: self.head(size) for size in dict.fromkeys(sizes)}
         return map(table.__getitem__, sizes)
 
     def wrap(self, payload: bytes) -> bytes:
-        """Frame a payload; ValueError where no frame can hold it."""
+        """Frame a payload. Raises ValueError if no frame can hold it."""
         framed = self.head(len(payload)) + payload
         return framed if self.trailer is None else framed + bytes((self.trailer,))
 
     def join(self, payloads: list[bytes]) -> bytes | None:
-        """Frame all payloads with one copy of each, where there is a way; ValueError as of ``wrap``."""
+        """Frame all payloads and copy each once. None if that is not possible. Raises ValueError as ``wrap`` does."""
         sizes = list(map(len, payloads))
         if self.trailer is None and sizes and sizes.count(sizes[0]) == len(sizes):
             return self.head(sizes[0]).join([b"", *payloads])
@@ -75,13 +75,13 @@ class Counted:
         return b"".join(parts)
 
     def pending(self, held: bytearray, mark: int) -> int:
-        """0 if a scan may find something in ``held``, else the mark to ask again with: the bytes it takes."""
+        """Return 0 if a scan may find something in ``held``, else the next call's mark: how many bytes it needs."""
         return 0 if len(held) >= mark else mark
 
     def scan(self, source: bytes, at: int, frames: list[bytes], most: int) -> tuple[int, int, Fault | None]:
-        """Add the whole frames from ``at`` on to ``frames``; give where that ended, the mark, and what is wrong.
+        """Add the complete frames from ``at`` on to ``frames``. Return where they end, the mark, and the fault.
 
-        Where there are ``most`` of them, the rest is not looked at.
+        It stops when there are ``most`` frames.
         """
         size, trailer = len(source), self.trailer
         for _ in range(most - len(frames)):
@@ -102,44 +102,44 @@ class Counted:
         return at, 0, None
 
     def finish(self, held: bytes) -> bytes | Fault:
-        """Say what a stream that ends with ``held`` means."""
+        """Return what a stream that ends with ``held`` means."""
         found = self.header(held, 0)
         return incomplete(len(held), None if isinstance(found, int | Fault) else found[3])
 
     def bad_trailer(self, byte: int, declared: int | None) -> Fault:
-        """The fault of a frame that ends in another byte than its trailer."""
+        """Return the fault of a frame that does not end in its trailer."""
         return Fault(FrameCorrupt, f"byte 0x{byte:02x} where 0x{self.trailer:02x} belongs", declared)
 
     def too_long(self, body: int, overhead: int) -> Fault:
-        """The fault of a body over the limit, with so many bytes around it."""
+        """Return the fault of a body over the limit, with ``overhead`` bytes around it."""
         discard = body + overhead if body <= SKIP_FACTOR * self.limit else 0
         return Fault(FrameTooLong, over_limit(body, self.limit), body, discard)
 
     def check(self, body: int) -> None:
-        """Refuse to encode a body over the limit."""
+        """Raise ValueError for a body over the limit."""
         if body > self.limit:
             raise ValueError(unfit(body, self.limit))
 
 
 def over_limit(body: int, limit: int) -> str:
-    """The words for a frame that is too long."""
+    """Return the words for a frame that is too long."""
     return f"a frame of {body} bytes, over the limit of {limit}"
 
 
 def unfit(body: int, limit: int) -> str:
-    """The words for a payload that no frame may hold."""
+    """Return the words for a payload that no frame may hold."""
     return f"payload makes a frame of {body} bytes: expected at most max_frame={limit}"
 
 
 class LengthPrefix(Counted):
-    """A binary length field of ``width`` bytes after ``offset`` others."""
+    """A binary length field of ``width`` bytes after ``offset`` other bytes."""
 
     def __init__(self, width: int, little: bool, offset: int, adjustment: int, strip: int, limit: int) -> None:
         super().__init__(limit)
         self._width, self._offset, self._adjustment, self._strip = width, offset, adjustment, strip
         self._header = offset + width
         self._order = "little" if little else "big"
-        self._beyond = strip - self._header  # what is stripped beyond the field is zero, and part of the body
+        self._beyond = strip - self._header  # bytes stripped beyond the field; they are zero, and part of the body
         code = {1: "B", 2: "H", 4: "I", 8: "Q"}.get(width)
         plain = code is not None and not (offset or adjustment or self._beyond)
         self._pack = Struct(f"{'<' if little else '>'}{code}").pack if plain else None
@@ -174,7 +174,7 @@ class LengthPrefix(Counted):
     def wrap(self, payload: bytes) -> bytes:
         if self._beyond >= 0:
             return super().wrap(payload)
-        # Of the header the payload has all that is not stripped, and the field is overwritten there.
+        # The payload has the part of the header that is not stripped, and the field is overwritten there.
         least, size = -self._beyond, len(payload)
         if size < least:
             raise ValueError(f"payload has {size} bytes: expected at least the {least} of the header that it includes")
@@ -185,7 +185,7 @@ class LengthPrefix(Counted):
         return super().join(payloads) if self._beyond >= 0 else None
 
     def _up_to_body(self, body: int) -> bytes:
-        """Return the header of a body of so many bytes, of which what is before the field is zero."""
+        """Return the header of a body of ``body`` bytes. The bytes before the field are zero."""
         self.check(body)
         field = body - self._adjustment
         if not 0 <= field < 1 << 8 * self._width:
@@ -221,7 +221,7 @@ class Escaped(Counted):
 
 
 class Varint(Counted):
-    """A LEB128 length: seven bits a byte, the least significant first, the eighth set in all but the last."""
+    """A LEB128 length: seven bits a byte, least significant first. The eighth bit is set in all but the last byte."""
 
     def header(self, source: bytes, at: int) -> Extent | Fault | int:
         body = 0
@@ -249,7 +249,7 @@ class Varint(Counted):
 
 
 class Decimal(Counted):
-    """A length in decimal digits up to a separator, and perhaps a trailer: netstrings, RFC 6587 octet counting."""
+    """A length in decimal digits up to a separator, and an optional trailer: netstrings, RFC 6587 octet counting."""
 
     def __init__(self, separator: int, trailer: int | None, limit: int) -> None:
         super().__init__(limit)
@@ -282,7 +282,7 @@ class Decimal(Counted):
 
 
 class Fixed(Counted):
-    """No header at all: every frame has the same size."""
+    """Frames of one size, without a header."""
 
     def header(self, source: bytes, at: int) -> Extent | Fault | int:
         end = at + self.limit

@@ -21,52 +21,52 @@ _LEAST_BUFFER, _MOST_BUFFER = 64 << 10, 256 << 10
 
 
 class _Bad(NamedTuple):
-    """A frame being left out: where it began and what was wrong with it."""
+    """A frame that is being skipped: where it began, and what is wrong with it."""
 
     offset: int
     fault: Fault
 
 
 class Decoder:
-    """One stream being cut into frames."""
+    """One stream that is cut into frames."""
 
     def __init__(self, machine: Counted | Delimited, skip: bool) -> None:
         self._machine = machine
         self._skip = skip
-        self._held = bytearray()  # the beginning of a frame, or in mid-discard that of a terminator
-        self._mark = 0  # what `pending` wants to be asked with
+        self._held = bytearray()  # the beginning of a frame; while discarding, the possible beginning of a terminator
+        self._mark = 0  # the mark for the next call of `pending`
         self._received = 0
         self._bad: _Bad | None = None
-        self._left = 0  # bytes still to discard, where they are counted
+        self._left = 0  # bytes still to discard, if they are counted
         self._skipped: deque[SkippedFrame] = deque(maxlen=_KEPT_SKIPS)
         self._skipped_count = 0
         self._failure: FrameError | None = None
-        self._lost = False  # some of the stream, for want of memory
+        self._lost = False  # whether part of the stream was lost because there was no memory
         self._ended = False
         self._scratch: bytearray | None = None
 
     @property
     def buffered(self) -> int:
-        """Bytes held back until more of their frame is there."""
+        """Bytes held until more of their frame arrives."""
         return len(self._held)
 
     @property
     def skipped_count(self) -> int:
-        """Frames left out so far, those included that `take_skipped` no longer knows."""
+        """Frames skipped so far, including those that `take_skipped` has forgotten."""
         return self._skipped_count
 
     def take_skipped(self) -> list[SkippedFrame]:
-        """Give the frames left out since the last call, at most the last 1,000, and forget them."""
+        """Return and forget the frames skipped since the last call, at most the last 1,000."""
         taken = list(self._skipped)
         self._skipped.clear()
         return taken
 
     def feed(self, data: Buffer, /) -> list[bytes]:
-        """Take the next bytes of the stream and give the frames that they complete."""
+        """Take the next bytes of the stream, and return the frames that they complete."""
         return self.feed_some(data, sys.maxsize)[0]
 
     def feed_some(self, data: Buffer, most: int) -> tuple[list[bytes], int]:
-        """Take the next bytes, but none after the end of frame ``most``; give the frames, and how many it took."""
+        """Take the next bytes, up to the end of frame ``most``. Return the frames, and how many bytes were taken."""
         chunk = contiguous(data, "data")
         self._check_open()
         frames: list[bytes] = []
@@ -79,7 +79,7 @@ class Decoder:
         return frames, len(chunk) - left
 
     def eof(self) -> list[bytes]:
-        """Take the end of the stream and give the frame that it completes, if any."""
+        """Take the end of the stream, and return the frame that it completes, if any."""
         if self._failure is None and not self._lost and self._ended:
             return []
         self._check_open()
@@ -99,7 +99,7 @@ class Decoder:
         return []
 
     def get_buffer(self, sizehint: int, /) -> memoryview:
-        """Give room to receive into, about ``sizehint`` bytes of it and at least one."""
+        """Return a buffer to receive into, of about ``sizehint`` bytes and at least one."""
         self._check_open()
         size = max(_LEAST_BUFFER, min(arguments.count(sizehint, "sizehint", -1, sys.maxsize), _MOST_BUFFER))
         if self._scratch is None or len(self._scratch) < size:
@@ -107,7 +107,7 @@ class Decoder:
         return memoryview(self._scratch)
 
     def buffer_updated(self, n: int, /) -> list[bytes]:
-        """Take the first ``n`` bytes of what `get_buffer` gave as the next of the stream."""
+        """Take the first ``n`` bytes of the buffer from `get_buffer` as the next bytes of the stream."""
         room = 0 if self._scratch is None else len(self._scratch)
         n = arguments.count(n, "n", 0, room)
         return self.feed(b"" if self._scratch is None else memoryview(self._scratch)[:n])
@@ -122,7 +122,7 @@ class Decoder:
             raise ValueError("the stream has ended: eof() was called")
 
     def _advance(self, chunk: bytes, frames: list[bytes], most: int) -> int:
-        """Take a chunk up to the end of frame ``most``, and give how many bytes follow that."""
+        """Take a chunk up to the end of frame ``most``, and return how many bytes follow."""
         self._received += len(chunk)
         source, at = chunk, 0
         if self._held and self._bad is None:
@@ -132,7 +132,7 @@ class Decoder:
                 return 0
             source = bytes(self._held)
             self._held.clear()
-        # `source` always ends where the stream does so far, which makes positions in it offsets in the stream.
+        # `source` always ends where the stream so far ends, so positions in it convert to offsets in the stream.
         base = self._received - len(source)
         while at < len(source):
             if self._bad is not None:
@@ -151,7 +151,7 @@ class Decoder:
         return 0
 
     def _pass_over(self, source: bytes, at: int, base: int, frames: list[bytes]) -> int:
-        """Discard what of the bad frame stands at ``at``; give where that ended."""
+        """Discard the part of the bad frame that begins at ``at``, and return where it ends."""
         assert self._bad is not None
         machine, (offset, fault) = self._machine, self._bad
         if isinstance(machine, Delimited):
@@ -171,7 +171,7 @@ class Decoder:
         return end
 
     def _meet(self, fault: Fault, offset: int, frames: list[bytes]) -> None:
-        """Begin to leave a bad frame out, or raise where that is not to be or cannot be done."""
+        """Begin to skip a bad frame, or raise if that is not wanted or not possible."""
         if not (self._skip and fault.discard):
             self._fail(fault, offset, frames)
         self._bad = _Bad(offset, fault)
@@ -191,7 +191,7 @@ class Decoder:
 
 
 class Framer:
-    """A codec's machine behind the interface of `engines.Framer`."""
+    """Puts a codec's machine behind the interface of `engines.Framer`."""
 
     def __init__(self, machine: Counted | Delimited) -> None:
         self._machine = machine
@@ -203,7 +203,7 @@ class Framer:
     def encode_many(self, payloads: Iterable[Buffer], /) -> bytes:
         """Frame payloads one after the other."""
         if type(payloads) is list and set(map(type, payloads)) <= _ONLY_BYTES:
-            # A copy of the list, which another thread may change.
+            # This copies the list, because another thread may change it.
             wire = self._machine.join(payloads[:])
             if wire is not None:
                 return wire
@@ -216,12 +216,12 @@ class Framer:
         )
 
     def decoder(self, skip: bool, /) -> FrameDecoder:
-        """Begin a stream."""
+        """Return a decoder for a new stream."""
         return Decoder(self._machine, skip)
 
 
 def contiguous(data: Buffer, name: str) -> bytes:
-    """The bytes of the argument ``name``; BufferError for a buffer that is not C-contiguous, TypeError for none."""
+    """Return the bytes of the argument ``name``. Raises BufferError if not C-contiguous, TypeError if no buffer."""
     if type(data) is bytes:
         return data
     try:

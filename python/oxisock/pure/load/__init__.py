@@ -1,4 +1,4 @@
-"""There is no pure load generator: it would be the limit of what it measures. Every function here says so."""
+"""Says that there is no pure load generator: it would be the limit of what it measures."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The life of one TCP connection as a machine: events and time in, what to do next out. Holds no bytes and no socket.
+"""The life of one TCP connection as a machine. It takes events and the time, and has no bytes and no socket.
 
-A driver tells it what happened (``received``, ``queue``, ``wrote``, ...) with the time in nanoseconds, and then asks
-what to do: read at most ``room()`` bytes, write at most ``allowance()`` bytes, call ``tick`` at ``deadline()``, and
-close the socket once ``closed`` is not OPEN.
+A driver reports what happened (``received``, ``queue``, ``wrote``, ...) with the time in nanoseconds. Then it does what
+the machine wants: it reads at most ``room()`` bytes, writes at most ``allowance()`` bytes, calls ``tick`` at
+``deadline()``, and closes the socket when ``closed`` is not OPEN.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FRUITLESS = 64
 
 
 class Connection:
-    """The decisions of one connection; times in nanoseconds, sizes in bytes, NEVER for no limit.
+    """The decisions of one connection. Times are nanoseconds, sizes are bytes, and NEVER is no limit.
 
-    ``cut``, ``delay``, ``reset_after``, ``drop`` (out of 2**32) and ``seed`` are faults made on purpose: the most bytes
-    of one write (0: any), the pause before each, the bytes after which the connection is reset (NEVER: none), and the
-    chance that a piece that came in is swallowed.
+    Faults made on purpose: ``cut`` is the most bytes of one write (0: no limit), and ``delay`` is the pause before each
+    write. After ``reset_after`` bytes, the connection is reset (NEVER: it is not). ``drop``, out of 2**32, is the
+    chance that a chunk is dropped, and ``seed`` the seed for that.
     """
 
     __slots__ = (
@@ -79,62 +79,62 @@ class Connection:
         self._reset_after = reset_after
         self._drop = drop
         self._random = seed
-        self._last = now  # when the last complete message came, or the last answer was out
-        self._progress = now  # when the peer last took bytes, or began to have some waiting
+        self._last = now  # when the last complete message came, or the last answer was sent
+        self._progress = now  # when the peer last took bytes, or bytes began to wait for it
         self._next_write = now
         self._queued = 0
-        self._answers = 0  # those of them up to the end of the last answer
+        self._answers = 0  # bytes of `_queued` up to the end of the last answer
         self.written = 0  # bytes that the socket took in all
         self._owed = False  # whether an answer is being made
         self._paused = False
         self._eof = False
         self._finishing = False
-        self._due = NEVER  # when what has to come first is to be there
-        self._late = OPEN  # what its absence then comes to; OPEN where nothing has to come first
-        self._farewell = False  # whether a last word is to be said before the end
-        self._parting = OPEN  # why it will be closed when that is said
-        self._doubted = NEVER  # what _last was when input without a message came too late for the first time
+        self._due = NEVER  # until when the PROXY header or the handshake must come
+        self._late = OPEN  # the reason for closing if it does not come; OPEN if nothing must come first
+        self._farewell = False  # whether the service wants to send last bytes before the end
+        self._parting = OPEN  # the reason for closing after these bytes are sent
+        self._doubted = NEVER  # the value of `_last` when input without a message first came too late
         self._fruitless = 0  # how often that has happened since
-        self._overdue = NEVER  # when that may be its end
+        self._overdue = NEVER  # when that may end the connection
 
     # --- what happened -------------------------------------------------------------------------------------------
 
     def require_by(self, due: int, now: int, late: int = BROKEN) -> None:
-        """Something has to come first, by the time ``due``; else it is closed for the reason ``late``."""
+        """Require something before the conversation, by the time ``due``; otherwise close for the reason ``late``."""
         self._now = now
         self._due = due
         self._late = late
 
     def owe_farewell(self, now: int) -> None:
-        """Who serves it has a last word to say: an end without force waits for that."""
+        """Note that the service has last bytes to send. An orderly end waits for them."""
         self._now = now
         self._farewell = True
 
     def begin(self, now: int) -> None:
-        """It has come, and the conversation begins."""
+        """Note that the required input has come, and the conversation begins."""
         self._now = now
         self._due, self._late = NEVER, OPEN
         self._last = now
 
     def active(self, now: int) -> None:
-        """A complete message came (to an echo server: a byte)."""
+        """Note that a complete message came (for an echo server: a byte)."""
         self._now = now
         self._last = now
         self._answers = self._queued
 
     def deliver(self, now: int) -> None:
-        """What came in was handed to a handler: an answer is owed, and nothing is read until it is made."""
+        """Note that input was handed to a handler. Its answer is owed, and nothing is read until it is made."""
         self._now = now
         self._owed = True
 
     def answered(self, messages: int, now: int) -> None:
-        """The answer owed is made (and queued, where there was something to say); it was to so many messages."""
+        """Note that the owed answer is made, and queued if there is one. It answers ``messages`` messages."""
         self._now = now
         self._owed = False
         if messages:
             self._last = now
             self._answers = self._queued
-        if now >= self._due:  # while the answer was made; that it is no conversation yet is what it says
+        if now >= self._due:  # the time ran out while the answer was made, and the conversation has not begun
             self._close(self._late, True)
         elif self._queued == 0:
             self._settle()
@@ -142,7 +142,7 @@ class Connection:
             self._doubt(now)
 
     def queue(self, size: int, now: int) -> None:
-        """``size`` bytes wait to be written; what is queued while an answer is owed may turn out to be none."""
+        """Note that ``size`` bytes wait to be written. If an answer is owed, they may turn out not to be part of it."""
         self._now = now
         if size == 0:
             return
@@ -156,7 +156,7 @@ class Connection:
             self._paused = True
 
     def wrote(self, size: int, now: int) -> None:
-        """The socket took ``size`` of the bytes that wait."""
+        """Note that the socket took ``size`` of the waiting bytes."""
         self._now = now
         self._queued -= size
         self.written += size
@@ -176,26 +176,26 @@ class Connection:
             self._settle()
 
     def ended(self, now: int) -> None:
-        """The peer will send no more."""
+        """Note that the peer will send no more."""
         self._now = now
         self._eof = True
         if self._queued == 0 and not self._owed:
             self._close(DONE)
 
     def finish(self, now: int) -> None:
-        """Read no more, and close when what is owed is answered and written."""
+        """Read no more, and close when everything owed is answered and written."""
         self._now = now
         self._finishing = True
         if self._queued == 0 and not self._owed:
             self._close(DONE)
 
     def abort(self, reason: int, now: int) -> None:
-        """End at once, for LOST, CUT, BROKEN or REFUSED; to CUT who is parting takes nothing from anybody."""
+        """End at once, for LOST, CUT, BROKEN or REFUSED. If only last bytes are missing, CUT keeps the old reason."""
         self._now = now
         self._close(self._parting if reason == CUT and self._parting != OPEN else reason, True)
 
     def tick(self, now: int) -> None:
-        """Time has passed: judge the timers."""
+        """Check the timers."""
         self._now = now
         if self.closed != OPEN:
             return
@@ -207,13 +207,13 @@ class Connection:
             self._close(IDLE)
 
     def parts(self) -> bool:
-        """Decide, once, whether to ask for the last word now; it is owed as an answer is."""
+        """Return whether to ask the service for its last bytes now; True only once. They are owed as an answer is."""
         asks = self._farewell and self._parting != OPEN
         self._farewell &= not asks
         return asks
 
     def swallow(self) -> bool:
-        """Decide whether the piece that just came in is dropped on purpose."""
+        """Decide whether to drop the chunk that just came in, on purpose."""
         if self._drop == 0:
             return False
         chance = mix(self._random) >> 32
@@ -223,20 +223,20 @@ class Connection:
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Return how many bytes may be read now; 0 is not to read."""
+        """Return how many bytes may be read now; 0 means not to read."""
         if self.closed != OPEN or self._eof or self._finishing or self._paused or self._owed:
             return 0
         return self._max_buffered - self._queued
 
     def allowance(self) -> int:
-        """Return how many bytes may be written now; 0 is not to write."""
+        """Return how many bytes may be written now; 0 means not to write."""
         if self.closed != OPEN or self._now < self._next_write:
             return 0
         size = min(self._queued, self._reset_after - self.written)
         return min(size, self._cut) if self._cut else size
 
     def deadline(self) -> int:
-        """Return the time at which ``tick`` has something to judge, or a delayed write may go out."""
+        """Return the time at which ``tick`` has a timer to check, or a delayed write may be sent."""
         if self.closed != OPEN:
             return NEVER
         due = NEVER if self._owed else min(self._due, self._idle_deadline())
@@ -256,30 +256,31 @@ class Connection:
 
     @property
     def expecting(self) -> bool:
-        """Whether something has to come first, and neither came nor was given up."""
+        """Whether something must come first, has not come, and is still waited for."""
         return self._late != OPEN and not self._finishing
 
     @property
     def eof(self) -> bool:
-        """Whether the peer said that it will send no more."""
+        """Whether the peer has said that it will send no more."""
         return self._eof
 
     @property
     def paused(self) -> bool:
-        """Whether so much waits to be written that nothing more is to be read or answered for now."""
+        """Whether so many bytes wait to be written that nothing more is read or answered now."""
         return self._paused
 
     def _idle_deadline(self) -> int:
-        """Return when it has said nothing for too long; that is not asked while it is answered, or near its end."""
+        """Return when the peer is idle for too long; NEVER while an answer is made or sent, or near the end."""
         if self._owed or self._answers or self._eof or self._finishing or self._parting != OPEN:
             return NEVER
         return min(self._last + self._idle_timeout, NEVER)
 
     def _doubt(self, now: int) -> None:
-        """Input came that held no message: whoever goes on with that for too long is as idle as who is silent.
+        """Note that input without a message came. A peer that goes on with this for too long is idle, as if silent.
 
-        A timer does not find him if his next input is always there before it is judged. It may also be the server that
-        was late, and what waited meanwhile has its time: it is read in a few pieces, and has as long again.
+        The idle timer does not find such a peer if its next input always arrives before the check. But the server
+        itself may have been late, so that input waited. Then the peer has as long again, because waiting input is read
+        in a few chunks.
         """
         if now < self._idle_deadline():
             return
@@ -294,7 +295,7 @@ class Connection:
         return min(max(self._progress, self._next_write) + self._write_timeout, NEVER)
 
     def _settle(self) -> None:
-        """Nothing is owed any more: after the end of the input that is the end."""
+        """Close if nothing is owed and the end of the input has come."""
         if self._parting != OPEN:
             self._close(self._parting)
         elif self._eof or self._finishing:

@@ -1,4 +1,4 @@
-"""The pure echo server: what comes in goes out again."""
+"""The pure echo server: it sends back what it receives."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class Echo(Service):
-    """The service: every byte is a message of its own and its own answer."""
+    """The service: every byte is a message and its own answer."""
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
-        """Send it back, unless a planned fault swallows it."""
+        """Send the bytes back, unless a planned fault drops them."""
         link.machine.active(now)
         if not link.machine.swallow():
             reactor.send(link, data, now)
 
 
 class EchoReactors(Reactors):
-    """Reactors that echo: one, and a thread, for each worker; the first accepts for all."""
+    """Reactors that echo: one, with a thread, for each worker. The first one accepts for all."""
 
     def __init__(self, listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> None:
         first: socket.socket | None = socket.socket(fileno=listener)
         reactors: list[Reactor] = []
         try:
             for _ in range(workers):
-                # It closes the listener where it cannot be made.
+                # If the reactor cannot be made, it closes the listener.
                 reactors.append(Reactor(first, plan, Echo(), faults))
                 first = None
         except BaseException:
@@ -45,5 +45,5 @@ class EchoReactors(Reactors):
 
 
 def start_echo(listener: int, plan: ServerPlan, workers: int, faults: FaultPlan | None) -> EchoReactors:
-    """Begin to echo on the listening descriptor ``listener``, which is taken over."""
+    """Begin to echo on the listening descriptor ``listener``, and take it over."""
     return EchoReactors(listener, plan, workers, faults)

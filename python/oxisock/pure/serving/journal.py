@@ -1,4 +1,4 @@
-"""What happened to the connections of a server, for somebody who watches."""
+"""Keeps what happened to the connections of a server, if anybody watches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from ...engines.serving import Notice
     from ...types import Peer
 
-_KEPT: Final = 10_000  # notices that wait to be taken; the oldest make room for new ones, and are counted
+_KEPT: Final = 10_000  # notices that wait to be taken; beyond that, the oldest are lost, and counted
 
 
 class Journal:
-    """The notices that nobody has taken yet; without somebody who takes them there are none.
+    """The notices that nobody has taken yet. There are none until the first call of `take`.
 
     Attributes:
-        watched: somebody takes them.
+        watched: whether somebody takes them.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Journal:
         self._lost = 0
 
     def note(self, peer: Peer, what: str, number: int = 0) -> None:
-        """Write something down, if anybody watches."""
+        """Keep a notice, if anybody watches."""
         if not self.watched:
             return
         with self._lock:
@@ -36,7 +36,7 @@ class Journal:
             self._kept.append((time.time_ns(), peer.host, peer.port, what, number))
 
     def take(self) -> tuple[list[Notice], int]:
-        """Take what was written down since the last call, and how much was lost; the first call begins to watch."""
+        """Return the notices since the last call, and how many were lost. The first call begins to watch."""
         with self._lock:
             self.watched = True
             taken, lost = list(self._kept), self._lost

@@ -1,4 +1,4 @@
-"""The pure message loop: hands what comes in to the thread that turns it, and sends what that thread answers."""
+"""The pure message loop: hands input to the thread that turns it, and sends that thread's answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from ...engines.serving import Item, Reply, ServerPlan
 
 
-_BATCH = 1 << 20  # bytes of one turn: then it is the handlers' turn, and what else is ready is read in the next
+_BATCH = 1 << 20  # bytes of one turn; after that, handlers run, and the next turn reads the rest
 
 
 class Messages(Service):
-    """The service: collects what came in, one Item of each connection at a time. Framing is left to who turns."""
+    """The service: collects input, one Item of each connection at a time. The thread that turns does the framing."""
 
     def __init__(self, plan: ServerPlan) -> None:
         self._plan = plan

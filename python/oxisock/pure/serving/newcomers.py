@@ -1,4 +1,4 @@
-"""How connections come in: from the listener or another reactor, by the word of a proxy, or not at all."""
+"""How connections come in: from the listener or another reactor, perhaps after a PROXY header, or not at all."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 
 class Newcomers:
-    """Those who come in to one reactor; the first of a group accepts for all."""
+    """The newcomers of one reactor. The first reactor of a group accepts for all."""
 
     def __init__(self, reactor: Reactor, plan: ServerPlan, service: Service, faults: FaultPlan | None) -> None:
         self.accepted = self.rejected = 0
-        self.withdrawn = 0  # of those accepted: by now it is known from whom they come, and that one is not let in
-        self.adopted: deque[tuple[int, socket.socket, Peer]] = deque()  # from the first reactor
+        self.withdrawn = 0  # accepted connections that were refused after their PROXY header
+        self.adopted: deque[tuple[int, socket.socket, Peer]] = deque()  # connections handed over by the first reactor
         self._reactor = reactor
         self._plan = plan
         self._service = service
         self._faults = faults
 
     def room(self) -> int:
-        """Return how many more connections there may be; those whose last bytes are on their way count."""
+        """Return how many more connections there may be. Connections whose last bytes are under way count too."""
         group = self._reactor.group
         gone = sum(r.closed + r.newcomers.withdrawn for r in group)
         return self._plan.max_connections - (self.accepted - gone + sum(len(r.lingering) for r in group))
 
     def accept(self, door: Door, now: int) -> None:
-        """Let in those who wait, as many as there is room for, and give each to the reactor whose turn it is."""
+        """Accept newcomers while there is room, and give them to the reactors in turn."""
         group = self._reactor.group
         until = time.monotonic_ns() + self._service.patience
         enough = self.accepted + self._service.newcomers
@@ -63,7 +63,7 @@ class Newcomers:
                 return
 
     def open(self, token: int, sock: socket.socket, peer: Peer, now: int) -> None:
-        """Begin to serve a connection; one from a proxy is served once the proxy has said for whom it speaks."""
+        """Begin to serve a connection. A connection from a proxy is served after its PROXY header."""
         plan, faults, reactor = self._plan, self._faults, self._reactor
         prepare(sock, plan.nodelay, plan.keepalive)
         limits = (plan.idle_timeout, plan.write_timeout, plan.max_buffered)
@@ -86,7 +86,7 @@ class Newcomers:
         reactor.settle(link, now)
 
     def introduce(self, link: Link, header: ProxyHeader, data: bytes, now: int) -> bytes:
-        """Read what a proxy says of the connection; return what came after that."""
+        """Read the PROXY header of a connection, and return the bytes after it."""
         machine, door = link.machine, self._reactor.group[0].door
         try:
             end = header.feed(data) if data else 0
@@ -111,7 +111,7 @@ class Newcomers:
         return data[end:] if machine.room() else b""
 
     def _refusal(self, door: Door, peer: Peer, now: int) -> bytes | None:
-        """Return what to say to somebody who was admitted and whom the service does not take in, if so."""
+        """Return what to say to an admitted newcomer that the service does not take in; None if it takes it in."""
         words = self._service.refusal(peer, now)
         if words is not None:
             door.left(peer)
@@ -119,5 +119,5 @@ class Newcomers:
         return words
 
     def _tell(self, sock: socket.socket, words: bytes) -> None:
-        with suppress(OSError):  # few words, and a socket that is empty: they fit, or the newcomer has gone
+        with suppress(OSError):  # few words for an empty socket: they fit, or the newcomer has gone
             sock.send(words, NO_SIGNAL)

@@ -1,7 +1,7 @@
 """The pure reactor: one ``selectors`` loop that accepts, reads and writes, and lets connection machines decide.
 
-A service (echo, messages, chat) says what becomes of the bytes. The loop is level-triggered and keeps in the
-selector just what each machine wants, so a connection that must wait costs nothing.
+A service (echo, messages, chat) decides what to do with the bytes. The loop is level-triggered. The selector watches
+only what each machine wants, so a connection that must wait costs nothing.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from .service import Link, Service
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_READ_FIRST = 1_000_000  # nanoseconds, before a connection with input that waits to be read is judged again
+_READ_FIRST = 1_000_000  # nanoseconds until the timer of a connection with unread input is checked again
 
 
 class Reactor:
-    """The loop; ``turn`` it on one thread at a time, everything else may be called from any thread."""
+    """The loop. One thread at a time may ``turn`` it; any thread may call everything else."""
 
     def __init__(
         self, listener: socket.socket | None, plan: ServerPlan, service: Service, faults: FaultPlan | None = None
     ) -> None:
-        self.lock = threading.RLock()  # for whoever touches links; never held while waiting
+        self.lock = threading.RLock()  # held by whoever touches links; never held during a wait
         self.links: dict[int, Link] = {}
         self.ended = threading.Event()
         self.newcomers = Newcomers(self, plan, service, faults)
         self.closed = self.messages = self.bytes_in = self.bytes_out = 0
         self.handler_errors = self.frame_errors = self.handshake_errors = self.timeouts = 0
         self.drained = 0
-        self.stopped = 0  # connections that the stop has to bring to an end
+        self.stopped = 0  # connections that the stop must bring to an end
         self.group: Sequence[Reactor] = (self,)  # the reactors that share the listener of the first
         self._plan = plan
         self._service = service
@@ -57,20 +57,20 @@ class Reactor:
         self._timers = Timers()
         self._sleeping_until = NEVER
         self._read_until = NEVER
-        self._heard = 0  # what came in before is dealt with at the end of the turn
+        self._heard = 0  # input from before this time is handled at the end of the turn
         self._stop_at: int | None = None
         self.draining = False
         with ExitStack() as undo:
             if listener is not None:
                 undo.callback(listener.close)
-            # Without it every read would ask the system for a whole chunk of memory and give it back, which takes
-            # longer than reading: glibc maps pages for what is so large, until one such block is freed whole.
+            # Without this buffer, every read would ask the system for memory of a whole chunk and give it back, which
+            # takes longer than the read. (glibc maps pages for such large blocks, until one of them is freed.)
             self._buffer = memoryview(bytearray(service.chunk))
             self._selector = undo.enter_context(selecting.Selector())
             self._bell = Bell()
             undo.callback(self._bell.close)
             self._selector.register(self._bell.heard, _READ)
-            # The door stays, for its counter, when nobody can come in by it any more.
+            # The door stays, because of its counter, when nobody can come in any more.
             self.door = None if listener is None else WatchedDoor(listener, plan, self._selector)
             undo.pop_all()
         self._shut_first = False
@@ -99,11 +99,11 @@ class Reactor:
             self.frame_errors += frame
 
     def forked(self) -> None:
-        """From now on, shut sockets down before closing them: a forked child holds duplicates."""
+        """From now on, shut sockets down before closing them, because a forked child holds duplicates."""
         self._shut_first = True
 
     def abandon(self) -> None:
-        """Close what this forked child inherited; the parent goes on with its own descriptors."""
+        """Close what this forked child inherited; the parent keeps its own descriptors."""
         for link in self.links.values():
             link.sock.close()
         if self.door is not None:
@@ -112,14 +112,14 @@ class Reactor:
     # --- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Turn to the end."""
+        """Turn until the end."""
         while self.turn():
             pass
 
     def turn(self, wait: bool = True) -> bool:
-        """Wait for something to happen, if so, and deal with it; False when the reactor has ended.
+        """Handle what happened, after waiting for it if ``wait`` is true. Returns False when the reactor has ended.
 
-        What it raises has ended it, and the others of its group with it.
+        An exception ends this reactor, and the others of its group.
         """
         try:
             return self._turn(wait)
@@ -128,7 +128,7 @@ class Reactor:
             raise
 
     def break_off(self) -> None:
-        """End this loop, not by a stop but because it cannot go on; nothing is left of it."""
+        """End this loop because it cannot go on, and close everything."""
         with self.lock:
             for link in self.links.values():
                 link.sock.close()
@@ -161,7 +161,7 @@ class Reactor:
                     self._bell.hush()
                 else:
                     knocked = True
-            # After those who are in, and by a clock of their own: comers do not keep members waiting.
+            # Newcomers come after open connections, with a time limit of their own, so that they do not delay members.
             self._service.before_newcomers(self, now, self._heard)
             if knocked and self.door is not None:
                 self.newcomers.accept(self.door, now)
@@ -171,8 +171,8 @@ class Reactor:
                 self.lingering.look_after(now)
                 if len(self.lingering) < lingered:
                     self._made_room()
-            # After what is ready, and by the time before it was asked for: lag of this loop, or a pause of the whole
-            # process, is not the peer's silence.
+            # Timers are checked after the input, and against the time before the wait. So a delay of this loop, or a
+            # pause of the whole process, does not count as the peer's silence.
             self._expire(self._heard, now)
             self._service.turned(self, now, self._heard)
         return True
@@ -184,12 +184,12 @@ class Reactor:
             self.flush(link, now, data)
 
     def queue(self, link: Link, data: bytes, now: int) -> None:
-        """Add ``data`` to what waits."""
+        """Add ``data`` to the waiting bytes."""
         link.machine.queue(len(data), now)
         self._keep(link, data, now)
 
     def _keep(self, link: Link, data: bytes, now: int) -> None:
-        """Keep what is to be written; where there is no memory for it, that ends the connection."""
+        """Keep bytes to write. If there is no memory for them, this ends the connection."""
         try:
             link.out += data
         except MemoryError:
@@ -201,14 +201,14 @@ class Reactor:
         self.handler_errors += 1
 
     def flush(self, link: Link, now: int, data: bytes = b"") -> None:
-        """Write what waits, and then ``data``, which the machine knows of, as far as machine and socket allow."""
+        """Write the waiting bytes, then ``data``, which the machine has counted, as far as machine and socket allow."""
         if out := link.out:
             if data:
                 self._keep(link, data, now)
             with memoryview(out) as waiting:
                 sent = self._write(link, waiting, now)
             del out[:sent]
-        elif data:  # most answers go out without being copied
+        elif data:  # most answers are sent without a copy
             sent = self._write(link, data, now)
             if sent < len(data):
                 self._keep(link, data[sent:], now)
@@ -235,7 +235,7 @@ class Reactor:
         return written
 
     def read_no_more(self) -> None:
-        """Leave what else is ready to the next turn."""
+        """Leave the rest of the ready input to the next turn."""
         self._read_until = 0
 
     def room_for_answers(self, link: Link) -> int:
@@ -243,7 +243,7 @@ class Reactor:
         return self._plan.max_buffered - link.machine.queued
 
     def settle(self, link: Link, now: int) -> None:
-        """Do what the machine of ``link`` wants after something happened: close, watch, set a timer."""
+        """Do what the machine of ``link`` wants after an event: close, watch, set a timer."""
         machine = link.machine
         if machine.closed != OPEN:
             self._close(link, now)
@@ -260,7 +260,7 @@ class Reactor:
                 else:
                     self._selector.unregister(link.sock)
                 link.events = events
-            except OSError:  # the system watches too much already; this costs the connection, and nobody else
+            except OSError:  # the system cannot watch more sockets; only this connection ends
                 link.events = 0
                 machine.abort(LOST, now)
                 self._close(link, now)
@@ -290,7 +290,8 @@ class Reactor:
                     for link in list(self.links.values()):
                         link.machine.abort(CUT, now)
                         self.settle(link, now)
-                # The first stops accepting before the others may go: nobody is handed to a loop that has ended.
+                # The first reactor stops accepting before the others may end, so no connection goes to a loop that has
+                # ended.
                 over = self.group[0]._hung_up and not self.newcomers.adopted and not self.links
                 if over and (not self.lingering or now >= self._stop_at):
                     self._end()
@@ -303,7 +304,7 @@ class Reactor:
                     wait_until = min(wait_until, self.door.again)
             self._sleeping_until = wait_until
             self._heard = now
-            # At most an hour: the system does not take every number of seconds.
+            # An hour at most, because the system does not take every number of seconds.
             return min(3600.0, max(0, wait_until - now) / 1e9)
 
     def _serve(self, link: Link, events: int, now: int) -> None:
@@ -341,7 +342,7 @@ class Reactor:
             self._service.ended(self, link, now)
 
     def _expire(self, heard: int, now: int) -> None:
-        """Judge the timers that were due before ``heard``."""
+        """Check the timers that were due before ``heard``."""
         timers = self._timers
         while timer := timers.take(heard):
             _, token = timer
@@ -349,7 +350,7 @@ class Reactor:
                 continue
             link = self.links[token]
             if link.behind and link.machine.room():
-                # It has said something that was not read yet.
+                # Its input was not read yet.
                 link.armed = now + _READ_FIRST
                 timers.set(link.armed, token)
                 continue
@@ -360,13 +361,13 @@ class Reactor:
             self.settle(link, now)
 
     def _close(self, link: Link, now: int) -> None:
-        """Count the end of a connection and then close it: whoever sees the end finds it counted."""
+        """Count the end of a connection, then close it, so that whoever sees the end finds it counted."""
         if self.links.pop(link.token, None) is None:
             return
         reason = link.machine.closed
         self.timeouts += reason in (IDLE, STALLED)
         self.frame_errors += reason == BROKEN
-        # What has to come first is the header, and after that a handshake.
+        # The header must come first, and after it the handshake.
         self.handshake_errors += reason == LOST and link.header is None and link.machine.expecting
         if self.draining:
             self.drained += reason == DONE
@@ -396,10 +397,10 @@ class Reactor:
     def _made_room(self) -> None:
         first = self.group[0]
         if not (first.door and first.door.listening) and first._sleeping_until:
-            first.wake()  # there is room to accept again, or an end to come to
+            first.wake()  # there is room to accept again, or the loop may end
 
     def _waits_for(self, due: int, token: int) -> bool:
-        """Return whether the connection is still there, and no earlier timer has taken the place of this one."""
+        """Return whether this is still the earliest timer of an open connection."""
         link = self.links.get(token)
         return link is not None and link.armed == due
 

@@ -1,4 +1,4 @@
-"""The reactors of a TCP server, whatever it serves: their end, their counters, and what a fork is to them."""
+"""The reactors of a TCP server, for every service: their end, their counters, and forks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .reactor import Reactor
 
 
-_PATIENCE = 5.0  # seconds, with threads that have been told to end
+_PATIENCE = 5.0  # seconds to wait for threads that have been told to end
 
 
 class Reactors:
-    """All of a server, of which the first accepts for all."""
+    """All reactors of a server. The first one accepts for all."""
 
     def __init__(self, reactors: Sequence[Reactor]) -> None:
         self._reactors = reactors
@@ -29,19 +29,19 @@ class Reactors:
         self._latch = Latch()
 
     def _start(self, name: str) -> None:
-        """Turn each on a thread of its own."""
+        """Turn each reactor on a thread of its own."""
         try:
             for number, reactor in enumerate(self._reactors):
                 self._latch.spawn(name.format(number), reactor.run)
         except BaseException:
-            # Where a thread cannot be had, those that could end again.
+            # If a thread cannot be started, those that were started end again.
             for reactor in self._reactors[len(self._latch) :]:
                 reactor.break_off()
             self._latch.join(_PATIENCE)
             raise
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether it has ended. How a loop failed is told once, as an error."""
+        """Wait at most ``timeout`` seconds; return whether all have ended. Raises the error of a failed loop, once."""
         return self._latch.wait(timeout)
 
     def begin_stop(self, drain: int) -> None:
@@ -51,7 +51,8 @@ class Reactors:
 
     def outcome(self) -> tuple[int, int]:
         """Return the connections drained and aborted by the stop."""
-        # Who has not drained is cut; a busy loop may be behind with doing so, and even with beginning the stop.
+        # Connections that have not drained are cut. A busy loop may not have done that yet, or may not have begun the
+        # stop.
         stopped = sum(r.stopped if r.draining else len(r.links) for r in self._reactors)
         drained = sum(r.drained for r in self._reactors)
         return drained, stopped - drained
@@ -59,7 +60,7 @@ class Reactors:
     def counters(self) -> ServerStats:
         """Return the counters."""
         reactors, door = self._reactors, self._reactors[0].door
-        closed = sum(r.closed for r in reactors)  # before accepted, so that active is never negative
+        closed = sum(r.closed for r in reactors)  # read before `accepted`, so that `active` is never negative
         accepted = sum(r.newcomers.accepted - r.newcomers.withdrawn for r in reactors)
         rejected = sum(r.newcomers.rejected for r in reactors)
         return ServerStats(
@@ -82,7 +83,7 @@ class Reactors:
         return self._journal.take()
 
     def forked(self) -> None:
-        """From now on, shut sockets down before closing them: a forked child holds duplicates."""
+        """From now on, shut sockets down before closing them, because a forked child holds duplicates."""
         for reactor in self._reactors:
             reactor.forked()
 

@@ -1,4 +1,4 @@
-"""What a service on the reactor has to know: the connections, and what it is told of them."""
+"""The base class of a reactor's services, and the connections that they are told of."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Link:
         self.peer = peer
         self.machine = machine
         self.out = bytearray()
-        self.events = 0  # what the selector watches for
-        self.armed = NEVER  # the earliest timer set
+        self.events = 0  # the events that the selector watches
+        self.armed = NEVER  # the earliest timer that is set
         self.behind = False  # whether input waits for the next turn
         self.held = False  # whether a service waits for room
-        self.header: ProxyHeader | None = None  # what a proxy is yet to say
+        self.header: ProxyHeader | None = None  # reads the PROXY header, until that is complete
 
 
 class Service:
-    """What becomes of the bytes: called by the loop, never at the same time twice."""
+    """Decides what to do with the bytes. The loop calls it, and never twice at the same time."""
 
     chunk: int = 1 << 18
     """The most bytes of one read."""
@@ -47,41 +47,41 @@ class Service:
     """The most newcomers let in in one turn."""
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
-        """Bytes came in."""
+        """Take bytes that came in."""
 
     def ended(self, reactor: Reactor, link: Link, now: int) -> None:
-        """The peer will send no more: the rest goes out, then the connection ends."""
+        """Note that the peer will send no more. The rest is sent, then the connection ends."""
         link.machine.ended(now)
 
     def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
-        """There is room to write again for a link that is ``held``."""
+        """Note that there is room to write again for a link that is ``held``."""
 
     def parting(self, reactor: Reactor, link: Link, now: int) -> None:
-        """All was said but for a last word, which the service wants to say."""
+        """Send the last bytes, because everything else is sent."""
         return
 
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
-        """The connection is gone."""
+        """Note that the connection has ended."""
 
     def opened(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Somebody has come."""
+        """Note that a connection has come."""
 
     def refusal(self, peer: Peer, now: int) -> bytes | None:
-        """Return what to say to a newcomer who cannot be taken in, if so."""
+        """Return what to say to a newcomer that cannot be taken in; None to take it in."""
         return None
 
     def before_newcomers(self, reactor: Reactor, now: int, heard: int) -> None:
-        """Who is in has had a turn to be read of what came in before ``heard``; newcomers are let in next."""
+        """Note that input from before ``heard`` has been read, and that newcomers come next."""
 
     def turned(self, reactor: Reactor, now: int, heard: int) -> None:
-        """All that was ready has been dealt with; what came in before ``heard`` was among it, so timers go by that."""
+        """Note that all ready input is handled, that from before ``heard`` included; check timers against ``heard``."""
 
     def stopping(self, reactor: Reactor, now: int) -> None:
-        """A stop has begun: the connections will be told to finish."""
+        """Note that a stop has begun; afterwards, the connections are told to finish."""
 
     def deadline(self) -> int:
-        """Return the time at which ``turned`` is to be called at the latest."""
+        """Return the latest time at which to call ``turned``."""
         return NEVER
 
     def over(self) -> None:
-        """The loop has ended, in whichever way."""
+        """Note that the loop has ended, by a stop or an error."""

@@ -1,4 +1,4 @@
-"""The reference engine's UDP: one datagram after the other, with what the system tells about each."""
+"""The reference engine's UDP: one datagram after the other, with what the system says about each."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ BATCH = 64
 """The most datagrams of one turn."""
 
 _LINUX = sys.platform.startswith("linux")
-# Python 3.11 does not name these; the numbers are Linux's own.
+# Python 3.11 has no names for these numbers of Linux.
 _IP_PKTINFO: int | None = getattr(socket, "IP_PKTINFO", 8 if _LINUX else None)
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
-_IN_PKTINFO = struct.Struct("@i4s4s")  # interface, address of ours, address in the header
+_IN_PKTINFO = struct.Struct("@i4s4s")  # interface, our own address, address in the header
 _IN6_PKTINFO = struct.Struct("@16sI")  # address in the header, interface
 _EXTENDED_ERR = struct.Struct("=IBBBBII")  # errno, origin, type, code, padding, two values
 _ORIGINS_ICMP = (2, 3)
 _CONTROL_ROOM = 128
 
-# How long replies wait for room in the system before they are given up.
+# How long replies wait for room in the system before they are dropped.
 _PATIENCE = 1.0
-# How long to wait where nothing tells when to go on: no buffers, or an error that stays.
+# How long to wait if nothing says when to go on: there are no buffers, or an error persists.
 _PAUSE = 0.002
-# How often a reply is tried before an error is its own: the system reports an ICMP error with whatever call comes next.
+# Tries before an error counts for this reply: the system reports an ICMP error with whatever call comes next.
 _TRIES = 4
-# What a queued datagram costs the system at least; with it, bytes read tell when a whole queue has been.
+# The least that a queued datagram costs the system. With it, the bytes read show when a whole queue has been read.
 _OVERHEAD = 512
 _NO_ROOM = (errno.ENOBUFS, errno.ENOMEM)
 _FROM_THE_NETWORK = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH)
@@ -50,14 +50,14 @@ _Control = list[tuple[int, int, bytes]]
 
 
 class _Arrival(NamedTuple):
-    """Where a reply goes: the full address, and the control message that says where it leaves from."""
+    """Where a reply goes: the full address, and the control message that sets the address it leaves from."""
 
     address: tuple[Any, ...]
     control: _Control
 
 
 class UdpReactor:
-    """A socket and its turns; everything but ``turn``, ``refused`` and ``close`` may be called from any thread."""
+    """A socket and its turns. Any thread may call everything but ``turn``, ``refused`` and ``close``."""
 
     def __init__(self, sock: socket.socket, plan: UdpPlan) -> None:
         self._sock = sock
@@ -66,11 +66,11 @@ class UdpReactor:
         self._refused: list[tuple[Peer, int]] = []
         self._ending = False
         self._deadline: float | None = None
-        self._left: int | None = None  # once ending: the bytes that may have been queued by then and are still to read
+        self._left: int | None = None  # at the end: bytes that may have been queued by then and are not read yet
         self._errors_in_a_row = 0
         self._messages = self._bytes_in = self._bytes_out = self._too_long = self._timeouts = 0
         self._icmp_errors = self._ignored = self._drained = 0
-        self._unsent = 0  # replies of this turn that have not left
+        self._unsent = 0  # replies of this turn that are not sent
         with contextlib.ExitStack() as undo:
             undo.callback(sock.close)
             self._selector = undo.enter_context(selecting.Selector())
@@ -86,14 +86,14 @@ class UdpReactor:
     # --- the turn --------------------------------------------------------------------------------------------------
 
     def turn(self, replies: Sequence[bytes | None]) -> list[Datagram] | None:
-        """Send the replies to the datagrams of the last turn, wait for the next ones and give them; None is the end.
+        """Send the replies to the datagrams of the last turn, then wait for the next ones. Returns None at the end.
 
-        Where some of the replies are refused, there is no waiting and an empty list.
+        If some replies are refused, it does not wait, and returns an empty list.
         """
         answered = zip(self._arrivals, replies, strict=False)
         self._send([(arrival, reply) for arrival, reply in answered if reply is not None])
         if self._refused:
-            # Whoever made the replies hears of it now, and not when the next datagram comes.
+            # Report this now, and not when the next datagram comes.
             self._arrivals.clear()
             return []
         while True:
@@ -104,7 +104,7 @@ class UdpReactor:
             if ending:
                 if weight == 0:
                     return None
-                # What was queued when the end began is answered; what keeps coming is not, or there would be no end.
+                # What was queued when the end began is answered. Later datagrams are not, or there would be no end.
                 if self._left is None:
                     self._left = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
                 self._left = max(0, self._left - weight)
@@ -115,7 +115,7 @@ class UdpReactor:
                 self._reap()
 
     def refused(self) -> list[tuple[Peer, int]]:
-        """Return the replies of the last turn that no datagram can hold: to whom, and how long."""
+        """Return the replies of the last turn that do not fit in a datagram: the peer and the size of each."""
         return self._refused
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class UdpReactor:
     # --- from any thread -------------------------------------------------------------------------------------------
 
     def end(self, drain: float | None) -> None:
-        """Let ``turn`` answer what is queued for at most ``drain`` seconds (None: no limit), then give None."""
+        """Let ``turn`` answer what is queued for at most ``drain`` seconds (None: no limit), then return None."""
         if drain is not None:
             deadline = time.monotonic() + drain
             self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
@@ -134,7 +134,7 @@ class UdpReactor:
         self._bell.ring()
 
     def abandon(self) -> None:
-        """Close the socket in a forked child, and nothing else."""
+        """Close the socket in a forked child, and do nothing else."""
         self._sock.close()
 
     def tally(self) -> UdpTally:
@@ -148,14 +148,14 @@ class UdpReactor:
             self._icmp_errors,
             self._ignored,
             self._drained,
-            # Whoever is behind with giving up may be asked before it has.
+            # The reactor may not have dropped them yet.
             self._unsent if self._expired() else 0,
         )
 
     # --- receiving -------------------------------------------------------------------------------------------------
 
     def _receive(self) -> tuple[int, list[Datagram]]:
-        """Take what is there, less what is ignored; return what it took from the queue in bytes, 0 for nothing."""
+        """Receive datagrams, without the ignored ones. Also return the bytes taken from the queue, 0 for nothing."""
         batch: list[Datagram] = []
         self._arrivals.clear()
         weight = 0
@@ -182,12 +182,12 @@ class UdpReactor:
         return weight, batch
 
     def _is_from_itself(self, address: tuple[Any, ...]) -> bool:
-        """Return whether a datagram comes from this very socket: a forged one, which it would answer for ever."""
+        """Return whether a datagram comes from this very socket: it is forged, and answering it would never end."""
         host, port = self._address[:2]
         return bool(port == address[1] and (host == address[0] or (_is_any(host) and is_of_this_machine(address))))
 
     def _note(self, error: OSError) -> None:
-        """Count an error that belongs to no reply, and slow down where it does not pass."""
+        """Count an error that belongs to no reply, and slow down if it persists."""
         self._reap()
         if not _LINUX and error.errno in _FROM_THE_NETWORK:
             self._icmp_errors += 1
@@ -198,14 +198,14 @@ class UdpReactor:
     # --- sending ---------------------------------------------------------------------------------------------------
 
     def _send(self, out: list[tuple[_Arrival, bytes]]) -> None:
-        """Send all, or as many as the system, the peers and the end allow; count whatever does not leave."""
+        """Send all replies, or as many as the system, the peers and the end allow. Count those that are not sent."""
         self._refused = []
         waiting_since: float | None = None
         sent = tries = 0
         while sent < len(out):
             self._unsent = len(out) - sent
             arrival, reply = out[sent]
-            # Counted before it leaves, or the peer could have its answer before the counters show it.
+            # Count it before it is sent; otherwise the peer may have its answer before the counters show it.
             self._bytes_out += len(reply)
             self._drained += self._ending
             drained = self._ending
@@ -241,7 +241,7 @@ class UdpReactor:
         self._unsent = 0
 
     def _wait_for_room(self, since: float, told: bool) -> bool:
-        """Wait for room to send; say whether to try again. ``told`` is whether the system will say so."""
+        """Wait for room to send; return whether to try again. ``told``: the system will say when there is room."""
         now = time.monotonic()
         if self._expired() or now - since >= _PATIENCE:
             return False
@@ -251,7 +251,7 @@ class UdpReactor:
         if told:
             with selecting.Selector() as selector:
                 selector.register(self._sock, selectors.EVENT_WRITE)
-                if not self._ending:  # the bell rings until the end, and is heard once
+                if not self._ending:  # the bell rings until the end, and one ring is enough
                     selector.register(self._bell.heard, selectors.EVENT_READ)
                 selector.select(limit)
         else:
@@ -264,12 +264,12 @@ class UdpReactor:
     # --- what Linux tells ------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Ask for ICMP errors, which an unconnected socket does not get otherwise, and for the address asked."""
+        """Ask for ICMP errors, which an unconnected socket does not get otherwise, and for destination addresses."""
         if not sys.platform.startswith("linux"):
             return
         if self._sock.family == socket.AF_INET6:
             self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-            # A socket for both families gets the errors of IPv4 by its own option.
+            # A socket for both families has an option of its own for the errors of IPv4.
             if not self._sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
                 self._sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
             if self._plan.wildcard:
@@ -280,7 +280,7 @@ class UdpReactor:
                 self._sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
     def _reap(self) -> None:
-        """Empty the queue of errors (it takes from the room for datagrams) and count those that are ICMP."""
+        """Empty the queue of errors, which takes room from datagrams, and count the ICMP errors."""
         if not sys.platform.startswith("linux"):
             return
         while True:
@@ -295,17 +295,17 @@ class UdpReactor:
 
 
 def _receive(sock: socket.socket, most: int, room: int) -> tuple[bytes, _Control, bool, Any]:
-    """Take a datagram: the first ``most`` bytes, what the system tells, whether there were more, and who sent it."""
+    """Receive a datagram: its first ``most`` bytes, control messages, whether there were more bytes, and its sender."""
     if sys.platform != "win32":
         data, control, flags, address = sock.recvmsg(most, room)
         return data, control, bool(flags & socket.MSG_TRUNC), address
-    # There, what does not fit is an error, and lost.
+    # On Windows, a datagram that does not fit is an error, and is lost.
     data, address = sock.recvfrom(1 << 16)
     return data[:most], [], len(data) > most, address
 
 
 def _send(sock: socket.socket, reply: bytes, arrival: _Arrival) -> None:
-    """Send a reply to where a datagram came from."""
+    """Send a reply to the sender of a datagram."""
     if sys.platform != "win32":
         sock.sendmsg([reply], arrival.control, 0, arrival.address)
     else:
@@ -317,22 +317,22 @@ def _is_any(host: str) -> bool:
 
 
 def _leave_from(control: Iterable[tuple[int, int, bytes]]) -> Iterable[tuple[int, int, bytes]]:
-    """Turn what came with a datagram into what makes the reply leave from the address that was asked."""
+    """Turn the control messages of a datagram into those that make the reply leave from the address that was asked."""
     for level, kind, value in control:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
             _, ours, _ = _IN_PKTINFO.unpack(value)
-            # The route, not the interface it came in by, decides where it goes out.
+            # The route decides where it leaves, not the interface it came in by.
             yield level, kind, _IN_PKTINFO.pack(0, ours, bytes(4))
         elif (level, kind) == (socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", None)):
             address, interface = _IN6_PKTINFO.unpack(value)
             link_local = address[0] == 0xFE and address[1] & 0xC0 == 0x80
-            if address[0] != 0xFF:  # a group is no source
-                # An address of one link means nothing without the link.
+            if address[0] != 0xFF:  # a multicast group is no source address
+                # An address of one link needs its link.
                 yield level, kind, _IN6_PKTINFO.pack(address, interface if link_local else 0)
 
 
 class UdpEchoReactor:
-    """A reactor that echoes: a thread that sends every datagram back after a prefix."""
+    """A reactor that echoes: a thread that sends back every datagram after a prefix."""
 
     def __init__(self, loop: UdpReactor, prefix: bytes) -> None:
         self._loop = loop
@@ -357,11 +357,11 @@ class UdpEchoReactor:
         self._loop.end(drain)
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds for the end; say whether it came. A failure is told once."""
+        """Wait at most ``timeout`` seconds; return whether the end came. Raises the error of a failed thread, once."""
         return self._latch.wait(timeout)
 
     def abandon(self) -> None:
-        """Close the socket in a forked child, and nothing else."""
+        """Close the socket in a forked child, and do nothing else."""
         self._loop.abandon()
 
     def tally(self) -> UdpTally:
@@ -370,10 +370,10 @@ class UdpEchoReactor:
 
 
 def udp_reactor(fd: int, plan: UdpPlan) -> UdpReactor:
-    """Take over a bound socket, to be turned by the caller."""
+    """Take over a bound socket; the caller turns the reactor."""
     return UdpReactor(socket.socket(fileno=fd), plan)
 
 
 def start_udp_echo(fd: int, plan: UdpPlan, prefix: bytes) -> UdpEchoReactor:
-    """Take over a bound socket and begin to echo."""
+    """Take over a bound socket, and begin to echo."""
     return UdpEchoReactor(udp_reactor(fd, plan), prefix)
