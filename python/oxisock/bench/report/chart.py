@@ -27,7 +27,7 @@ _DARK = "".join(
 # A picture is the same for the same figures: no date, no random ids. Text stays text, which is small and sharp.
 _SETTINGS: Any = {"svg.hashsalt": "oxisock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5}
 _WIDTH, _ROW, _GAP = 9.6, 0.27, 0.45  # inches; in rows
-_LEFT, _RIGHT, _EDGE = 0.29, 0.875, 0.985  # where the axes begin and end, and the text beside them ends
+_LEFT, _RIGHT, _EDGE = 0.32, 0.875, 0.985  # where the axes begin and end, and the text beside them ends
 _TOLD = (_EDGE - _LEFT) / (_RIGHT - _LEFT)
 
 
