@@ -8,7 +8,7 @@ same lines in the same order. The place that keeps the log decides whether a pro
 | kind | fields | meaning |
 |---|---|---|
 | join | node, client, nick, text: where from, when | has come, with this nick |
-| nick | node, client, nick | wants this nick, and gets it unless he has it |
+| nick | node, client, nick | wants this nick: gets it, or has it already |
 | say | node, client, text | said this |
 | msg | node, client, nick: to whom, text | said this in private |
 | leave | node, client, text: why | has left |

@@ -1,8 +1,8 @@
 """The life of one TCP connection as a machine. It takes events and the time, and has no bytes and no socket.
 
 A driver reports what happened (``received``, ``queue``, ``wrote``, ...) with the time in nanoseconds. Then it does what
-the machine wants: it reads at most ``room()`` bytes, writes at most ``allowance()`` bytes, calls ``tick`` at
-``deadline()``, and closes the socket when ``closed`` is not OPEN.
+the machine wants. It reads at most ``room()`` bytes, writes at most ``allowance()`` bytes, and calls ``tick`` at
+``deadline()``. When ``closed`` is not OPEN, it closes the socket.
 """
 
 from __future__ import annotations

@@ -30,17 +30,17 @@ class Messages(Service):
         self.gone: list[tuple[int, int]] = []  # tokens, and what their sockets took
 
     def opened(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Where there is TLS, wait for a handshake, and for a last word of it at the end."""
+        """With TLS, require a handshake, and ask for last bytes at the end."""
         if self._plan.secure:
             link.machine.require_by(min(now + self._plan.handshake_timeout, NEVER), now, IDLE)
             link.machine.owe_farewell(now)
 
     def parting(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Ask for the last word."""
+        """Ask for the last bytes."""
         self.ready.append((link.token, link.peer, b"", reactor.room_for_answers(link), None))
 
     def received(self, reactor: Reactor, link: Link, data: bytes, now: int) -> None:
-        """Hand the bytes over; until they are answered, nothing more is read from there."""
+        """Hand the bytes over. Nothing more is read from this connection until they are answered."""
         room = reactor.room_for_answers(link)
         link.machine.deliver(now)
         self.ready.append((link.token, link.peer, data, room, None))
@@ -49,28 +49,28 @@ class Messages(Service):
             reactor.read_no_more()
 
     def ended(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Say so: a tail may be a message."""
+        """Hand the end over, because the bytes before it may be a message."""
         room = reactor.room_for_answers(link)
         link.machine.deliver(now)
         link.machine.ended(now)
         self.ready.append((link.token, link.peer, None, room, None))
 
     def relieved(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Ask for the answers that there was no room for."""
+        """Ask for the answers for which there was no room."""
         link.held = False
         self.ready.append((link.token, link.peer, b"", reactor.room_for_answers(link), None))
 
     def closed(self, reactor: Reactor, link: Link, now: int) -> None:
-        """Let who turns forget it too."""
+        """Note the closed connection, so that the thread that turns forgets it too."""
         self.gone.append((link.token, link.machine.written))
 
     def deadline(self) -> int:
-        """Wait for nothing where there is news: of those who have gone too, for whom who turns keeps something."""
+        """Do not wait if there is news: input, or a closed connection that the thread that turns is to forget."""
         return 0 if self.ready or self.gone else NEVER
 
 
 class MessageReactor(Reactors):
-    """The reactor with the message service, as the dispatcher wants it."""
+    """The reactor with the message service, as the threads of a server use it."""
 
     framed = False
 
@@ -80,13 +80,13 @@ class MessageReactor(Reactors):
         super().__init__([self._reactor])
 
     def turn(self, replies: list[Reply], wait: bool = True) -> list[Item] | None:
-        """Send ``replies`` and wait for input, if so; None when the server has ended."""
+        """Send ``replies``, and wait for input if ``wait`` is true. Returns None when the server has ended."""
         service, reactor = self._service, self._reactor
         if replies:
             self._send(replies)
-        # Also where there is something already, so that others have their turn with what is left of earlier input.
+        # Turn even if input waits already, so that other connections have their turn before the rest of earlier input.
         on = reactor.turn(wait)
-        # Those who have gone are news too: what is kept for them is to be forgotten.
+        # Closed connections are news too, because their state is to be forgotten.
         while on and wait and not (service.ready or service.gone):
             on = reactor.turn()
         if not (on or service.ready):
@@ -97,7 +97,7 @@ class MessageReactor(Reactors):
         return ready
 
     def begun(self, token: int) -> None:
-        """The handshake of a connection is done."""
+        """Note that the handshake of a connection is done."""
         with self._reactor.lock:
             if (link := self._reactor.links.get(token)) is not None:
                 link.machine.begin(time.monotonic_ns())
@@ -116,7 +116,7 @@ class MessageReactor(Reactors):
                 reactor.messages += messages
                 link = reactor.links.get(token)
                 if link is None:
-                    self._service.gone.append((token, 0))  # once more: the answer may have left something to forget
+                    self._service.gone.append((token, 0))  # again: the answer may have left state to forget
                     continue
                 machine = link.machine
                 machine.queue(len(output), now)
@@ -131,13 +131,13 @@ class MessageReactor(Reactors):
                 reactor.settle(link, now)
 
     def written(self, token: int) -> int | None:
-        """Return how many bytes the socket of a connection took; None where it has closed."""
+        """Return how many bytes the socket of a connection took; None if it has closed."""
         with self._reactor.lock:
             link = self._reactor.links.get(token)
             return None if link is None else link.machine.written
 
     def take_closed(self) -> list[tuple[int, int]]:
-        """Give the tokens of the connections that closed since the last call, and how many bytes their sockets took."""
+        """Return the tokens of the connections that closed since the last call, and the bytes their sockets took."""
         with self._reactor.lock:
             gone, self._service.gone = self._service.gone, []
         return gone
@@ -148,5 +148,5 @@ class MessageReactor(Reactors):
 
 
 def message_reactor(listener: int, plan: ServerPlan, framer: Framer | None) -> MessageReactor:
-    """Make the loop of a message server on the listening descriptor ``listener``, which is taken over."""
+    """Make the loop of a message server on the listening descriptor ``listener``, and take it over."""
     return MessageReactor(listener, plan)
