@@ -66,7 +66,7 @@ class _Guard:
         self._over = True
         self._bell.ring()
         self._asked.release()
-        if threading.current_thread() is not self._thread:  # after the loop, any thread may close this
+        if threading.current_thread() is not self._thread:  # garbage may be collected on this thread
             self._thread.join()
         self._bell.close()
 

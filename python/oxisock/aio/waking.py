@@ -60,7 +60,7 @@ class Waker:
             self._loop.call_soon(self.callback, self, context=self._context)
 
     def go_on(self) -> None:
-        """Resume the task now, or soon if another task runs."""
+        """Resume the task now, or soon if another task runs. If now, it waits again or has ended on return."""
         callback = self.callback
         if callback is not None and not self._woken:
             if current_task(self._loop) is None:
