@@ -159,6 +159,20 @@ def test_a_distant_host_behind_a_firewall(impl: ModuleType) -> None:
         assert all(r.rtt is not None and r.rtt >= 0.05 for r in report)
 
 
+@pytest.mark.skipif(bool(DistantHost.why_not()), reason=DistantHost.why_not() or "-")
+def test_no_port_is_open_because_a_router_refused_another(impl: ModuleType) -> None:
+    """The message comes after connect() has returned, so the link has a delay."""
+    with DistantHost("-d 5") as distant:
+        for setting in ("icmp_ratelimit=0", "icmp_msgs_per_sec=100000", "icmp_msgs_burst=10000"):
+            distant.inside(f"sysctl -qw net.ipv4.{setting}")
+        distant.listen(80)
+        distant.rule("tcp dport 100-199 reject with icmp type port-unreachable")
+        distant.rule("tcp dport 200-400 drop")
+        report = impl.scan(distant.address, "1-400", keep=["open", "filtered"])
+        assert ports_open(report) == [80]
+        assert {r.port for r in report if not r.is_open} == set(range(200, 401))
+
+
 def test_a_network_on_the_wire(impl: ModuleType, far: FarHost) -> None:
     far.listen(22, 6379)
     network = far.address.rpartition(".")[0]

@@ -180,6 +180,8 @@ class PureScanRun:
             self._read_banner(connection, connection.outcome)
             return
         code = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0 and not _is_connected(connection.sock):
+            return  # still under way: a socket that is used again may tell of an ICMP message about its last connect
         del self._probes[order[0]]
         if code == 0:
             self._connected(connection, order)
@@ -255,6 +257,14 @@ class PureScanRun:
         self._probes.clear()
         self._reading.clear()
         self._connections.close()
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _local_fault(code: int, family: socket.AddressFamily, address: SocketAddress) -> int:
