@@ -107,6 +107,17 @@ def test_a_host_with_one_odd_port_is_found_among_empty_addresses(machine: Any) -
     assert all(last_sent[port] >= heard_at for port in briefly)
 
 
+def test_first_round_trips_do_not_slow_a_network_down(machine: Any) -> None:
+    # Of each host that is heard in mid-scan only one round trip is known, and that alone says little.
+    hosts = [SimHost(nobody=True) for _ in range(200)]
+    for number in range(0, 200, 5):
+        hosts[number] = SimHost(frozenset({1 + 2 * number}), rtt=40 * MS)
+    hosts[7] = SimHost(frozenset({1}), frozenset(range(2, 17)), rtt=40 * MS)
+    result = simulate(machine(plan(400, random=False, keep=1, trace=False), len(hosts)), hosts)
+    assert all(result.found(OPEN, number) == host.open for number, host in enumerate(hosts))
+    assert result.elapsed < 6 * SECOND
+
+
 def test_the_neighbour_table_tells_who_is_nobody(machine: Any) -> None:
     result, tally = run(machine, network(on_link=True), {"links": [Link(0, 253, 700)]}, table=1024)
     assert tally[8:] == (254, 4, 250, 0, 250 * (PORTS - 16))

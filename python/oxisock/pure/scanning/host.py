@@ -25,6 +25,7 @@ _CANARY_MAX = 256
 _REACH = 64
 _CANARIES_AT_ONCE = 16
 _CANARIES_WHEN_SLOW = 4
+_FEW = 4  # so many answers say little of how round trips vary
 _BURST = 128
 """So many probes in flight that are not answered at once are no burst yet."""
 _DEAD_AFTER = 6
@@ -244,6 +245,14 @@ class Host:
         # A quarter of the round trip at the least: after many even samples one late answer must not look like silence.
         self.timeout = min(limit, max(FLOOR, self.srtt + max(4 * self.rttvar, self.srtt >> 2)))
         return self.timeout < before
+
+    def expected(self) -> int:
+        """Return what probes to other hosts of its network may be given: the timeout, or less after a few answers.
+
+        The estimate after the first one is five round trips, to be safe, and many hosts have no second one for long.
+        """
+        few = self.answers < _FEW and self.srtt >= 0
+        return min(self.timeout, max(FLOOR, 2 * self.srtt)) if few else self.timeout
 
     def answered(self, small: bool, lost: int, limit: int) -> None:
         """Count an answer that came after ``lost`` lost probes, and widen the window."""

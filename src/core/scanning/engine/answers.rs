@@ -82,7 +82,7 @@ impl ScanEngine {
         if !self.alone
             && let Some(host) = &self.hosts[slot as usize]
         {
-            let (network, index, timeout) = (host.network, host.index, host.timeout);
+            let (network, index, timeout) = (host.network, host.index, host.expected());
             self.note_timeout_of(network, index, timeout);
         }
     }

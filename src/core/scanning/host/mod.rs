@@ -19,6 +19,8 @@ pub const MAX_REPEATS: u32 = 10;
 /// At or below this window, loss is taken to be the network's own and not of our making.
 pub const SMALL_WINDOW: usize = 64;
 
+/// So many answers say little of how round trips vary.
+const FEW: i64 = 4;
 /// So many probes in flight that are not answered at once are no burst yet.
 const BURST: usize = 128;
 /// Among so many probes at least one finds its place by chance.
@@ -367,6 +369,14 @@ impl Host {
             self.rttvar += (delta.abs() - self.rttvar) >> 2;
         }
         self.follow(limit)
+    }
+
+    /// What probes to other hosts of its network may be given: the timeout, or less while it follows from a few answers.
+    ///
+    /// The estimate after the first one is five round trips, to be safe, and many hosts have no second one for long.
+    #[must_use]
+    pub fn expected(&self) -> i64 {
+        if self.answers < FEW && self.srtt >= 0 { self.timeout.min(FLOOR.max(2 * self.srtt)) } else { self.timeout }
     }
 
     /// Take over an estimate that another thread made; say whether the timeout became shorter.

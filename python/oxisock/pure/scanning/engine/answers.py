@@ -68,7 +68,7 @@ class Answers(Faults):
 
     def _note_timeout(self, host: Host) -> None:
         """Have others of the host's network wait by its timeout."""
-        if not self._alone and self._crowd.heard(host.network, host.index, host.timeout):
+        if not self._alone and self._crowd.heard(host.network, host.index, host.expected()):
             for other in self._hosts.values():
                 if other.phase == UNHEARD and other.network == host.network:
                     self._arm(other)
