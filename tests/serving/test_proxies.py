@@ -227,25 +227,31 @@ def haproxy(folder: Path, server: Any, how: str, tls: str = "", host: str = "127
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
         pytest.skip("haproxy is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        front = free.getsockname()[1]
-    config = folder / "haproxy.cfg"
-    config.write_text(
-        f"defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n"
-        f"listen front\n bind {host}:{front} {tls}\n server back {server.address} {how} source 127.0.0.1\n"
-    )
-    with subprocess.Popen([program, "-db", "-f", str(config)]) as proxy:
-        try:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as held:
+        # HAProxy shares the port with a socket that only holds it, so that nobody else gets it meanwhile.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        held.bind((host, 0))
+        front = held.getsockname()[1]
+        config = folder / "haproxy.cfg"
+        config.write_text(
+            f"defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n"
+            f"listen front\n bind {host}:{front} {tls}\n server back {server.address} {how} source 127.0.0.1\n"
+        )
+        with subprocess.Popen([program, "-db", "-f", str(config)]) as proxy:
+            try:
 
-            def up() -> bool:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", front), timeout=20):
-                    return True
-                return False
+                def up() -> bool:
+                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", front), timeout=20):
+                        return True
+                    return False
 
-            assert wait_until(up)
-            yield front
-        finally:
-            proxy.terminate()
+                assert wait_until(up)
+                yield front
+            finally:
+                proxy.terminate()
 
 
 VERSIONS = [
