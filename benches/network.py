@@ -55,13 +55,13 @@ with a timeout of one second.
 {lines}
 
 **Where the time goes, the /24 behind a router.** The scan sends 524,000 probes: 252 addresses are silent, and each of
-their ports is asked twice. If probes cost nothing, the scan takes 8.5 s (simulated): two seconds for the first ports
-of each host, then 4,096 probes in flight for 50 ms each. For native, a probe costs 10 µs of processor time. `perf`
-shows 86 % of it in the kernel (54 % connect, 24 % giving the connect up), so native mostly waits. For pure, a probe
-costs 15 to 18 µs. Its two system calls take half of that, connect twice as much as giving the connect up; all other
-calls are one in ten. The decisions take 4 to 5 µs, carrying them out takes 2 to 3 µs, and garbage collection 1 µs,
-since up to 160,000 ports wait to be asked again. So the one thread of CPython sets the time: 9.8 s at 15 µs, 10.8 s
-at 17 µs (simulated).
+their ports is asked twice. If a probe costs 1 µs, the scan takes 6.5 s (simulated): a tenth of a second for the first
+ports of each host, then 4,096 probes in flight for 50 ms each. For native, a probe costs 10 µs of processor time.
+`perf` shows 86 % of it in the kernel (54 % connect, 24 % giving the connect up), so native mostly waits. For pure, a
+probe costs 16 to 20 µs; this machine's speed varies by that much from hour to hour. Its two system calls take half of
+that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 4 to 5 µs,
+carrying them out takes 2 to 3 µs, and garbage collection half a microsecond. So the one thread of CPython sets the
+time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated).
 
 **The host 50-60 ms away, at 1 % loss.** The scan sends 262,000 probes, four to each port, and its decisions take 7 to
 8 s. The probes cost pure 4 to 5 s of processor time. So pure is slower than native if the link's own process, or
