@@ -69,7 +69,7 @@ impl ScanEngine {
             self.close(slot, Answer::HostUnreachable, Answer::HostUnreachable);
             return true;
         }
-        if host.phase == Phase::Silent && what == Answer::HostUnreachable && now - host.first_sent >= LATE {
+        if what == Answer::HostUnreachable && now - host.first_sent >= LATE {
             return false; // whoever has looked for the host since its first probe may give up just now
         }
         host.sample(after, self.plan.timeout); // a firewall is no farther than what is behind it
@@ -205,24 +205,27 @@ impl ScanEngine {
     }
 
     /// How long a probe whose time is over stays to listen; where descriptors are short, only the last does.
-    fn listens_until(&self, token: u64, last: bool) -> i64 {
-        let Some(&Flight { slot, sent_at, .. }) = self.flight(token) else { return -1 };
-        let Some(host) = self.hosts[slot as usize].as_ref() else { return -1 };
+    ///
+    /// The first probe to a host does in any case: a word that the host is not there comes seconds after it, and saves
+    /// asking the other ports.
+    fn listens_until(&mut self, token: u64, last: bool) -> i64 {
+        let Some(&Flight { slot, ask, sent_at, .. }) = self.flight(token) else { return -1 };
         let spare = self.has_spare();
-        if !last && !spare && !host.seems_silent() {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return -1 };
+        let until = sent_at + self.plan.timeout;
+        if host.phase == Phase::Unheard {
+            let more = host.order.count() > host.first && !self.plan.skip_silent;
+            let first = more && ask.repeat == 0 && self.plan.ports[host.order.at(0) as usize] == ask.port;
+            return match last || spare || first {
+                _ if first || last && spare && more => until.max(host.first_sent + LATEST),
+                true => until,
+                false => -1,
+            };
+        }
+        if !last && !spare && !host.seems_silent() || !self.plan.adaptive || host.is_lost() {
             return -1;
         }
-        let until = sent_at + self.plan.timeout;
-        match host.phase {
-            Phase::Unheard => {
-                // Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
-                let more = host.order.count() > host.first && !self.plan.skip_silent;
-                if last && more && spare { until.max(host.first_sent + LATEST) } else { until }
-            }
-            _ if !self.plan.adaptive || host.is_lost() => -1,
-            Phase::Silent => sent_at + host.wait,
-            Phase::Heard => until,
-        }
+        if host.phase == Phase::Silent { sent_at + host.wait } else { until }
     }
 
     /// A probe has listened long enough.

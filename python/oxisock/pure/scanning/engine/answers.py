@@ -59,7 +59,7 @@ class Answers(Faults):
             self._unreachable += 1
             self._close(host, HOST_UNREACHABLE, HOST_UNREACHABLE)
             return True
-        if host.phase == SILENT and what == HOST_UNREACHABLE and now - host.first_sent >= _LATE:
+        if what == HOST_UNREACHABLE and now - host.first_sent >= _LATE:
             return False  # whoever has looked for the host since its first probe may give up just now
         host.sample(after, self._plan.timeout)  # a firewall is no farther than what is behind it
         self._came_up(host, probe.port)
@@ -141,16 +141,20 @@ class Answers(Faults):
             heapq.heappush(self._listening, (until, self._serial, host.listeners))
 
     def _listens_until(self, probe: Probe, last: bool) -> int:
-        """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does."""
-        host = probe.host
-        if not last and not self._spare() and not host.seems_silent():
-            return -1
+        """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does.
+
+        The first probe to a host does in any case: a word that the host is not there comes seconds after it, and saves
+        asking the other ports.
+        """
+        host, spare = probe.host, self._spare()
         until = probe.sent_at + self._plan.timeout
         if host.phase == UNHEARD:
-            # Nobody is waiting for it, but a word that the host is not there saves asking its other ports.
             more = host.order.count > host.first and not self._plan.skip_silent
-            return max(until, host.first_sent + _LATEST) if last and more and self._spare() else until
-        if not self._adaptive or host.is_lost():
+            first = more and probe.repeat == 0 and self._plan.ports[host.order[0]] == probe.port
+            if first or (last and spare and more):
+                return max(until, host.first_sent + _LATEST)
+            return until if last or spare else -1
+        if not (last or spare or host.seems_silent()) or not self._adaptive or host.is_lost():
             return -1
         return probe.sent_at + host.wait if host.phase == SILENT else until
 
