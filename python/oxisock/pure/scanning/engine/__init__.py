@@ -82,6 +82,7 @@ class ScanEngine(Choosing, Answers):
         """Let time pass; give the tokens of the probes that are of no use any more, so that the driver closes them."""
         self._now = now
         overdue: list[int] = []
+        probes = self._probes
         while self._timers and self._timers[0][0] <= now:
             deadline, index, _ = heapq.heappop(self._timers)
             host = self._hosts.get(index)
@@ -90,12 +91,13 @@ class ScanEngine(Choosing, Answers):
             host.armed = -1
             patience = self._patience(host)
             sent = host.sent
+            sent_by = now - patience
             while sent:
-                probe = self._probes.get(sent[0])
+                probe = probes.get(token := sent[0])
                 if probe is not None:
-                    if probe.sent_at + patience > now:
+                    if probe.sent_at > sent_by:
                         break
-                    overdue.append(sent[0])
+                    overdue.append(token)
                 sent.popleft()
             if host.next_send <= now:
                 host.waiting_for_pace = False
@@ -109,7 +111,7 @@ class ScanEngine(Choosing, Answers):
             self._arm(host)
             self._touch(host)
         for token in overdue:
-            probe = self._probes.get(token)
+            probe = probes.get(token)
             if probe is not None:
                 self._overdue(token, probe, now)
         self._end_listening(now)

@@ -75,7 +75,7 @@ class Answers(Faults):
 
     def _overdue(self, token: int, probe: Probe, now: int) -> None:
         """The time of a probe is over: ask again, and listen on for a late answer."""
-        host = probe.host
+        host, port, repeat = probe.host, probe.port, probe.repeat
         self._land(probe)
         if self._tracing:
             self._trace(now, probe, NO_RESPONSE)
@@ -95,29 +95,30 @@ class Answers(Faults):
                 host.allowed = self._plan.retries
             else:
                 self._grant(host)
-                if probe.repeat < MAX_REPEATS:
-                    host.canaries.appendleft(Probe(host, probe.port, probe.repeat + 1, True))
+                if repeat < MAX_REPEATS:
+                    host.canaries.appendleft(Probe(host, port, repeat + 1, True))
         else:
             host.silences += 1
-            question = host.questions.get(probe.port)
+            question = host.questions.get(port)
             if question is None:
-                question = host.questions[probe.port] = Question(probe.sent_at, token)
-            if host.doubted[0] <= probe.sent_at < host.doubted[1]:
-                question.wasted = probe.repeat + 1
-            last = probe.repeat >= question.allowed(host.allowed)
+                question = host.questions[port] = Question(probe.sent_at, token)
+            begin, end = host.doubted
+            if begin <= probe.sent_at < end:
+                question.wasted = repeat + 1
+            last = repeat >= question.allowed(host.allowed)
             until = self._listens_until(probe, last)
             if until > now:
                 self._listen_on(token, probe, until)
             else:
                 self._forget(token)
             if not last:
-                host.again(probe.port, probe.repeat + 1)
+                host.again(port, repeat + 1)
             elif host.phase == SILENT:
                 question.exhausted = True
                 if until <= now:
-                    del host.questions[probe.port]
+                    del host.questions[port]
             else:
-                self._bench(host, probe.port, probe.repeat)
+                self._bench(host, port, repeat)
             if self._adaptive and now >= host.next_canary:
                 for _ in range(host.canaries_due(now)):
                     self._add_canary(host)

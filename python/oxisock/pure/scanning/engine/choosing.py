@@ -27,34 +27,38 @@ class Choosing(Phases):
             if probe.canary or not probe.repeat or probe.port in probe.host.questions:  # else answered meanwhile
                 return probe
             self._touch(probe.host)
+        unheard, heard, _ = self._ready
         while True:
             if self._random and self._order.upcoming is not None:
                 self._admit()
-            # In random order who is not heard yet comes first; by address, what was begun is ended first.
-            host = None
-            for phase in _BEGINNING_FIRST if self._random else _BEGUN_FIRST:
-                if host is None and self._ready[phase] and (phase == UNHEARD or in_window):
-                    host = self._pop(phase)
+            host = self._first_urgent(in_window) if unheard or heard else None
             if host is None:
                 if not self._random and self._admit():
                     continue
-                host = self._pop(SILENT) if in_window else None
+                host = self._first(SILENT) if in_window else None
                 if host is None:
                     return None
             found = self._take(host)
             if found is not None:
                 return found
 
-    def _pop(self, phase: int) -> Host | None:
+    def _first_urgent(self, in_window: bool) -> Host | None:
+        # In random order who is not heard yet comes first; by address, what was begun is ended first.
+        for phase in _BEGINNING_FIRST if self._random else _BEGUN_FIRST:
+            if self._ready[phase] and (phase == UNHEARD or in_window) and (host := self._first(phase)):
+                return host
+        return None
+
+    def _first(self, phase: int) -> Host | None:
         ready = self._ready[phase]
         while ready:
-            host = ready.popleft()
-            if host.gone:
-                continue
-            host.queued = False
-            if host.phase == phase:
+            host = ready[0]
+            if host.phase == phase and not host.gone:
                 return host
-            self._touch(host)
+            ready.popleft()
+            if not host.gone:
+                host.queued = False
+                self._touch(host)
         return None
 
     def _admit(self) -> bool:
@@ -79,7 +83,11 @@ class Choosing(Phases):
         return True
 
     def _take(self, host: Host) -> Probe | None:
-        """Return the next thing to ask of a host, if there is any by now, and queue it again if there are more."""
+        """Return the next thing to ask of the first host in its queue, if there is any by now.
+
+        The host stays in the queue if there is more to ask: first if the scan goes by address or if it is silent, so
+        that few questions are open at once, and last otherwise.
+        """
         found: Probe | None = None
         while found is None and host.in_flight < host.window and self._now >= host.next_send:
             if host.canaries and host.canary_is_next():
@@ -96,10 +104,16 @@ class Choosing(Phases):
                 found = Probe(host, port, 0, False)
             else:
                 break
+        ready = self._ready[host.phase]
         if found is None:
+            ready.popleft()
+            host.queued = False
             self._touch(host)
-        elif host.has_work():  # else it is not done: its last probe is about to leave
-            self._queue(host, again=True)
+        elif not (host.cursor < host.end or host.waiting or host.canaries):
+            ready.popleft()  # it is not done: its last probe is about to leave
+            host.queued = False
+        elif self._random and host.phase != SILENT:
+            ready.rotate(-1)
         return found
 
     def _draw(self, host: Host) -> int:
@@ -119,11 +133,11 @@ class Choosing(Phases):
         return -1
 
     def _send(self, probe: Probe, now: int) -> ProbeOrder:
-        host = probe.host
+        host, port, repeat, probes = probe.host, probe.port, probe.repeat, self._probes
         token = self._token = self._token + 1
         probe.sent_at = now
         probe.small = host.window <= SMALL_WINDOW
-        self._probes[token] = probe
+        probes[token] = probe
         host.asked(now, RATE_SLACK)
         self._open += 1
         if host.phase != UNHEARD:
@@ -132,18 +146,19 @@ class Choosing(Phases):
         else:
             host.first_until = now + self._plan.timeout
         self._sent += 1
-        self._retries += probe.repeat > 0
         if host.first_sent < 0:
             host.first_sent = now
             if host.link >= 0:
                 host.check_at = -(-(now + _CHECK) // _CHECK_STEP) * _CHECK_STEP
-        if not probe.canary and (question := host.questions.get(probe.port)):
-            question.tokens += (token,)
-            question.exhausted = False
-            question.asked_at = now
-            question.repeat = probe.repeat
+        if repeat:
+            self._retries += 1
+            if not probe.canary and (question := host.questions.get(port)):
+                question.tokens += (token,)
+                question.exhausted = False
+                question.asked_at = now
+                question.repeat = repeat
         sent = host.sent
-        while sent and sent[0] not in self._probes:
+        while sent and sent[0] not in probes:
             sent.popleft()
         sent.append(token)
         armed = host.armed
@@ -151,4 +166,4 @@ class Choosing(Phases):
             self._arm(host)
         if self._tracing:
             self._trace(now, probe, SENT)
-        return token, host.index, probe.port, probe.repeat
+        return token, host.index, port, repeat

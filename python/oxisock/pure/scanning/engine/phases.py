@@ -62,17 +62,12 @@ class Phases(Verdicts):
         elif host.in_flight == 0 and host.put_back == 0:
             self._done_asking(host)
 
-    def _queue(self, host: Host, *, again: bool = False) -> None:
-        """Put a host among those that may be asked.
-
-        ``again``: it was asked just now. Where the order is by address, and of silent hosts, one is asked to its end
-        before the next, so that few questions are open at once.
-        """
+    def _queue(self, host: Host) -> None:
+        """Put a host among those that may be asked: last, but a silent one first if ports are to be asked again."""
         host.queued = True
         host.waiting_for_pace = False
-        first = again or host.waiting if host.phase == SILENT else again and not self._random
-        if first:
-            self._ready[host.phase].appendleft(host)
+        if host.phase == SILENT and host.waiting:
+            self._ready[SILENT].appendleft(host)
         else:
             self._ready[host.phase].append(host)
 
@@ -102,7 +97,10 @@ class Phases(Verdicts):
             host.wait = self._crowd.wait(host.network)
             self._touch(host)
         elif host.phase == SILENT:
-            if len(host.questions) == sum(port in host.questions for port, _ in host.bench):
+            open_questions = len(host.questions)
+            if open_questions <= len(host.bench) and open_questions == sum(
+                port in host.questions for port, _ in host.bench
+            ):
                 if host.listening and self._now < host.first_until:
                     host.ends_at = host.first_until
                     self._arm(host)
