@@ -118,7 +118,8 @@ class Progress(NamedTuple):
         asked: ports that got at least one probe. A silent port gets its result later, often near the end, so
             ``total - unasked - asked`` ports are left to ask.
         share: the estimated share of all probes sent so far, repeats included, from 0 to 1.
-        left: the estimated seconds to the end; None until there is an estimate.
+        left: the estimated seconds to the end; None until there is an estimate. 0 when the scan has ended, also if
+            ``max_time`` or you ended it before all ports were asked.
     """
 
     done: int
@@ -145,7 +146,8 @@ class ScanStats(NamedTuple):
         hosts: the number of hosts to scan.
         hosts_up: hosts that sent anything back.
         hosts_unreachable: hosts that are known to be unreachable.
-        hosts_silent: hosts that sent nothing back, and are not known to be unreachable.
+        hosts_silent: hosts that sent nothing back, and are not known to be unreachable. A host that sent nothing back
+            and that this machine could not ask (no route, no permission) counts in none of these three.
         unasked: ports that got no probe of their own.
     """
 

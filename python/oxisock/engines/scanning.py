@@ -127,6 +127,12 @@ class TraceEvent(NamedTuple):
 SENT = 100
 """``TraceEvent.what`` of a probe that was sent."""
 
+GROUP = 1024
+"""Hosts go through in groups of at most this many, whose state is freed when they are done."""
+
+FIRST = 16
+"""So many ports of a host are asked before anything is known of it."""
+
 # Plain tuples behind the named ones. An engine may return these, without making a named tuple of each.
 OutcomeTuple = tuple[int, int, int, int, int, bytes | None]
 TallyTuple = tuple[int, ...]

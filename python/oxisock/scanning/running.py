@@ -91,7 +91,7 @@ class Scan:
             self._run = self._spread = start_spread(engine, job.plan, job.spread)
             earlier = self._spread.earlier
             self._earlier, probes = (sum(earlier[:4]), earlier.probes - earlier.retries), earlier.probes
-        self._remaining = Remaining(job.total, job.plan.retries, job.plan.timeout / 1e9, probes)
+        self._remaining = Remaining(job.plan, min(job.targets.count, job.total), job.total, probes)
 
     def __iter__(self) -> Self:
         return self

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from .permutation import FIRST, PortOrder
+from ...engines.scanning import FIRST
+from .permutation import PortOrder
 
 MS = 1_000_000
 FLOOR = 50 * MS

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...engines.scanning import ScanPlan
+from ...engines.scanning import FIRST, GROUP, ScanPlan
 from ..splitmix import mix
-
-GROUP = 1024
-"""Hosts go through in groups of at most this many, whose state is freed when they are done."""
-
-FIRST = 16
-"""So many ports of a host are asked before anything is known of it."""
 
 _ROUNDS = 4
 

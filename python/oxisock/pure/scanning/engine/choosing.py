@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ....engines.scanning import SENT
+from ....engines.scanning import GROUP, SENT
 from ..host import HEARD, MS, SILENT, SMALL_WINDOW, UNHEARD, Host, Probe
-from ..permutation import GROUP
 from .phases import Phases
 from .state import RATE_SLACK, ProbeOrder
 
