@@ -113,7 +113,7 @@ def no_leaks(old_objects_aside: None) -> Iterator[None]:
         gc.collect()
         return descriptors() <= before_descriptors and native_threads() <= before_threads
 
-    if not wait_until(clean, 5.0):
+    if not wait_until(clean):
         left = sorted(descriptors() - before_descriptors)
         threads = sorted(t.name for t in set(threading.enumerate()) - before_names)
         pytest.fail(f"left open: {left}; threads {before_threads} -> {native_threads()}, of Python: {threads}")

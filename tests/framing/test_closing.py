@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -128,7 +128,7 @@ def close_while_another_thread_sends(impl: ModuleType, peer: Peer) -> None:
     thread = threading.Thread(target=send)
     thread.start()
     assert wait_until(client._sending.locked)
-    time.sleep(0.1)  # until the buffers are full
+    assert wait_until(lambda: not select.select([], [client.sock], [], 0)[1])  # the buffers are full
     client.close()
     thread.join(30)
     assert [error.errno for error in failures] == [errno.EBADF]

@@ -12,28 +12,30 @@ import oxisock
 from oxisock import pure
 from support.commands import oxisock as command
 from support.commands import refusing
+from support.loading import PATIENT
 
 HERE = "127.0.0.1"
 
 
 def test_a_load_from_python(impl: ModuleType) -> None:
     with impl.EchoServer() as server:
-        report = oxisock.load_test(*server.address, connections=3, duration=0.1)
-        framed = oxisock.load_test(*server.address, duration=0.1, codec=oxisock.Netstring())
+        report = oxisock.load_test(*server.address, connections=3, duration=0.1, timeout=60)
+        framed = oxisock.load_test(*server.address, duration=0.1, timeout=60, codec=oxisock.Netstring())
         spelled = oxisock.load_test(*server.address, duration=0.1, codec="lines", rate=50)
     assert report.good and framed.good and report.complete
     assert report.figures["answered"] == report.figures["sent"] > 0
     assert sum(count for _, count in report.histogram) == report.figures["answered"]
     assert [end for end, _ in report.histogram] == sorted(end for end, _ in report.histogram)
     assert report.p99 is not None
-    assert report.options["connections"] == 3 and spelled.options["codec"] == "lines"
+    assert report.options["connections"] == 3
+    assert (spelled.options["codec"], spelled.options["timeout"]) == ("lines", 5.0)
     assert json.loads(json.dumps(report.document()))["first_wrong"] is None
     assert repr(report).startswith("<LoadReport: ")
 
 
 def test_datagrams_and_what_is_before_the_answer(impl: ModuleType) -> None:
     with impl.UdpEchoServer(prefix=b"ACK: ") as server:
-        report = oxisock.load_test(*server.address, udp=True, connections=2, duration=0.1, rate=100, prefix=b"ACK: ")
+        report = oxisock.load_test(*server.address, udp=True, duration=0.1, timeout=60, rate=100, prefix=b"ACK: ")
     assert report.figures["answered"] > 0 and report.figures["wrong"] == 0
 
 
@@ -51,7 +53,9 @@ def test_what_cannot_be(impl: ModuleType) -> None:
 def test_the_first_wrong_answer_is_shown(impl: ModuleType) -> None:
     with impl.EchoServer() as server:
         where = str(server.address)
-        frames = command("load", where, "-c", 2, "-d", "100ms", "--codec", "lines", "--expect", "upper", "--json")
+        frames = command(
+            "load", where, "-c", 2, "-d", "100ms", "--codec", "lines", "--expect", "upper", "--json", *PATIENT
+        )
         stream = command("load", where, "-c", 2, "-d", "100ms", "--prefix", "x", "--json", "--timeout", "500ms")
     assert (frames.returncode, stream.returncode) == (1, 1)
     wrong = json.loads(frames.stdout)["first_wrong"]
@@ -70,15 +74,17 @@ def test_the_first_wrong_answer_is_shown(impl: ModuleType) -> None:
 )
 def test_limits_for_ci(impl: ModuleType, limit: tuple[object, ...], words: str) -> None:
     with impl.EchoServer() as server:
-        passed = command("load", str(server.address), "-c", 2, "-d", "100ms", "--max-p99", "1m", "--min-rate", 0.001)
-        failed = command("load", str(server.address), "-c", 2, "-d", "100ms", *limit)
+        passed = command(
+            "load", str(server.address), "-c", 2, "-d", "100ms", *PATIENT, "--max-p99", "1m", "--min-rate", 0.001
+        )
+        failed = command("load", str(server.address), "-c", 2, "-d", "100ms", *PATIENT, *limit)
     assert (passed.returncode, failed.returncode) == (0, 1)
     assert words in failed.stderr
 
 
 def test_a_page_for_a_browser(impl: ModuleType, tmp_path: Path) -> None:
     with impl.EchoServer() as server:
-        done = command("load", str(server.address), "-c", 2, "-d", "100ms", "--html", tmp_path / "load.html")
+        done = command("load", str(server.address), "-c", 2, "-d", "100ms", *PATIENT, "--html", tmp_path / "load.html")
     assert done.returncode == 0
     page = (tmp_path / "load.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and f"Load test of {server.address}" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from oxisock.framing.specs import parse_codec
 from oxisock.load import plan as load
 from support.commands import environment, listening, oxisock, refusing, silent
 from support.ipv6 import has_ipv6
-from support.loading import loaded, serving
+from support.loading import PATIENT, loaded, serving
 
 LOCAL = "127.0.0.1"
 SHORT = ("--duration", "100ms")
@@ -50,7 +51,7 @@ def test_an_echo_server(impl: ModuleType) -> None:
         "size": 100,
         "rate": None,
         "duration": 0.1,
-        "timeout": 5.0,
+        "timeout": 60.0,
         "codec": None,
         "expect": "echo",
         "prefix": "",
@@ -85,13 +86,12 @@ def test_what_the_command_serves(impl: ModuleType) -> None:
 
 def test_datagrams(impl: ModuleType) -> None:
     with impl.UdpEchoServer(prefix=b"ACK: ") as server:
-        patient = ("--udp", "--timeout", "20s")
-        code, told = loaded(server.address, *patient, "--prefix", "ACK: ", "-c", 5, *SHORT)
+        code, told = loaded(server.address, "--udp", "--prefix", "ACK: ", "-c", 5, *SHORT)
         assert (code, told["target"]["protocol"], told["lost"], told["wrong"]) == (0, "udp", 0, 0)
         assert told["sent"] == told["answered"] > 0
         assert told["bytes"]["received"] == told["answered"] * (64 + 5)
     with impl.UdpServer(lambda datagram: datagram.data.upper()) as server:
-        code, told = loaded(server.address, *patient, "--expect", "upper", "--prefix", "", "--rate", 200, *SHORT)
+        code, told = loaded(server.address, "--udp", "--expect", "upper", "--prefix", "", "--rate", 200, *SHORT)
         assert (code, told["sent"], told["answered"]) == (0, 20, 20)
 
 
@@ -139,7 +139,7 @@ def test_who_stalls_once_is_found_out(depth: int) -> None:
 def test_who_is_too_slow_is_told() -> None:
     with EchoServer(faults=Faults(delay=0.05)) as server:
         host, port = server.address
-        done = oxisock("load", f"{host}:{port}", "-c", 1, "--depth", 1, "--rate", 1000, *SHORT)
+        done = oxisock("load", f"{host}:{port}", "-c", 1, "--depth", 1, "--rate", 1000, *SHORT, *PATIENT)
     assert done.returncode == 1
     figures = dict(line.split("\t") for line in done.stdout.splitlines())
     assert int(figures["unsent"]) + int(figures["sent"]) == 100
@@ -205,7 +205,7 @@ def test_silence_is_told() -> None:
             pass
 
     with serving(say_nothing) as address:
-        code, told = loaded(address, "-c", 1, "--timeout", "200ms", *SHORT)
+        code, told = loaded(address, "-c", 1, "--timeout", "1s", *SHORT)
     assert (code, told["errors"], told["sent"], told["lost"]) == (1, {"ETIMEDOUT": 1}, 1, 1)
     assert told["latency"] is None
 
@@ -222,7 +222,7 @@ def test_lost_datagrams_are_counted_exactly(impl: ModuleType) -> None:
         return None
 
     with impl.UdpServer(drop_some) as server:
-        code, told = loaded(server.address, "--udp", "-c", 2, "--depth", 8, "--timeout", "1s", "-d", "100ms")
+        code, told = loaded(server.address, "--udp", "-c", 2, "--depth", 8, "--timeout", "3s", "-d", "100ms")
     assert code == 1 and dropped > 0
     assert told["sent"] == seen
     # One that came late counts as lost, too.
@@ -243,7 +243,7 @@ def test_datagrams_that_come_twice_or_from_elsewhere() -> None:
 
     with serving(twice, socket.SOCK_DGRAM) as address:
         try:
-            code, told = loaded(address, "--udp", "-c", 1, "--timeout", "20s", *SHORT)
+            code, told = loaded(address, "--udp", "-c", 1, *SHORT)
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
                 last.sendto(b"", address)
@@ -280,7 +280,8 @@ def test_who_does_not_accept_is_told() -> None:
 def test_too_few_descriptors_are_not_the_servers_fault() -> None:
     with EchoServer() as server:
         host, port = server.address
-        words = f"ulimit -n 40; exec '{sys.executable}' -m oxisock load {host}:{port} -c 100 -d 100ms --json"
+        options = shlex.join(["-c", "100", "-d", "100ms", "--json", *PATIENT])
+        words = f"ulimit -n 40; exec '{sys.executable}' -m oxisock load {host}:{port} {options}"
         done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, timeout=60, env=environment())
     told = json.loads(done.stdout)
     assert (done.returncode, told["errors"]) == (1, {})

@@ -24,7 +24,7 @@ _WHY = why_not() or ("" if importlib.util.find_spec("distributed") else "needs D
 pytestmark = [pytest.mark.namespace, pytest.mark.timeout(300), pytest.mark.skipif(bool(_WHY), reason=_WHY or "-")]
 
 PRELUDE = """
-import json, os, signal, sys, time, warnings
+import json, os, signal, sys, warnings
 import oxisock
 from distributed import Client
 face = getattr(oxisock, sys.argv[1])
@@ -199,19 +199,16 @@ print(json.dumps(len(again.results)))
 def test_ctrl_c_leaves_the_cluster_usable(impl: ModuleType, cluster: Cluster) -> None:
     body = """
 def now(result):
-    began.append(time.monotonic())
     os.kill(os.getpid(), signal.SIGINT)
-began = []
 try:
     face.scan(target, [*ports, *range(1, 30000)], rate=12000, executor=executor, on_result=now, **options)
 except oxisock.ScanInterrupted as error:
-    took = time.monotonic() - began[-1]
-    print(json.dumps([took, error.report.partial, len(error.report.results) > 0]))
+    print(json.dumps([error.report.partial, len(error.report.results) > 0, sum(error.report.counts.values())]))
 report = face.scan(target, ports, executor=executor, **options)
 print(json.dumps(len(report.open)))
 """
-    (took, partial, some), opened = cluster.answer(cluster.program(impl, body, cluster.target.ports))
+    (partial, some, decided), opened = cluster.answer(cluster.program(impl, body, cluster.target.ports))
     assert partial
     assert some
-    assert took < 5, "a tenth of a second, on a machine with nothing else to do"
+    assert decided < 29_000, "what was still to be scanned has been waited for"
     assert opened == 5

@@ -151,11 +151,12 @@ def test_a_proxy_that_breaks_off_is_lost_and_has_broken_nothing(make: Callable[.
         assert (stats.frame_errors, stats.handler_errors, stats.handshake_errors, stats.timeouts) == (0, 0, 0, 0)
 
 
-def test_a_stop_does_not_wait_for_headers(make: Callable[..., Any]) -> None:
+def test_a_stop_does_not_wait_for_headers(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oxisock.sockets.proxies.PATIENCE", 90_000_000_000)
     with make(proxies=("127.0.0.1",)) as server, come(server, LINE[:9]):
         assert wait_until(lambda: server.stats().active == 1)
         report = server.stop(drain=0.0)
-    assert report.elapsed < 0.1 + 5.0  # not for as long as a header may take
+    assert report.elapsed < 60  # not for as long as a header may take
     assert (report.drained + report.aborted, server.stats().frame_errors) == (1, 0)
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 from oxisock.cli import main
 
+PATIENT = ("--timeout", "60s")  # so that no answer is too late where the machine is busy
+
 
 def loaded(address: Any, *words: object) -> tuple[int, dict[str, Any]]:
-    """Run the command with ``--json``, here; give the exit code and the document."""
+    """Run the command with ``--json``, here, patiently if no timeout is named; give the exit code and the document."""
     host, port = address
     name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        code = main(["load", name, "--json", *map(str, words)])
+        code = main(["load", name, "--json", *PATIENT, *map(str, words)])
     return code, json.loads(out.getvalue())
 
 
