@@ -37,6 +37,15 @@ def test_piped_lines_are_plain_and_in_order(impl: ModuleType) -> None:
     assert all(len(row) == 5 for row in rows)
 
 
+def test_who_pipes_the_output_is_told_that_nothing_was_found() -> None:
+    with refusing() as shut:
+        words = ("scan", HOST, "-p", shut)
+        code, told = terminal_text(*words, stdout=subprocess.DEVNULL, TERM="dumb")
+        assert (code, f"No open ports. Scanned {shut}; -p - scans all 65,535." in told) == (0, True)
+        done = oxisock(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "no terminal, nobody who looks"
+
+
 def test_all_states_and_none_for_what_is_not_known(impl: ModuleType) -> None:
     with refusing() as port:
         done = oxisock("scan", HOST, "-p", port, "--all", "--impl", impl.impl)

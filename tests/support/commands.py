@@ -28,8 +28,13 @@ def oxisock(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def on_terminal(*words: object, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], list[bytes]]]:
-    """Run the command with stdout and stderr on a terminal of 100 columns; its output is in the list at the end."""
+def on_terminal(
+    *words: object, stdout: int | None = None, **env: str
+) -> Iterator[tuple[subprocess.Popen[bytes], list[bytes]]]:
+    """Run the command with stdout and stderr on a terminal of 100 columns; its output is in the list at the end.
+
+    ``stdout``: a descriptor, or DEVNULL, to have stdout elsewhere.
+    """
     import fcntl
     import pty
     import struct
@@ -40,7 +45,11 @@ def on_terminal(*words: object, **env: str) -> Iterator[tuple[subprocess.Popen[b
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-m", "oxisock", *map(str, words)]
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment(**env)
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout is None else stdout,
+        stderr=theirs,
+        env=environment(**env),
     ) as process:
         os.close(theirs)
         try:
@@ -59,9 +68,9 @@ def on_terminal(*words: object, **env: str) -> Iterator[tuple[subprocess.Popen[b
             os.close(ours)
 
 
-def terminal_text(*words: object, **env: str) -> tuple[int, str]:
+def terminal_text(*words: object, stdout: int | None = None, **env: str) -> tuple[int, str]:
     """Run the command on a terminal; give its exit code and all that was shown."""
-    with on_terminal(*words, **env) as (process, output):
+    with on_terminal(*words, stdout=stdout, **env) as (process, output):
         pass
     return process.returncode, b"".join(output).decode().replace("\r\n", "\n")
 

@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
             return EXIT_NO
         # The terminal may be gone with the session.
         with suppress(OSError) if code >= EXIT_INTERRUPTED - 1 else nullcontext():
-            _comment(report, args)
+            _comment(report, form, args)
         if code == EXIT_OK and args.impl == "both":
             code = _compare(args, options, report, exit_code)
     return code
@@ -289,12 +289,15 @@ def _table(report: ScanReport, args: argparse.Namespace, stream: IO[str]) -> str
     return text + paint(folded(showing.summary(report), stream), "dim", stream) + "\n"
 
 
-def _comment(report: ScanReport, args: argparse.Namespace) -> None:
+def _comment(report: ScanReport, form: str, args: argparse.Namespace) -> None:
     """Tell on stderr what is no answer but must be known."""
-    from ..scanning.showing import remarks, summary
+    from ..scanning.showing import nothing, remarks, summary
 
-    if args.output not in (None, "-") and is_terminal(sys.stderr):
-        message(f"{summary(report)}; written to {args.output}")
+    if is_terminal(sys.stderr):
+        if args.output not in (None, "-"):
+            message(f"{summary(report)}; written to {args.output}")
+        elif form == "plain" and not report.results:
+            message(nothing(report))  # else nobody knows whether anything was done
     for remark in remarks(report):
         message(remark)
     if args.trace:
