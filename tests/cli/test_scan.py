@@ -40,7 +40,7 @@ def test_piped_lines_are_plain_and_in_order(impl: ModuleType) -> None:
 def test_who_pipes_the_output_is_told_that_nothing_was_found() -> None:
     with refusing() as shut:
         words = ("scan", HOST, "-p", shut)
-        code, told = terminal_text(*words, stdout=subprocess.DEVNULL, TERM="dumb")
+        code, told = terminal_text(*words, stdout=subprocess.DEVNULL, TERM="xterm")
         assert (code, f"No open ports. Scanned {shut}; -p - scans all 65,535." in told) == (0, True)
         done = oxisock(*words)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "no terminal, nobody who looks"
