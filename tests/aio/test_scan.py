@@ -224,13 +224,15 @@ def test_tcp_requests(impl: ModuleType, run: Run) -> None:
 
 
 def test_failing_tcp_requests_fail_as_the_blocking_ones_do(impl: ModuleType, run: Run) -> None:
+    over = threading.Event()
+
     def mute(conn: Any, peer: Any) -> None:
         conn.recv(100)
 
     def speechless(conn: Any, peer: Any) -> None:
         while conn.recv(100):
             pass
-        time.sleep(0.4)
+        over.wait(30)
 
     def flood(conn: Any, peer: Any) -> None:
         with suppress(OSError):
@@ -255,10 +257,13 @@ def test_failing_tcp_requests_fail_as_the_blocking_ones_do(impl: ModuleType, run
             ((*flooding.address, b"x"), {}, FrameTooLong),
             ((*quiet.address, b"a\nb"), {"codec": impl.Lines(), "timeout": 20}, ValueError),
         ]
-        for arguments, options, kind in cases:
-            expected = blocking_outcome(lambda: impl.tcp_request(*arguments, **options))  # noqa: B023
-            got = run(outcome(impl.aio.tcp_request(*arguments, **options)))
-            assert got == expected and issubclass(got[0], kind), (arguments, options)
+        try:
+            for arguments, options, kind in cases:
+                expected = blocking_outcome(lambda: impl.tcp_request(*arguments, **options))  # noqa: B023
+                got = run(outcome(impl.aio.tcp_request(*arguments, **options)))
+                assert got == expected and issubclass(got[0], kind), (arguments, options)
+        finally:
+            over.set()
 
 
 def test_udp_requests(impl: ModuleType, run: Run, free_port: int) -> None:

@@ -57,7 +57,7 @@ def test_a_server_and_a_stream_are_also_awaited(impl: ModuleType, run: Run) -> N
         stream.close()
         await stream.wait_closed()
         stream.close()
-        assert (await server.stop())[1:3] == (0, 0)
+        assert (await server.stop(drain=30))[1:3] == (0, 0)
         async with await impl.aio.start_server(upper) as second, await impl.aio.open_framed(*second.address) as other:
             await other.send(b"y")
             assert await other.recv() == b"Y"

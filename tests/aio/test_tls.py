@@ -175,7 +175,7 @@ def test_handshakes_that_fail_or_never_end(
     impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     async def main() -> None:
-        async with impl.aio.start_server(upper, ssl=context, handshake_timeout=0.5) as server:
+        async with impl.aio.start_server(upper, ssl=context, handshake_timeout=1.5) as server:
             silent = [await asyncio.open_connection(*server.address) for _ in range(50)]
             silent[0][1].write(b"\x16\x03")
             for words in (b"GET / HTTP/1.1\r\n\r\n", b""):

@@ -422,7 +422,7 @@ def test_a_request_is_a_frame_and_the_next_one(impl: ModuleType) -> None:
 def test_a_request_has_one_deadline_and_says_where_no_answer_came(
     impl: ModuleType, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    with impl.FramedSocket(pair[0], impl.Lines(), timeout=0.05) as framed:
+    with impl.FramedSocket(pair[0], impl.Lines(), timeout=0.3) as framed:
         with pytest.raises(TimeoutError):
             framed.request(b"anybody?")
         framed.settimeout(20.0)

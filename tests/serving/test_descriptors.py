@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from pathlib import Path
 from types import ModuleType
 
@@ -38,8 +39,14 @@ def test_timeouts_close_though_no_descriptor_is_left(impl: ModuleType, kind: str
             silent.settimeout(20)
             assert silent.recv(1) == b""
         assert running.stats().timeouts == 2
-        with Client(running) as other:
-            assert other.is_served()
+
+        def is_served() -> bool:
+            """On a busy machine, somebody may be silent for too long before he has said a word."""
+            with contextlib.suppress(ConnectionError, ssl.SSLEOFError), Client(running) as other:
+                return other.is_served()
+            return False
+
+        assert wait_until(is_served)
 
 
 @pytest.mark.parametrize("kind", PLAIN + SECURED)
@@ -102,9 +109,11 @@ def deeds():
         sock.sendall(b"no TLS\\n")
         sock.recv(99)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with connect() as sock:
-        sock.sendall(b"good\\n")
-        assert sock.recv(99) == b"good\\n"
+    answer = None
+    while answer != b"good\\n":  # on a busy machine, whoever comes may be silent for too long
+        with connect() as sock, contextlib.suppress(OSError):
+            sock.sendall(b"good\\n")
+            answer = sock.recv(99)
     while server.stats().active:
         time.sleep(0.01)
 async def run():

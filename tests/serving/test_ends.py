@@ -324,7 +324,7 @@ def test_a_thread_that_cannot_go_on_ends_its_server_loudly(
         assert wait_until(over)
     assert [str(error) for error in raised] == ["[Errno 5] on purpose"]
     assert "a server ended because one of its threads failed" in caplog.text
-    report = server.stop()
+    report = server.stop(drain=20.0)
     assert report.stuck_handlers == 0
     stats = server.stats()
     assert stats.active == 0

@@ -108,7 +108,7 @@ def test_a_stop_from_any_hook(impl: ModuleType, kind: str, hook: str) -> None:
             if not server.datagrams:
                 said(server, sock)
                 said(server, good.sock)
-        report = server.stop()
+        report = server.stop(drain=SECONDS)
         assert report.stuck_handlers == 0
         assert adds_up(server.stats())
         again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if server.datagrams else socket.SOCK_STREAM)

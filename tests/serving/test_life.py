@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
@@ -364,11 +365,16 @@ def test_at_the_limit_newcomers_wait_in_the_backlog(make: Callable[..., Any]) ->
 
 
 def test_who_says_nothing_is_closed(make: Callable[..., Any]) -> None:
-    with make(idle_timeout=0.2) as server, connect(server) as sock:
-        assert ask(sock) == b"hello\n"
-        assert sock.recv(1) == b""
-        assert wait_until(lambda: server.stats().closed == 1)
-        assert server.stats().timeouts == 1
+    for limit in (0.2, 2.0, 20.0):
+        with make(idle_timeout=limit) as server, connect(server) as sock:
+            with contextlib.suppress(ConnectionError):
+                if ask(sock) == b"hello\n":
+                    assert sock.recv(1) == b""
+                    assert wait_until(lambda: server.stats().closed == 1)
+                    assert server.stats().timeouts == 1
+                    return
+        # The machine was so busy that even this client was silent for too long.
+    pytest.fail("nobody was served in time")
 
 
 def test_who_does_not_read_is_closed_and_costs_little(impl: ModuleType) -> None:

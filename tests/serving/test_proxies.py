@@ -186,14 +186,16 @@ def test_a_chat(impl: ModuleType) -> None:
         assert (server.stats().accepted - server.stats().closed, server.stats().rejected) == (1, 1)
 
 
-def test_aio(impl: ModuleType, run: Any) -> None:
+def test_aio(impl: ModuleType, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oxisock.sockets.proxies.PATIENCE", 1_500_000_000)
+
     async def handler(stream: Any, peer: Peer) -> None:
         assert peer == stream.peer
         async for _ in stream:
             await stream.send(str(peer).encode())
 
     async def work() -> None:
-        options = {"proxies": ("127.0.0.1",), "max_per_address": 1, "idle_timeout": 0.5}
+        options = {"proxies": ("127.0.0.1",), "max_per_address": 1}
         async with impl.aio.start_server(handler, **options) as server:
             with await asyncio.to_thread(come, server, LINE) as first:
                 assert await asyncio.to_thread(told, first) == b"192.168.0.1:56324"
