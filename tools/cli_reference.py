@@ -35,8 +35,9 @@ Options may stand anywhere among the arguments. After `--`, nothing is an option
 (`-Pn`, `-sV`, `-zv`), a message says what to use instead.
 
 Results go to stdout, progress and messages to stderr. On a terminal, results are tables in colour. In a pipe, they are
-plain lines with tabs; that format does not change. `NO_COLOR=1` switches colours off, `FORCE_COLOR=1` on. `-o FILE`
-takes the format from the suffix of the file.
+plain lines with tabs; that format does not change. If `scan` finds nothing and its output goes to a pipe, it says so on
+stderr, provided that is a terminal. `NO_COLOR=1` switches colours off, `FORCE_COLOR=1` on. `-o FILE` takes the format
+from the suffix of the file.
 
 A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`. Without a unit, it is in seconds.
 """
