@@ -1,11 +1,11 @@
-"""The command ``oxisock``: one module for each command, and what all of them share.
+"""The command ``oxisock``: one module for each command, and what all commands share.
 
 A command is a module of this package with ``add_parser(subparsers)``, which sets ``run`` as the parser's default, and
-``run(args) -> int``, which gives the exit code. It stands in ``COMMANDS``. All of them are imported to build the
-parser, so what a command needs to do its work it imports in ``run``.
+``run(args) -> int``, which returns the exit code. ``COMMANDS`` lists all commands. All are imported to build the
+parser, so a command imports what it needs for its work in ``run``.
 
-What several share: ``parsing`` and ``arguments`` (read and checked), ``streams``, ``output``, ``tables`` and
-``progress`` (shown), ``tls`` (who speaks it). Parts of one command: ``executors`` of scan, ``serve_chat`` and
+Several commands share ``parsing`` and ``arguments`` (they read and check), ``streams``, ``output``, ``tables`` and
+``progress`` (they show), and ``tls``. Parts of one command: ``executors`` of scan, ``serve_chat`` and
 ``serve_events`` of serve, ``load_view`` of load, ``demo_chat`` of demo.
 """
 
@@ -34,18 +34,18 @@ COMMANDS = (
     "bench",
     "completion",
 )
-"""The modules with commands, in the order in which the help names them."""
+"""The modules with commands, in the order of the help."""
 
 _LONGEST_MESSAGE = 2000  # characters
 EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 0, 1, 2, 130, 141
 
 
 class UsageError(Exception):
-    """The command was called wrongly, or what it was pointed at cannot be used; its text is the message."""
+    """Wrong usage, or an input that cannot be used. The text of the exception is the message."""
 
 
 class Ended(KeyboardInterrupt):
-    """A signal other than Ctrl-C is to end the command; ``code`` is the exit code that says so."""
+    """A signal other than Ctrl-C ends the command. ``code`` is the exit code for that signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by signal {number}")
@@ -54,7 +54,7 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_signals() -> Iterator[Callable[[], int]]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does; gives what gives the exit code for what has come."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does. Yields a function that returns the exit code."""
     import signal
 
     code = EXIT_INTERRUPTED
@@ -67,7 +67,7 @@ def ended_by_signals() -> Iterator[Callable[[], int]]:
     before = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # What is ignored, as under nohup, stays so.
+        # A signal that is ignored, as under nohup, stays ignored.
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             before[number] = signal.signal(number, end)
     try:
@@ -101,7 +101,7 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with ``argv`` (default: the process's arguments) and give its exit code."""
+    """Run the command with ``argv`` (default: the arguments of the process) and return its exit code."""
     streams.prepare()
     try:
         with ended_by_signals() as exit_code:
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
                 args = build_parser().parse_args(argv)
                 args.exit_code = exit_code
                 code: int = args.run(args)
-            finally:  # the help is an answer, too, and ends in SystemExit
+            finally:  # the help is an answer too, and it raises SystemExit
                 sys.stdout.flush()
             return code
     except UsageError as error:
@@ -131,10 +131,10 @@ def _fail(message: str) -> int:
 
 
 def complain(words: str) -> None:
-    """Tell what is wrong."""
+    """Write an error message to stderr."""
     from .output import message
 
-    # Nothing begins a line of its own, whatever the words quote, and however much of it.
+    # The message stays on one line, whatever text it quotes, and is not too long.
     line = " ".join(words.split())
     if len(line) > _LONGEST_MESSAGE:
         half = _LONGEST_MESSAGE // 2
@@ -143,19 +143,19 @@ def complain(words: str) -> None:
 
 
 def describe(error: OSError) -> str:
-    """Give the system's words for an error, and the file they are about."""
+    """Return the system's message for an error, with the file that it is about."""
     words = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {words}" if error.filename is not None else words
 
 
 def failed_at(endpoint: object, error: Exception) -> int:
-    """Tell of a peer that could not be talked with, always with its host and port, and give the exit code."""
+    """Report a failed conversation with a peer, with its host and port, and return the exit code."""
     complain(located(endpoint, describe(error) if isinstance(error, OSError) else str(error)))
     return EXIT_NO
 
 
 def located(endpoint: object, words: str) -> str:
-    """Give words about an endpoint that name it."""
+    """Return a message about an endpoint that names the endpoint."""
     return words if str(endpoint) in words else f"{endpoint}: {words}"
 
 
@@ -173,5 +173,5 @@ def raise_descriptor_limit() -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError):  # macOS calls the hard limit unlimited and does not mean it
+    except (ValueError, OSError):  # macOS says that the hard limit is unlimited, but it is not
         return

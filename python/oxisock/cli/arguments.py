@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
-_MOST = 2_147_483.0  # seconds, some 24 days
+_MOST = 2_147_483.0  # seconds, about 24 days
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 
 
 def checked(read: Callable[[str], object], check: Callable[..., T], *limits: Any) -> Callable[[str], T]:
-    """Give the type of an option: its text is read, and judged as the same value is from Python, in the same words."""
+    """Return the type of an option: it reads the text, and checks the value as the Python functions do."""
 
     def take(text: str) -> T:
         try:
             value = read(text)
         except ValueError:
-            value = text  # which no check lets pass
+            value = text  # every check rejects it
         try:
             return check(value, "", *limits)
         except (TypeError, ValueError) as error:
@@ -46,7 +46,7 @@ def whole(text: str) -> int:
 
 
 def count(lowest: int = 1, highest: int = arguments.MOST) -> Callable[[str], int]:
-    """Give the type of an option that is a whole number."""
+    """Return the type of an option that is a whole number."""
     return checked(whole, arguments.count, lowest, highest)
 
 
@@ -62,7 +62,7 @@ def duration(text: str) -> float:
 
 
 def positive_duration(text: str) -> float:
-    """Read seconds, more than none."""
+    """Read seconds, more than 0."""
     seconds = duration(text)
     if seconds <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no time at all: expected more than 0")
@@ -70,7 +70,7 @@ def positive_duration(text: str) -> float:
 
 
 def endpoint(text: str) -> Peer:
-    """Read HOST:PORT, where an IPv6 address stands in brackets and a port may be the name of a service."""
+    """Read HOST:PORT. An IPv6 address is in brackets, and a port may be the name of a service."""
     from ..scanning.specs import parse_ports
     from ..sockets.resolving import checked_host
 
@@ -95,7 +95,7 @@ def endpoint(text: str) -> Peer:
 
 
 def url_parts(url: str) -> tuple[str, str, str]:
-    """Give host and port of a URL, and words with both as HOST:PORT; the port of a scheme by its name."""
+    """Return the host and port of a URL, and a hint with both as HOST:PORT. The scheme may stand for the port."""
     from urllib.parse import urlsplit
 
     try:
@@ -107,20 +107,23 @@ def url_parts(url: str) -> tuple[str, str, str]:
 
 
 def add_endpoints(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the endpoints that a command asks about, which ``endpoints`` gives."""
+    """Add the arguments for endpoints; ``endpoints`` reads them."""
     parser.add_argument(
         "endpoints", nargs="+", metavar="HOST:PORT", help=f"{what}; @FILE has one a line, and @- is standard input"
     )
 
 
 def endpoints(args: argparse.Namespace) -> list[Peer]:
-    """Give the endpoints that were asked for, those of files in their place."""
+    """Return the endpoints of the arguments, with the entries of a file in place of the file.
+
+    Raises UsageError for a bad endpoint, or if there is none.
+    """
     from ..scanning.files import lines_of
     from . import UsageError
 
     found: list[Peer] = []
     for host, port in pairwise(args.endpoints):
-        if port.isdigit() and host[:1] != "@" and ":" not in host:  # as nc takes them
+        if port.isdigit() and host[:1] != "@" and ":" not in host:  # HOST PORT, the notation of nc
             raise UsageError(f"argument HOST:PORT: {host!r} is not HOST:PORT, as in {host}:{port}")
     for word in args.endpoints:
         try:
@@ -140,7 +143,7 @@ def endpoints(args: argparse.Namespace) -> list[Peer]:
 def add_time(
     parser: argparse.ArgumentParser, option: str, default: float, what: str, read: Callable[[str], float] | None = None
 ) -> None:
-    """Add an option that is a time, more than none unless ``read`` says otherwise; its help ends with the default."""
+    """Add an option for a time, more than 0 unless ``read`` allows it. Its help ends with the default."""
     usual = f"{default:g}s" if default >= 1 else f"{default * 1000:g}ms"
     parser.add_argument(
         option, type=read or positive_duration, default=default, metavar="TIME", help=f"{what} (default: {usual})"
@@ -157,14 +160,14 @@ def add_impl(parser: argparse.ArgumentParser, *more: str) -> None:
 
 
 def face(impl: str | None) -> Any:
-    """Give the module whose functions are bound to an engine; None is the selected one."""
+    """Return the module whose functions are bound to an engine; None: the selected engine."""
     from importlib import import_module
 
     return import_module(f"oxisock.{impl}" if impl else "oxisock")
 
 
 def questions(impl: str | None) -> Questions:
-    """Give the questions bound to an engine, for ``aio.questions.answer``; None is the selected engine."""
+    """Return the questions bound to an engine, for ``aio.questions.answer``; None: the selected engine."""
     from ..engines.binding import engine
     from ..scanning.questions import Questions
 
@@ -172,7 +175,7 @@ def questions(impl: str | None) -> Questions:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Writes help whose texts keep their lines, each of which is folded between words where it does not fit."""
+    """Writes help that keeps the lines of its texts. A line that is too long is folded between words."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         import textwrap
@@ -193,7 +196,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 def examples(*lines: str) -> dict[str, Any]:
-    """Give the arguments of ``add_parser`` that put examples below the help of a command."""
+    """Return the arguments of ``add_parser`` that put examples below the help of a command."""
     return {
         "epilog": "examples:\n" + "\n".join(f"  {line}" for line in lines),
         "formatter_class": HelpFormatter,

@@ -63,7 +63,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, show the table, and write the files that were asked for."""
+    """Measure, show the table, and write the files of the options."""
     scenarios = [] if args.source else _scenarios(args)
     _check_files(args)
     document, code = (_read(args), EXIT_OK) if args.source else _measure(args, scenarios)
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         return code
     try:
         _write_files(document, args)
-    finally:  # what took minutes is shown even where the disk is full, and written even where nobody reads
+    finally:
+        # The measurement took minutes. Show it even if the disk is full.
         if "-" not in [getattr(args, name) for name in _FILES]:
             _show(document, args.details)
         _comment(document, scenarios)
@@ -91,7 +92,7 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
 
 
 def _check_files(args: argparse.Namespace) -> None:
-    """Find out what cannot be written before anything is timed."""
+    """Check that all files can be written, before anything is timed."""
     from importlib.util import find_spec
 
     from ..bench.report.chart import SUFFIXES
@@ -120,7 +121,7 @@ def _read(args: argparse.Namespace) -> Document:
 
 
 def _measure(args: argparse.Namespace, scenarios: list[Scenario]) -> tuple[Document | None, int]:
-    """Run the scenarios; give what was complete, None if nothing was, and the exit code."""
+    """Run the scenarios. Return the complete results (None if there are none) and the exit code."""
     from ..bench import running
     from ..bench.report.document import document
     from ..bench.report.environment import Watch
@@ -164,9 +165,9 @@ def _show(document: Document, details: bool) -> None:
 
 
 def _layout(rows: list[tuple[str, ...]], width: int | None) -> list[tuple[str, str]]:
-    """Give the lines of the table, each with its style: the others beside the engines, or below on a narrow terminal.
+    """Return the lines of the table, each with its style. On a narrow terminal, the others are below the engines.
 
-    On one that is too narrow even for that, what an operation costs is left to the details, and names stand above.
+    On an even narrower terminal, the cost of an operation is only in the details, and names are above their figures.
     """
     from ..bench.report.text import RIGHT
 
@@ -183,13 +184,13 @@ def _layout(rows: list[tuple[str, ...]], width: int | None) -> list[tuple[str, s
     for line, row in zip(lines[1:], rows[1:], strict=True):
         found += [(line, "")] if named else [(row[0], "cyan"), (line, "")]
         if row[-1] != "-":
-            whole = row[-1].replace(" ", "\xa0").replace(",\xa0", ", ")  # no name is parted from its figure
+            whole = row[-1].replace(" ", "\xa0").replace(",\xa0", ", ")  # a name and its figure stay together
             found += ((f"    {part}".replace("\xa0", " "), "dim") for part in wrapped(whole, width - 4))
     return found
 
 
 def _details(rows: list[tuple[str, ...]], width: int | None) -> str:
-    """Give all contenders of a scenario; a narrow terminal gets no extremes, then ratios only, then without ranges."""
+    """Return all contenders of a scenario. A narrow terminal gets no extremes, then ratios only, then no ranges."""
     candidates = [
         rows,
         [(*row[:2], *row[4:]) for row in rows],
@@ -201,7 +202,7 @@ def _details(rows: list[tuple[str, ...]], width: int | None) -> str:
 
 
 def _comment(document: Document, scenarios: list[Scenario]) -> None:
-    """Tell on stderr what must be known before the figures are believed."""
+    """Write to stderr what a reader must know to judge the figures."""
     from .. import bench
     from ..bench.report import text
 

@@ -1,4 +1,4 @@
-"""``oxisock chat``: talk to the others in a chat."""
+"""``oxisock chat``: talk in a chat room."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..chat.client import ChatClient
 
 _NICK_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the connection is tried again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the next try to connect
 
 
 def add_parser(subparsers: Any) -> None:
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Get in, and talk."""
+    """Connect, and talk."""
     from ..errors import ChatError
 
     secure = tls.of_client(args)
@@ -68,7 +68,7 @@ def _have_prompt_toolkit() -> bool:
 
 
 def _plain(client: ChatClient) -> int:
-    """Lines of the standard input go out, lines that come go to the standard output."""
+    """Send the lines of the standard input, and print the lines that arrive."""
     left = threading.Event()
     over = threading.Event()
 
@@ -84,7 +84,7 @@ def _plain(client: ChatClient) -> int:
                 client.close()
 
     with client:
-        # A daemon: whoever waits for a line of input cannot be told to stop.
+        # A daemon, because a thread that waits for a line of input cannot be stopped.
         threading.Thread(target=say, daemon=True).start()
         try:
             for line in client:
@@ -101,7 +101,7 @@ def _plain(client: ChatClient) -> int:
 
 
 class Conversation:
-    """A chat on a terminal: a line to type in at the bottom, the others above it."""
+    """A chat on a terminal: a line for typing at the bottom, and the lines of the chat above it."""
 
     def __init__(self, client: ChatClient, connect: Callable[[str | None], ChatClient]) -> None:
         from prompt_toolkit import PromptSession
@@ -115,7 +115,7 @@ class Conversation:
         self._session: PromptSession[str] = PromptSession(erase_when_done=True)
 
     def run(self) -> int:
-        """Talk until one side has enough."""
+        """Talk until one side ends the chat."""
         from prompt_toolkit.patch_stdout import patch_stdout
 
         with patch_stdout(raw=True):
@@ -147,7 +147,7 @@ class Conversation:
             print("-- not sent: there is no connection")
 
     def _listen(self) -> None:
-        """Show what comes; where the connection is lost, get another one."""
+        """Show the lines that arrive. If the connection is lost, connect again."""
         while True:
             last = ""
             try:
@@ -160,7 +160,7 @@ class Conversation:
             if self._over.is_set():
                 return
             self._connected = False
-            # Whoever was shown the door does not come back by himself.
+            # A client that the server has sent away does not connect again by itself.
             if last.startswith("! you ") or not self._come_back(why):
                 self._code = EXIT_NO
                 self._end()
@@ -183,14 +183,14 @@ class Conversation:
                 continue
             self._client = client
             if not nick.startswith("guest-"):
-                # Somebody may have taken it meanwhile, which the server will say.
+                # Another client may have this nick now. The server will say so.
                 client.send(f"/nick {nick}")
             print(f"-- back again, as {client.nick}")
             return True
         return False
 
     def _end(self) -> None:
-        """End the prompt that waits."""
+        """End the prompt."""
         self._over.set()
         app = self._session.app
         if app.is_running and app.loop is not None:
@@ -202,7 +202,7 @@ def _words(error: Exception) -> str:
 
 
 def painted(line: str) -> str:
-    """Return a line for the terminal: without what a bad server may hide in it, nicks in colours of their own."""
+    """Return a line for the terminal. It contains no control characters, and each nick has its own colour."""
     line = clean(line)
     if not coloured(sys.stdout):
         return line
@@ -216,5 +216,5 @@ def painted(line: str) -> str:
 
 
 def _colour(nick: str) -> int:
-    # Not hash(): the same nick is to have the same colour tomorrow.
+    # Not hash(), so that a nick has the same colour in every process.
     return _NICK_COLOURS[sum(nick.lower().encode()) % len(_NICK_COLOURS)]

@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check all endpoints side by side and print them in the order in which they were given."""
+    """Check all endpoints at the same time, and print them in the order of the arguments."""
     import asyncio
 
     peers = endpoints(args)
@@ -48,7 +48,7 @@ async def _check(peers: list[Peer], args: argparse.Namespace) -> int:
     from ..aio.questions import answer
 
     asked = questions(args.impl)
-    # Each takes some descriptors and, in the native engine, a thread.
+    # Each check takes some descriptors and, in the native engine, a thread.
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def state(peer: Peer) -> tuple[str, str | None]:

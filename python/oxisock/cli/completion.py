@@ -1,6 +1,6 @@
 """``oxisock completion``: prints the completion script of a shell.
 
-The scripts stand in ``completions``, so that a bare install has them; ``tools/completions.py`` writes them.
+The scripts are in ``completions``, so every install has them. ``tools/completions.py`` writes them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def path(shell: str) -> Path:
-    """Return the file with the script of a shell."""
+    """Return the file that has the script of a shell."""
     return Path(__file__).parent / "completions" / f"oxisock.{shell}"
 
 

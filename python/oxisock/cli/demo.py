@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Open a few ports, scan all of them twice, and tell what came of it."""
+    """Run a few servers, scan all ports with both engines, and print what the scans found."""
     import oxisock.native
     import oxisock.pure
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         native, pure = reports["native"], reports["pure"]
         print(f"native is {pure.elapsed / native.elapsed:.1f} times as fast as pure.")
         disputed = {result.port for result in native.open} ^ {result.port for result in pure.open}
-        # Other programs come and go: what only one engine saw is asked again by both, now.
+        # Other programs may open and close ports. Both engines ask again for ports that only one of them saw.
         differing = [port for port in sorted(disputed) if _state(oxisock.native, port) != _state(oxisock.pure, port)]
         if missed := ours - {result.port for result in native.open + pure.open}:
             differing += sorted(missed)
@@ -99,7 +99,7 @@ def _upper(message: bytes, peer: Peer) -> bytes:
 
 
 def _round_trips(ask: Callable[[bytes], bytes]) -> tuple[str, str, str]:
-    """Ask the same many times; give what was said, the last answer and the median time."""
+    """Ask the same many times. Return the payload, the last answer and the median time in ms."""
     import statistics
     import time
 
@@ -124,7 +124,7 @@ def _lines(face: Any, address: Peer) -> tuple[str, str, str]:
 
 
 def _datagrams(face: Any, address: Peer) -> tuple[str, str, str]:
-    """Send datagrams, each from a socket of its own."""
+    """Send datagrams, each from a new socket."""
     return _round_trips(lambda payload: face.udp_request(*address, payload, retries=2))
 
 

@@ -10,7 +10,7 @@ from .output import folded
 
 
 def conversation(face: Any) -> None:
-    """Let three talk in a chat of one engine, and print what the first of them sees."""
+    """Let three clients talk in a chat of one engine, and print what the first client sees."""
     with face.ChatServer(name="the demo") as server:
         print(folded(f"A chat, on the {face.impl} engine at {server.address}, as ann sees it:", sys.stdout))
         with face.ChatClient(*server.address, nick="ann") as ann:
@@ -22,7 +22,7 @@ def conversation(face: Any) -> None:
                 _show_until(ann, "[ann] ~ waves")
                 cleo.send("I can stay for a min")
                 _show_until(ann, "[cleo] I can stay for a min")
-                # Gone without a word, as where somebody pulls the plug: a reset.
+                # This client leaves with a reset, as if its machine lost power.
                 cleo.abort()
                 _show_until(ann, "* cleo left (lost)")
                 bob.send("/who")

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read both, and print what differs."""
+    """Read both reports, and print the differences."""
     if args.old == args.new == "-":
         raise UsageError("only one of the reports can come from stdin")
     form = args.format or format_by_name(args.output, {".txt": "plain", ".tsv": "plain", ".json": "json"})
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     difference, reasons = old.diff(new), Counter[tuple[str, str]]()
     there = {(result.address, result.port) for result in old}
     for result, why in old.left_out(new):
-        # It is the report that does not mention the port that has a reason.
+        # The reason belongs to the report that does not have the port.
         reasons[args.new if (result.address, result.port) in there else args.old, why] += 1
     for (path, why), count in reasons.items():
         if why != "is partial":
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_report(path: str) -> ScanReport:
-    """Read a report in either format: JSON is one object, NDJSON an object a line, each with its type."""
+    """Read a report in either format. JSON is one object; NDJSON has an object with a type on each line."""
     import json
 
     from ..scanning.report import ScanReport
@@ -74,7 +74,7 @@ def read_report(path: str) -> ScanReport:
     try:
         first = json.loads(text.lstrip().split(b"\n", 1)[0])
     except (ValueError, RecursionError):
-        first = None  # JSON over several lines, or nothing that is a report
+        first = None  # JSON over several lines, or no report at all
     try:
         if isinstance(first, dict) and "type" in first:
             return ScanReport.from_ndjson(text)
@@ -84,7 +84,7 @@ def read_report(path: str) -> ScanReport:
 
 
 def difference_table(old: ScanReport, new: ScanReport, stream: IO[str]) -> str:
-    """Return a table of what differs, or say that nothing does."""
+    """Return a table of the differences, or a sentence if there are none."""
     found = change_rows(old, new)
     if not found:
         return "no difference\n"

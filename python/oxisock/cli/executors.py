@@ -1,4 +1,4 @@
-"""Chooses who scans for ``oxisock scan``: this process, other processes, or a Dask cluster."""
+"""Chooses what scans for ``oxisock scan``: this process, other processes, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 _MOST_PROCESSES = 512
-_END_SECONDS = 2.0  # for a process whose tasks are to end
+_END_SECONDS = 2.0  # for the processes to end by themselves
 
 
 def add_options(group: Any) -> None:
@@ -33,7 +33,7 @@ def add_options(group: Any) -> None:
 
 @contextmanager
 def executor(args: argparse.Namespace) -> Iterator[Executor | None]:
-    """Return the executor that was asked for, None for this process, for as long as the block lasts."""
+    """Yield the executor of the options, or None for this process. It ends with the block."""
     if args.tasks is not None and args.processes is None and args.dask is None:
         raise UsageError(f"--tasks {args.tasks}: expected --processes or --dask too, whose tasks these are")
     with ExitStack() as stack:
@@ -49,7 +49,7 @@ def executor(args: argparse.Namespace) -> Iterator[Executor | None]:
 
 @contextmanager
 def _warnings_told() -> Iterator[None]:
-    """Tell what the library warns of as the command tells everything."""
+    """Write warnings of the library in the style of the command."""
     import logging
 
     handler = logging.Handler(logging.WARNING)
@@ -64,7 +64,7 @@ def _warnings_told() -> Iterator[None]:
 
 def _tell(text: str) -> None:
     if is_terminal(sys.stderr):
-        sys.stderr.write("\r\x1b[K")  # the bar of the progress is drawn again below it
+        sys.stderr.write("\r\x1b[K")  # the progress bar is drawn again below it
     message(text)
 
 
@@ -77,7 +77,7 @@ def _processes(number: int) -> Iterator[Executor]:
         raise UsageError(f"--processes {number}: expected a number of processes, 1 to {_MOST_PROCESSES}")
     # A forked child would share the descriptors of the scan's files.
     context = multiprocessing.get_context("spawn")
-    ends: tuple[Any, Any] = context.Pipe(duplex=False)  # theirs and ours
+    ends: tuple[Any, Any] = context.Pipe(duplex=False)  # of the child and of this process
     pool = ProcessPoolExecutor(number, context, _begin_process, ends[:1])
     try:
         yield pool
@@ -88,12 +88,12 @@ def _processes(number: int) -> Iterator[Executor]:
         until = time.monotonic() + _END_SECONDS
         for child in children:
             child.join(max(0.0, until - time.monotonic()))
-            child.kill()  # one that was stopped, say
+            child.kill()  # a stopped process, for example
         ends[0].close()
 
 
 def _begin_process(end: Any) -> None:
-    """Begin a process of the pool: it ends with its scan, however that ends; a terminal's Ctrl-C is for that alone."""
+    """Start a process of the pool. It ignores Ctrl-C, and ends when its scan ends, however that happens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
 
@@ -101,9 +101,9 @@ def _begin_process(end: Any) -> None:
 def _end_with(end: Any) -> None:
     from ..scanning.tasks import end_tasks
 
-    end.poll(None)  # nothing is sent: the other end is closed
+    end.poll(None)  # nothing is ever sent, so this returns when the other end is closed
     end_tasks()
-    time.sleep(_END_SECONDS)  # a pool that is there no more ends no process
+    time.sleep(_END_SECONDS)  # a pool that is gone cannot end its processes
     os._exit(1)
 
 
@@ -118,13 +118,13 @@ def _dask(address: str) -> Iterator[Executor]:
     except (OSError, ValueError) as error:
         raise UsageError(f"--dask {address}: no scheduler answers there: {error}") from None
     with client:
-        # Dask gives the tasks of a lost worker to others by itself, and says nothing of it.
+        # Dask gives the tasks of a lost worker to other workers, and does not report it.
         client.subscribe_topic("all", tell_of_lost_workers)
         yield client.get_executor()
 
 
 def tell_of_lost_workers(event: tuple[float, Any]) -> None:
-    """Tell of a worker whose loss a scheduler of Dask has noticed."""
+    """Report a worker that the Dask scheduler has lost."""
     what = event[1]
     if isinstance(what, dict) and what.get("action") == "remove-worker" and not what.get("expected"):
         _tell(f"the worker {what.get('worker')} is lost; its part of the scan is submitted again")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..load.calls import Job
     from ..load.report import LoadReport
 
-_BUSY = 0.9  # of a core: the load is no more at leisure
+_BUSY = 0.9  # of a core; from here on, the load itself may be the limit
 
 
 def add_parser(subparsers: Any) -> None:
@@ -90,7 +90,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look who is to be loaded, ask where that is another machine, load, and tell."""
+    """Find the target, ask for confirmation if it is another machine, run the load, and show the result."""
     from ..load.calls import carry_out
     from ..load.report import why_nobody
     from ..sockets.listening import is_loopback
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _within(report: LoadReport, args: argparse.Namespace) -> bool:
-    """Tell which of the limits that were asked for was passed, if one was."""
+    """Return whether the result is within the limits of the options. Write a message for each limit it exceeds."""
     within = True
     if args.max_p99 is not None and (report.p99 is None or report.p99 > args.max_p99):
         took = "no answer came" if report.p99 is None else f"it is {milliseconds(report.p99)} ms"
@@ -144,7 +144,7 @@ def _within(report: LoadReport, args: argparse.Namespace) -> bool:
 
 
 def _job(args: argparse.Namespace) -> Job:
-    """Read the options; UsageError where they do not go together."""
+    """Read the options. Raises UsageError if they contradict each other."""
     from ..engines.binding import engine
     from ..load.calls import job
 
@@ -159,7 +159,7 @@ def _job(args: argparse.Namespace) -> Job:
 
 
 def _may(job: Job) -> bool:
-    """Ask whether another machine is to be loaded; where nobody can answer, that is wrong usage."""
+    """Ask whether to load another machine. Raises UsageError if nobody can answer."""
     if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
         raise UsageError(f"{job.name} is not on this machine's loopback: say --yes if it may be loaded")
     rate, count = job.options["rate"], job.options["connections"]
@@ -171,11 +171,11 @@ def _may(job: Job) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-# --- what came of it -----------------------------------------------------------------------------------------------
+# --- the result ----------------------------------------------------------------------------------------------------
 
 
 def _comment(report: LoadReport) -> None:
-    """Tell on stderr what is no figure but must be known."""
+    """Write to stderr what a reader must know besides the figures."""
     from ..load.report import about_wrong, first_wrong, words
 
     figures = report.figures
@@ -201,7 +201,7 @@ def _comment(report: LoadReport) -> None:
             * (report.busy >= _BUSY)
         )
     lag = figures["lag"]
-    # As late as a tenth of what is measured is too late to be overlooked.
+    # Warn of a lag of a tenth of the measured latency or more, because the latencies include it.
     if lag and figures["latency"] and lag["p99"] >= max(0.001, figures["latency"]["p99"] / 10):
         message(
             f"warning: the load generator ran late (p99 {milliseconds(lag['p99'])} ms, max "

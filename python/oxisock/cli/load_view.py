@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from ..engines.load import LoadRun
     from ..load.report import Figures, LoadReport
 
-_EVERY = 0.2  # seconds between two looks at the figures
+_EVERY = 0.2  # seconds between two updates of the figures
 _WRONG_DATAGRAM = "answers to nothing that was sent: what they were for is lost"
 _LIVE = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def watch(name: str, duration: float) -> AbstractContextManager[Callable[[LoadRun], object]]:
-    """Return what shows a load on stderr a few times a second, and does nothing where nobody looks."""
+    """Return a context manager that shows a load on stderr a few times a second, if stderr is a terminal."""
     line = _seldom(lambda figures, rate: rewrite(_line(name, duration, figures, rate)))
     return moving(lambda load: None, lambda: _rich(name, duration), line)
 
 
 def _seldom(show: Callable[[Figures, float], None]) -> Callable[[LoadRun], object]:
-    """Show the figures now and then, with the answers a second since the last time."""
+    """Return a function that shows the figures at intervals, with the answers per second since the last time."""
     last, answered = 0.0, 0
 
     def look(load: LoadRun) -> None:
@@ -57,14 +57,14 @@ def _line(name: str, duration: float, figures: Figures, rate: float) -> str:
 
 
 def _stage(figures: Figures, duration: float) -> str:
-    """Return how far the sending is, or what is still waited for."""
+    """Return how far the sending is, or how many answers are missing at the end."""
     if figures["sending"] < duration or not figures["pending"]:
         return f"{figures['sending']:.1f} of {duration:g} s"
     return f"all sent, {figures['pending']:,} answers to come"
 
 
 def _troubles(figures: Figures) -> list[tuple[str, int]]:
-    """Return what went wrong so far, in words and numbers."""
+    """Return the kinds of failures so far, each with its number."""
     found = [(label, figures[label]) for label in ("lost", "wrong", "duplicates", "late", "unsent")]
     found.append(("errors", sum(figures["errors"].values()) + sum(figures["local_errors"].values())))
     return [(label, count) for label, count in found if count]
@@ -110,7 +110,7 @@ def _rich(name: str, duration: float) -> Iterator[Callable[[LoadRun], object]]:
 
 
 def shown(report: LoadReport, stream: IO[str]) -> str:
-    """Give the report for a stream: for people on a terminal, else a line for each figure, name and value by a tab."""
+    """Return the report: for people if the stream is a terminal, else lines of name, tab and value."""
     if not is_terminal(stream):
         return "".join(f"{name}\t{value}\n" for name, value in report.lines())
     figures, options = report.figures, report.options
@@ -167,7 +167,7 @@ def _latencies(times: dict[str, float] | None, stream: IO[str]) -> str:
 
 
 def _histogram(report: LoadReport) -> str:
-    """Draw how many answers took how long, from the first span that has one to the last."""
+    """Draw the number of answers in each span of latency, from the first span that has any to the last."""
     spans = [*report.histogram]
     if sum(count > 0 for _, count in spans) < 2:
         return ""
@@ -180,7 +180,7 @@ def _histogram(report: LoadReport) -> str:
 
 
 def _schedule(figures: Figures, options: dict[str, Any]) -> Iterator[str]:
-    """Say from when latencies count, and how well the load itself kept to its schedule."""
+    """Yield sentences: from which moment latencies count, and how well the load kept its schedule."""
     lag = figures["lag"]
     if options["rate"] and lag:
         late = [milliseconds(lag[name]) for name in ("p50", "p99", "max")]

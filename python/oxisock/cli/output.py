@@ -24,45 +24,45 @@ STATE_COLOURS = {PortState.OPEN: "green", PortState.CLOSED: "red", PortState.FIL
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """Whether somebody looks at the stream."""
+    """Return whether the stream is a terminal that people look at."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def coloured(stream: IO[str]) -> bool:
-    """Whether the stream is to have colours: a terminal, or FORCE_COLOR, and nobody said NO_COLOR."""
+    """Return whether the stream has colours: it is a terminal or FORCE_COLOR is set, and NO_COLOR is not set."""
     return (is_terminal(stream) or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
 
 
 def paint(text: str, colour: str, stream: IO[str]) -> str:
-    """Colour a text for a stream that has colours."""
+    """Return a text in a colour, if the stream has colours."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(stream) else text
 
 
 def message(text: str) -> None:
-    """Tell the user something that is not the answer."""
+    """Write a message that is not part of the answer to stderr."""
     print(folded(f"oxisock: {text}", sys.stderr), file=sys.stderr, flush=True)
 
 
 def folded(text: str, stream: IO[str]) -> str:
-    """Give a text whose lines end between words on a terminal; elsewhere it stays as it is."""
+    """Return the text folded between words to the width of a terminal; unchanged for another stream."""
     width = shutil.get_terminal_size().columns if is_terminal(stream) else len(text)
     if len(text) <= width:
         return text
     import textwrap
 
-    # A long word, such as a path, is left whole: it is copied as one.
+    # A long word, such as a path, stays whole, so that it can be copied.
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
 
 
 def have_rich() -> bool:
-    """Whether the extra ``oxisock[cli]`` is installed."""
+    """Return whether rich, from the extra ``oxisock[cli]``, is installed."""
     from importlib.util import find_spec
 
     return find_spec("rich") is not None
 
 
 def plain_line(result: PortResult, banner: bool) -> str:
-    """Give HOST, PORT, STATE, SERVICE and RTT_MS between tabs, ``-`` for none; BANNER too where it was asked for."""
+    """Return HOST, PORT, STATE, SERVICE and RTT_MS separated by tabs, and BANNER on request; ``-`` for none."""
     fields = [
         escape(result.host),
         str(result.port),
@@ -76,9 +76,9 @@ def plain_line(result: PortResult, banner: bool) -> str:
 
 
 def format_by_name(path: str | None, suffixes: Mapping[str, str]) -> str:
-    """Give the format of an answer by the suffix of its file; plain for no suffix, for stdout what suits who reads it.
+    """Return the format that the suffix of a file names; "plain" without a suffix.
 
-    Raises UsageError for a suffix that names no format.
+    For stdout it is "table" on a terminal, else "plain". Raises UsageError if the suffix names no format.
     """
     if path is None or path == "-":
         return "table" if sys.stdout.isatty() else "plain"
@@ -93,7 +93,7 @@ def format_by_name(path: str | None, suffixes: Mapping[str, str]) -> str:
 
 
 def check_output(path: str) -> None:
-    """Find out whether ``output`` could write a file now, for what takes long to have; raises OSError."""
+    """Check that ``output`` can write a file, before work that takes long. Raises OSError if it cannot."""
     if path == "-" or _in_place(path):
         return
     handle, temporary = _temporary(path)
@@ -103,11 +103,11 @@ def check_output(path: str) -> None:
 
 @contextmanager
 def output(path: str | None, binary: bool = False, utf8: bool = False) -> Iterator[IO[Any]]:
-    """Give the stream for an answer: stdout, or a file that appears under its name when all of it is written.
+    """Yield the stream for an answer: stdout, or a file that appears under its name when it is complete.
 
-    Until then, and for ever where an exception ends the writing, a file of that name stays as it was. What is not a
-    regular file (a pipe, /dev/null) is written in place. The stream takes text, or with ``binary`` bytes. Files are
-    UTF-8, and so is stdout with ``utf8``.
+    If an exception ends the block, an old file of that name stays as it was. A path that is not a regular file (a pipe,
+    /dev/null) is written in place. The stream accepts text, or bytes with ``binary``. Files are UTF-8, and so is stdout
+    with ``utf8``.
     """
     how: dict[str, Any] = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": ""}
     if path is None or path == "-":
@@ -134,9 +134,9 @@ def output(path: str | None, binary: bool = False, utf8: bool = False) -> Iterat
 
 
 def _in_place(path: str) -> bool:
-    """Whether there is something of that name that is no regular file; raises OSError for a directory."""
+    """Return whether the path exists and is not a regular file. Raises OSError for a directory."""
     try:
-        # Not the real path: that of a pipe, such as /dev/stdout may be, names no file.
+        # Not the real path: /dev/stdout may be a pipe, and the real path of a pipe names no file.
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return False
@@ -150,15 +150,15 @@ def _temporary(path: str) -> tuple[int, str]:
 
     target = os.path.realpath(path)
     try:
-        # A part of the name, for there is a limit to its length.
+        # Only a part of the name, because names have a greatest length.
         return tempfile.mkstemp(prefix=f".{os.path.basename(target)[:40]}.", dir=os.path.dirname(target))
     except OSError as error:
-        # The name that the user gave, not the one that we made up.
+        # The error names the path of the user, not the temporary one.
         raise OSError(error.errno, error.strerror, path) from None
 
 
 def _mode(target: str) -> int:
-    """Give the permissions a file is to have: those it had, or those that a new one gets."""
+    """Return the permissions for the file: those of the old file, or the default for a new one."""
     try:
         return os.stat(target).st_mode & 0o777
     except FileNotFoundError:

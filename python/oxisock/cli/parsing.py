@@ -12,7 +12,7 @@ from ..arguments import did_you_mean
 
 
 class Habit:
-    """An option of nmap or nc, by a pattern: a sentence about it, and whether the command can go on without it."""
+    """An option of nmap or nc: its pattern, a sentence about it, and whether the command can ignore it."""
 
     def __init__(self, pattern: str, sentence: str, harmless: bool = False) -> None:
         self.pattern = re.compile(pattern)
@@ -61,11 +61,11 @@ HABITS = {
     "chat": _NC,
     "serve": (Habit("-p", "write --port N"), Habit("-[lk]|-lk|-kl", "it listens anyway, and goes on to", True)),
 }
-"""By command."""
+"""The options of nmap and nc, by command."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes options anywhere among the arguments, and whose errors are one line that says what to do."""
+    """A parser that accepts options anywhere among the arguments. An error is one line that says what to do."""
 
     def error(self, message: str) -> NoReturn:
         from . import EXIT_USAGE, complain
@@ -74,18 +74,18 @@ class Parser(argparse.ArgumentParser):
         sys.exit(EXIT_USAGE)
 
     takes_command = False
-    """Whether what stands behind ``--`` is the command line of another program, which becomes ``args.then``."""
+    """Whether the words after ``--`` are the command line of another program. They become ``args.then``."""
     kinds: Any = None
-    """The argument that names a command of this one, None where there is none."""
+    """The argument that names a subcommand; None if there are no subcommands."""
 
     def add_subparsers(self, **options: Any) -> Any:
-        """Add commands of this one."""
+        """Add subcommands."""
         self.kinds = super().add_subparsers(**options)
         return self.kinds
 
-    # Not an override as pyright sees it: argparse has overloads, which say the same.
+    # pyright does not accept this as an override, because argparse declares overloads.
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
-        """Read the words, which end with those of the last command that they name."""
+        """Parse the words. The words after the name of a subcommand are the arguments of that subcommand."""
         words: list[str] = sys.argv[1:] if args is None else list(args)
         kinds = self.kinds
         if kinds is None:
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
         if words[:1] == ["help"] and "help" not in kinds.choices:
             words = [*words[1:], "--help"]
         first = words[0] if words else ""
-        # argparse itself reads the commands' options together with their arguments, and not in the midst of them.
+        # argparse itself does not accept options in the middle of a subcommand's arguments, so the subcommand parses.
         if first.startswith("-") and any(flag.startswith(first) for flag in self._option_string_actions):
             return super().parse_args([first])
         if not first:
@@ -111,7 +111,7 @@ class Parser(argparse.ArgumentParser):
 
     def _read(self, words: list[str], namespace: argparse.Namespace) -> argparse.Namespace:
         words, rest = self._without_habits(self._join_negatives(words)), []
-        if "--" in words:  # behind it, nothing is an option
+        if "--" in words:  # after it, no word is an option
             at = words.index("--")
             words, rest = words[:at], words[at:]
         if self.takes_command:
@@ -131,7 +131,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, error.message + hint) from None
 
     def _without_habits(self, words: list[str]) -> list[str]:
-        """Take out other programs' options that change nothing, with a word about each, and explain the others."""
+        """Remove options of other programs that change nothing, with a message for each. Another one is an error."""
         from .output import message
 
         habits = next((HABITS[word] for word in self.prog.split()[1:2] if word in HABITS), ())
@@ -149,7 +149,7 @@ class Parser(argparse.ArgumentParser):
     def _join_negatives(self, words: list[str]) -> list[str]:
         """Join ``-p -100`` (the ports up to 100) and ``--rate -5`` into one word each.
 
-        argparse would take the second for an option, and say that the first has no value.
+        Otherwise argparse takes the second word for an option, and reports that the first one has no value.
         """
         joined: list[str] = []
         for word, is_value in self._values(words):
@@ -160,7 +160,7 @@ class Parser(argparse.ArgumentParser):
         return joined
 
     def _values(self, words: list[str]) -> Iterator[tuple[str, bool]]:
-        """Return each word, and whether it is the value of an option or stands behind ``--``."""
+        """Yield each word, and whether it is the value of an option or comes after ``--``."""
         ended = False
         before = ""
         for word in words:

@@ -22,8 +22,11 @@ _Show = TypeVar("_Show")
 
 @contextmanager
 def moving(idle: _Show, rich: Callable[[], AbstractContextManager[_Show]], plain: _Show) -> Iterator[_Show]:
-    """Return what shows how far something is: ``idle`` where nobody looks, else what ``rich`` gives where that is
-    installed, else ``plain``, which calls ``rewrite``."""
+    """Yield a function that shows progress.
+
+    It is ``idle`` if stderr is no terminal, that of ``rich`` if rich is installed, else ``plain``, which calls
+    ``rewrite``.
+    """
     if not is_terminal(sys.stderr):
         yield idle
     elif have_rich():
@@ -37,7 +40,7 @@ def moving(idle: _Show, rich: Callable[[], AbstractContextManager[_Show]], plain
 
 
 def rewrite(text: str) -> None:
-    """Show one line in place of the one before; a longer one than the terminal is wide could not be taken back."""
+    """Show one line in place of the last one. The line is cut to the width of the terminal."""
     import shutil
 
     with suppress(OSError):  # the terminal may be gone, and the answer goes elsewhere
@@ -46,14 +49,14 @@ def rewrite(text: str) -> None:
 
 
 def rich_display() -> dict[str, Any]:
-    """Return the arguments of what rich shows on stderr until it is over. Stdout is left alone: that is the answer."""
+    """Return the arguments for a display of rich on stderr. It vanishes at its end, and leaves stdout alone."""
     from rich.console import Console
 
     return {"console": Console(stderr=True), "transient": True, "redirect_stdout": False, "redirect_stderr": False}
 
 
 def progress_bar(label: str, wanted: bool = True) -> AbstractContextManager[Callable[[Progress], None] | None]:
-    """Give a callback for ``on_progress``, or None where nobody looks: a bar with rich, a line that rewrites itself."""
+    """Yield a callback for ``on_progress`` that draws a bar of rich or rewrites a line; None without a terminal."""
 
     def line(progress: Progress) -> None:
         asked, found = _asked(progress)
@@ -63,7 +66,7 @@ def progress_bar(label: str, wanted: bool = True) -> AbstractContextManager[Call
 
 
 def work_bar() -> AbstractContextManager[Callable[[Step], None]]:
-    """Give a callback for the progress of a benchmark, which draws only when it is called: drawing takes time, too."""
+    """Yield a callback for the progress of a benchmark. It draws only when it is called, because drawing takes time."""
 
     def line(step: Step) -> None:
         rewrite(f"{step.done:3.0%}{_left(step.left, '  ')}  {_describe(step)}")
@@ -80,7 +83,7 @@ def _describe(step: Step) -> str:
 
 
 def _left(seconds: float | None, before: str = "") -> str:
-    """Return how much time is left, for every bar and line; empty while nobody knows."""
+    """Return the time left as text; empty if it is not known."""
     if seconds is None:
         return ""
     minutes, seconds = divmod(round(seconds), 60)
@@ -107,9 +110,9 @@ def _rich_work_bar() -> Iterator[Callable[[Step], None]]:
 
 @contextmanager
 def _rich(label: str, before: Sequence[str], after: Sequence[str], auto_refresh: bool) -> Iterator[Callable[..., None]]:
-    """Show a bar of rich between named texts; return a function for what part is done, the time left and the texts.
+    """Show a bar of rich between named texts; yield a function that sets the part done, the time left and the texts.
 
-    A narrow terminal has no room for a bar, nor for all of the texts: what stands last is cut.
+    A narrow terminal shows no bar, and the last text is cut.
     """
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar

@@ -50,7 +50,7 @@ def _flag(group: str, words: str, **settings: Any) -> tuple[str, dict[str, Any]]
     return group, {"help": words, **settings}
 
 
-# The options of a scan, by name in ScanOptions, which has the defaults: where the help shows them, and in which words.
+# The options of a scan, by name in ScanOptions, which has the defaults: the group in the help, and the text.
 FLAGS = {
     "exclude": _flag("what", "leave these targets out", action="append", metavar="TARGET"),
     "exclude_ports": _flag("what", "leave these ports out", metavar="PORTS"),
@@ -143,7 +143,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scan, and show what was found."""
+    """Scan, and show the results."""
     form = args.format or format_by_name(args.output, _SUFFIXES)
     if args.output in (None, "-"):
         need_stdout()
@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     if args.impl == "both":
         if args.checkpoint is not None:
             raise UsageError("--checkpoint is for one scan, and --impl both makes two")
-        # Twice the same, though standard input is read but once.
+        # Both scans have the same targets, but standard input can be read only once.
         from ..scanning.specs import parse_ports, parse_targets
 
         try:
@@ -176,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
         except socket.gaierror as error:
             message(f"no target resolves: {error.strerror or error}")
             return EXIT_NO
-        # The terminal may be gone with the session.
+        # After SIGHUP, the terminal may be gone.
         with suppress(OSError) if code >= EXIT_INTERRUPTED - 1 else nullcontext():
             _comment(report, form, args)
         if code == EXIT_OK and args.impl == "both":
@@ -185,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain_target(text: str) -> None:
-    """Raise UsageError for what is a target with something else, as HOST:PORT and a URL are."""
+    """Raise UsageError for a target that is a number, a URL or HOST:PORT."""
     host, port, word = "", "", ""
     if text.isdigit():
         raise UsageError(f"target {text!r} is a number: write a port behind -p, as in -p {text}")
@@ -204,24 +204,24 @@ def _explain_target(text: str) -> None:
 def _scan_and_stream(
     args: argparse.Namespace, options: dict[str, Any], form: str, stream: IO[str], exit_code: Callable[[], int]
 ) -> tuple[ScanReport, int]:
-    """Scan with the engine asked for, writing NDJSON as it comes; return the report and the exit code."""
+    """Scan with the engine of the options, and write NDJSON as results come. Return the report and the exit code."""
     from ..scanning.formats import ndjson_result, ndjson_summary
 
     written: set[tuple[str, int]] = set()
 
     def write(result: PortResult) -> None:
-        with held_back():  # no half lines, and none twice
+        with held_back():  # each line is written whole, and once
             stream.write(ndjson_result(result) + "\n")
             stream.flush()
             written.add((result.address, result.port))
 
     streaming = form == "ndjson"
-    # A bar in the midst of lines that stream to the same terminal helps nobody.
+    # No bar if lines stream to the same terminal.
     wanted = not (streaming and stream is sys.stdout and is_terminal(sys.stdout))
     impl = "native" if args.impl == "both" else args.impl
     report, code = _scan(args.targets, options, impl, wanted, exit_code, write if streaming else None)
     if streaming:
-        for result in report:  # Ctrl-C may have come between finding and writing
+        for result in report:  # Ctrl-C may have come before a result was written
             if (result.address, result.port) not in written:
                 write(result)
         stream.write(ndjson_summary(report) + "\n")
@@ -236,7 +236,7 @@ def _scan(
     exit_code: Callable[[], int],
     on_result: Any = None,
 ) -> tuple[ScanReport, int]:
-    """Scan with one engine; return the report, partial after Ctrl-C and other signals, and the exit code."""
+    """Scan with one engine. Return the report, which is partial after a signal, and the exit code."""
     from ..scanning.checkpoint import NotWritten
     from ..scanning.report import ScanInterrupted
 
@@ -247,12 +247,12 @@ def _scan(
         return interrupted.report, exit_code()
     except NotWritten as error:
         known: ScanReport | None = getattr(error, "report", None)
-        if known is None:  # nothing was asked
+        if known is None:  # no port was asked
             raise
         complain(describe(error))
         return known, EXIT_NO
     except ValueError as error:
-        # One of them is a name that was to be left out and does not resolve.
+        # This includes an excluded name that does not resolve.
         raise UsageError(getattr(error, "strerror", None) or str(error)) from None
     nobody = report.counts[PortState.ERROR] == sum(report.counts.values())
     return report, EXIT_NO if report.partial or nobody else EXIT_OK
@@ -273,7 +273,7 @@ def _render(report: ScanReport, form: str, args: argparse.Namespace, stream: IO[
 
 
 def _table(report: ScanReport, args: argparse.Namespace, stream: IO[str]) -> str:
-    """Return the results as a table, and below it what changed, and what was counted and is not shown."""
+    """Return the results as a table, the changes since the old report, and a summary."""
     from ..scanning import showing
     from .diff import difference_table
     from .output import STATE_COLOURS, folded, paint
@@ -290,14 +290,14 @@ def _table(report: ScanReport, args: argparse.Namespace, stream: IO[str]) -> str
 
 
 def _comment(report: ScanReport, form: str, args: argparse.Namespace) -> None:
-    """Tell on stderr what is no answer but must be known."""
+    """Write to stderr what a user must know besides the results."""
     from ..scanning.showing import nothing, remarks, summary
 
     if is_terminal(sys.stderr):
         if args.output not in (None, "-"):
             message(f"{summary(report)}; written to {args.output}")
         elif form == "plain" and not report.results:
-            message(nothing(report))  # else nobody knows whether anything was done
+            message(nothing(report))  # otherwise the terminal would show nothing at all
     for remark in remarks(report):
         message(remark)
     if args.trace:
@@ -308,12 +308,12 @@ def _comment(report: ScanReport, form: str, args: argparse.Namespace) -> None:
 
 
 def _explain(report: ScanReport, asked: Peer) -> None:
-    """Tell the story of one port, whose host may be named as it was in the targets."""
+    """Write every probe and answer of one port to stderr. The host may be spelled as in the targets."""
     from ..sockets.resolving import host_addresses
 
     trail = report.why(*asked)
     if not trail:
-        # A port that was not kept is known by its address alone.
+        # The report knows a port that was not kept only by its address.
         try:
             addresses = host_addresses(asked.host)
         except OSError:
@@ -328,7 +328,7 @@ def _explain(report: ScanReport, asked: Peer) -> None:
 def _compare(
     args: argparse.Namespace, options: dict[str, Any], native: ScanReport, exit_code: Callable[[], int]
 ) -> int:
-    """Scan once more with the pure engine and say on stderr whether it found the same."""
+    """Scan again with the pure engine, compare the results on stderr, and return the exit code."""
     from ..scanning.showing import summary
     from .output import paint
 

@@ -88,7 +88,7 @@ def _codec(engine: Any, name: str) -> Any:
     if name == "none":
         return None
     if name == "lines":
-        # A reply in mid-line is still a reply.
+        # A reply without an end of line is a reply, too.
         return engine.Lines(eof_frame=True)
     if name == "netstring":
         return engine.Netstring()
@@ -106,7 +106,7 @@ def _print(messages: Iterable[bytes], ask: Callable[[bytes], bytes]) -> None:
     for payload in messages:
         reply = ask(payload)
         if is_terminal(sys.stdout):
-            # Lines stay lines; what else would move the cursor is shown, and not done.
+            # Line breaks stay. All other control characters are escaped.
             lines = reply.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
             print("\n".join(escape(line.removesuffix("\r")) for line in lines), flush=True)
         else:

@@ -1,4 +1,4 @@
-"""``oxisock serve``: a server to try clients on."""
+"""``oxisock serve``: runs a server for trying out clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINTS = {
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command, with a command of its own for each server."""
+    """Add the command, with a subcommand for each server."""
     parser = subparsers.add_parser(
         "serve",
         help="run a server to try clients on",
@@ -176,7 +176,7 @@ def _limits(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _serve(server: Server, args: argparse.Namespace, events: Events) -> int:
-    """Serve until a signal, and say how it went."""
+    """Serve until a signal, write the counters to stderr, and return the exit code."""
     import logging
 
     logging.basicConfig(
@@ -185,7 +185,7 @@ def _serve(server: Server, args: argparse.Namespace, events: Events) -> int:
 
     def tell() -> None:
         if args.verbose:
-            events.begin(server)  # before anybody is told where to connect
+            events.begin(server)  # before a client can know the port
         print(f"Listening on {server.address}", flush=True)
         if is_terminal(sys.stderr):
             message(f"try it: {_HINTS[args.server].format(server.address)}; Ctrl-C ends the server")

@@ -21,7 +21,7 @@ def add(
     add_common: Callable[[argparse.ArgumentParser], None],
     serve: Callable[[Server, argparse.Namespace, Events], int],
 ) -> None:
-    """Add the command to those of ``oxisock serve``, whose arguments and way of serving it shares."""
+    """Add the command to ``oxisock serve``. It shares the arguments and the function that serves."""
     parser = kinds.add_parser(
         "chat",
         help="TCP: a chat room",
@@ -125,7 +125,7 @@ def _run(args: argparse.Namespace, serve: Callable[[Server, argparse.Namespace, 
 
 def _words(event: ChatEvent) -> str:
     kind, nick, text = event
-    # What is said in private stays private.
+    # The text of a private message is not shown.
     said = {
         "join": "joined",
         "leave": f"left ({text})",

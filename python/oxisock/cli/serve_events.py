@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from ..serving.lifecycle import Server
 
-_LOOK = 0.1  # seconds between two looks at what happened
-_KEPT = 10_000  # events that wait to be told
+_LOOK = 0.1  # seconds between two looks for events
+_KEPT = 10_000  # the most events that wait to be printed
 
 
 class Events:
-    """Gathers what happens, and tells it in the order in which it happened, from a thread of its own."""
+    """Collects events, and prints them in order of time from its own thread."""
 
     def __init__(self, bytes_too: bool = False) -> None:
         self._bytes_too = bytes_too
@@ -31,18 +31,18 @@ class Events:
         self._thread: threading.Thread | None = None
 
     def say(self, peer: object, text: str) -> None:
-        """Tell of an event that the caller knows of; from any thread."""
+        """Add an event of the caller. Any thread may call this."""
         self._lost += len(self._said) == _KEPT
         self._said.append((time.time(), str(peer), text))
 
     def begin(self, server: Server) -> None:
-        """Begin to watch a server."""
-        list(self._of_connections(server))  # which begins to watch
+        """Begin to watch a server, and to print events."""
+        list(self._of_connections(server))  # the first call begins to watch
         self._thread = threading.Thread(target=self._run, args=(server,), daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Tell what is left."""
+        """Print the remaining events, and end the thread."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()

@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one module, or the first sentence of each."""
+    """Print one module, or the first sentence of every module."""
     need_stdout()
     found = parts()
     if args.name is None:
@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parts() -> dict[str, Path]:
-    """Return the files of the engine by name; where two have one name, their folders are part of it."""
+    """Return the files of the engine by name. If two files have the same name, it begins with their folders."""
     from .. import pure
 
     files = sorted(Path(pure.__file__).parent.glob("*/**/*.py"))
-    # A folder goes by its own name: what it begins with says what is in which file.
+    # The __init__ of a folder has the name of the folder. It says what is in which file.
     named = [(path.parent if path.stem == "__init__" else path.with_suffix("")) for path in files]
     names = [path.name for path in named]
     return {
@@ -57,7 +57,7 @@ def parts() -> dict[str, Path]:
 
 
 def _listing(parts: list[tuple[str, str]]) -> str:
-    """Show names and sentences: tabs between them in a pipe, columns that fit on a terminal."""
+    """Return names and sentences: in columns that fit for a terminal, else separated by tabs."""
     if not is_terminal(sys.stdout):
         return "".join(f"{name}\t{sentence}\n" for name, sentence in parts)
     import shutil

@@ -18,7 +18,7 @@ closed = False
 
 
 class OutputLost(Exception):
-    """What was to go to the standard output did not; no OSError, which commands take for one of a socket or a file."""
+    """The standard output could not be written. Not an OSError, which a command would blame on a socket or file."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output: {error.strerror}")
@@ -26,9 +26,9 @@ class OutputLost(Exception):
 
 
 def prepare() -> None:
-    """Make the standard streams fit for the command; those that a test has put in place are left alone.
+    """Prepare the standard streams for the command. Streams that a test has replaced are left alone.
 
-    A stream that is closed becomes /dev/null, or its number would go to the next file or socket that is opened.
+    A closed stream becomes /dev/null. Otherwise the next file or socket would get its descriptor.
     """
     global closed
     if sys.stdin is None:
@@ -45,7 +45,7 @@ def prepare() -> None:
 
 
 def need_stdout() -> None:
-    """Raise UsageError where the answer is for a standard output, and there is none."""
+    """Raise UsageError if there is no standard output for the answer."""
     if closed:
         from . import UsageError
 
@@ -61,14 +61,14 @@ def read_input(path: str) -> bytes:
 
 
 def give_up() -> None:
-    """Let what is still buffered for the standard output go nowhere, or it would fail once more at the exit."""
+    """Discard what is still buffered for the standard output. Otherwise it would fail again at the exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 
 def _null(number: int, flags: int) -> int:
-    """Open /dev/null as a descriptor of that number."""
+    """Open /dev/null as the descriptor ``number``."""
     null = os.open(os.devnull, flags)
     if null != number:
         os.dup2(null, number)
@@ -77,7 +77,7 @@ def _null(number: int, flags: int) -> int:
 
 
 def _whole(stream: Any, kind: type[_Patient]) -> Any:
-    if sys.platform == "win32":  # its console is no file; it has neither short writes nor a mode without blocking
+    if sys.platform == "win32":  # a console has neither short writes nor a non-blocking mode
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
         return stream
@@ -88,7 +88,7 @@ def _whole(stream: Any, kind: type[_Patient]) -> Any:
 
 
 class _Patient(io.RawIOBase):
-    """A descriptor to which all is written, however little it takes at once, and also where it does not block."""
+    """A descriptor that writes all data, also after short writes and in non-blocking mode."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -116,10 +116,10 @@ class _Patient(io.RawIOBase):
         return length
 
     def _wait(self) -> None:
-        if sys.platform != "win32":  # where these streams are never told not to wait
+        if sys.platform != "win32":  # on Windows, these streams always block
             import select
 
-            poll = select.poll()  # not select(), which takes small numbers only
+            poll = select.poll()  # not select(), which accepts only small descriptors
             poll.register(self._number, select.POLLOUT)
             poll.poll()
 
@@ -128,14 +128,14 @@ class _Patient(io.RawIOBase):
 
 
 class _Stdout(_Patient):
-    """The answer: without it the command has failed."""
+    """The stream of the answer. If it fails, the command fails."""
 
     def _failed(self, error: OSError) -> None:
         raise OutputLost(error)
 
 
 class _Stderr(_Patient):
-    """What is no answer: where nobody can read it, it is not said."""
+    """The stream of messages. Failures are ignored."""
 
     def _failed(self, error: OSError) -> None:
         pass

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
 _GAP = 2  # columns between two cells
-_LEAST = 16  # columns that a cell is folded to
-_INDENT = 4  # columns before what does not stand in the row
+_LEAST = 16  # columns: the least width of a folded cell
+_INDENT = 4  # columns before a line below its row
 
 
 def table(
@@ -27,11 +27,11 @@ def table(
     only: int | None = None,
     grouped: bool = False,
 ) -> str:
-    """Give rows, the heading first, as a table that fits the stream; where that is no terminal, each row is one line.
+    """Return rows, the heading first, as a table that fits the stream. If it is no terminal, each row is one line.
 
-    The columns ``right`` are flush right. On a terminal that is too narrow the last column and the columns ``fold``
-    are folded, and then the last columns stand below the others. ``colour`` gives the colour of a row, or of its cell
-    ``only``. With ``grouped``, a terminal shows equal first cells once, above the rows where there is no room beside.
+    The columns ``right`` are flush right. On a narrow terminal, the last column and the columns ``fold`` are folded. If
+    that is not enough, the last columns go below the others. ``colour`` returns the colour of a row, or of its cell
+    ``only``. With ``grouped``, a terminal shows equal first cells once, and above the rows if there is no room beside.
     """
     width = shutil.get_terminal_size().columns if is_terminal(stream) else None
     widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
@@ -61,7 +61,7 @@ def table(
             line = "  ".join(pieces).rstrip()
             lines.append(paint(line, whole, stream) if whole else line)
         below = cells[beside:]
-        while below and below[-1] in ("", "-"):  # those at the end only: the others stand where their heading does
+        while below and below[-1] in ("", "-"):  # only at the end: the others keep their places
             below.pop()
         rest = "  ".join(below)
         if rest:
@@ -73,7 +73,7 @@ def table(
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Give rows with their columns aligned; the columns ``right`` are flush right."""
+    """Return rows with aligned columns, one on each line. The columns ``right`` are flush right."""
     widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
     return "".join(
         "  ".join(
@@ -85,9 +85,9 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Cut a text between its words into lines of so many columns; what is longer than a line is cut within."""
+    """Return a text as lines of at most ``width`` columns. It cuts between words, and inside long words."""
     lines = [""]
-    for word in re.split(r"(?<=\S)(?= +\S)", text):  # each with the blanks before it
+    for word in re.split(r"(?<=\S)(?= +\S)", text):  # each word with the blanks before it
         if columns(lines[-1]) + columns(word) <= width:
             lines[-1] += word
         else:
@@ -97,7 +97,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def columns(text: str) -> int:
-    """Give how many columns of a terminal a text takes."""
+    """Return the number of columns that a text takes on a terminal."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
@@ -110,7 +110,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _fitted(widths: list[int], width: int | None, fold: Collection[int]) -> tuple[list[int], int]:
-    """Give the widths of the columns, and how many of them stand beside each other."""
+    """Return the widths of the columns, and how many columns are beside each other."""
     last = len(widths) - 1
     if width is None:
         return widths, len(widths)
@@ -125,7 +125,7 @@ def _fitted(widths: list[int], width: int | None, fold: Collection[int]) -> tupl
 
 
 def _folded(text: str, width: int) -> list[str]:
-    """Cut a text into parts of so many columns at most."""
+    """Return a text in parts of at most ``width`` columns."""
     parts, room = [""], width
     for letter in text:
         if (need := _columns(letter)) > room and parts[-1]:

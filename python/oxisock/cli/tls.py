@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a server needs."""
+    """Add the TLS options of a server."""
     group = parser.add_argument_group("TLS")
     group.add_argument(
         "--tls-cert", metavar="FILE", help="speak TLS with this certificate, and those up to its root (PEM)"
@@ -21,7 +21,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_client_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a client needs; a certificate is verified in any case."""
+    """Add the TLS options of a client. The certificate of the server is always verified."""
     group = parser.add_argument_group("TLS")
     group.add_argument("--tls", action="store_true", help="speak TLS, and verify the server's certificate")
     group.add_argument("--ca", metavar="FILE", help="trust only these certificates (PEM; default: the system's)")
@@ -29,7 +29,7 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
 
 
 def of_server(args: argparse.Namespace) -> SSLContext | None:
-    """Return a server's context, None without TLS; UsageError for files that make none."""
+    """Return the context of a server; None without TLS. Raises UsageError for bad files."""
     if args.tls_cert is None:
         if args.tls_key is not None:
             raise UsageError("--tls-key needs --tls-cert")
@@ -56,7 +56,7 @@ def of_server(args: argparse.Namespace) -> SSLContext | None:
 
 
 def of_client(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of who connects with TLS, none without; UsageError for a file that holds no certificates."""
+    """Return the TLS arguments of ``connect``; none without TLS. Raises UsageError for a file without certificates."""
     if not args.tls:
         for option, value in (("--ca", args.ca), ("--server-name", args.server_name)):
             if value is not None:
@@ -74,7 +74,7 @@ def of_client(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _readable(option: str, path: str) -> None:
-    """Say what is wrong with a file, in the system's words; those of ssl do not name it."""
+    """Raise UsageError with the system's message if a file cannot be read. Errors of ssl do not name the file."""
     try:
         with open(path, "rb"):
             pass

@@ -1,4 +1,4 @@
-"""``oxisock wait``: come back when these ports are open."""
+"""``oxisock wait``: waits until ports are open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import EXIT_NO, EXIT_OK, UsageError, describe, raise_descriptor_limit
 from .arguments import add_endpoints, add_impl, add_time, endpoints, examples, questions
 from .output import message, paint
 
-_TOGETHER = 0.25  # seconds: what opens within them is told in the order in which it was given
+_TOGETHER = 0.25  # seconds; ports that open within them are printed in the order of the arguments
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait for all endpoints side by side, and tell of each when it has been seen open."""
+    """Wait for all endpoints at the same time, and print each one when it is open."""
     import asyncio
 
     peers = endpoints(args)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _become(command: list[str]) -> int:
-    """Run the command in place of this process, or where a system cannot, as a child of it."""
+    """Run the command in place of this process; as a child process on Windows."""
     import os
 
     sys.stdout.flush()
