@@ -1,2 +1,1 @@
-"""Chat: ``server`` is the room, ``client`` somebody in it, ``lines`` what a line says; ``backplane`` makes one room of
-many servers."""
+"""Chat: ``server`` is a room, ``client`` a member, ``lines`` parses lines, ``backplane`` shares a room."""

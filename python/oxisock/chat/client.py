@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..framing.framed_socket import FramedSocket
     from ..types import Peer
 
-_PATIENCE = 2.0  # seconds that a server has to close as well
+_PATIENCE = 2.0  # seconds for the server to close its side
 _LONGEST = 1 << 20  # a line of /who in a big room is long
 
 
@@ -153,7 +153,7 @@ class ChatClient(Bound, Conversation):
         try:
             line = self._framed.recv()
         except FrameError as error:
-            if isinstance(error, EOFError):  # a tail without an end is no line
+            if isinstance(error, EOFError):  # a last line without an end is not a line
                 return None
             raise
         if line is None:

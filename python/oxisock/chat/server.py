@@ -1,4 +1,4 @@
-"""The chat server, where everybody sees every line; a face of both engines."""
+"""The chat server of both engines: every member sees every line."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ..types import ServerStats
     from .backplane.redis import Driver, RedisBackplane
 
-# Connections beyond the members: those who are on their way out.
+# Connections beyond the members, for clients that are being closed.
 _PARTING = 256
-_PATIENCE = 5.0  # seconds, with threads that have been told to end
+_PATIENCE = 5.0  # seconds to wait for threads that are told to end
 _GOODBYE = 0.05  # seconds, for a node to leave the log of a shared room
 _LOOK = 0.5  # seconds between two looks of a thread that waits for events
 
@@ -122,7 +122,7 @@ class ChatServer(StreamServer):
 
         Raises ValueError or TypeError for a bad argument. ``start`` raises the errors of binding.
         """
-        # What is slow, and what is idle, the hub decides; the connections only carry.
+        # The hub decides which client is slow or idle, so the connections have no such limits.
         limits: LimitKeywords = {
             "backlog": backlog,
             "max_connections": min(arguments.count(max_clients, "max_clients") + _PARTING, arguments.MOST),
@@ -214,7 +214,7 @@ class ChatServer(StreamServer):
 
 
 class _ChatRunning(EngineRunning):
-    """An engine's chat reactor and the thread that calls ``on_event``, as the lifecycle wants them."""
+    """An engine's chat reactor and the thread that calls ``on_event``, adapted to the lifecycle."""
 
     def __init__(
         self, reactor: ChatReactor, lent: ref[hooks.Lent[EventHandler]] | None, driver: Driver | None = None
@@ -226,7 +226,7 @@ class _ChatRunning(EngineRunning):
         self._lent = lent
         self._handling = False
         self._handler_errors = 0
-        self._abandoned = False  # this is a forked child's copy
+        self._abandoned = False  # this is the copy in a forked child
         self._teller = Latch(partial(_end_without_events, reactor))
         try:
             if lent is not None:
@@ -239,21 +239,21 @@ class _ChatRunning(EngineRunning):
             raise
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; say whether everything has ended."""
+        """Wait at most ``timeout`` seconds; return whether everything has ended."""
         deadline = time.monotonic() + timeout
         if not (super().wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))):
             return False
         if self._driver is not None:
-            # It says goodbye to Redis. Where that does not answer, nobody waits for it: the lease will end.
+            # The node leaves the room. If Redis does not answer, do not wait: the lease will end.
             self._driver.join(min(max(0.0, deadline - time.monotonic()), _GOODBYE))
         return True
 
     def failure(self) -> BaseException | None:
-        """Return what ended the server, where that was no stop."""
+        """Return the error that ended the server; None after a stop."""
         return super().failure() or self._teller.failure
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return the connections drained and aborted by the stop, and whether ``on_event`` has not returned."""
+        """Return the connections drained and aborted by the stop, and 1 if a call of ``on_event`` still runs."""
         drained, aborted, _ = super().outcome()
         return drained, aborted, int(self._handling)
 
@@ -266,12 +266,12 @@ class _ChatRunning(EngineRunning):
         return self._teller.inside()
 
     def abandon(self) -> None:
-        """This is the child of a fork."""
+        """Give up this copy in a forked child."""
         self._abandoned = True
         super().abandon()
 
     def members(self) -> list[ChatMember]:
-        """Return those who are there."""
+        """Return the members in order of joining."""
         if self._driver is not None:
             return [
                 ChatMember(nick, _peer(where), when / 1e3, queued, skipped, node.partition("#")[0])
@@ -287,7 +287,7 @@ class _ChatRunning(EngineRunning):
         while (taken := self.reactor.events(_LOOK)) is not None:
             events, lost = taken
             lent = self._lent()
-            if lent is None:  # the server has been dropped, and stops
+            if lent is None:  # the server was dropped, and is stopping
                 continue
             if lost:
                 server_log.events_lost(lost)
@@ -308,7 +308,7 @@ class _ChatRunning(EngineRunning):
 
 
 def _end_without_events(reactor: ChatReactor, error: BaseException) -> None:
-    """Stop a server whose events nobody takes any more, and tell."""
+    """Log the error of the thread for events, and stop the server."""
     server_log.thread_failed(error)
     reactor.begin_stop(0)
 

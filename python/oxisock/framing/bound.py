@@ -1,8 +1,8 @@
 """A codec bound to an engine (users' own codecs too), and the inbox that decodes a received stream.
 
-Everybody who receives frames does it through an `Inbox`, so that one contract holds for all: a decoder reports a fault
-by raising any exception from ``feed`` or ``eof``; the frames before it, which it may have as ``.frames``, come first;
-and from then on everybody who asks is told of an equal fault.
+All code that receives frames uses an `Inbox`, so the same contract holds everywhere. A decoder reports a fault by
+raising any exception from ``feed`` or ``eof``. The good frames before the fault may be in its ``.frames``. Receivers
+get these frames first. After that, every receiver gets an equal fault.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ..engines.framing import Buffer, Framer, FramingModule
     from .codecs import Codec, StreamDecoder
 
-_LOGGED: Final = 1 << 20  # bytes that are kept for who reads next, before it is looked which of them are taken
+_LOGGED: Final = 1 << 20  # bytes kept for the next reader before those of taken frames are removed
 _ONLY_BYTES: Final = frozenset([bytes])
 
 
 def encoder(codec: Codec) -> Callable[[Any], bytes]:
-    """Return what frames a payload; what a user's own codec makes of it is checked. TypeError for what is no codec."""
+    """Return a function that frames a payload. It checks the result of a user's own codec.
+
+    Raises TypeError if ``codec`` is no codec.
+    """
     if isinstance(codec, StreamCodec):
         return codec.encode
     return partial(_encode, arguments.codec(codec))
@@ -41,15 +44,15 @@ def _encode(codec: Codec, payload: Any) -> bytes:
 
 
 class BoundCodec:
-    """A codec's two halves in one engine; a user's own codec is the same in both.
+    """Encoder and decoders of a codec in one engine. A user's own codec is the same in both engines.
 
     Attributes:
         codec: the codec itself.
-        framer: what an engine knows it as; None for a user's own.
+        framer: the codec's machine in the engine; None for a user's own codec.
         encode: frames a payload.
         encode_many: frames payloads one after the other.
 
-    Raises TypeError for what has no ``encode`` and ``decoder``.
+    Raises TypeError for an object without ``encode`` and ``decoder``.
     """
 
     __slots__ = ("codec", "encode", "encode_many", "framer")
@@ -66,7 +69,7 @@ class BoundCodec:
             self.encode_many = lambda payloads: b"".join([encode(payload) for payload in payloads])
 
     def decoder(self) -> StreamDecoder:
-        """Begin a stream; raises what a user's codec does, and TypeError if it gives no decoder."""
+        """Return a decoder for a new stream. Raises what the codec raises, and TypeError for a bad decoder."""
         if self.framer is not None:
             return self.framer.decoder(False)
         decoder = self.codec.decoder()
@@ -76,14 +79,14 @@ class BoundCodec:
 
 
 class Inbox:
-    """What was received of one stream: frames, and the fault that came after the last of them.
+    """The received frames of one stream, and the fault after the last frame.
 
     Attributes:
-        codec: what frames the stream; None if an engine does, and frames and fault are put here.
-        frames: those that nobody has taken yet.
-        fault: what came after them; it stays.
-        ended: the stream has ended.
-        fed: bytes so far.
+        codec: the codec of the stream; None if an engine decodes it, and puts frames and fault here.
+        frames: the frames that are not taken yet.
+        fault: the fault after them, or None; it stays.
+        ended: whether the stream has ended.
+        fed: the number of bytes so far.
     """
 
     __slots__ = ("_decoder", "_original", "_plain", "codec", "ended", "fault", "fed", "frames")
@@ -96,7 +99,7 @@ class Inbox:
         self.fault = fault
         self.ended = False
         self.fed = 0
-        self._original: BaseException | None = None  # the fault with the traceback of a user's decoder, for one raise
+        self._original: BaseException | None = None  # the fault, with the traceback of a user's decoder
         self._plain = bound is not None and bound.framer is None
         self._decoder: StreamDecoder | None = None
         try:
@@ -109,13 +112,13 @@ class Inbox:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is wanted of the stream."""
+        """Whether the stream is over: it has ended or has a fault."""
         return self.ended or self.fault is not None
 
     def decode(self, data: Buffer | None) -> list[bytes]:
-        """Return the frames that the next bytes complete, or the end of the stream (None), past those in ``frames``.
+        """Return the frames that the next bytes, or the end of the stream (None), complete. ``frames`` does not change.
 
-        A fault is in ``fault`` afterwards; what comes after it, or after the end, is no part of the stream.
+        A fault is in ``fault`` afterwards. Bytes after a fault or after the end are ignored.
         """
         decoder = self._decoder
         if decoder is None or self.ended:
@@ -126,9 +129,9 @@ class Inbox:
             self.fed += len(data)
         try:
             if not self._plain:
-                # The engines' take every buffer.
+                # The decoders of the engines accept every buffer.
                 return decoder.eof() if data is None else decoder.feed(data)  # type: ignore[arg-type]
-            # Users' own decoders may keep what they are given.
+            # A user's own decoder may keep its argument, so it gets a copy.
             found: object = decoder.eof() if data is None else decoder.feed(bytes(data))
             if not isinstance(found, list) or not _are_frames(found):
                 what = "eof" if data is None else "feed"
@@ -138,20 +141,20 @@ class Inbox:
             return self.failed(error)
 
     def feeder(self) -> Callable[[Buffer], list[bytes]]:
-        """Return what does as `decode` for the next bytes of a stream that is not over, for who has many small chunks.
+        """Return a faster `decode` for many small chunks of a stream that is not over.
 
-        The caller adds to ``fed`` before, and gives what it raises to `failed`.
+        Before each call, the caller adds the number of bytes to ``fed``. It passes an exception to `failed`.
         """
         if self._plain or self._decoder is None:
             return self._decode_plain
         return self._decoder.feed  # type: ignore[return-value]
 
     def _decode_plain(self, data: Buffer) -> list[bytes]:
-        self.fed -= len(data)  # which `decode` adds
+        self.fed -= len(data)  # because `decode` adds it
         return self.decode(data)
 
     def failed(self, error: BaseException) -> list[bytes]:
-        """Take what a decoder raised for a fault, and return the frames before it; Ctrl-C is raised on."""
+        """Keep an exception of a decoder as the fault, and return the frames before it. Ctrl-C is raised again."""
         if hooks.is_ctrl_c(error):
             raise error
         frames = _frames_of(error)
@@ -162,8 +165,8 @@ class Inbox:
         return frames
 
     def decode_some(self, data: bytes, most: int) -> tuple[list[bytes], bytes]:
-        """Return at most so many frames of the next bytes, and what follows them; with a decoder of an engine."""
-        decoder = self._decoder  # none after a fault
+        """Return at most ``most`` frames, and the bytes after them. The codec must be a built-in one."""
+        decoder = self._decoder  # None after a fault
         if decoder is None or self.ended:
             return [], b""
         try:
@@ -177,27 +180,27 @@ class Inbox:
         return frames, data[taken:] if taken < len(data) else b""
 
     def feed(self, data: Buffer | None) -> int:
-        """Take the next bytes, or the end of the stream (None), and return the number of frames they complete."""
+        """Decode the next bytes, or the end of the stream (None), into ``frames``. Return the number of new frames."""
         frames = self.decode(data)
         self.frames += frames
         return len(frames)
 
     def taken(self) -> list[bytes]:
-        """Return all frames."""
+        """Remove all frames, and return them."""
         frames = list(self.frames)
         self.frames.clear()
         return frames
 
     def fail(self, error: BaseException) -> None:
-        """Nothing will come after the frames but this."""
+        """Set the fault after the frames, unless there is one."""
         if self.fault is None:
             self.fault = equal_fault(error)
             self._decoder = None
 
     def cut(self, error: BaseException) -> None:
-        """The stream ended where its peer did not end it: what is left of it is no frame.
+        """End a stream that was cut: the peer did not end it, so the rest is not a frame.
 
-        Where a frame had begun, IncompleteFrame comes after the frames, and else ``error``.
+        The fault is IncompleteFrame if a frame had begun, else ``error``.
         """
         tail = self.decode(None)
         if tail:
@@ -206,7 +209,7 @@ class Inbox:
         self.fail(error)
 
     def end(self) -> None:
-        """Return at a clean end of the stream, after the frames, or raise an equal of the fault."""
+        """Raise an equal of the fault, if there is one. The caller has taken all frames, and the stream is over."""
         if self.fault is None:
             return
         original, self._original = self._original, None
@@ -214,7 +217,7 @@ class Inbox:
 
     def _fault_of_user(self, error: BaseException) -> None:
         if isinstance(error, (StopIteration, StopAsyncIteration)):
-            # To a loop over frames it would look like the end.
+            # A loop over frames would take it for the end of the stream.
             stopped, error = error, RuntimeError(f"a decoder raised {type(error).__name__}")
             error.__cause__ = stopped
         if self.fault is None:
@@ -223,10 +226,10 @@ class Inbox:
 
 
 class RewindableInbox(Inbox):
-    """An Inbox that can give back the bytes which no taken frame stands for, to who goes on in another way.
+    """An Inbox that can return the bytes after the taken frames, for a reader that goes on without frames.
 
-    A decoder is expected to give a frame with the last byte of it, as all built-in ones do. What it makes of the end
-    of the stream stands for all that is left.
+    A decoder must return a frame with the last byte of the frame, as all built-in decoders do. A frame that the end of
+    the stream completes includes all remaining bytes.
     """
 
     __slots__ = ("_after_end", "_blind", "_bound", "_log", "_logged", "_made")
@@ -234,17 +237,17 @@ class RewindableInbox(Inbox):
     def __init__(self, bound: BoundCodec) -> None:
         super().__init__(bound)
         self._bound = bound
-        self._log: list[tuple[bytes, int]] = []  # chunks from a frame's beginning on, and the frames each completed
-        self._logged = 0  # their bytes
-        self._made = 0  # their frames
-        self._after_end = 0  # frames that the end completed
-        self._blind = False  # nobody can look a second time
+        self._log: list[tuple[bytes, int]] = []  # chunks, and the frames each completed
+        self._logged = 0  # the number of bytes in the log
+        self._made = 0  # the number of frames in the log
+        self._after_end = 0  # the number of frames that the end completed
+        self._blind = False  # the same bytes cannot be decoded again
         if self._plain and self._decoder is not None:
             with suppress(Exception):
                 self._blind = bound.decoder() is self._decoder
 
     def decode(self, data: Buffer | None) -> list[bytes]:
-        """Do as `Inbox.decode`, and remember the bytes."""
+        """Decode as `Inbox.decode` does, and keep the bytes."""
         if self._made and not self.frames:
             self._forget_taken()
         frames = super().decode(data)
@@ -259,8 +262,8 @@ class RewindableInbox(Inbox):
     def rest(self) -> bytes:
         """Return the bytes after the last frame that was taken.
 
-        Raises TypeError for a user's codec with one decoder for all streams, or one that decodes the same bytes in
-        another way the next time: nobody can say what its frames stand for.
+        Raises TypeError for a user's codec that has one decoder for all streams, or that decodes the same bytes
+        differently the next time, because then the bytes of its frames are not known.
         """
         left = len(self.frames)
         if left < self._after_end:
@@ -273,7 +276,7 @@ class RewindableInbox(Inbox):
         return self._logged_bytes()[end:]
 
     def _forget_taken(self) -> None:
-        """All frames are taken: keep the bytes of the next one alone."""
+        """Keep only the bytes of the next frame, when all frames are taken."""
         start: int | None = 0
         if not self._plain:
             start = self._logged - self._decoder.buffered if self._decoder is not None else 0  # type: ignore[attr-defined]
@@ -290,7 +293,7 @@ class RewindableInbox(Inbox):
         return b"".join([chunk for chunk, _ in self._log])
 
     def _end_of(self, count: int) -> int | None:
-        """Return where in the log the last of so many frames ends; None if it is not found again."""
+        """Return the position in the log after the first ``count`` frames; None if they are not found again."""
         if not count:
             return 0
         before, seen, chunk = bytearray(), 0, b""
@@ -299,7 +302,7 @@ class RewindableInbox(Inbox):
                 break
             seen += made
             before += chunk
-        low, high = 0, len(chunk)  # after so many of its bytes the frame is not there yet, and there
+        low, high = 0, len(chunk)  # the frame is complete after `high` bytes, not after `low`
         if self._frames_in(before, chunk) < count:
             return None
         while high - low > 1:
@@ -312,10 +315,10 @@ class RewindableInbox(Inbox):
 
 
 def equal_fault(fault: BaseException) -> BaseException:
-    """Return an equal of a fault, to be raised; to raise one object again and again makes its traceback grow."""
+    """Return an equal of a fault, for raising. The traceback of one object grows each time it is raised."""
     try:
         again = copy.copy(fault)
-    except BaseException:  # of a user's exception that cannot be made from its args
+    except BaseException:  # a user's exception that cannot be made from its args
         again = fault
     if type(again) is not type(fault):
         again = fault
@@ -325,9 +328,9 @@ def equal_fault(fault: BaseException) -> BaseException:
 
 
 def _frames_of(error: BaseException) -> list[bytes]:
-    """Take the frames from an error that has some."""
+    """Remove the frames from an error, and return them."""
     frames: list[bytes] = []
-    with suppress(BaseException):  # of a user's exception, which may have no such attribute, or one that cannot be set
+    with suppress(BaseException):  # a user's exception may not have this attribute, or may not allow setting it
         found = error.frames  # type: ignore[attr-defined]
         if _are_frames(found):
             frames = list(found)

@@ -21,10 +21,10 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 LONGEST_HEADER = 16 * MIB
-"""What `LengthPrefix` takes for `offset` and `strip`: bytes that `encode` writes before each payload."""
+"""The most bytes for `offset` and `strip` of `LengthPrefix`, because `encode` writes them before each payload."""
 
 Policy = Literal["fail", "skip"]
-"""What a decoder does about a bad frame: "fail" raises, "skip" leaves it out if the next frame can be found."""
+"""How a decoder handles a bad frame: "fail" raises, "skip" leaves it out if the next frame can be found."""
 
 
 class StreamDecoder(Protocol):
@@ -113,7 +113,7 @@ class StreamCodec(Bound):
     in the process that unpickles it.
     """
 
-    _defaults: ClassVar[dict[str, object]]  # by parameter; those without one are not in it
+    _defaults: ClassVar[dict[str, object]]  # by parameter; parameters without a default are missing
     _fields: ClassVar[tuple[str, ...]]
     _framer: Framer
     _parameters: tuple[object, ...]
@@ -125,7 +125,7 @@ class StreamCodec(Bound):
         object.__setattr__(self, "_framer", self._framer_of(self._engine.framing))
 
     def _framer_of(self, engine: FramingModule) -> Framer:
-        """Make this codec's machine in an engine: how a server of either engine takes a codec of either."""
+        """Return this codec's machine in an engine, so that each engine accepts the codecs of both."""
         raise NotImplementedError
 
     def encode(self, payload: Buffer) -> bytes:
@@ -190,7 +190,7 @@ class StreamCodec(Bound):
         return self
 
     def _arguments(self) -> tuple[tuple[object, ...], dict[str, object]]:
-        """What to call the class with to make an equal codec, with nothing said that is so by default."""
+        """Return the arguments that make an equal codec, without those that equal their defaults."""
         given = dict(zip(self._fields, self._parameters, strict=True))
         positional = tuple(value for name, value in given.items() if name not in self._defaults)
         named = {name: value for name, value in given.items() if value != self._defaults.get(name, value)}
@@ -207,7 +207,7 @@ class StreamCodec(Bound):
 
 
 def _rebuild(codec: str | type[StreamCodec], positional: tuple[object, ...], named: dict[str, object]) -> StreamCodec:
-    """Make a codec again, bound to the engine selected here."""
+    """Unpickle a codec, bound to the engine selected in this process."""
     if isinstance(codec, str):
         codec = getattr(engine(selected()).names, codec)
     made: StreamCodec = codec(*positional, **named)  # type: ignore[operator]
@@ -397,7 +397,7 @@ class Delimiter(StreamCodec):
             arguments.refuse(ValueError, "delimiters", delimiters, "at least one")
         for outer in delimiters:
             for inner in delimiters:
-                # The inner one would always match first; as a suffix it ends where the outer one does.
+                # The inner delimiter would always match first. As a suffix, it ends together with the outer one.
                 if inner in outer[:-1]:
                     raise ValueError(f"the delimiter {outer!r} contains {inner!r}, so it can never match")
         self._set(

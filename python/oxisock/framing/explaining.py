@@ -1,4 +1,4 @@
-"""Draws the bytes of a stream with the meaning of each part, to find out why a protocol does not work."""
+"""Draws the bytes of a stream with the meaning of each part, for finding faults in a protocol."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .codecs import (
     Varint,
 )
 
-_BYTES: Final = (16, 8, 4)  # of a row: as many as there is room for
-_INDENT: Final = 10  # columns of the offset and the gap behind it
-_ROWS: Final = 4  # of one part; what is in between is told by its size
+_BYTES: Final = (16, 8, 4)  # in a row: the most for which there is room
+_INDENT: Final = 10  # columns of the offset and the gap after it
+_ROWS: Final = 4  # of one part; of the rest, only the size is shown
 _SEPARATORS: Final = {Netstring: b":", OctetCounted: b" "}
 
 
 class Part(NamedTuple):
-    """Some bytes of the stream and what they are."""
+    """Some bytes of the stream, and their meaning."""
 
     start: int
     end: int
@@ -38,11 +38,11 @@ class Part(NamedTuple):
 def explain(
     codec: StreamCodec, data: Buffer, paint: Callable[[str, str], str] | None = None, width: int | None = None
 ) -> str:
-    """Draw ``data`` as a whole stream of ``codec``: a line for each part of each frame, and the fault if there is one.
+    """Return a drawing of ``data`` as a whole stream of ``codec``: the parts of each frame, and the fault if any.
 
-    A line has the offset, the bytes in hexadecimal and as text, and what they are. Long parts are shortened. ``paint``
-    may colour a text, by what it is: "title", "offset", "header", "body", "terminator" or "fault". ``width`` is the
-    number of columns there are, None for as many as it takes.
+    A line has the offset, the bytes in hexadecimal and as text, and their meaning. Long parts are shortened. ``paint``
+    is called with a text and its kind ("title", "offset", "header", "body", "terminator" or "fault"), and returns the
+    text in colour. ``width`` is the most columns of a line; None: no limit.
     """
     stream = arguments.bytes_like(data, "data")
     colour = paint or (lambda text, kind: text)
@@ -74,7 +74,7 @@ def explain(
 
 
 def _row_columns(size: int) -> int:
-    """Return how many columns a row of so many bytes takes, with all but what they are."""
+    """Return the number of columns of a row of ``size`` bytes, without the meaning of the bytes."""
     return _INDENT + 3 * size - 1 + 2 + size + 2
 
 
@@ -98,7 +98,7 @@ def _summary(codec: StreamCodec, stream: bytes, frames: list[bytes], fault: Fram
 
 
 def _header(codec: StreamCodec, stream: bytes, at: int) -> list[Part]:
-    """The parts of the header at ``at``, as far as it is there."""
+    """Return the parts of the header at ``at``; the header may be incomplete."""
     if isinstance(codec, LengthPrefix):
         field, body = at + codec.offset, at + codec.offset + codec.width
         value = int.from_bytes(stream[field:body], codec.byteorder)
@@ -136,7 +136,7 @@ def _header(codec: StreamCodec, stream: bytes, at: int) -> list[Part]:
 
 
 def _frame_parts(codec: StreamCodec, stream: bytes, at: int, frame: bytes) -> Iterator[Part]:
-    """The parts of a good frame that begins at ``at``."""
+    """Yield the parts of a good frame that begins at ``at``."""
     if isinstance(codec, Lines | Delimiter):
         delimiters = (b"\r\n", b"\n") if isinstance(codec, Lines) else codec.delimiters
         longest_first = sorted(delimiters, key=len, reverse=True)
@@ -146,7 +146,7 @@ def _frame_parts(codec: StreamCodec, stream: bytes, at: int, frame: bytes) -> It
             end -= len(terminator)
         else:
             terminator = next((each for each in longest_first if stream.startswith(each, end)), b"")
-        # An empty part is drawn too, where there is nothing else to draw.
+        # An empty body is a part, too, so that every frame has one.
         yield Part(at, end, "body" if terminator else "body, to the end of the stream")
         if terminator:
             yield Part(end, end + len(terminator), "terminator")
@@ -164,7 +164,7 @@ def _frame_parts(codec: StreamCodec, stream: bytes, at: int, frame: bytes) -> It
 
 
 def _fault_parts(codec: StreamCodec, stream: bytes, at: int, fault: FrameError) -> Iterator[Part]:
-    """The parts of what is left from the bad frame on, as far as they can be told."""
+    """Yield the parts of the rest of the stream, from the bad frame on, as far as they are known."""
     header = _header(codec, stream, at)
     yield from header
     body, end = (header[-1].end if header else at), len(stream)
@@ -183,7 +183,7 @@ def _fault_parts(codec: StreamCodec, stream: bytes, at: int, fault: FrameError) 
 def _rows(
     stream: bytes, part: Part, kind: str, colour: Callable[[str, str], str], size: int, width: int | None
 ) -> Iterator[str]:
-    """A part as lines of ``size`` bytes; those in the middle of a long one are left out."""
+    """Yield a part as lines of ``size`` bytes, without the middle of a long part."""
     starts = list(range(part.start, part.end, size)) or [part.start]
     left_out = len(starts) - _ROWS
     beside = width is None or _row_columns(size) + len(part.what) <= width

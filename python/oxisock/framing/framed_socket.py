@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 _CHUNK: Final = 64 << 10
-_PATIENCE: Final = 1.0  # seconds that `close` waits for a call under way to notice
+_PATIENCE: Final = 1.0  # seconds that `close` waits for a running call to end
 _READ: Final[int] = getattr(select, "POLLIN", 1)
 _WRITE: Final[int] = getattr(select, "POLLOUT", 4)
-_LOOK: Final = 0.05  # seconds between two looks of a send under way whether it may go on
+_LOOK: Final = 0.05  # seconds between two checks of a running send whether the socket is closed
 _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class FramedSocket(Bound, Conversation):
         self._inbox = Inbox(self._bound)
         self._closed = self._cut = False
         self._receiving, self._sending = threading.Lock(), threading.Lock()
-        # TLS moves bytes both ways under one state, which two threads must not touch at once: no call may block in it.
+        # TLS has one state for both directions. Threads take turns with it, so no call may block in it.
         self._tls = _is_tls(sock)
         self._tls_state = threading.Lock()
         if self._tls and hasattr(sock, "suppress_ragged_eofs"):
@@ -173,11 +173,11 @@ class FramedSocket(Bound, Conversation):
                     if secure.is_end(error):
                         inbox.feed(None)
                         continue
-                    # What the system says has a number. It says it once, and then that the stream has ended.
+                    # An error of the system has an errno. The system reports it once, then only the end.
                     if error.errno is not None:
                         inbox.fail(error)
                     raise
-                if self._closed:  # and so woken
+                if self._closed:  # closing has woken this call
                     self._check_usable()
                 inbox.feed(data or None)
                 if data and not inbox.frames:
@@ -206,7 +206,7 @@ class FramedSocket(Bound, Conversation):
         try:
             self._sock.unwrap()  # type: ignore[attr-defined]
         except OSError as error:
-            if type(error).__name__ != "SSLWantReadError":  # the peer's own end is not waited for
+            if type(error).__name__ != "SSLWantReadError":  # do not wait for the end of the peer's side
                 raise
 
     def close(self, *, linger: float | None = QUIET / 1e9) -> None:
@@ -234,7 +234,7 @@ class FramedSocket(Bound, Conversation):
         return f"<{type(self).__name__} {state} {self.codec!r}>"
 
     def _give_up(self) -> None:
-        """Make the end of the connection a reset, whoever closes it and when."""
+        """Make the connection end with a reset when it is closed."""
         self._cut = True
         reset_on_close(self._sock)
 
@@ -242,22 +242,22 @@ class FramedSocket(Bound, Conversation):
         if self._closed:
             return
         self._closed = True
-        if self._sending.locked():  # in the middle of a frame; it looks now and then whether it may go on
+        if self._sending.locked():  # a send is in the middle of a frame; it will see that the socket is closed
             self._give_up()
         deaf = self._receiving.locked()
         if deaf:
-            # Closing alone wakes nobody; and a socket that nobody waits for may be shared with another process.
+            # Closing does not wake a receiving thread, so shut down. Else do not: other processes may share it.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._sock, socket.SHUT_RD)
-        # Nobody should be using the number when it becomes free. A signal handler, though, may have interrupted just
-        # the call that it would wait for.
+        # No call should use the descriptor when it becomes free. The wait has a limit, because this may run in a signal
+        # handler that interrupted such a call.
         held = [lock for lock in (self._receiving, self._sending) if lock.acquire(timeout=_PATIENCE)]
         lost = 0
         try:
             if not self._cut and isinstance(self._sock, socket.socket) and self._sock.fileno() >= 0:
                 self._sock.setblocking(False)
                 if self._tls:
-                    # The end of what was said, by who said it; that of the peer is not waited for.
+                    # Send the end of this side, and do not wait for the end of the peer's side.
                     with contextlib.suppress(OSError, ValueError), self._tls_state:
                         self._sock.unwrap()  # type: ignore[attr-defined]
                 lost = part(self._sock, linger, patience, deaf)
@@ -282,13 +282,13 @@ class FramedSocket(Bound, Conversation):
                 while rest:
                     rest = rest[self._move(partial(self._wire.send, rest, self._flags), _WRITE, deadline) :]
             except BaseException:
-                # Whatever ended it, a frame may be half sent: nothing after it would be understood.
+                # A part of a frame may be sent. The peer could not decode anything after it.
                 self._give_up()
                 raise
 
     @contextlib.contextmanager
     def _turn(self, lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
-        """Wait for those who called before, within the deadline."""
+        """Wait for earlier calls to end, within the deadline."""
         if not lock.acquire(timeout=deadline.seconds()):
             raise TimeoutError("timed out")
         try:
@@ -297,7 +297,7 @@ class FramedSocket(Bound, Conversation):
             lock.release()
 
     def _move(self, call: Callable[[], T], event: int, deadline: Deadline) -> T:
-        """Do a call that does not block, as often as it takes within the deadline."""
+        """Repeat a non-blocking call until it succeeds, within the deadline."""
         while True:
             self._check_usable()
             waited_for = event
@@ -309,7 +309,7 @@ class FramedSocket(Bound, Conversation):
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                # ssl is imported only by those who use it, so its errors go by name.
+                # ssl is not imported here, so its errors are recognized by name.
                 if type(error).__name__ == "SSLWantReadError":
                     waited_for = _READ
                 elif type(error).__name__ == "SSLWantWriteError":
@@ -323,33 +323,33 @@ class FramedSocket(Bound, Conversation):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         left = deadline.left()
         if event == _WRITE and (left is None or left > _LOOK):
-            # Nothing but the end of the connection, which would look like the end of a message, wakes who sends.
+            # `close` cannot wake a send without ending the stream, so look in intervals whether the socket is closed.
             _ready(self._sock, event, _LOOK)
         elif not _ready(self._sock, event, left):
             raise TimeoutError("timed out")
 
 
 def _ready(sock: socket.socket, event: int, timeout: float | None) -> bool:
-    """Wait until a socket is ready to be read or written; False once ``timeout`` seconds are over."""
+    """Wait at most ``timeout`` seconds until a socket is readable or writable. Return False if the time is over."""
     if sys.platform == "win32":
         readers, writers = ([sock], []) if event == _READ else ([], [sock])
         return any(select.select(readers, writers, [], timeout))
     poll = select.poll()
     poll.register(sock, event)
-    # Rounded up, so as not to be back a moment too soon; in pieces, because poll counts in 32 bits.
+    # Rounded up, so that it does not return too early. At most 2**30, because poll takes a 32-bit number.
     milliseconds = None if timeout is None else min(-(-timeout * 1000 // 1), 1 << 30)
     return bool(poll.poll(milliseconds)) or (timeout is not None and timeout * 1000 > 1 << 30)
 
 
 def _wire(sock: socket.socket) -> socket.socket:
-    """Return what moves the bytes of a socket: gevent's waits even where it is told not to, and has one that does not.
+    """Return the socket that moves the bytes. For a socket of gevent it is the one inside, which does not wait.
 
-    With TLS it is the socket itself, whatever is beneath: what goes past it is not encrypted.
+    With TLS it is always the socket itself, because bytes that bypass it are not encrypted.
     """
     patched = type(sock).__module__.startswith("gevent.") and not _is_tls(sock)
     return getattr(sock, "_sock", sock) if patched else sock
 
 
 def _is_tls(sock: socket.socket) -> bool:
-    """Return whether it is an ssl.SSLSocket, or what is used as one; ssl is not imported for those who have none."""
+    """Return whether it is an ssl.SSLSocket or has the same methods. This does not import ssl."""
     return callable(getattr(sock, "unwrap", None))

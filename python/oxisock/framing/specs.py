@@ -1,6 +1,6 @@
 """Codecs as text for command lines: ``length:2:little``, ``lines``, ``delimiter:\\r\\n``, ``dns_tcp``.
 
-A spec is a name and what the codec is called with, separated by colons: values in their order, then NAME=VALUE.
+A spec is a name and the arguments of the codec, separated by colons: values in their order, then NAME=VALUE.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def _value(word: str) -> int | str:
 
 
 def _unescape(word: str) -> bytes:
-    """The bytes of a delimiter as it is typed: UTF-8, with Python's escapes for what cannot be typed."""
+    """Return the bytes of a typed delimiter: UTF-8, with the escapes of Python."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # what Python only warns of is no escape
+        warnings.simplefilter("error", DeprecationWarning)  # Python warns of unknown escapes; here they are errors
         try:
             return word.encode().decode("unicode_escape").encode("latin-1")
         except DeprecationWarning:

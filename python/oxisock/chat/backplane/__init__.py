@@ -1,4 +1,4 @@
-"""One room on many nodes: ``machine`` decides, ``redis`` is the driver that carries it to Redis and back.
+"""One room on many nodes: ``machine`` decides, and ``redis`` is the driver that talks with Redis.
 
-``scripts`` holds what runs in Redis, where the order is made: ``common.lua`` begins each of the others.
+``scripts`` has the scripts that run in Redis and order the entries. Each begins with ``common.lua``.
 """

@@ -1,16 +1,16 @@
-"""What a node of a shared room does and when, as a machine: it knows neither Redis nor sockets, and reads no clock.
+"""The decisions of a node in a shared room, as a machine without Redis, sockets and clock.
 
-A driver tells it what the hub proposes, what a call of a script answered, what stands in the log, and the time in
-nanoseconds. It asks ``next_call`` for what to call, one call at a time, ``reading`` for where to read on, and hands
-``take_news`` to the hub and ``take_notices`` to whoever watches.
+A driver reports what the hub proposes, the answers of scripts, the entries of the log, and the time in nanoseconds. It
+calls ``next_call`` for the next script to run, one at a time, and ``reading`` for the place to read on. It passes
+``take_news`` to the hub, and ``take_notices`` to the log and the user.
 
-Nothing is told to be refused that may be in the log. So a node that was idle asks whether anybody answers before it
-sends what it has; and a batch without an answer has a number by which it is asked for again, and counts once.
+An item that may be in the log is never reported as refused. So an idle node sends a ping, and waits for the answer
+before it sends items. A batch has a number: if no answer comes, the node sends it again, and Redis counts it once.
 
-Redis may lose what it has acknowledged. Its scripts are told with every call what the node knows of, and say if that is
-no longer there; and each entry has the id of the one before, so that nothing is missed in reading. Whoever finds a loss
-enters again, which begins a new epoch, so that all do. What the log then says is the truth, but of who is on a node:
-that the node says itself.
+Redis may lose what it has acknowledged. Every call tells the script the newest entry that the node knows, and the
+script reports if that entry is gone. Each entry has the id of the entry before it, so a reader finds gaps. A node that
+finds a loss enters again. That begins a new epoch, so all nodes enter again. The log is then the truth about the room,
+except for the members on a node: each node reports its own.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000_000
 PATIENCE: Final = _SECOND
-"""Nanoseconds without an answer after which Redis is away."""
+"""Nanoseconds without an answer after which Redis counts as away."""
 RETRY: Final = _SECOND // 4
-"""Nanoseconds between two tries while it is away."""
+"""Nanoseconds between two tries while Redis is away."""
 _BATCH = 500  # items in a call
 _BATCH_BYTES = 1 << 20
-_BUSY = 64  # items that wait as an answer comes: then the next call goes out without asking first
-_KEPT_BYTES = 16 << 20  # that wait to be sent
-_LASTING = ("join", "leave")  # what waits for Redis to come back; other proposals are refused meanwhile
+_BUSY = 64  # so many waiting items are sent right after an answer, without a ping
+_KEPT_BYTES = 16 << 20  # of items that wait to be sent
+_LASTING = ("join", "leave")  # these wait until Redis is back; other proposals are refused while it is away
 
 
 class Entry(NamedTuple):
-    """An entry of the log that was read, and the id of the one ``before`` it; ``fields`` is None for one that no
-    oxisock wrote."""
+    """An entry of the log, with the id of the entry ``before`` it. ``fields`` is None if oxisock did not write it."""
 
     id: str
     serial: int
@@ -46,14 +45,14 @@ class Entry(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A script to call, and its arguments behind the common ones; "ping" is none, and asks for an answer only."""
+    """A script to call, and its arguments after the common ones. "ping" is not a script: it only asks for an answer."""
 
     script: str
     arguments: list[str | int]
 
 
 class Answer(NamedTuple):
-    """What scripts answer: ok, fenced, epoch or lost; a letter for each item; the newest entry. A ping: ok."""
+    """The answer of a script: ok, fenced, epoch or lost; a letter for each item; the newest entry. A ping: ok."""
 
     status: str
     letters: str = ""
@@ -62,8 +61,8 @@ class Answer(NamedTuple):
 
 
 class Entered(NamedTuple):
-    """What "enter" answers, if all is well, with the letters of the last batch: the epoch, whether the log has all that
-    the node knew of, the number of that batch, who is in the room, and what was said, oldest first."""
+    """The answer of "enter" after success, with the letters of the last batch: the epoch, whether the log has all that
+    the node knew, the number of that batch, the members of the room, and the past lines, oldest first."""
 
     answer: Answer
     epoch: str
@@ -78,13 +77,13 @@ class Backplane:
 
     serial: int  # of the last entry that was read
     _own_id: str  # of that entry
-    _read_id: str  # of the last that was looked at, whoever wrote it
-    _known: tuple[str, int]  # id and serial of the newest entry that is known of
+    _read_id: str  # of the last entry that was read, with or without fields
+    _known: tuple[str, int]  # id and serial of the newest known entry
 
     def __init__(self, base: str, lease: int, history: int, now: int) -> None:
-        """``base`` begins the names of this node, like which there is no other; ``lease`` is nanoseconds.
+        """Create the machine. The unique ``base`` begins the names of this node; ``lease`` is in nanoseconds.
 
-        ``history`` is how many of the last entries the hub is told of when the node begins.
+        ``history`` is the number of past entries that the hub gets when the node enters.
         """
         self._base, self._history = base, history
         self._tend_every = min(lease // 3, _SECOND // 2)
@@ -93,18 +92,18 @@ class Backplane:
         self._generation = 0
         self._entered = self._closing = self._skipping = self._lost = self._away = False
         self._ever = False
-        self._fresh = self._asked = False  # an answer has just come, and it was to a ping
-        self._again = False  # whether the batch under way was sent before
+        self._fresh = self._asked = False  # an answer has just come; it was the answer to a ping
+        self._again = False  # whether the current batch was sent before
         self._call: Call | None = None  # under way
         self._sent_at = 0
-        self._sent_in = 0  # which generation
-        self._limbo: list[HubAppend] = []  # sent, and not answered
-        self._batch = 0  # the number of these
-        self._shown: set[tuple[str, int, str]] = set()  # which of these have been read, before the answer
+        self._sent_in = 0  # the generation of the call
+        self._limbo: list[HubAppend] = []  # sent, but not answered
+        self._batch = 0  # the number of this batch
+        self._shown: set[tuple[str, int, str]] = set()  # items of this batch that were read before the answer
         self._queue: deque[HubAppend] = deque()
         self._queued = 0
-        self._mine: dict[int, tuple[str, str, int]] = {}  # nick, where from, when
-        self._joining: dict[int, HubAppend] = {}  # proposed, and not read yet
+        self._mine: dict[int, tuple[str, str, int]] = {}  # by client: nick, address, time of joining
+        self._joining: dict[int, HubAppend] = {}  # proposed, but not read yet
         self._parting: dict[int, HubAppend] = {}
         self._retry_at = now
         self._tend_at = now
@@ -116,7 +115,7 @@ class Backplane:
     # --- what happened -------------------------------------------------------------------------------------------
 
     def proposed(self, appends: Sequence[HubAppend], now: int) -> None:
-        """The hub wants this in the log."""
+        """Take proposals of the hub for the log."""
         for append in appends:
             kind, client, _, _ = append
             if kind == "fenced":
@@ -138,7 +137,7 @@ class Backplane:
                 self._put(append)
 
     def answered(self, answer: Entered | Answer, now: int) -> None:
-        """The call under way was answered."""
+        """Take the answer to the current call."""
         call, self._call = self._call, None
         if call is None:
             return
@@ -147,7 +146,7 @@ class Backplane:
             self._away = False
             self._notices.append("Redis is back")
         if self._sent_in != self._generation:
-            return  # it went out before the node was fenced, or before something was lost
+            return  # it was sent before the node was fenced, or before a loss
         if isinstance(answer, Entered):
             self._begin(answer)
         elif call.script == "leave":
@@ -166,13 +165,13 @@ class Backplane:
             self._tend_at = now + self._tend_every
 
     def unsent(self, why: str, now: int) -> None:
-        """The call under way could not be sent as a whole, so that Redis will not execute it."""
+        """Note that the current call was not sent completely, so Redis will not execute it."""
         if self._call is not None and self._call.script == "append" and not self._again:
             self._take_back()
         self.broken(why, now)
 
     def broken(self, why: str, now: int) -> None:
-        """The connection for calls is gone, or could not be made."""
+        """Note that the connection for calls is lost, or could not be made."""
         self._call = None
         self._fresh = self._asked = False
         self._retry_at = now + RETRY
@@ -187,14 +186,14 @@ class Backplane:
             if item[0] not in _LASTING:
                 self._refuse(item, "not delivered")
         for item in self._parting.values():
-            self._refuse(item, "not delivered")  # nobody waits for it
+            self._refuse(item, "not delivered")  # the client need not wait for it
         self._queue.clear()
         self._queued = 0
         for item in kept:
             self._put(item)
 
     def read(self, generation: int, entries: Sequence[Entry], now: int) -> None:
-        """This stands in the log, where ``reading`` has said."""
+        """Take entries of the log, from the place that ``reading`` returned."""
         if generation != self._generation or not self._entered:
             return
         for entry in entries:
@@ -218,12 +217,12 @@ class Backplane:
                 self._shown.add(_marks(kind, client, *entry.fields[3:5]))
             self._note(entry.fields)
             self._news.append(entry.fields)
-            if ended and not self._closing:  # others took this node for dead, and have said so in the log
+            if ended and not self._closing:  # other nodes took this node for dead, and wrote that into the log
                 self._fence()
                 return
 
     def tick(self, now: int) -> bool:
-        """Time has passed; True if the connection for calls is to be given up, because no answer came."""
+        """Take the time. Return True if no answer came, and the driver must close the connection for calls."""
         if self._call is None or now < self._sent_at + PATIENCE:
             return False
         self.broken("no answer", now)
@@ -232,7 +231,7 @@ class Backplane:
     # --- what to do ----------------------------------------------------------------------------------------------
 
     def next_call(self, now: int) -> Call | None:
-        """Return what to call now, if anything."""
+        """Return the call to make now, if any."""
         if self._call is not None or self.ended or now < self._retry_at:
             return None
         call = self._choose(now)
@@ -244,27 +243,27 @@ class Backplane:
         return call
 
     def deadline(self) -> int:
-        """Return the time at which ``tick`` or ``next_call`` has something to say, if nothing happens before."""
+        """Return the time at which to call ``tick`` and ``next_call`` if nothing happens before."""
         if self._call is not None:
             return self._sent_at + PATIENCE
         idle = self._entered and not self._queue and not self._limbo and not self._closing
         return max(self._retry_at, self._tend_at if idle else 0)
 
     def common(self) -> tuple[str | int, ...]:
-        """Return what all scripts are told of the node: the last serial read; id and serial of what it knows of."""
+        """Return the common arguments of all scripts: the last serial read; id and serial of the newest known entry."""
         return (self.serial, *self._known)
 
     def reading(self) -> tuple[int, str] | None:
-        """Return where to read on: a number to give back, and the id behind which."""
+        """Return the place to read on: a number to pass to ``read``, and the id of the entry before the place."""
         return (self._generation, self._read_id) if self._entered else None
 
     def take_news(self) -> list[HubEntry]:
-        """Return what the hub is to be told."""
+        """Return the news for the hub."""
         news, self._news = self._news, []
         return news
 
     def take_notices(self) -> list[str]:
-        """Return what whoever runs the server may want to know."""
+        """Return the notices for the user of the server."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -294,7 +293,7 @@ class Backplane:
         return Call("tend", []) if now >= self._tend_at else None
 
     def _number(self) -> int:
-        """Number a call that changes something, so that Redis knows one that comes late."""
+        """Return a number for a call with changes, so that Redis recognizes a late call."""
         self._numbers += 1
         return self._numbers
 
@@ -303,7 +302,7 @@ class Backplane:
         self._queued += _size(item)
 
     def _take_back(self) -> None:
-        """What was sent did not come about, and will not."""
+        """Put the sent items back into the queue, because Redis did not take them and will not."""
         for item in reversed(self._limbo):
             self._put(item, first=True)
         self._limbo.clear()
@@ -313,24 +312,24 @@ class Backplane:
 
     def _refuse(self, item: HubAppend, why: str) -> None:
         kind, client, _, _ = item
-        if kind in ("cast", "kick"):  # the server's own
+        if kind in ("cast", "kick"):  # of the server, not of a client
             self._notices.append(f"not delivered: {kind}")
         else:
             self._tell("refused", client, kind, why)
 
     def _settle(self, letters: str) -> None:
-        """What was sent has come about, but for what is answered by another letter."""
+        """Settle the sent items. Redis took them, except those with another letter."""
         sent, self._limbo = self._limbo, []
         for item, letter in zip(sent, letters, strict=False):
             if letter == "t":
                 self._refuse(item, f"{item[2]} is taken")
             elif letter == "g":
-                if item[0] == "leave":  # it will not be read
+                if item[0] == "leave":  # no such entry will be read
                     self._parting.pop(item[1], None)
                 self._refuse(item, "not delivered")
 
     def _begin(self, answer: Entered) -> None:
-        """The node is in the room."""
+        """Begin after the node has entered the room."""
         again, self._entered, self._ever = self._ever, True, True
         self.epoch, (_, letters, self.serial, self._own_id) = answer.epoch, answer.answer
         self._read_id, self._known = self._own_id, (self._own_id, self.serial)
@@ -339,7 +338,7 @@ class Backplane:
             self._settle(letters)
         elif answer.whole:
             self._take_back()
-        else:  # others may have seen it, in what was lost
+        else:  # other nodes may have seen an item in the entries that were lost
             for item in self._limbo:
                 if item[0] not in _LASTING and _marks(*item) not in self._shown:
                     self._refuse(item, "not delivered")
@@ -351,7 +350,7 @@ class Backplane:
             self._note(member)
             self._news.append(member)
         self._tell("ready")
-        # What is to last and is not in the room is proposed anew: who comes, then what was said, then who goes.
+        # Propose again what the room does not have: joins first, then lines, then leaves.
         waiting = [item for item in self._queue if item[0] not in _LASTING]
         self._parting = {
             client: item for client, item in self._parting.items() if client in self._mine or client in self._joining
@@ -370,7 +369,7 @@ class Backplane:
         self._notices.append(f"{'in the room again' if again else 'in the room'} as {self.node}")
 
     def _fence(self) -> None:
-        """Others took this node for dead, and its clients with it."""
+        """Close all clients, because other nodes took this node for dead. Begin again under a new name."""
         self._notices.append("fenced: the lease ran out, and all clients are closed")
         self._leave_room()
         self._tell("fenced")
@@ -386,7 +385,7 @@ class Backplane:
             self.ended = True
 
     def _begin_as_another(self) -> None:
-        """Know nothing of the room, under a name that no node has had."""
+        """Forget the room, and take a name that no node has had."""
         self._turns += 1
         self.node = f"{self._base}/{self._turns}"
         self.epoch = ""
@@ -396,7 +395,7 @@ class Backplane:
         self._numbers = 0
 
     def _lose(self, why: str) -> None:
-        """What the hub knows is not what the log says: begin again with those who are here."""
+        """Enter again with the clients of this node, because the hub and the log differ."""
         self._notices.append(f"lines may be missing: {why}")
         self._leave_room()
         self._lost = True
@@ -408,7 +407,7 @@ class Backplane:
         self._generation += 1
 
     def _note(self, fields: HubEntry) -> None:
-        """Keep in mind who is here."""
+        """Keep track of the clients of this node."""
         kind, node, client, nick, text, when = fields
         if node != self.node:
             return
@@ -427,5 +426,5 @@ def _size(item: HubAppend) -> int:
 
 
 def _marks(kind: str, client: int, nick: str, text: str) -> tuple[str, int, str]:
-    """Return what an item and the entry that comes of it have in common."""
+    """Return what an item has in common with its entry in the log."""
     return kind, client, nick if kind == "nick" else text

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from ...engines.chat import ChatReactor, HubEntry
 
-_SECONDS = 1.0  # for a connection to come about, and for an answer to arrive once it has begun
-_BLOCK = 1000  # milliseconds that a read waits for something to read
-_STALLED = 3_000_000_000  # nanoseconds after which one that has not ended is given up
-_READ = 500  # entries at once
+_SECONDS = 1.0  # for connecting, and for the rest of an answer that has begun
+_BLOCK = 1000  # milliseconds that a read waits for entries
+_STALLED = 3_000_000_000  # nanoseconds after which a read is given up
+_READ = 500  # the most entries of a read
 _KEYS = ("log", "facts", "nodes", "members", "nicks", "read", "done")
 _FIELDS = [b"s", b"p", b"k", b"n", b"c", b"a", b"b", b"t"]  # of an entry
 _KINDS = frozenset(("join", "member", "nick", "say", "msg", "leave", "kick", "cast", "node"))
 
 
 class Settings(NamedTuple):
-    """What a RedisBackplane was told; ``lease`` is milliseconds, ``connect`` gives a connection to be opened."""
+    """The settings of a RedisBackplane. ``lease`` is in milliseconds; ``connect`` makes a connection, not yet open."""
 
     name: str
     lease: int
@@ -89,7 +89,7 @@ class RedisBackplane:
             arguments.refuse(ValueError, "history", history, "at most 250,000 entries")
         if on_notice is not None:
             arguments.function(on_notice, "on_notice")
-        # A bad address is told of here; connections are opened later.
+        # This finds a bad address. Connections are opened later.
         try:
             pool = redis.ConnectionPool.from_url(
                 url,
@@ -100,14 +100,14 @@ class RedisBackplane:
             )
             pool.make_connection()
         except (ValueError, TypeError) as error:
-            # The address is not shown: there may be a password in it.
+            # The address is not shown, because it may have a password.
             what = "redis://HOST:PORT/DATABASE, rediss:// or unix://PATH, and options of redis-py as a query"
             why = str(error).rpartition("__init__() ")[2]
             raise ValueError(f"url: expected {what}: {why}") from None
         self.settings = Settings(room, int(seconds * 1000), history, pool.make_connection, on_notice)
 
     def __repr__(self) -> str:
-        # The address may hold a password.
+        # The address may have a password.
         return f"RedisBackplane(room={self.settings.name!r}, lease={self.settings.lease / 1000})"
 
     def __reduce__(self) -> Any:
@@ -115,7 +115,7 @@ class RedisBackplane:
 
 
 class Driver:
-    """Carries between the hub, the machine and Redis, on a thread of its own."""
+    """Connects the hub, the machine and Redis, on its own thread."""
 
     def __init__(
         self,
@@ -132,16 +132,16 @@ class Driver:
         self._calls, self._reads = make(), make()
         self._connected = False
         self._sent: Call | None = None
-        self._reading: tuple[int, int] | None = None  # which generation, and since when
+        self._reading: tuple[int, int] | None = None  # the generation, and when the read began
         self._retry_reading = 0
         self._latch = Latch(server_log.thread_failed)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._latch.spawn("oxisock-chat-backplane", self._run)
 
     def join(self, timeout: float) -> bool:
-        """Wait for the end, which follows that of the hub."""
+        """Wait at most ``timeout`` seconds for the thread, which ends after the hub. Return whether it has ended."""
         return self._latch.join(timeout)
 
     def _run(self) -> None:
@@ -151,7 +151,7 @@ class Driver:
                 self._turn()
         finally:
             if not machine.ended:
-                self._reactor.begin_stop(0)  # a room that nothing comes into is no room
+                self._reactor.begin_stop(0)  # the room does not work without this thread
             for connection in (self._calls, self._reads):
                 with suppress(Exception):
                     connection.disconnect()
@@ -160,7 +160,7 @@ class Driver:
     def _turn(self) -> None:
         machine, now = self._machine, time.monotonic_ns()
         self._hear(now)
-        # An answer that came while this process was stopped is one.
+        # An answer that arrived while this process was stopped counts.
         if self._sent is not None and _pending(self._calls):
             self._answer()
         if machine.tick(now):
@@ -181,12 +181,12 @@ class Driver:
         self._tell()
 
     def _hear(self, now: int) -> None:
-        """Take what the hub proposes."""
+        """Pass the proposals of the hub to the machine."""
         with suppress(BlockingIOError):
             while self._bell.recv(4096):
                 pass
         appends = self._reactor.take_appends()
-        if appends is None:  # the hub has ended, and has said so before unless it failed
+        if appends is None:  # the hub has ended; if it failed, it has not proposed the close itself
             self._machine.proposed([("close", 0, "", "")], now)
         else:
             self._machine.proposed(appends, now)
@@ -204,7 +204,7 @@ class Driver:
                     server_log.event_failed(notice, error)
 
     def _wait(self) -> list[Any]:
-        """Wait until something can be done; return the sockets that can be read."""
+        """Wait until there is something to do. Return the readable sockets."""
         deadline = self._machine.deadline()
         if self._reading is None and self._machine.reading() is not None:
             deadline = min(deadline, self._retry_reading)
@@ -318,8 +318,11 @@ class Driver:
 
 
 def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReactor, bell: socket.socket) -> Driver:
-    """Return the driver of one server: its ``node`` name, like which there is no other, how much history it tells, and
-    what rings when the ``reactor`` has something to append."""
+    """Return the driver of one server.
+
+    ``node`` is the unique name of the server, and ``history`` is the number of past entries for the hub. ``bell``
+    becomes readable when the ``reactor`` has something to append.
+    """
     room = backplane.settings
     prefix = b"oxisock:{%s}:" % room.name.encode("utf-8", "surrogatepass")
     keys = [prefix + key.encode() for key in _KEYS]
@@ -328,20 +331,20 @@ def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReact
 
 
 def _words(error: Exception) -> str:
-    if "unauthenticated" in str(error):  # Redis says so of the length of a call, and hangs up
+    if "unauthenticated" in str(error):  # Redis says this about the length of a call, and closes the connection
         return "it asks for a password, and the URL has none"
     return str(error) or type(error).__name__
 
 
 def _socket(connection: Any) -> Any:
-    """Return what a connection is waited for by; redis-py names it nowhere else."""
+    """Return the socket of a connection, for waiting. redis-py has no public name for it."""
     return connection._sock  # noqa: SLF001
 
 
 def _pending(connection: Any) -> bool:
-    """Return whether something has been received and not been read, by the parser or by TLS."""
+    """Return whether the parser or TLS holds received data that was not read."""
     if _socket(connection) is None:
-        return True  # reading will tell what happened
+        return True  # reading will raise the error
     try:
         return bool(connection.can_read(0))
     except Exception:
@@ -350,7 +353,7 @@ def _pending(connection: Any) -> bool:
 
 @cache
 def script(name: str) -> tuple[str, str]:
-    """Return a script, and its digest, by which Redis knows it."""
+    """Return a script, and the digest by which Redis knows it."""
     from hashlib import sha1
     from importlib.resources import files
 
@@ -360,7 +363,7 @@ def script(name: str) -> tuple[str, str]:
 
 
 def understood(call: Call, answer: Any) -> Entered | Answer:
-    """Put what a script answered into the terms of the machine; raises where no script of ours answers so."""
+    """Return the answer of a script in the terms of the machine. Raises an exception if it is not of our scripts."""
     if call.script == "ping":
         return Answer("ok")
     status, letters, serial, last, *more = answer
@@ -377,7 +380,7 @@ def understood(call: Call, answer: Any) -> Entered | Answer:
 
 
 def entry(row: Any) -> Entry:
-    """Read an entry; what no oxisock wrote has no fields."""
+    """Return an entry of the log. Its fields are None if oxisock did not write it."""
     identity, flat = row
     try:
         if flat[::2] != _FIELDS:
