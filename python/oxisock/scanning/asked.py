@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .targets import Targets
 
 _PORTS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
-_MOST_MAPS = 4096  # hosts of which not all ports failed, each with a map of 8 KiB
+_MOST_MAPS = 4096  # the most hosts with a map of failed ports, 8 KiB each
 
 
 class NotAsked(NamedTuple):
@@ -38,17 +38,17 @@ class NotAsked(NamedTuple):
 
 
 def checked_ports(text: str, name: str) -> frozenset[int]:
-    """Return the ports of a list of numbers and ranges; ValueError for anything else, a file's name before all."""
+    """Return the ports of a list of numbers and ranges. Raises ValueError for other text, such as a file's name."""
     if not _PORTS.fullmatch(text):
         raise ValueError(f"{name}={shown(text)}: expected numbers and ranges, such as '22,80-90'")
     return frozenset(port_array(text))
 
 
 def checked_target(text: str, name: str) -> str:
-    """Return a name, an address, a network or a range; ValueError for anything else, a file's name before all."""
+    """Return the text of a name, an address, a network or a range. Raises ValueError for other text."""
     try:
         if "%" in text:
-            return text  # a zone, perhaps of another machine
+            return text  # it has a zone, which may be of another machine
         if reads_as_address(text):
             parse_range(text)
         else:
@@ -59,7 +59,7 @@ def checked_target(text: str, name: str) -> str:
 
 
 def usual(address: str) -> str:
-    """Return an address in its usual spelling, to be compared with others."""
+    """Return an address in its usual spelling, for comparisons."""
     plain, percent, zone = address.partition("%")
     if ":" not in plain:
         return address
@@ -67,7 +67,7 @@ def usual(address: str) -> str:
 
 
 class Asked:
-    """The addresses and ports that a scan asked, of which some may not have been asked after all."""
+    """The addresses and ports that a scan was to ask. ``in`` takes an (address, port) pair."""
 
     def __init__(
         self,
@@ -103,23 +103,23 @@ def _keys(texts: Iterable[str]) -> RangeSet:
 
 
 class Failures:
-    """Notes which ports could not be asked, and why: by reason and host, as all ports or as a map of them."""
+    """Records the ports that could not be asked, by reason and host: all ports, or a map of ports."""
 
     def __init__(self, ports: Iterable[int], whole: bool) -> None:
         self._all = format_ports(ports)
-        self._size = len(list(ports)) if whole else 0  # of a shard nobody knows beforehand
+        self._size = len(list(ports)) if whole else 0  # for a shard, the number is not known
         self._maps: dict[tuple[int, int], bytearray] = {}
         self._left: dict[tuple[int, int], int] = {}
         self._full: dict[int, list[int]] = {}
 
     def note(self, outcome: OutcomeTuple) -> None:
-        """Note what an engine says of a port that could not be asked; there may be millions."""
+        """Record an outcome for a port that could not be asked. There may be millions of them."""
         host, port, _, reason, *_ = outcome
         key = (reason, host)
         held = self._maps.get(key)
         if held is None:
             if len(self._maps) >= _MOST_MAPS:
-                return  # the counts still tell that there were more
+                return  # the counts of the report include it all the same
             held = self._maps[key] = bytearray(1 << 16 >> 3)
             self._left[key] = self._size
         held[port >> 3] |= 1 << (port & 7)
@@ -129,7 +129,7 @@ class Failures:
             self._full.setdefault(reason, []).append(host)
 
     def told(self, targets: Targets, words: Callable[[int], str]) -> list[NotAsked]:
-        """Return what was noted, neighbours together; may be called while another thread notes."""
+        """Return the records, with adjacent addresses joined. Another thread may record at the same time."""
         full, maps = list(self._full.items()), list(self._maps.items())
         found: dict[tuple[str, str], list[int]] = {(self._all, words(reason)): list(held) for reason, held in full}
         for (reason, host), held in maps:
@@ -143,7 +143,7 @@ class Failures:
 
 
 def number_of(parts: Iterable[NotAsked]) -> int:
-    """Return how many ports of addresses these are."""
+    """Return the number of (address, port) pairs in these parts."""
     total = 0
     for part in parts:
         first, last, _ = parse_range(part.addresses)

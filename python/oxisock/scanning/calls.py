@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two calls of on_progress, at least
 _SLICE = 0.05
-_SHORT_SLICE = 0.01  # where several scans are to be looked at
+_SHORT_SLICE = 0.01  # if there are several scans
 
 
 class Scanner(Functions):
@@ -170,7 +170,7 @@ def _wait_for(step: Step) -> object:
     if isinstance(step, LookUp):
         return host_addresses(step.host, timeout=step.timeout)
     if isinstance(step, Outcomes):
-        # Each has its turn; the latest, which is the likeliest to have news, is waited for.
+        # Look at all scans, and wait for the latest, which is the most likely to have news.
         *earlier, latest = step.runs
         found = [run.wait(0) for run in earlier]
         moment = _SHORT_SLICE if earlier else _SLICE
@@ -194,7 +194,7 @@ def _nothing() -> ScanReport:
 def _follow(
     scan: Scan, on_result: Callable[[PortResult], object] | None, on_progress: Callable[[Progress], object] | None
 ) -> None:
-    """Let the scan run to its end, calling back from this thread."""
+    """Let the scan run to its end, and call the callbacks on this thread."""
     next_call = time.monotonic() + _PROGRESS_INTERVAL
     while (results := scan.advance(_SLICE)) is not None:
         if on_result:

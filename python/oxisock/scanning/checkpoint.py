@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from .report import ScanReport
 
 _VERSION = 2
-_LOCKED = (1 << 31) - 2  # the byte that is locked on Windows, where a position of a lock has 31 bits
+_LOCKED = (1 << 31) - 2  # the byte that is locked on Windows; positions of locks have 31 bits there
 
 
 class Header(NamedTuple):
-    """The first line: which scan this is, and how it is cut."""
+    """The first line: the scan, and how it is cut into shards."""
 
     plan: str  # digest
     seed: int
-    probes: int  # in a shard
+    probes: int  # of a shard
     shards: int
 
 
 class Done(NamedTuple):
-    """A line: a shard and all that was found."""
+    """A line: a finished shard with all its outcomes."""
 
     shard: int
     tally: Tally
@@ -40,19 +40,19 @@ class Done(NamedTuple):
 
 
 class NotWritten(OSError):
-    """A checkpoint cannot be written: the disk is full, say. With a ``report`` where the scan had begun."""
+    """A checkpoint cannot be written, for example on a full disk. It has a ``report`` if the scan had begun."""
 
     report: ScanReport
 
 
 class Checkpoint:
-    """The file, open for adding to it; ``header`` and ``done`` are what it held."""
+    """The file, open for appending. ``header`` and ``done`` are its contents at the start."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open or create it.
+        """Open or create the file.
 
-        Raises OSError where that cannot be done (BlockingIOError where another scan writes to it), and ValueError
-        where it is something else, with file and line.
+        Raises OSError if that fails (BlockingIOError if another scan writes to it), and ValueError with file and line
+        if it is not a checkpoint.
         """
         self.path = os.fspath(path)
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
@@ -66,7 +66,7 @@ class Checkpoint:
             raise
 
     def begin(self, header: Header) -> None:
-        """Write the header of a new file; ValueError where the file is another scan's."""
+        """Write the header of a new file. Raises ValueError if the file belongs to another scan."""
         if self.header is None:
             self._write({"oxisock_checkpoint": _VERSION, **header._asdict()})
             self.header = header
@@ -77,7 +77,7 @@ class Checkpoint:
             )
 
     def add(self, done: Done) -> None:
-        """Write down that a shard is done; OSError where it cannot be written, and the file stays as it was."""
+        """Record a finished shard. Raises NotWritten if that fails; the file is then unchanged."""
         outcomes = [
             (*outcome[:5], None if outcome[5] is None else base64.b64encode(outcome[5]).decode())
             for outcome in done.outcomes
@@ -85,7 +85,7 @@ class Checkpoint:
         self._write({"shard": done.shard, "tally": done.tally, "outcomes": outcomes, "source": done.source})
 
     def close(self) -> None:
-        """Close the file; may be called again."""
+        """Close the file. You can call it again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -97,7 +97,7 @@ class Checkpoint:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
-            os.ftruncate(self._descriptor, end)  # half a line helps nobody
+            os.ftruncate(self._descriptor, end)  # remove the incomplete line
             raise NotWritten(error.errno, f"cannot write to checkpoint {self.path!r}: {error.strerror}") from error
 
     def _lock(self) -> None:
@@ -105,7 +105,7 @@ class Checkpoint:
             if sys.platform == "win32":
                 import msvcrt
 
-                # What is locked there cannot be read, so it is a byte that is never written.
+                # A locked byte cannot be read on Windows, so lock a byte that is never written.
                 os.lseek(self._descriptor, _LOCKED, os.SEEK_SET)
                 msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
                 os.lseek(self._descriptor, 0, os.SEEK_SET)

@@ -1,7 +1,7 @@
 """Decides when a shard is submitted: first, again after a failure, or a second time if workers are idle.
 
-A machine: what became of a task and the time (in nanoseconds) go in, what to submit and what is lost comes out. It
-knows no executor and no clock.
+A machine without executor and clock. Its inputs are the ends of tasks and the time in nanoseconds. Its outputs are
+tasks to submit, and lost shards.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from itertools import chain
 from typing import NamedTuple
 
 _NEVER = 1 << 63
-_TRIES = 3  # of a shard: given out again twice
-_COPIES = 3  # of a shard under way at once, when nothing else is left to do: two of them may be with one that hangs
-_PATIENCE = 60_000_000_000  # ns that a task may take before its shard is given out again beside it
-_FACTOR = 4  # and so many times the longest that any took
+_TRIES = 3  # of a shard: it is submitted again at most twice
+_COPIES = 3  # the most tasks of one shard at a time, if workers are idle; two of them may hang
+_PATIENCE = 60_000_000_000  # ns: the least time after which a task is late, and its shard is submitted again
+_FACTOR = 4  # a task is late after so many times the longest time of a good task, if that is longer
 
 
 class Task(NamedTuple):
-    """A shard given out: the number of the task, which is never used again, and that of the shard.
+    """A task to submit: its unique number, and the number of its shard.
 
-    ``limit`` is when it is to end by itself, in nanoseconds after its beginning.
+    ``limit`` is the number of nanoseconds after which the task ends by itself.
     """
 
     number: int
@@ -29,22 +29,22 @@ class Task(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A shard that nobody could scan, and the name of what its last task died of."""
+    """A shard that no task could scan, and the name of the last error."""
 
     shard: int
     cause: str
 
 
 class Passed(NamedTuple):
-    """What became of tasks by time alone."""
+    """The tasks and shards whose state changes because time has passed."""
 
-    late: list[int]  # they take far longer than others, and their shards are given out beside them
-    gone: list[int]  # they ought to have ended by themselves long ago, and have failed
+    late: list[int]  # tasks that take too long; their shards are submitted again
+    gone: list[int]  # tasks that did not end by themselves in time; they have failed
     lost: list[Lost]
 
 
 class _Given:
-    """A task that is out."""
+    """A task that was submitted."""
 
     __slots__ = ("limit", "shard", "since")
 
@@ -53,24 +53,24 @@ class _Given:
 
 
 class _Pending:
-    """A shard that was given out and is not settled."""
+    """A shard that was submitted and is not settled."""
 
     __slots__ = ("copies", "failures", "given", "queued", "waited")
 
     def __init__(self) -> None:
-        self.copies = 0  # tasks that are out, without late ones
-        self.given = 0  # when the last of them was given out
+        self.copies = 0  # submitted tasks, without late ones
+        self.given = 0  # when the last of them was submitted
         self.failures = 0
-        self.waited = 0  # how often it was late
-        self.queued = False  # to be given out again
+        self.waited = 0  # how often a task of it was late
+        self.queued = False  # to be submitted again
 
 
 class Coordinator:
-    """The fate of ``shards`` shards, of which at most ``slots`` are out at a time; those in ``done`` need nothing.
+    """Decides what to submit for ``shards`` shards, at most ``slots`` at a time. Shards in ``done`` are finished.
 
-    A task is expected to take ``expected`` nanoseconds, until the first that ends tells; it ends by itself after
-    ``limit``, and at the time ``deadline`` of the whole scan. Where all ``share`` a rate, a task that is late keeps its
-    slot: it may still send.
+    A task should take ``expected`` nanoseconds, until the first task that ends shows how long. It ends by itself after
+    ``limit`` nanoseconds, and at the time ``deadline`` of the whole scan. If all tasks ``share`` a rate, a late task
+    keeps its slot, because it may still send.
     """
 
     def __init__(
@@ -92,23 +92,23 @@ class Coordinator:
         self._deadline = deadline
         self._before = done
         self._left = shards - len(done)
-        self._next = 0  # the first shard that was never given out
+        self._next = 0  # the first shard that was never submitted
         self._again: list[int] = []
         self._out: dict[int, _Given] = {}  # by task, the oldest first
-        self._late: dict[int, _Given] = {}  # tasks that nobody waits for, and which count if they come
+        self._late: dict[int, _Given] = {}  # late tasks; their results count if they come
         self._pending: dict[int, _Pending] = {}  # by shard
-        self._longest = 0  # ns that any task took until it ended well
+        self._longest = 0  # ns: the longest time of a task that ended well
         self._numbers = 0
         self._stopped = False
         self._broken = False
 
     @property
     def over(self) -> bool:
-        """Whether nothing is to be expected any more."""
+        """Whether all shards are settled, or it is stopped and no task runs."""
         return self._left == 0 or (self._stopped and not self._out)
 
     def next(self, now: int) -> Task | None:
-        """Give out a task at the time ``now``; None where there is none, or no free slot."""
+        """Return a task to submit at the time ``now``; None if there is no task, or no free slot."""
         busy = len(self._out) + (len(self._late) if self._share else 0)
         if self._stopped or self._broken or busy >= self._slots or now >= self._deadline:
             return None
@@ -125,7 +125,7 @@ class Coordinator:
         return task
 
     def finished(self, number: int, now: int) -> bool:
-        """A task gave the results of its shard; say whether they count: only the first that come do."""
+        """Note that a task returned the results of its shard. Return whether they count, which only the first do."""
         task = self._end(number)
         if task is None:
             return False
@@ -136,13 +136,13 @@ class Coordinator:
         return True
 
     def failed(self, number: int, cause: str, now: int) -> Lost | None:
-        """A task ended without results; give its shard if that was its last try, and not the end of the whole scan."""
+        """Note that a task failed. Return its shard if that was the last try, and the scan is not over."""
         task = self._end(number)
         shard = None if task is None else self._pending.get(task.shard)
         if task is None or shard is None or now >= self._deadline:
             return None
         shard.failures += 1
-        if shard.copies:  # another copy is still at it
+        if shard.copies:  # another task of the shard still runs
             return None
         if shard.failures < _TRIES and not self._broken:
             if not shard.queued:
@@ -153,10 +153,10 @@ class Coordinator:
         return Lost(task.shard, cause)
 
     def passed(self, now: int) -> Passed:
-        """Time went by: say which tasks are late, which are gone, and which shards are lost by that.
+        """Take the time. Return the tasks that are late, the tasks that are gone, and the shards that are lost.
 
-        Workers may hang. A late task frees its slot, and its shard is given out again; a shard that is late again waits
-        twice as long, since it may be the work that is slow.
+        Workers may hang. A late task frees its slot, and its shard is submitted again. The next task of the shard is
+        late after twice the time, because the work itself may be slow.
         """
         patience = max(_PATIENCE, _FACTOR * self._longest)
         late = [
@@ -181,7 +181,7 @@ class Coordinator:
         return Passed(late, gone, lost)
 
     def broken(self) -> Iterator[int]:
-        """No task can be given out any more: give, as settled, every shard that is not out, and make failures final."""
+        """Stop submitting, make failures final, and yield as settled every shard without a running task."""
         self._broken = True
         waiting, first = list(self._again), self._next
         self._next = self._shards
@@ -191,7 +191,7 @@ class Coordinator:
         return chain(waiting, (number for number in range(first, self._shards) if number not in self._before))
 
     def stop(self) -> None:
-        """Give nothing more out."""
+        """Submit nothing more."""
         self._stopped = True
 
     def _choose(self, now: int) -> int | None:
@@ -201,8 +201,8 @@ class Coordinator:
             self._next += 1
             if self._next - 1 not in self._before:
                 return self._next - 1
-        # Whoever is idle takes what is longest under way, once it ought to have ended: its worker may hang, or be far
-        # slower than the others. Before that a copy would only ask the same ports twice.
+        # An idle worker gets a copy of the oldest task that is overdue, because the worker of that task may hang or be
+        # slow. An earlier copy would only ask the same ports twice.
         due = now - (self._longest + self._longest // 2 or self._expected)
         return next((task.shard for task in self._out.values() if self._worth_a_copy(task.shard, due)), None)
 
@@ -211,7 +211,7 @@ class Coordinator:
         return shard is not None and shard.copies < _COPIES and shard.failures < _TRIES and shard.given <= due
 
     def _end(self, number: int) -> _Given | None:
-        """Note the end of a task; None if it is over already."""
+        """Note the end of a task, and return it; None if it has ended before."""
         task = self._out.pop(number, None)
         if task is None:
             return self._late.pop(number, None)

@@ -1,4 +1,4 @@
-"""What is known about an executor: the number of its workers, and whether it is gone."""
+"""Inspects executors: the number of workers, and whether the executor is gone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def workers_of(executor: Any) -> int | None:
-    """Return how many workers an executor knows of."""
+    """Return the number of workers of an executor; None if it is not known."""
     for name in ("num_workers", "_max_workers"):
         found = getattr(executor, name, None)
         if isinstance(found, int) and found > 0:
             return found
-    try:  # Dask's has a client, which knows the threads of each worker
+    try:  # the executor of Dask has a client, which knows the threads of each worker
         return sum(executor._client.nthreads().values()) or None
     except Exception:
         return None

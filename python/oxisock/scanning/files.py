@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 
 BLANKS = " \t\n\r\v\f"
-"""What is a blank: not str.strip's idea of it, which has blanks from all over Unicode."""
+"""The blanks. str.strip would remove all blanks of Unicode."""
 
 
 def lines_of(path: str) -> Iterator[tuple[str, str]]:
-    """Return FILE:LINE and the text of every line that has one, without comments after ``#``; ``-`` is standard input.
+    """Yield FILE:LINE and the text of every line that is not empty, without comments after ``#``.
 
-    Lines end with LF or CR LF, and a byte order mark may stand before the first. Raises OSError where the file cannot
-    be read, and ValueError for a line that is not UTF-8.
+    The path ``-`` is standard input. Lines end with LF or CR LF, and a byte order mark at the beginning is ignored.
+    Raises OSError if the file cannot be read, and ValueError for a line that is not UTF-8.
     """
     if path == "-":
         if sys.stdin is None:

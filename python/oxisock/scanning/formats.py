@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .report import ScanReport
 
 SCHEMA = 1
-"""The version of the JSON and NDJSON formats; it changes only when a reader of the old one would go wrong."""
+"""The version of the JSON and NDJSON formats. It changes only if readers of the old format would fail."""
 
 
 def header(report: ScanReport) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def ndjson_result(result: PortResult) -> str:
 
 
 def ndjson_summary(report: ScanReport) -> str:
-    """Return what stands on the last line of NDJSON, without its end of line."""
+    """Return the summary, which is the last line of NDJSON, without its end of line."""
     import json
 
     return json.dumps({"type": "summary"} | header(report))
@@ -79,19 +79,19 @@ def to_csv(report: ScanReport) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text that is one line and no formula."""
+    """Return a text as one line that is not a formula."""
     return _no_formula(text if text.isprintable() else escape(text))
 
 
 def _no_formula(text: str) -> str:
-    """Escape a first character that makes a spreadsheet run the cell."""
+    """Escape a first character that begins a formula in a spreadsheet."""
     return f"\\x{ord(text[0]):02x}{text[1:]}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def banner_text(banner: bytes) -> str:
-    """Return a banner as UTF-8 text in which nothing acts on a terminal.
+    """Return a banner as text that is safe on a terminal.
 
-    What is not printable (control characters, changes of writing direction, bytes that are no UTF-8) is escaped as in a
-    Python string, and so is the backslash: nothing is lost.
+    The text is decoded as UTF-8. Characters that are not printable (control characters, changes of writing direction),
+    bytes that are not UTF-8, and the backslash are escaped as in a Python string, so no information is lost.
     """
     return escape(banner.decode("utf-8", "surrogateescape"))

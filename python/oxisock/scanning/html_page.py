@@ -42,15 +42,15 @@ td.last div { max-height: 7.5rem; overflow-y: auto }
 }
 """
 )
-_MOST_CHIPS = 40  # ports of a host at a glance
-_MOST_UNFOLDED = 20  # hosts whose tables are open from the start
+_MOST_CHIPS = 40  # the most ports of a host in the overview
+_MOST_UNFOLDED = 20  # if there are more hosts, their tables are closed at first
 _MOST_IN_NOTEBOOK = 200  # rows
 _RIGHT = ("PORT", "RTT ms")
-_NAMED = {"BEFORE": "was", "NOW": "now", "RTT ms": "RTT ms"}  # what is named in each row where no heading has room
+_NAMED = {"BEFORE": "was", "NOW": "now", "RTT ms": "RTT ms"}  # shown in each row if the heading has no room
 
 
 def to_html(report: ScanReport, old: ScanReport | None) -> str:
-    """Return the page, with what changed since ``old`` if that is given."""
+    """Return the page, with the changes since ``old`` if you pass a report."""
     asked = ", ".join(report.targets or ()) or plural(report.addresses or 0, "address")[:200]
     if len(asked) > 120:
         asked = asked[:120] + " ..."
@@ -76,7 +76,7 @@ def _when(report: ScanReport) -> str:
         return ""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S UTC, ", time.gmtime(report.started))
-    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+    except (OverflowError, ValueError, OSError):  # a time outside the calendar
         return ""
 
 
@@ -94,7 +94,7 @@ def _changes(report: ScanReport, old: ScanReport) -> str:
 
 
 def _glance(report: ScanReport) -> str:
-    """Return every host with its ports, each in the colour of its state."""
+    """Return the overview: every host with its ports, in the colours of their states."""
     if not report.results:
         return f"<p>{escape(nothing(report))}</p>\n"
     lines = []
@@ -134,7 +134,7 @@ _STATES = frozenset({*map(str, PortState), "opened", "closed", "changed"})
 
 
 def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
-    """Return a table, its heading first; a state has its colour, and with ``first`` the first cell, too."""
+    """Return a table; the first line is the heading. States are coloured, and with ``first`` the first cells, too."""
     heading, *body = lines
 
     def shown(number: int, text: str) -> str:
@@ -142,7 +142,7 @@ def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
         kinds = ["right"] * (name in _RIGHT) + ["none"] * (text == "-")
         if text in _STATES and (name in ("STATE", "BEFORE", "NOW") or (first and number == 0)):
             kinds.append(text)
-        if name == "BANNER":  # what is very long scrolls in a box of its own
+        if name == "BANNER":  # a long banner scrolls in its own box
             return f'<td class="{" ".join([*kinds, "last"])}"><div>{escape(text)}</div></td>'
         return cell(text, *kinds, tag=f'td data-name="{_NAMED[name]}"' if name in _NAMED else "td")
 
@@ -151,7 +151,7 @@ def _table(lines: Sequence[Sequence[str]], first: bool = False) -> str:
 
 
 def for_notebook(report: ScanReport) -> str:
-    """Return a table and the summary, for a notebook that has a style of its own."""
+    """Return a table and the summary for a notebook, in the style of the notebook."""
     found = rows(report, any(result.banner is not None for result in report))
     shown = _table(found[: _MOST_IN_NOTEBOOK + 1]) if len(found) > 1 else f"<p>{escape(nothing(report))}</p>\n"
     if len(found) - 1 > _MOST_IN_NOTEBOOK:

@@ -22,7 +22,7 @@ _STATES: dict[str, str] = {
     PortState.OPEN: "open",
     PortState.CLOSED: "closed",
     PortState.FILTERED: "filtered",
-    PortState.ERROR: "unknown",  # nmap has no word for a fault of its own machine
+    PortState.ERROR: "unknown",  # nmap has no state for a fault of its own machine
 }
 _UNREACHABLE = frozenset({"host-unreachable", "net-unreachable", "proto-unreachable"})
 
@@ -50,7 +50,7 @@ def _lines(report: ScanReport) -> Iterator[str]:
         "nmaprun", "", scanner="oxisock", args="oxisock scan", start=int(start),
         startstr=_date(start), version=VERSION, xmloutputversion="1.05",
     )  # fmt: skip
-    # What was asked: by it readers tell "closed" from "not asked".
+    # The ports that were asked, so that readers can tell "closed" from "not asked".
     services = report.ports or format_ports({result.port for result in report.results})
     asked = len(checked_ports(services, "ports")) if services else 0
     yield _tag("scaninfo", type="connect", protocol="tcp", numservices=asked, services=services)
@@ -58,7 +58,7 @@ def _lines(report: ScanReport) -> Iterator[str]:
     yield _tag("debugging", level=0)
     for name in report.unresolved:
         yield _tag("target", specification=name, status="skipped", reason="invalid")
-    # The counts are those of the whole scan, so what was not kept can be told only of a single address.
+    # The counts belong to the whole scan, so the ports that were not kept are known only for a single address.
     dropped = _dropped(report) if report.addresses == 1 else {}
     if report.addresses == 1 and not hosts and (only := _only_address(report)):
         hosts = {only: []}
@@ -101,7 +101,7 @@ def _lines(report: ScanReport) -> Iterator[str]:
 
 
 def _dropped(report: ScanReport) -> dict[str, int]:
-    """Count the ports of each state that were decided and not kept."""
+    """Return the number of ports in each state that were not kept."""
     left = dict(report.counts)
     for result in report.results:
         left[result.state] -= 1
@@ -109,7 +109,7 @@ def _dropped(report: ScanReport) -> dict[str, int]:
 
 
 def _date(seconds: float) -> str:
-    """Return a date as nmap writes it; of a report made by hand it may be beyond what the system's clock can show."""
+    """Return a date as nmap writes it; "unknown" for a time that the system cannot represent."""
     import time
 
     try:
@@ -119,15 +119,15 @@ def _date(seconds: float) -> str:
 
 
 def _only_address(report: ScanReport) -> str | None:
-    """Return the address of a report of one, where it is known though nothing of it was kept."""
+    """Return the address of a report that has only one, even if no result was kept; None if it is not known."""
     candidates = [*report.names, *(report.targets or ())]
     return next((text for text in candidates if reads_as_address(text) and "/" not in text), None)
 
 
 def _host_state(results: list[PortResult], dropped: dict[str, int]) -> tuple[str, str]:
-    """Return nmap's state of a host and its reason: up where it answered, down where nothing leads to it.
+    """Return nmap's state of a host and the reason: up if it answered, down if it is unreachable.
 
-    What was not kept of its ports is known by their number alone.
+    ``dropped`` has the numbers of ports that were not kept, by state.
     """
     if dropped.get(PortState.CLOSED):
         return "up", "conn-refused"

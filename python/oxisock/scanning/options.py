@@ -11,7 +11,7 @@ from ..sockets.resolving import Family
 from .specs import PortSpec, TargetSpec
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor  # any object with its ``submit``
+    from concurrent.futures import Executor  # any object with the ``submit`` of Executor
 
 
 class ScanKeywords(TypedDict, total=False):
@@ -67,6 +67,6 @@ class ScanOptions(NamedTuple):
 
     @classmethod
     def of(cls, function: str, options: Mapping[str, Any]) -> ScanOptions:
-        """Make the options that ``function`` was called with; TypeError for a name that is none of them."""
+        """Return the options from the keywords of ``function``. Raises TypeError for an unknown keyword."""
         unexpected(function, options, cls._fields)
         return cls(**options)

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 STATES = tuple(PortState)
-"""The states, in the order of their numbers in engines.scan."""
+"""The states, in the order of their numbers in engines.scanning."""
 
 _NS = 1_000_000_000
-_FOREVER = 3600.0  # a probe without a timeout: the kernel gives up long before
+_FOREVER = 3600.0  # seconds, for a probe without a timeout; the kernel gives up long before
 _BANNER_SECONDS = 1.0
 _MOST_PROBES = 1 << 62
-_WORTH_SHARING = 8192  # ports; below that a second thread costs more than it saves
+_WORTH_SHARING = 8192  # ports; with fewer, a second thread costs more than it saves
 _FIRST_PORTS = 100
 _MOST_IN_FLIGHT = 4096
 _LOOPBACK = 127
@@ -40,9 +40,9 @@ _MOST_SOCKETS = 32_768
 
 
 class Spread(NamedTuple):
-    """How a scan is carried out shard by shard: by whom, and where it is written down."""
+    """How a scan runs in shards: the executor, and the checkpoint."""
 
-    total: int  # ports of hosts
+    total: int  # (address, port) pairs
     executor: Executor | None
     tasks: int | None
     checkpoint: Checkpoint | None
@@ -61,27 +61,27 @@ class ScanJob(NamedTuple):
     seed: int
     deadline: float = float("inf")  # of time.monotonic(), when the scan is to end
     spread: Spread | None = None
-    keep_errors: bool = False  # an engine tells of them always, so that the report can
+    keep_errors: bool = False  # whether the report keeps them; an engine always returns them
 
 
 class UnresolvedExclude(socket.gaierror, ValueError):
-    """A name that is to be left out has no address, so that what may not be asked is not known."""
+    """An excluded name has no address, so it is not known which addresses to leave out."""
 
 
 def patience(value: float | None, name: str = "timeout") -> float:
-    """Return how many seconds a probe waits; no limit is longer than the kernel waits for any."""
+    """Return the seconds that a probe waits. Without a limit, it is longer than the kernel waits."""
     seconds = arguments.timeout(value, name)
     return _FOREVER if seconds is None else min(seconds, _FOREVER)
 
 
 def default_concurrency() -> int:
-    """Return the most probes in flight: as many as there are sockets to be had, but 4,096 at most."""
+    """Return the most probes in flight: the number of free descriptors, at most 4,096."""
     return min(_MOST_IN_FLIGHT, free_descriptors())
 
 
 def free_descriptors() -> int:
-    """Return the most sockets that a scan has at once: what the descriptors left allow less 64, from 8 to 32,768."""
-    if sys.platform == "win32":  # sockets are no descriptors there
+    """Return the most sockets of a scan: the number of free descriptors less 64, from 8 to 32,768."""
+    if sys.platform == "win32":  # sockets are not descriptors there
         return 512
     import resource
 
@@ -96,7 +96,7 @@ def free_descriptors() -> int:
 
 
 def cores() -> int:
-    """Return the processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -107,10 +107,10 @@ def make_job(
     *,
     cancelled: Callable[[], bool] | None = None,
 ) -> ScanJob:
-    """Check every argument, resolve the names, and plan the scan; names are given up once ``cancelled()``.
+    """Check every argument, resolve the names, and plan the scan. The look-ups end if ``cancelled()`` returns True.
 
-    Raises what ``scan`` raises for bad arguments, and ``socket.gaierror`` where there are targets but none resolves, or
-    where an excluded name does not.
+    Raises what ``scan`` raises for bad arguments, and ``socket.gaierror`` if no target resolves, or if an excluded name
+    does not.
     """
     checkpoint = _open_checkpoint(options.checkpoint)
     try:
@@ -141,7 +141,7 @@ def _make_job(
     parsed = parse_targets(targets, options.exclude)
     unresolved: dict[str, str] = {}
     if parsed.names or parsed.excluded_names:
-        # Whatever an excluded name stands for.
+        # All addresses of an excluded name are excluded.
         excluded = resolve(parsed.excluded_names, resolve_all=True, timeout=limit, cancelled=cancelled)
         for name, failure in excluded.errors.items():
             words = f"exclude: {name!r} does not resolve: {failure.strerror or failure}"
@@ -169,7 +169,7 @@ def _make_job(
 
 
 def with_links(plan: ScanPlan) -> ScanPlan:
-    """Return a plan with what this machine knows of its addresses: which are on a link of its own."""
+    """Return a plan that knows which of its addresses are on a link of this machine."""
     loopback = all(each.version == 4 and each.first >> 24 == each.last >> 24 == _LOOPBACK for each in plan.ranges)
     if loopback or not plan.adaptive:
         return plan._replace(links=())
@@ -208,7 +208,7 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
         ports, first_ports = _top_ports_first(ports)
     shard, shards = _read_shard(options.shard)
     if options.shard is not None and options.seed is None:
-        # Parts of different orders overlap, and leave ports that nobody asks.
+        # Parts of different orders overlap, and leave ports out.
         raise ValueError(f"shard={options.shard!r} needs a seed: expected the same one for all parts")
     if options.concurrency is None:
         descriptors = free_descriptors()
@@ -239,7 +239,7 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
 
 
 def _top_ports_first(ports: array[int]) -> tuple[array[int], int]:
-    """Put the ports that most often answer first, so that there is an estimate of the round trip soon."""
+    """Return the ports, and how many of them are common and so come first, for an early estimate of the round trip."""
     first, rest = array("H"), array("H", ports)
     for port in top_ports(_FIRST_PORTS):
         place = bisect_left(rest, port)
@@ -253,7 +253,7 @@ def _read_shard(text: str | None) -> tuple[int, int]:
         return 0, 1
     expected = "'K/N', such as '2/4' for the second of four"
     number, slash, count = arguments.text(text, "shard", expected).partition("/")
-    # isascii, because int() reads the digits of every script; and it refuses thousands of them in words of its own.
+    # isascii, because int() accepts the digits of every script. The length, because int() refuses thousands of digits.
     if not (slash and all(part.isascii() and part.isdigit() and len(part) < 20 for part in (number, count))):
         arguments.refuse(ValueError, "shard", text, expected)
     if not 1 <= int(number) <= int(count) < 1 << 32:

@@ -1,7 +1,7 @@
-"""Questions about one port as steps: decides what to wait for, and the caller does the waiting.
+"""Questions about one port as steps: a question decides what to wait for, and the caller waits.
 
-Each question is a generator: it yields a Step, is sent what came of it (or is thrown its error), and returns the
-answer. So the blocking functions and those of ``oxisock.aio`` answer alike.
+Each question is a generator. It yields a Step, receives the result or the error of the step, and returns the answer. So
+the blocking functions and those of ``oxisock.aio`` give the same answers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .options import ScanOptions
 from .plan import default_concurrency, make_job, patience
 from .running import reason_text, result_of
 
-_STEP_SECONDS = 1.0  # wait_for_port asks anew after so much silence, and listens on for answers to what it has asked
-_LISTEN_SECONDS = 10.0  # so long, at most
-_PATIENCE = 0.25  # how much later than due an engine's verdict may come; after a fault of this machine it is waited for
+_STEP_SECONDS = 1.0  # seconds of silence after which wait_for_port asks again; it still listens to earlier probes
+_LISTEN_SECONDS = 10.0  # the most seconds that it listens to a probe
+_PATIENCE = 0.25  # seconds to wait for a late verdict of an engine
 _PATIENCE_AFTER_A_FAULT = 1.0
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _ERRNO_OF = {
@@ -39,21 +39,21 @@ _ERRNO_OF = {
 
 
 class LookUp(NamedTuple):
-    """Give the addresses of a host, within so many seconds; raise what ``host_addresses`` raises."""
+    """Step: look up the addresses of a host within ``timeout`` seconds. The error is that of ``host_addresses``."""
 
     host: str
     timeout: float
 
 
 class Outcomes(NamedTuple):
-    """Let scans run for a moment, at most so many seconds, and give what is known of each since the last time."""
+    """Step: let scans run for at most ``timeout`` seconds. The result is the new outcomes of each scan."""
 
     runs: tuple[ScanRun, ...]
     timeout: float
 
 
 class Pause(NamedTuple):
-    """Let so many seconds pass."""
+    """Step: wait for ``seconds`` seconds."""
 
     seconds: float
 
@@ -64,25 +64,25 @@ Steps = Generator[Step, Any, T]
 
 
 class _Try(NamedTuple):
-    """One port of some addresses, asked once; outcomes name an address by its number."""
+    """One probe of one port to some addresses. Outcomes have the index of an address."""
 
     run: ScanRun
     addresses: list[str]
 
 
 class _Verdict(NamedTuple):
-    """What an address has to say of a port."""
+    """The outcome for a port of one address."""
 
     address: str
     outcome: OutcomeTuple
 
     def fault(self) -> int:
-        """Return the errno of a fault of this machine that says nothing of the port, or 0."""
+        """Return the errno of a fault of this machine, which says nothing about the port, or 0."""
         code = max(0, -self.outcome[3])
         return 0 if code in _NO_WAY else code
 
     def rank(self) -> int:
-        """Order verdicts by what they tell of the host that has the addresses: the least tells most."""
+        """Return a rank for verdicts about addresses of one host. The lowest rank tells most about the host."""
         if self.outcome[2] == OPEN:
             return 0
         if self.fault():
@@ -90,7 +90,7 @@ class _Verdict(NamedTuple):
         return {CLOSED: 2, FILTERED: 3}.get(self.outcome[2], 4)
 
     def error(self) -> OSError:
-        """Return the error that a connection would have ended with."""
+        """Return the error that a connection would have raised."""
         code = -self.outcome[3]
         if code <= 0:
             code = _ERRNO_OF.get(reason_text(self.outcome[3]), errno.ETIMEDOUT)
@@ -98,7 +98,7 @@ class _Verdict(NamedTuple):
 
 
 class Questions:
-    """The questions, bound to one engine's scans; ``Scanner`` says what each of them means."""
+    """The questions, bound to the scans of one engine. ``Scanner`` documents each of them."""
 
     def __init__(self, engine: ScanningModule) -> None:
         self._engine = engine
@@ -114,7 +114,7 @@ class Questions:
         return verdict.outcome[2] == OPEN
 
     def ask_host(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
-        """Ask one port of every address of a host, and return what tells most: that one is open before all.
+        """Ask one port of every address of a host, and return the result that tells most. An open port tells most.
 
         Raises what ``scan_port`` raises.
         """
@@ -122,15 +122,15 @@ class Questions:
         return result_of(outcome, host.strip(), address)
 
     def scan_port(self, host: str, port: int, timeout: float | None) -> Steps[PortResult]:
-        """Ask one port of one host, and return all that was learned."""
+        """Ask one port of one host, and return the result."""
         address, outcome = yield from self._ask_host(host, port, timeout, only_one=True)
         return result_of(outcome, host.strip(), address)
 
     def wait_for_port(self, host: str, port: int, timeout: float | None, interval: float) -> Steps[float]:
         """Wait until a TCP connection to a port succeeds, and return the seconds that it took.
 
-        A try that meets silence goes on listening while the next ones are made, so a long way is no obstacle; and a
-        look-up may take all the time there is.
+        A try without an answer goes on listening during the next tries, so that long round trips succeed. A look-up may
+        take all the remaining time.
         """
         port = arguments.port(port)
         limit = arguments.timeout(timeout)
@@ -156,10 +156,10 @@ class Questions:
                         error = verdicts[-1].error()
                     latest_over = bool(tries) and tries[-1].run.done()
                     for each in [each for each in tries if each.run.done()]:
-                        each.run.cancel()  # gives back what a scan keeps to its end
+                        each.run.cancel()  # frees what a scan keeps until its end
                         tries.remove(each)
                 except OSError as failure:
-                    # A fault of this machine may pass, and a name may come to be known.
+                    # A fault of this machine may pass, and a name may resolve later.
                     error, latest_over = failure, True
                 if latest_over:
                     next_try = min(next_try, time.monotonic()) + pause
@@ -187,10 +187,10 @@ class Questions:
         return min(verdicts, key=_Verdict.rank)
 
     def _ask(self, addresses: list[str], port: int, limit: float) -> Steps[list[_Verdict]]:
-        """Ask one port of some addresses side by side, within ``limit`` seconds; the first that is open ends it.
+        """Ask one port of some addresses at the same time, within ``limit`` seconds. The first open port ends it.
 
-        Who keeps silent for half of the time is asked once more, and both are listened to. Where there are more
-        addresses than descriptors they have their turns, each with its share of the time.
+        An address that is silent for half of the time gets a second probe, and both probes are listened to. If there
+        are more addresses than descriptors, addresses take turns, each with its share of the time.
         """
         turns = 1 if len(addresses) == 1 else -(-len(addresses) // default_concurrency())
         start = time.monotonic()
@@ -222,12 +222,12 @@ class Questions:
         return list(found.values())
 
     def _begin(self, addresses: list[str], port: int, timeout: float) -> _Try:
-        """Begin to ask one port of some addresses, once."""
+        """Send one probe of a port to some addresses."""
         options = ScanOptions(
             timeout=timeout,
             retries=0,
             adaptive=False,
-            # An engine begins with half of what it may have in flight.
+            # An engine begins with half of its concurrency.
             concurrency=2 * (1 if len(addresses) == 1 else min(len(addresses), default_concurrency())),
             keep="open,closed,filtered,error",
         )
@@ -235,7 +235,7 @@ class Questions:
         return _Try(self._engine.start_scan(job.plan), list(job.targets))
 
     def _listen(self, tries: list[_Try], timeout: float) -> Steps[list[_Verdict]]:
-        """Return what the addresses of some tries say within a moment; Ctrl-C is heard in each."""
+        """Return the verdicts that come within ``timeout`` seconds, or earlier. Ctrl-C can end the wait."""
         if not tries:
             yield Pause(timeout)
             return []

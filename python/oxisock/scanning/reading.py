@@ -24,8 +24,8 @@ def from_json(text: str | bytes) -> dict[str, Any]:
 def from_ndjson(text: str | bytes) -> dict[str, Any]:
     """Return the arguments of the ScanReport that these lines hold.
 
-    Where the summary is missing, because whoever wrote them was killed, it is a partial report that counts what is
-    there; and the last line may be torn.
+    If the summary is missing, because the writer was killed, the report is partial and counts the results it has. The
+    last line may then be incomplete.
     """
     lines: list[Any] = text.split(b"\n") if isinstance(text, bytes) else text.split("\n")
     results: list[Any] = []
@@ -80,7 +80,7 @@ def _arguments(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
     counts = _member(document, "counts", dict)
     for state in PortState:
         _check(_count, counts.get(state), f"counts.{state}")
-    # Reports of before hosts were counted have nothing to say of them.
+    # Older reports have no counts of hosts.
     stats = dict.fromkeys(("hosts", "hosts_up", "hosts_unreachable", "hosts_silent", "unasked"), 0)
     stats |= _member(document, "stats", dict)
     for name, default in ScanStats._field_defaults.items():
@@ -134,7 +134,7 @@ def _source(document: Any, where: str) -> ScanSource:
 
 
 def _results(documents: list[Any]) -> list[PortResult]:
-    """Read the results, each (address, port) once."""
+    """Return the results. Raises ValueError if an (address, port) pair occurs twice."""
     results, seen = [], set()
     for number, document in enumerate(documents):
         where = f"results[{number}]"
@@ -166,7 +166,7 @@ def _result(document: dict[str, Any], where: str) -> PortResult:
 
 
 Check = tuple["Callable[[Any], bool]", str]
-"""A test of a value, and what it expects in words."""
+"""A test of a value, and a text that says what it expects."""
 
 
 def _is_address(value: Any) -> bool:

@@ -101,7 +101,7 @@ class ScanReport:
         found = arguments.every(results, "results", PortResult, "an iterable of PortResult")
         self.results: list[PortResult] = sort_results(found)
         arguments.having(counts, "counts", "a mapping of states to numbers", "get", "items")
-        # By str, which every PortState is, so that type checkers take `counts["open"]` too.
+        # The keys are str, as every PortState is, so that type checkers accept `counts["open"]`.
         self.counts: dict[str, int] = {state: counts.get(state, 0) for state in PortState}
         self.stats = arguments.instance(stats, "stats", ScanStats, "ScanStats")
         if unresolved is not None:
@@ -171,7 +171,7 @@ class ScanReport:
         return True
 
     def _facts(self) -> tuple[Any, ...]:
-        """Everything that makes two reports equal."""
+        """Return everything that makes two reports equal."""
         return (
             self.results, self.counts, self.stats, self.unresolved, self.seed, self.partial, self.elapsed, self.started,
             self.addresses, self.sources, self.targets, self.ports, self.exclude, self.names, self.not_asked,
@@ -236,7 +236,7 @@ class ScanReport:
         return ReportDiff(opened, closed, changed), left_out
 
     def _silences(self) -> Callable[[PortResult], str]:
-        """Return what says why nothing is known of a port that is not among the results; no word: it was not open."""
+        """Return a function that says why a port without a result is unknown; an empty text: it was not open."""
         everywhere = ""
         if self.partial:
             everywhere = "is partial"
@@ -368,7 +368,7 @@ def _written(text: str | bytes) -> str | bytes:
 
 
 def _written_to(path: str | PathLike[str] | None, text: str) -> str:
-    """Return a text, having written it to a file where there is a ``path``."""
+    """Return a text, after writing it to a file if there is a ``path``."""
     if path is not None:
         with open(arguments.path(path, "path", "the path of a file"), "w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -381,7 +381,7 @@ def _checked_targets(texts: Iterable[str], name: str) -> list[str]:
 
 
 def _banners_differ(old: PortResult, new: PortResult) -> bool:
-    """Whether both have a banner, and not the same: one scan may have run without asking for it."""
+    """Return whether both have a banner and the banners differ. One of the scans may not have read banners."""
     return old.banner is not None and new.banner is not None and old.banner != new.banner
 
 

@@ -1,4 +1,4 @@
-"""A running scan, as the user holds it: results one by one, progress, an early end, a report at any time."""
+"""A running scan: results one by one, progress, an early end, and a report at any time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .report import ScanReport
     from .shard_runs import SpreadRun
 
-_SLICE = 0.05  # seconds: how soon Ctrl-C is seen, at the latest
+_SLICE = 0.05  # seconds; Ctrl-C is noticed within them
 _REASONS = (
     "syn-ack",
     "conn-refused",
@@ -41,14 +41,14 @@ _REASONS = (
 
 
 def reason_text(reason: int) -> str:
-    """Put an engine's reason into words; a negative one is a local error's errno."""
+    """Return the text for the reason of an engine. A negative reason is the errno of a local error."""
     if reason >= 0:
         return _REASONS[reason]
     return f"local-error: {errno_name(-reason) or -reason}"
 
 
 def result_of(outcome: OutcomeTuple, host: str, address: str) -> PortResult:
-    """Put an engine's outcome into words."""
+    """Return the PortResult for an outcome of an engine."""
     _, port, state, reason, rtt, banner = outcome
     return PortResult(
         host,
@@ -81,7 +81,7 @@ class Scan:
         self._started = time.monotonic()
         self._failures = Failures(job.plan.ports, job.plan.shards == 1)
         self._spread: SpreadRun | None = None
-        self._earlier = (0, 0)  # ports decided, and asked, by the runs that a checkpoint tells of
+        self._earlier = (0, 0)  # ports decided and asked by earlier runs, from a checkpoint
         probes = 0  # of those runs
         if job.spread is None:
             self._run: ScanRun = engine.scanning.start_scan(job.plan)
@@ -182,7 +182,7 @@ class Scan:
         until = float("inf") if limit is None else time.monotonic() + limit
         while True:
             if self._run.done():
-                self.cancel()  # joins what threads there were
+                self.cancel()  # joins the threads
                 return None
             now = time.monotonic()
             if now >= self._job.deadline:
@@ -192,9 +192,9 @@ class Scan:
                 return results
 
     def _collect(self, timeout: float) -> list[PortResult]:
-        """Wait for results and note them; Ctrl-C comes after that, so that what was counted is not lost.
+        """Wait for results and record them. Ctrl-C is held back meanwhile, so that no counted result is lost.
 
-        An error of the run (a checkpoint that cannot be written, say) ends the scan, and carries the report.
+        An error of the run, such as a checkpoint that cannot be written, ends the scan and has the report.
         """
         try:
             with held_back():
@@ -235,7 +235,7 @@ class Scan:
         return results
 
     def _names(self, number: int) -> tuple[int, str, str]:
-        """Return (number, host as given, address) of a host; results of one host tend to come together."""
+        """Return (number, host as given, address) of a host. The last one is cached, for the next result."""
         if self._cached[0] != number:
             self._cached = (number, self._job.targets.host(number), self._job.targets.address(number))
         return self._cached

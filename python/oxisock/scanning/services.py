@@ -1,4 +1,4 @@
-"""Service names by port number and the reverse, and an order of the ports most worth asking."""
+"""Service names by port number and the reverse, and the ports most worth asking, in order."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .. import arguments
 MAX_PORT: Final = 65535
 _PORT: Final = re.compile("[0-9]{1,5}")
 
-# Our own table, behind the system's services file. Names are from IANA's registry (which is CC0) where today's use of
-# the port agrees with it, and otherwise what the project that listens there is called.
+# Our own table, used after the system's services file. A name is from IANA's registry (which is CC0) if the port is
+# used for that service today; otherwise it is the name of the project that uses the port.
 #
-# The TCP half is also TOP_PORTS: ports by what people run, judged one by one from the registry and from the default
-# ports in the manuals of common servers, and not from any scan or any scanner's list. A line or two is a kind of
-# service; the kinds, as well as the ports within one, go from what many hosts may have to what few do.
+# The TCP half is also TOP_PORTS. Its order was judged port by port from the registry and from the default ports in the
+# manuals of common servers, not from any scan or any scanner's list. A line or two is a kind of service. Kinds, and
+# ports within a kind, go from common to rare.
 _TCP: Final = """
 80 http 443 https 22 ssh 21 ftp 25 smtp 53 domain 23 telnet 3389 ms-wbt-server 445 microsoft-ds 139 netbios-ssn
 110 pop3 143 imap 993 imaps 995 pop3s 587 submission 465 submissions 111 sunrpc 135 epmap 8080 http-alt 8443 https-alt
@@ -92,7 +92,7 @@ TOP_PORTS: Final = tuple(_OWN["tcp"])
 
 
 def top_ports(count: int) -> tuple[int, ...]:
-    """Return the ``count`` TCP ports most worth asking, best first: TOP_PORTS, and after them the others, lowest first.
+    """Return the ``count`` TCP ports most worth asking, best first: TOP_PORTS, then the other ports in order.
 
     Raises ValueError unless ``count`` is 1 to 65535.
     """
@@ -134,13 +134,13 @@ def _services_file() -> str:
 
 @cache
 def _load() -> dict[str, tuple[dict[int, str], dict[str, int]]]:
-    """Read all names, once: socket.getservbyport reads the file again for each port, and a scan asks for many."""
+    """Return all names. The file is read once, because socket.getservbyport would read it for each port."""
     found: dict[str, tuple[dict[int, str], dict[str, int]]] = {"tcp": ({}, {}), "udp": ({}, {})}
     try:
         with open(_services_file(), encoding="utf-8", errors="replace") as file:
             lines = file.readlines()
     except OSError:
-        lines = []  # a slim container has none
+        lines = []  # a slim container has no such file
     for line in lines:
         name, *words = line.partition("#")[0].split() or [""]
         number, _, protocol = words[0].partition("/") if words else ("", "", "")
@@ -154,14 +154,14 @@ def _load() -> dict[str, tuple[dict[int, str], dict[str, int]]]:
 
 
 def _remember(known: tuple[dict[int, str], dict[str, int]], port: int, *names: str) -> None:
-    """Add a service unless its port or name is known: as with getservbyport and getservbyname the first counts."""
+    """Add a service unless its port or name is known. The first one counts, as with getservbyport."""
     known[0].setdefault(port, names[0])
     for name in names:
         known[1].setdefault(name.lower(), port)
 
 
 def port_span(start: int, end: int) -> range:
-    """Return the ports from ``start`` to ``end``, both included; ValueError unless they are in order."""
+    """Return the ports from ``start`` to ``end``, both included. Raises ValueError if ``start`` is above ``end``."""
     first, last = arguments.port(start, "start"), arguments.port(end, "end")
     if first > last:
         raise ValueError(f"start={first} is above end={last}")

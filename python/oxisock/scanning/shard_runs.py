@@ -1,4 +1,4 @@
-"""A scan shard by shard, as one run: the totals so far, and shards that this process scans in turn."""
+"""Runs the shards of a scan as one run: keeps the totals, and scans shards in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _HOSTS = ("hosts", "hosts_up", "hosts_unreachable", "hosts_silent")
 
 
 class SpreadRun(ScanRun):
-    """A scan that is carried out shard by shard, for `Scan` like any other; all but the running of the shards."""
+    """The base of runs in shards, which `Scan` uses like any other run. Subclasses run the shards."""
 
     def __init__(self, shards: Shards, checkpoint: Checkpoint | None) -> None:
         self._shards = shards
         self._checkpoint = checkpoint
         self._tally = NOTHING
-        self._of_hosts: dict[int, Tally] = {}  # of hosts whose ports are in several shards, which count once
+        self._of_hosts: dict[int, Tally] = {}  # of hosts with ports in several shards, which count once
         self._fresh: list[OutcomeTuple] = []
         self._events: list[EventTuple] = []
         self._began = time.monotonic_ns()
         self._stopped = False
         self._lock = threading.RLock()
         self.sources: list[ScanSource] = []
-        self.causes: dict[int, str] = {}  # why nobody asked a port, by the reason of its outcome
+        self.causes: dict[int, str] = {}  # the error for which no port was asked, by the reason of the outcome
         self.before = frozenset[int]()
         if checkpoint is not None:
             self.before = frozenset(checkpoint.done)
@@ -48,7 +48,7 @@ class SpreadRun(ScanRun):
                 self.sources.append(done.source)
             checkpoint.done.clear()
         self.earlier = self._tally
-        """What was done before this run began."""
+        """The totals before this run began."""
 
     def tally(self) -> TallyTuple:
         """Return the totals of the shards that are done."""
@@ -64,14 +64,14 @@ class SpreadRun(ScanRun):
             return fresh
 
     def _settled(self, shard: int, tally: Tally, outcomes: list[OutcomeTuple], source: ScanSource) -> None:
-        """Note that a shard is done; its outcomes have the host numbers of the whole scan."""
+        """Record a finished shard. Its outcomes have the host numbers of the whole scan."""
         self._tally = self._including(shard, tally, True)
         self.sources.append(source)
         if self._checkpoint is not None:
             self._checkpoint.add(Done(shard, tally, outcomes, source))
 
     def _including(self, shard: int, tally: Tally, settled: bool) -> Tally:
-        """Return the totals with those of one more shard."""
+        """Return the totals, including those of one more shard."""
         group = self._shards.same_hosts(shard)
         if group is None:
             return sums(self._tally, tally)
@@ -83,7 +83,7 @@ class SpreadRun(ScanRun):
         return sums(self._tally, tally._replace(**change))
 
     def _moved(self, events: Iterable[EventTuple], first_host: int, since: int) -> list[EventTuple]:
-        """Return the events of a shard that began at ``since`` with the hosts and on the clock of the whole scan."""
+        """Return the events of a shard that began at ``since``, with the host numbers and clock of the whole scan."""
         start = since - self._began
         return [(start + event[0], first_host + event[1], *event[2:]) for event in events]
 
@@ -93,7 +93,7 @@ class SpreadRun(ScanRun):
 
 
 class LocalRun(SpreadRun):
-    """One shard after the other, in this process: results come as they are found."""
+    """Runs one shard after the other in this process. Results come as they are found."""
 
     def __init__(self, scanning: ScanningModule, shards: Shards, checkpoint: Checkpoint | None) -> None:
         super().__init__(shards, checkpoint)
@@ -102,7 +102,7 @@ class LocalRun(SpreadRun):
         self._run: ScanRun | None = None
         self._shard = shards[0]
         self._number = 0
-        self._outcomes: list[OutcomeTuple] = []  # of the shard under way
+        self._outcomes: list[OutcomeTuple] = []  # of the current shard
         self._begun = self._over = False
         self._advance()
 
@@ -122,7 +122,7 @@ class LocalRun(SpreadRun):
         return self._take()
 
     def tally(self) -> TallyTuple:
-        """Return the totals, those of the shard under way among them."""
+        """Return the totals, including those of the current shard."""
         run = self._run
         return self._tally if run is None else self._including(self._number, Tally(*run.tally()), False)
 
@@ -138,7 +138,7 @@ class LocalRun(SpreadRun):
         return self._over and not self._fresh
 
     def cancel(self) -> None:
-        """End the scan; on return every descriptor is back."""
+        """End the scan, and close every descriptor before returning."""
         with self._lock:
             self._stopped = self._over = True
             if self._run is not None:
@@ -166,13 +166,13 @@ class LocalRun(SpreadRun):
         self._number, self._shard = number, self._shards[number]
         self._since = time.monotonic_ns()
         plan = with_links(self._shard.plan)
-        # At the first shard nothing was sent whose rate is to be kept.
+        # Before the first shard nothing was sent, so it need not wait for the rate.
         self._run = self._scanning.start_scan(plan if self._begun else plan._replace(first_send=0))
         self._begun = True
 
 
 def source_address(target: AddressRange) -> str | None:
-    """Say from which address this machine asks another one; connecting a datagram socket sends nothing."""
+    """Return the address from which this machine asks a target; None if there is no route. This sends nothing."""
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6
     address = format_key(make_key(target.version, target.first, target.scope_id))
     try:
@@ -186,7 +186,7 @@ def source_address(target: AddressRange) -> str | None:
 
 
 def _of_same_hosts(one: Tally, other: Tally) -> Tally:
-    """Say what is known of hosts from two shards of their ports: whoever was heard by either is up."""
+    """Return the counts of hosts from two shards of their ports. A host that answered in either is up."""
     hosts, up = max(one.hosts, other.hosts), max(one.hosts_up, other.hosts_up)
     unreachable = min(max(one.hosts_unreachable, other.hosts_unreachable), hosts - up)
     silent = min(max(one.hosts_silent, other.hosts_silent), hosts - up - unreachable)

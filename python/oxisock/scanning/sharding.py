@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from ..engines.scanning import ScanPlan
 
 _NS = 1_000_000_000
-_SECONDS = 10  # of work in a shard, about
-_MOST_PROBES = 1 << 15  # in a shard of a scan without a rate: sixteen seconds of an empty network, one of a full one
-_WORTH_A_TASK = 4096  # probes: fewer of them cost less than to give them out
-_LEAST_PROBES = 16  # however low the rate is
-_LEAST_RATE = 40  # probes a second of a task that shares a rate: each keeps one of a second back
-_WHOLE_HOSTS = 1024  # an engine takes so many hosts at once: more in a shard share nothing
-_SPREAD = 0x9E3779B97F4A7C15  # a step through the shards that leaves neighbours apart
+_SECONDS = 10  # of work in a shard, roughly
+_MOST_PROBES = 1 << 15  # in a shard without a rate: one second if hosts answer, sixteen if not
+_WORTH_A_TASK = 4096  # probes; for fewer, a task costs more than the probes
+_LEAST_PROBES = 16  # in a shard, even at a low rate
+_LEAST_RATE = 40  # probes a second of a task that shares a rate, because each task sends one less than its share
+_WHOLE_HOSTS = 1024  # an engine scans so many hosts at once
+_SPREAD = 0x9E3779B97F4A7C15  # a step through the shards that separates neighbours
 
 
 class Shard(NamedTuple):
-    """A part of a scan: hosts from ``first_host`` on, some of the ports, and the plan to ask just those."""
+    """A part of a scan: hosts from ``first_host`` on, some of the ports, and the plan for them."""
 
-    first_host: int  # its host 0 in the whole scan
-    total: int  # how many ports of hosts it asks
+    first_host: int  # the number of its host 0 in the whole scan
+    total: int  # the number of (host, port) pairs
     plan: ScanPlan
 
     @property
     def hosts(self) -> int:
-        """How many hosts it has."""
+        """The number of its hosts."""
         return sum(each.last - each.first + 1 for each in self.plan.ranges)
 
 
 class Shards:
-    """The shards of a plan, by number; they are disjoint, complete, and made when they are asked for.
+    """The shards of a plan, by number. They are disjoint and complete, and made on access.
 
-    A scan is cut along its hosts, and the ports of a host that is more than a shard. Of one with ``shard=`` every part
-    has what falls to that: the order of the ports of a host is that of the whole scan.
+    A scan is cut between hosts; the ports of a host are cut if they are more than a shard. In a scan with ``shard=``,
+    each part has its share of that shard, because the order of ports is that of the whole scan.
     """
 
     def __init__(self, plan: ScanPlan, probes: int) -> None:
@@ -51,7 +51,7 @@ class Shards:
         self._plan = plan
         self._starts = [0, *accumulate(each.last - each.first + 1 for each in plan.ranges)]
         self._hosts, self._ports = self._starts[-1], len(plan.ports)
-        asked = -(-self._ports // plan.shards)  # of a host, at most
+        asked = -(-self._ports // plan.shards)  # the most ports asked of a host
         self._columns = -(-asked // probes)
         self._hosts_each = 1 if self._columns > 1 else min(probes * plan.shards // self._ports, self._hosts)
         if self._hosts_each > _WHOLE_HOSTS:
@@ -64,11 +64,11 @@ class Shards:
 
     @property
     def largest(self) -> Shard:
-        """A shard of which none is larger by more than one port."""
+        """A shard of the largest size. Another shard may have one port more."""
         return self._at(0)
 
     def same_hosts(self, number: int) -> int | None:
-        """Return what is equal for shards that ask other ports of the same hosts; None where no other shard does."""
+        """Return a number that is equal for all shards of the same hosts; None if no two shards share hosts."""
         return None if self._columns == 1 else self._mixed(number) // self._columns
 
     def _at(self, place: int) -> Shard:
@@ -78,8 +78,8 @@ class Shards:
         hosts = min(self._hosts_each, self._hosts - first_host)
         ranges = list(self._ranges(first_host, first_host + hosts))
         if plan.shards > 1:
-            # A port's position is its host's number times the ports, and more: counted from this part's first host
-            # those of the shard are others. Every so many of them are a column.
+            # The position of a port is the number of its host times the number of ports, plus its index. Counted from
+            # the first host of this part, the shard has other positions. A column has every so many of them.
             shards = plan.shards * self._columns
             shard = (plan.shard - first_host * self._ports) % plan.shards + plan.shards * column
             total = max(0, -(-(hosts * self._ports - shard) // shards))
@@ -93,7 +93,7 @@ class Shards:
         return Shard(first_host, hosts * len(ports), part)
 
     def _mixed(self, number: int) -> int:
-        """Return the place of a shard: in random order neighbours are not asked one after the other."""
+        """Return the place of a shard. In random order, neighbours do not follow each other."""
         if not self._plan.random or self.count < 3:
             return number
         step = _SPREAD % self.count or 1
@@ -113,18 +113,18 @@ class Shards:
 
 
 def slots_of_a_rate(interval: int, total: int, wanted: int) -> int:
-    """Say how many tasks share a rate of one probe in ``interval``: not so many that each would send next to nothing.
+    """Return how many tasks, at most ``wanted``, share a rate of one probe per ``interval`` nanoseconds.
 
-    Of a second that begins and ends anywhere nobody knows whether it has one more probe of a task, or one less.
+    Each task sends one probe a second less than its share, so a task must not have too small a share.
     """
     return max(1, min(wanted, _NS // (interval * _LEAST_RATE), -(-total // _LEAST_PROBES)))
 
 
 def shared_rate(plan: ScanPlan, slots: int) -> ScanPlan:
-    """Return the plan of each of so many tasks that share a rate and know nothing of each other.
+    """Return the plan for each of ``slots`` tasks that share a rate without communicating.
 
-    Together they keep it in any second, whatever the moments of their probes. A task may begin when another has just
-    ended, so it waits before its first probe, too.
+    Together they keep the rate in every second. A task waits before its first probe, because another task may just
+    have ended.
     """
     interval = plan.interval * slots
     if interval and slots > 1:
@@ -133,16 +133,16 @@ def shared_rate(plan: ScanPlan, slots: int) -> ScanPlan:
 
 
 def probes_of_a_shard(plan: ScanPlan, total: int, slots: int) -> int:
-    """Return how many probes make a shard of about ten seconds, where so many tasks share work and rate of a plan."""
+    """Return the number of probes in a shard of about ten seconds, if ``slots`` tasks share the work and the rate."""
     if not plan.interval:
         return min(_MOST_PROBES, max(_WORTH_A_TASK, -(-total // slots)))
     most = max(_LEAST_PROBES, min(_MOST_PROBES, _SECONDS * _NS // (plan.interval * slots)))
     rounds = max(1, -(-total // (most * slots)))
-    return max(1, -(-total // (rounds * slots)))  # so that all have something to do until the end
+    return max(1, -(-total // (rounds * slots)))  # so that all tasks have work until the end
 
 
 def limit_of_a_shard(shard: Shard) -> int:
-    """Say after how many ns a task cannot be at work any more: what its probes may take at worst, and a minute."""
+    """Return the ns after which a task must have ended: the longest time of its probes, and a minute."""
     plan = shard.plan
     probes = shard.total * (max(plan.retries, 10 if plan.adaptive else 0) + 1)
     waits = -(-probes // max(1, min(plan.concurrency, 64))) * (plan.timeout + plan.banner)
@@ -150,13 +150,13 @@ def limit_of_a_shard(shard: Shard) -> int:
 
 
 def expected_of_a_shard(shard: Shard) -> int:
-    """Return how many nanoseconds a task takes in an empty network."""
+    """Return the nanoseconds that a task takes if no host answers."""
     plan = shard.plan
     return shard.total * max(plan.interval, 500_000) + plan.timeout * (plan.retries + 1) + plan.banner
 
 
 def digest(plan: ScanPlan) -> str:
-    """Return what tells one scan from another: what is asked, in which order, and what is kept; not how fast."""
+    """Return a digest of what a scan asks, in which order, and what it keeps. It does not depend on the speed."""
     facts = [
         [list(each) for each in plan.ranges],
         list(plan.ports),

@@ -19,12 +19,12 @@ CHANGES = ("CHANGE", "HOST", "PORT", "BEFORE", "NOW", "SERVICE")
 
 
 def host_of(result: PortResult) -> str:
-    """Write the host as it was given, with its address where that is another."""
+    """Return the host as it was given, with its address if that differs."""
     return escape(result.host if result.host == result.address else f"{result.host} ({result.address})")
 
 
 def service_of(result: PortResult) -> str:
-    """Write the service, ``-`` for none."""
+    """Return the service; ``-`` for none."""
     return escape(result.service) if result.service else "-"
 
 
@@ -33,7 +33,7 @@ def _banner(banner: bytes | None) -> str:
 
 
 def rows(report: ScanReport, banner: bool) -> list[list[str]]:
-    """Return the results in columns, a heading first; REASON only where it tells something, BANNER where asked for."""
+    """Return a heading and the results as rows. REASON is included if a port is not open, BANNER on request."""
     reasons = any(not result.is_open for result in report)
     heading = ["HOST", "PORT", "STATE", "SERVICE", "RTT ms"]
     heading += ["REASON"] * reasons + ["BANNER"] * banner
@@ -56,7 +56,7 @@ def rows(report: ScanReport, banner: bool) -> list[list[str]]:
 
 
 def changes(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
-    """Return CHANGE, HOST, PORT, STATE BEFORE, STATE NOW, SERVICE for everything that differs."""
+    """Return a row for every difference: CHANGE, HOST, PORT, STATE BEFORE, STATE NOW, SERVICE."""
     before, after = ({(r.address, r.port): str(r.state) for r in report} for report in (old, new))
     news: list[tuple[str, PortResult]] = [("opened", result) for result in difference.opened]
     news += [("closed", result) for result in difference.closed]
@@ -66,7 +66,7 @@ def changes(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tu
         states = (before.get(key, "-"), after.get(key, "-"))
         found.append((change, escape(result.host), str(result.port), *states, service_of(result)))
     for one, two in difference.changed:
-        # Alike in state, so it is what they say that differs.
+        # With equal states, the banners differ.
         same = one.state is two.state
         was, now = ("old banner", "new banner") if same else (str(one.state), str(two.state))
         found.append(("changed", escape(two.host), str(two.port), was, now, service_of(two)))
@@ -74,7 +74,7 @@ def changes(difference: ReportDiff, old: ScanReport, new: ScanReport) -> list[tu
 
 
 def change_rows(old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
-    """Return what differs with a heading, for people: with BANNER where there is one; no row where nothing differs."""
+    """Return a heading and a row for every difference, with BANNER if there are any; nothing without differences."""
     difference = old.diff(new)
     news = [(result.banner, result.banner) for result in (*difference.opened, *difference.closed)]
     banners = [*news, *((one.banner, two.banner) for one, two in difference.changed)]
@@ -86,7 +86,7 @@ def change_rows(old: ScanReport, new: ScanReport) -> list[tuple[str, ...]]:
 
 
 def host_changes(old: ScanReport, new: ScanReport) -> list[str]:
-    """Say which hosts have their first open port, and which have none any more; nothing if there are no such hosts."""
+    """Return sentences about the hosts with a first open port, and those that have none any more."""
     difference = old.diff(new)
     before, after = ({result.address for result in report.open} for report in (old, new))
     opened = dict.fromkeys(host_of(result) for result in difference.opened if result.address not in before)
@@ -100,7 +100,7 @@ def host_changes(old: ScanReport, new: ScanReport) -> list[str]:
 
 
 def nothing(report: ScanReport) -> str:
-    """Say what was found where there is no row to show."""
+    """Return a sentence about a report that has no rows to show."""
     from .specs import parse_ports
 
     words = "No open ports" if not report.counts[PortState.OPEN] else "No ports to show"
@@ -111,7 +111,7 @@ def nothing(report: ScanReport) -> str:
 
 
 def summary(report: ScanReport) -> str:
-    """Say in one line what the scan came to."""
+    """Return a summary in one line."""
     decided = sum(report.counts.values())
     ports = plural(decided, "port")
     if report.addresses is not None and report.addresses != 1:
@@ -130,7 +130,7 @@ def summary(report: ScanReport) -> str:
 
 
 def remarks(report: ScanReport) -> Iterator[str]:
-    """Say what must be known before the results are believed, a sentence each."""
+    """Yield sentences that a reader must know to judge the results."""
     from .asked import number_of
 
     for name, reason in report.unresolved.items():
@@ -150,11 +150,11 @@ def remarks(report: ScanReport) -> Iterator[str]:
         yield f"the scan ended early, after {decided}: the result is incomplete"
 
 
-_MOST_TOLD = 5  # sentences about ports that could not be asked
+_MOST_TOLD = 5  # the most sentences about ports that could not be asked, and the most hosts in a sentence
 
 
 def rich_table(report: ScanReport) -> Any:
-    """Return the results as a table of rich, which is installed where this is asked for."""
+    """Return the results as a table of rich, which must be installed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -169,7 +169,7 @@ def rich_table(report: ScanReport) -> Any:
             number = heading.index(name)
             shown.columns[-1].min_width = max(len(row[number]) for row in [heading, *body])
     for row in body:
-        # Text, not str: what a server said is no markup.
+        # Text, not str, so that bytes of a server are not read as markup.
         shown.add_row(*(Text(cell, style=_STYLES.get(cell, "") if at == 2 else "") for at, cell in enumerate(row)))
     return shown
 

@@ -52,7 +52,7 @@ def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> a
     ``parse_ports`` raises.
     """
     if type(spec) is int and 1 <= spec <= MAX_PORT and exclude == ():
-        return array("H", [spec])  # a thousand times as fast: questions about one port are asked by the thousand
+        return array("H", [spec])  # a thousand times as fast, for thousands of questions about one port
     chosen = _choose_ports(spec, name)
     if 1 not in chosen:
         raise ValueError(f"{name}: {shown(spec)} holds no port: expected at least one")
@@ -64,7 +64,7 @@ def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> a
 
 
 def format_ports(ports: Iterable[int]) -> str:
-    """Write ports as ``parse_ports`` reads them, neighbours as ranges: "22,80-90"."""
+    """Return ports as text that ``parse_ports`` reads, with adjacent ports as ranges: "22,80-90"."""
     spans: list[list[int]] = []
     for port in sorted(ports):
         if spans and spans[-1][1] == port - 1:
@@ -75,7 +75,7 @@ def format_ports(ports: Iterable[int]) -> str:
 
 
 def _choose_ports(spec: PortSpec, what: str) -> bytearray:
-    """Return one byte for each port number, 1 for the chosen."""
+    """Return one byte for each port number; 1 means that the port is selected."""
     chosen = bytearray(MAX_PORT + 1)
     if isinstance(spec, str):
         _choose_from_text(spec, what, chosen)
@@ -99,7 +99,7 @@ def _clear(chosen: bytearray, removed: bytearray) -> None:
 def _choose_from_text(text: str, what: str, chosen: bytearray) -> None:
     removed = bytearray(MAX_PORT + 1)
     removals = list[str]()
-    # A file with commas in its name stands alone.
+    # A file with commas in its name must be the only element.
     _choose_elements([text] if text.strip(BLANKS).startswith("@") else text.split(","), what, chosen, removed, removals)
     if not removals:
         return
@@ -138,7 +138,7 @@ def _choose_elements(
 
 
 def _read_ports(part: str) -> Iterator[tuple[int, int]]:
-    """Read one element without its ``!`` and return its ports as ranges with both ends included."""
+    """Return the ports of one element, without its ``!``, as ranges with both ends included."""
     span = _PORT_RANGE.fullmatch(part)
     if not part:
         raise ValueError(f"an empty element: {_PORT_EXPECTED}")
@@ -166,7 +166,7 @@ def _read_ports(part: str) -> Iterator[tuple[int, int]]:
 
 
 def _read_number(digits: str) -> int:
-    # Cut first: Python refuses to convert thousands of digits, with a message about something else.
+    # Cut first, because Python refuses to convert thousands of digits.
     digits = digits.lstrip("0")[:6] or "0"
     if not 1 <= int(digits) <= MAX_PORT:
         raise ValueError(f"expected a number of 1 to {MAX_PORT}")
@@ -230,7 +230,7 @@ def _read_targets(spec: TargetSpec, what: str) -> Iterator[Given | str]:
             if not isinstance(item, str):
                 raise TypeError(f"{what}: item {number}: expected text, not {type(item).__name__}")
             where = f"{what}: item {number}"
-            if item.startswith("@"):  # one path as a whole, which may have blanks and commas in it
+            if item.startswith("@"):  # the item is one path, which may have blanks and commas
                 yield from _read_file(item, f"{where}: {item!r} at position 1")
             else:
                 yield from _read_text(item, where)
@@ -267,10 +267,10 @@ def _read_file(part: str, at: str) -> Iterator[Given | str]:
 
 
 def read_target(part: str) -> Given | str:
-    """Return what one target is: addresses, or a name as it stands; ValueError, saying what was expected."""
+    """Return one target: a range of addresses, or the name. Raises ValueError for other text."""
     if reads_as_address(part):
         first, last, literal = parse_range(part)
-        usual = not literal or ":" not in part or part == format_key(first)  # IPv4 has but one spelling
+        usual = not literal or ":" not in part or part == format_key(first)  # IPv4 has only one spelling
         return Given(first, last, None if usual else part)
     ascii_name(part)
     return part

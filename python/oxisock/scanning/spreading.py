@@ -19,11 +19,11 @@ _log = logging.getLogger("oxisock")
 
 
 def start_spread(engine: Engine, plan: ScanPlan, spread: Spread) -> SpreadRun:
-    """Begin to scan shard by shard."""
+    """Start a scan in shards, and return the run."""
     slots = 1
     if spread.executor is not None:
         workers = workers_of(spread.executor)
-        # All that are out share the rate, so that it is kept however many of them are at work.
+        # All tasks share the rate, so it is kept for any number of running tasks.
         each = 1 if plan.interval else 2
         slots = spread.tasks or (each * workers if workers else _DEFAULT_TASKS)
         if plan.interval:
@@ -35,7 +35,7 @@ def start_spread(engine: Engine, plan: ScanPlan, spread: Spread) -> SpreadRun:
             probes = max(1, checkpoint.header.probes)
         part = shared_rate(plan, slots)
         if spread.executor is not None:
-            part = part._replace(threads=spread.threads, links=())  # a worker has links of its own
+            part = part._replace(threads=spread.threads, links=())  # a worker has other links
         shards = Shards(part, probes)
         if checkpoint is not None:
             checkpoint.begin(Header(digest(plan), plan.seed, probes, shards.count))

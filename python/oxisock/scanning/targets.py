@@ -1,4 +1,4 @@
-"""Targets as ranges of addresses, and names: a /8 or ::/0 takes no more memory than one address."""
+"""Targets as ranges of addresses and as names. A /8 or ::/0 takes no more memory than one address."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class RangeSet:
                 self.lasts.append(last)
 
     def add(self, first: int, last: int) -> None:
-        """Add the integers from ``first`` to ``last``, joining the ranges that these touch."""
+        """Add the integers from ``first`` to ``last``. Ranges that touch are joined."""
         low, high = bisect_left(self.lasts, first - 1), bisect_right(self.firsts, last + 1)
         if low < high:
             first, last = min(first, self.firsts[low]), max(last, self.lasts[high - 1])
         self.firsts[low:high], self.lasts[low:high] = [first], [last]
 
     def update(self, other: RangeSet) -> None:
-        """Add all of another set."""
+        """Add all integers of another set."""
         if len(other.firsts) < _FEW:
             for first, last in other:
                 self.add(first, last)
-        else:  # one by one would move the rest of the list each time
+        else:  # adding one by one would move the rest of the list each time
             joined = RangeSet([*self, *other])
             self.firsts, self.lasts = joined.firsts, joined.lasts
 
     def subtract(self, other: RangeSet) -> None:
-        """Remove all of another set."""
+        """Remove all integers of another set."""
         kept, at = [], 0
         for start, last in self:
             first = start
@@ -59,7 +59,7 @@ class RangeSet:
                     kept.append((first, other.firsts[at] - 1))
                 first = other.lasts[at] + 1
                 if first > last:
-                    break  # this one may reach into the next range, too
+                    break  # the other range may overlap with the next range, too
                 at += 1
             if first <= last:
                 kept.append((first, last))
@@ -74,7 +74,7 @@ class RangeSet:
 
 
 class Given(NamedTuple):
-    """A range of keys as it was given; a single literal with the spelling that it had, if that is not the usual one."""
+    """A range of keys as it was given. A single address has its spelling, if that is unusual."""
 
     first: int
     last: int
@@ -82,7 +82,7 @@ class Given(NamedTuple):
 
 
 class Segment:
-    """Addresses given one after the other with no name between: which they are, and which had an unusual spelling."""
+    """Addresses given one after the other without a name between, and their unusual spellings."""
 
     __slots__ = ("keys", "others", "spelled")
 
@@ -93,9 +93,9 @@ class Segment:
 
 
 def _first_spellings(given: Sequence[Given]) -> dict[int, str]:
-    """Return the spelling of each literal that no earlier item includes."""
+    """Return the unusual spelling of each address that no earlier item includes."""
     spelled = {}
-    earliest: list[int] = []  # a heap of the numbers of items, of which some have ended
+    earliest: list[int] = []  # a heap of the numbers of items; some of them end before the key
     by_first = sorted(range(len(given)), key=lambda number: given[number].first)
     for key, numbers in itertools.groupby(by_first, key=lambda number: given[number].first):
         for number in numbers:
@@ -131,7 +131,7 @@ class Targets:
         excluded_names: Iterable[str],
         found: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
-        # Parts are kept in the order given: which of them an address is called after depends on it.
+        # Parts are kept in the order given, because the name of an address depends on it.
         self._parts = tuple(parts)
         self._excluded = excluded
         self._excluded_names = tuple(excluded_names)
@@ -161,11 +161,11 @@ class Targets:
         self.count = self._starts[-1] + len(self.names)
 
     def _remove(self, keys: RangeSet) -> None:
-        """Take the excluded addresses out: those without a zone in every zone, IPv4 ones also where they are mapped."""
+        """Remove the excluded addresses: those without a zone in every zone, and IPv4 addresses also as mapped ones."""
         zones = {held.scope_id for first in keys.firsts if (held := key_range(first, first)).version == 6}
         everywhere = []
         for held in itertools.starmap(key_range, self._excluded if zones else ()):
-            if held.version == 4:  # within a wider network, such as ::/0
+            if held.version == 4:  # its mapped address may be in an IPv6 network, such as ::/0
                 first, last = IPV4_MAPPED | held.first, IPV4_MAPPED | held.last
             elif not held.scope_id:
                 first, last = held.first, held.last
@@ -239,7 +239,7 @@ class Targets:
         return self._spelled.get(key) or format_key(key)
 
     def _key(self, index: int) -> int:
-        if type(index) is not int:  # one is asked for each result
+        if type(index) is not int:  # fast, because this is called for each result
             index = arguments.count(index, "index", 0, self._starts[-1])
         if not 0 <= index < self._starts[-1]:
             raise IndexError(f"there is no address number {index} among {self._starts[-1]}")
@@ -251,7 +251,7 @@ class Targets:
         return self.count
 
     def __bool__(self) -> bool:
-        return self.count > 0  # where len() overflows, too
+        return self.count > 0  # without len(), which may overflow
 
     def __iter__(self) -> Iterator[str]:
         for version, first, last, scope_id in self.ranges:
@@ -269,7 +269,7 @@ class Targets:
         except ValueError:
             return item.lower() in map(str.lower, self.names)
         version, value, _, scope_id = key_range(key, key)
-        # An IPv4 address is also within a wider IPv6 network, where it is mapped.
+        # The mapped address of an IPv4 address may be in an IPv6 network.
         return self._holds(version, value, scope_id) or (version == 4 and self._holds(6, IPV4_MAPPED | value, 0))
 
     def _holds(self, version: int, value: int, scope_id: int) -> bool:

@@ -29,32 +29,32 @@ if TYPE_CHECKING:
     from ..engines.scanning import EventTuple, OutcomeTuple
     from ..engines.selection import Impl
 
-_SLICE = 0.05  # seconds between two looks of a task at its scan and its deadline
+_SLICE = 0.05  # seconds between two checks of a task whether to end
 _LIE = "a task gave results that are not those of its part of the scan"
 _GONE = "the cluster is gone"
 _MOST_WARNINGS = 100
-_LOST = 1 << 20  # reasons from here on are no engine's: a shard that nobody could ask
+_LOST = 1 << 20  # the first reason for shards that could not be asked; reasons of engines are lower
 _log = logging.getLogger("oxisock")
 
 
 _cancelled: set[str] = set()
-"""Scans that ended before their tasks; heeded by those that run in this process."""
+"""Scans that ended before their tasks. Tasks in this process check it."""
 _ended = threading.Event()
 
 
 def end_tasks() -> None:
-    """End all tasks that run in this process, and each that begins later: nobody waits for them any more."""
+    """End all tasks of this process, and each that begins later, because their results are not needed any more."""
     _ended.set()
 
 
 def scan_shard(
     impl: Impl, version: str, scan: str, task: int, plan: tuple[Any, ...], concurrency: int | None, seconds: float
 ) -> tuple[Any, ...]:
-    """Ask one shard, and return what came of it: what an executor runs, on whatever machine.
+    """Scan one shard, and return its tally, outcomes, source and events. Workers of an executor call this.
 
-    All arguments are plain values. ``scan`` and ``task`` make every call different: some executors give equal calls
-    the same result. Raises RuntimeError where this is another version of oxisock, and TimeoutError past ``seconds``:
-    nobody can end a task from outside.
+    All arguments are plain values. ``scan`` and ``task`` make every call different, because some executors return the
+    same result for equal calls. Raises RuntimeError if this is another version of oxisock, and TimeoutError after
+    ``seconds``, because a task cannot be ended from outside.
     """
     if version != VERSION:
         raise RuntimeError(f"this worker has oxisock {VERSION}, and the scan needs {version}")
@@ -84,10 +84,10 @@ def scan_shard(
 
 
 class _Call:
-    """A call of `scan_shard` that is made when it is unpickled, by the task itself.
+    """A call of `scan_shard` that runs when the task unpickles it.
 
-    A worker that has no oxisock then says so. Where an executor unpickles what it was given, and oxisock is missing, it
-    ends its process (Dask's worker, a process of a pool).
+    So a worker without oxisock reports an ImportError. If the executor unpickled the call, the missing module would end
+    its process (the worker of Dask, or a process of a pool).
     """
 
     def __init__(self, arguments: tuple[Any, ...]) -> None:
@@ -98,7 +98,7 @@ class _Call:
 
 
 class _Out(NamedTuple):
-    """A task that is out."""
+    """A task that was submitted."""
 
     task: Task
     shard: Shard
@@ -106,7 +106,7 @@ class _Out(NamedTuple):
 
 
 class ExecutorRun(SpreadRun):
-    """Shards given to the tasks of an executor; the machine says which, this moves futures."""
+    """Runs shards in the tasks of an executor. The Coordinator decides; this class handles futures."""
 
     def __init__(self, engine: Engine, shards: Shards, spread: Spread, slots: int) -> None:
         super().__init__(shards, spread.checkpoint)
@@ -116,7 +116,7 @@ class ExecutorRun(SpreadRun):
         self._scan = uuid.uuid4().hex
         concurrency = spread.concurrency
         if concurrency is None and isinstance(spread.executor, ThreadPoolExecutor):
-            concurrency = default_concurrency()  # all tasks are in this process, and share its descriptors
+            concurrency = default_concurrency()  # all tasks share the descriptors of this process
         self._concurrency = None if concurrency is None else max(1, concurrency // slots)
         largest = shards.largest
         more = {} if spread.deadline == float("inf") else {"deadline": int(spread.deadline * 1e9)}
@@ -131,8 +131,8 @@ class ExecutorRun(SpreadRun):
         )
         self._returned: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._out: dict[int, _Out] = {}
-        self._left: Iterator[int] | None = None  # shards that a broken executor left, to be told of one by one
-        self._broken = ""  # by what
+        self._left: Iterator[int] | None = None  # shards that a broken executor left; they are reported one by one
+        self._broken = ""  # the name of the error
         self._warned = set[tuple[str, str]]()
         self._submit()
         self._finish()
@@ -148,7 +148,7 @@ class ExecutorRun(SpreadRun):
                     self._lose(self._shards[number], self._broken)
         if not self._fresh and not self._stopped:
             try:
-                waits = timeout > 0 and self._out  # else nothing comes back
+                waits = timeout > 0 and self._out  # otherwise nothing can come
                 returned = self._returned.get(timeout=timeout) if waits else self._returned.get_nowait()
             except queue.Empty:
                 returned = None
@@ -164,7 +164,7 @@ class ExecutorRun(SpreadRun):
         return self._stopped and not self._fresh and not self._broken
 
     def cancel(self) -> None:
-        """Give out nothing more; tasks that run end by themselves, and nobody waits for them."""
+        """Submit nothing more. Running tasks end by themselves, and this does not wait for them."""
         with self._lock:
             self._broken = ""
             if not self._stopped:
@@ -172,7 +172,7 @@ class ExecutorRun(SpreadRun):
                 self._end()
 
     def _forget(self) -> None:
-        """Let go of tasks that nobody waits for: those that have not begun never will."""
+        """Cancel tasks that have not begun, and let running tasks end."""
         _cancelled.add(self._scan)
         left = [out.future for out in self._out.values()]
         for future in () if is_gone(self._executor) else left:
@@ -186,7 +186,7 @@ class ExecutorRun(SpreadRun):
             _cancelled.discard(self._scan)
 
     def _submit(self) -> None:
-        """Give out what there is a slot for."""
+        """Submit tasks as long as there are free slots."""
         while not self._stopped and (task := self._machine.next(time.monotonic_ns())) is not None:
             shard = self._shards[task.shard]
             plain = (tuple(map(tuple, shard.plan.ranges)), tuple(shard.plan.ports), *shard.plan[2:])
@@ -200,25 +200,25 @@ class ExecutorRun(SpreadRun):
                     self._refused(error)
                 elif is_gone(self._executor):
                     self._refused(BrokenExecutor(_GONE))
-                if self._fresh:  # each shard that is lost is told of before the next
+                if self._fresh:  # report each lost shard before the next one
                     break
                 continue
             self._out[task.number] = _Out(task, shard, future)
             future.add_done_callback(partial(self._back, task.number))
 
     def _back(self, number: int, future: Future[Any]) -> None:
-        # On whatever thread the executor has for this, which must not be held up.
+        # A thread of the executor calls this, so it must not block.
         self._returned.put((number, future))
 
     def _note(self, number: int, future: Future[Any]) -> None:
-        """Take what came of a task."""
+        """Process the end of a task."""
         out = self._out.pop(number, None)
         if out is None or self._stopped:
             return
         shard = out.shard
         try:
             tally, outcomes, source, events = self._checked(future.result(timeout=0), shard)
-        except BaseException as error:  # CancelledError among them: whatever an executor has
+        except BaseException as error:  # an executor may raise anything, CancelledError included
             self._failed(number, shard, error)
             if isinstance(error, BrokenExecutor):
                 self._abandon(error)
@@ -232,7 +232,7 @@ class ExecutorRun(SpreadRun):
             self._finish()
 
     def _overdue(self) -> None:
-        """Let time pass: tasks that take too long are given out again, and given up long after."""
+        """Submit late tasks again, and give up tasks that do not end."""
         late, gone, lost = self._machine.passed(time.monotonic_ns())
         for number in late:
             _log.warning("task %d of the scan takes long: its part is submitted again", number)
@@ -263,14 +263,14 @@ class ExecutorRun(SpreadRun):
             _log.warning("a task of the scan failed, and is submitted again: %s", _in_words(error))
 
     def _abandon(self, error: BrokenExecutor) -> None:
-        """Give up all that is out: a process pool that breaks while it takes a call forgets that call's future."""
+        """Give up all submitted tasks. A process pool that breaks during a submit forgets the future."""
         for number, out in list(self._out.items()):
             if not out.future.done():
                 del self._out[number]
                 self._failed(number, out.shard, error)
 
     def _refused(self, error: Exception) -> None:
-        """The executor takes nothing any more: what is left is lost."""
+        """Give up all remaining shards, because the executor accepts no more tasks."""
         if isinstance(error, BrokenExecutor):
             self._abandon(error)
         if self._left is not None:
@@ -281,7 +281,7 @@ class ExecutorRun(SpreadRun):
         self._finish()
 
     def _lose(self, shard: Shard, cause: str) -> None:
-        """A shard that nobody could ask: its ports are errors."""
+        """Report the ports of a shard that could not be asked as errors."""
         self._tally = sums(self._tally, NOTHING._replace(error=shard.total))
         reason = next((number for number, name in self.causes.items() if name == cause), _LOST + len(self.causes))
         self.causes[reason] = cause
@@ -290,13 +290,13 @@ class ExecutorRun(SpreadRun):
             self._fresh += [(shard.first_host + host, port, ERROR, reason, -1, None) for port in ports]
 
     def _asked(self, shard: Shard, hosts: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Return the ports that a shard asks of each of some hosts."""
+        """Return the ports that a shard asks of each host in ``hosts``."""
         if shard.plan.shards == 1:
             return [shard.plan.ports] * len(hosts)
         return self._engine.scanning.asked_ports(shard.plan, hosts)
 
     def _checked(self, result: Any, shard: Shard) -> tuple[Tally, list[OutcomeTuple], ScanSource, list[EventTuple]]:
-        """Return what a task gave, if it can be true of its shard; ValueError otherwise."""
+        """Return the result of a task. Raises ValueError if it cannot belong to its shard."""
         tally, outcomes, source, events = result
         tally = Tally(*tally)
         seen = {(host, port) for host, port, *_ in outcomes}
@@ -324,7 +324,7 @@ class ExecutorRun(SpreadRun):
 
 
 class _Countdown:
-    """Forgets that a scan was cancelled when the last of its tasks has ended."""
+    """Removes a scan from the cancelled ones when the last of its tasks has ended."""
 
     def __init__(self, left: int, scan: str) -> None:
         self._left, self._scan = left, scan
