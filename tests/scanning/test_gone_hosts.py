@@ -1,4 +1,4 @@
-"""Who is not there, behind a router that says so seconds later: heard also where descriptors are few. On paper."""
+"""Who is not there, as a router or the kernel says at some time: it is heard, and not taken for a host. On paper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from oxisock import _native
-from oxisock.engines.scanning import HOST_UNREACHABLE, Tally
+from oxisock.engines.scanning import HOST_UNREACHABLE, OPEN, Link, Tally
 from oxisock.pure.scanning import ScanEngine as PureEngine
 from support.simulator import MS, SECOND, SimHost, plan, simulate
 
@@ -63,3 +63,26 @@ def test_one_descriptor_waits_for_the_word_of_each_host(machine: Any) -> None:
     # 64 ports at a time, twice: no more than a quarter longer for those that wait.
     least = 2 * 100 * HOSTS // 64 * 200 * MS
     assert result.elapsed < least * 5 // 4
+
+
+@pytest.mark.parametrize("changes", [{}, {"skip_silent": True}, {"retries": 3}, {"timeout": 200 * MS}], ids=str)
+def test_a_link_that_was_asked_before_the_scan_gives_up_during_it(machine: Any, changes: dict[str, Any]) -> None:
+    # The kernel has looked for these hosts for a while, because somebody scanned them just now.
+    hosts = [SimHost(nobody=True, on_link=True, given_up_after=300 * MS) for _ in range(HOSTS)]
+    there = frozenset({22})
+    hosts[3] = SimHost(there, frozenset(range(1, PORTS + 1)) - there, on_link=True)
+    rejecting = hosts[40] = SimHost(frozenset({300}), unreachable=frozenset(range(1, PORTS + 1)) - {300}, on_link=True)
+    chosen = plan(PORTS, trace=False, links=[Link(0, HOSTS - 1, 700)], **changes)
+    result = simulate(machine(chosen, HOSTS), hosts, table=1024)
+    tally = Tally(*result.tally)
+    assert (tally.hosts_up, tally.hosts_unreachable) == (2, HOSTS - 2)
+    assert result.found(OPEN, 40) == rejecting.open, "a firewall's word comes from somebody whom the table knows"
+    assert {o.reason for o in result.outcomes if hosts[o.host].nobody} == {HOST_UNREACHABLE}
+    assert tally.unasked == (HOSTS - 2) * (PORTS - 16)
+
+
+def test_a_single_host_whose_kernel_gives_up_is_not_there(machine: Any) -> None:
+    host = SimHost(nobody=True, on_link=True, given_up_after=300 * MS)
+    result = simulate(machine(plan(PORTS, links=[Link(0, 0, 700)]), 1), [host], table=1024)
+    tally = Tally(*result.tally)
+    assert (tally.hosts_up, tally.hosts_unreachable, tally.filtered) == (0, 1, PORTS)

@@ -114,6 +114,7 @@ class Host:
         self.ends_at = -1  # when it is looked at to be ended, -1 for not at all
         self.check_at = -1  # when the neighbour table is asked, -1 for never
         self.checking = False  # the neighbour table is being asked
+        self.rejected: tuple[int, int] | tuple[()] = ()  # because of an unreachable: the port, and how soon it came
         self.wait = timeout  # how long a probe listens while the host is silent
         # What is still to be drawn.
         self.first = min(FIRST, order.count)

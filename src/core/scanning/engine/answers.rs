@@ -72,13 +72,22 @@ impl ScanEngine {
         if what == Answer::HostUnreachable && now - host.first_sent >= LATE {
             return false; // whoever has looked for the host since its first probe may give up just now
         }
+        if what == Answer::HostUnreachable && host.link.is_some() {
+            // The kernel says so itself if it looked for the host before the scan did: the neighbour table tells.
+            if !host.checking {
+                host.checking = true;
+                host.rejected = Some((flight.ask.port, after));
+                self.doubtful.push(host.index);
+            }
+            return false;
+        }
         host.sample(after, self.plan.timeout); // a firewall is no farther than what is behind it
         self.came_up(slot, flight.ask.port);
         self.note_timeout(slot);
         false
     }
 
-    fn note_timeout(&mut self, slot: u32) {
+    pub(super) fn note_timeout(&mut self, slot: u32) {
         if !self.alone
             && let Some(host) = &self.hosts[slot as usize]
         {

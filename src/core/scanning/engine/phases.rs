@@ -43,10 +43,16 @@ impl ScanEngine {
             self.close(slot, Answer::HostUnreachable, Answer::HostUnreachable);
             return;
         }
+        host.checking = false;
+        let rejected = host.rejected.take();
         if there == Some(true) {
             self.crowd.settled(host, now);
+            if let Some((port, after)) = rejected {
+                host.sample(after, self.plan.timeout); // it is there, so that was its firewall
+                self.came_up(slot, port);
+                self.note_timeout(slot);
+            }
         }
-        host.checking = false;
         self.touch(slot, false);
     }
 

@@ -122,6 +122,8 @@ pub struct Host {
     pub check_at: i64,
     /// The neighbour table is being asked.
     pub checking: bool,
+    /// Because of an unreachable: the port, and how soon it came.
+    pub rejected: Option<(u16, i64)>,
     /// How long a probe listens while the host is silent.
     pub wait: i64,
     /// How many ports are asked before anything is known of it.
@@ -224,6 +226,7 @@ impl Host {
             ends_at: -1,
             check_at: -1,
             checking: false,
+            rejected: None,
             wait: timeout,
             first: order.count().min(FIRST),
             cursor: 0,

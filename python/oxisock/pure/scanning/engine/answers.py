@@ -61,17 +61,16 @@ class Answers(Faults):
             return True
         if what == HOST_UNREACHABLE and now - host.first_sent >= _LATE:
             return False  # whoever has looked for the host since its first probe may give up just now
+        if what == HOST_UNREACHABLE and host.link >= 0:
+            # The kernel says so itself if it looked for the host before the scan did: the neighbour table tells.
+            if not host.checking:
+                host.checking, host.rejected = True, (probe.port, after)
+                self._doubtful.append(host.index)
+            return False
         host.sample(after, self._plan.timeout)  # a firewall is no farther than what is behind it
         self._came_up(host, probe.port)
         self._note_timeout(host)
         return False
-
-    def _note_timeout(self, host: Host) -> None:
-        """Have others of the host's network wait by its timeout."""
-        if not self._alone and self._crowd.heard(host.network, host.index, host.expected()):
-            for other in self._hosts.values():
-                if other.phase == UNHEARD and other.network == host.network:
-                    self._arm(other)
 
     def _overdue(self, token: int, probe: Probe, now: int) -> None:
         """The time of a probe is over: ask again, and listen on for a late answer."""

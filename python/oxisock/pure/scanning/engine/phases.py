@@ -32,6 +32,13 @@ class Phases(Verdicts):
         host.enter(HEARD)
         self._arm(host)
 
+    def _note_timeout(self, host: Host) -> None:
+        """Have others of the host's network wait by its timeout."""
+        if not self._alone and self._crowd.heard(host.network, host.index, host.expected()):
+            for other in self._hosts.values():
+                if other.phase == UNHEARD and other.network == host.network:
+                    self._arm(other)
+
     def neighbour(self, index: int, there: bool | None, now: int) -> None:
         """Take what the neighbour table says of a host: whether it answers there; None where it stands nowhere."""
         self._now = now
@@ -42,9 +49,15 @@ class Phases(Verdicts):
             self._unreachable += 1
             self._close(host, HOST_UNREACHABLE, HOST_UNREACHABLE)
             return
+        host.checking = False
         if there:
             self._crowd.settled(host, now)
-        host.checking = False
+            if host.rejected:  # it is there, so that was its firewall
+                port, after = host.rejected
+                host.sample(after, self._plan.timeout)
+                self._came_up(host, port)
+                self._note_timeout(host)
+        host.rejected = ()
         self._touch(host)
 
     def _touch(self, host: Host) -> None:
