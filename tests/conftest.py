@@ -16,10 +16,21 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import oxisock.aio
 import oxisock.native
 import oxisock.pure
-from oxisock import ChatServer, EchoServer, MessageServer, ThreadedServer, UdpEchoServer, UdpServer
+from oxisock import (
+    ChatClient,
+    ChatServer,
+    EchoServer,
+    FramedSocket,
+    MessageServer,
+    ThreadedServer,
+    UdpEchoServer,
+    UdpServer,
+)
 from oxisock.aio.faces import Aio
+from oxisock.serving.requests import Requests
 from support.addresses import HOST
 from support.certificates import certified
 from support.coroutines import Run
@@ -87,6 +98,26 @@ def own_address() -> Iterator[None]:
             defaults = tuple(HOST if value == "127.0.0.1" else value for value in function.__defaults__ or ())
             assert HOST in defaults
             patch.setattr(function, "__defaults__", defaults)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_clients() -> Iterator[None]:
+    """Let clients that are not told how long wait for a minute: on a busy machine five seconds may be too short."""
+    functions = (
+        FramedSocket.connect.__func__,  # type: ignore[attr-defined]
+        ChatClient.__init__,
+        Requests.tcp_request,
+        Aio.open_framed,
+        Aio.tcp_request,
+        oxisock.udp_request,
+        oxisock.aio.udp_request,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for function in functions:
+            defaults = function.__kwdefaults__
+            assert 1 <= defaults["timeout"] <= 5
+            patch.setattr(function, "__kwdefaults__", {**defaults, "timeout": 60.0})
         yield
 
 

@@ -76,9 +76,14 @@ def test_wait_really_waits(impl: ModuleType) -> None:
 
 def test_wait_gives_up_with_the_last_error(impl: ModuleType) -> None:
     with listening() as (port,), refusing() as shut:
-        done = oxisock("wait", f"{HOST}:{shut}", f"{HOST}:{port}", "--timeout", "300ms", "--impl", impl.impl)
+        for limit in ("0.3", "3", "30"):  # a busy machine may let no try end within a short time
+            words = [f"{HOST}:{shut}", f"{HOST}:{port}", "--timeout", f"{limit}s", "--impl", impl.impl]
+            done = oxisock("wait", *words)
+            refused = f"did not open within {limit} s: Connection refused" in done.stderr
+            if refused and done.stdout:
+                break
+    assert refused
     assert (done.returncode, done.stdout) == (1, f"{HOST}:{port} open\n")
-    assert "did not open within 0.3 s: Connection refused" in done.stderr
 
 
 def test_ctrl_c_ends_waiting_quietly(impl: ModuleType) -> None:

@@ -168,7 +168,7 @@ def test_send_shows_what_a_terminal_would_do() -> None:
 
 def test_send_without_an_answer(impl: ModuleType) -> None:
     with impl.MessageServer(lambda message, peer: None) as server:
-        done = send(impl, server, "hello", "--timeout", "200ms")
+        done = send(impl, server, "hello", "--timeout", "1s")
         where = ":".join(map(str, server.address))
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"oxisock: {where}: timed out\n")
     done = send(impl, server, "hello")
