@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeVar
 
 NEVER: Final = (1 << 63) - 1
-"""No limit, where a time is in integer nanoseconds."""
+"""No limit, for a time in integer nanoseconds."""
 
 LONGEST: Final = (1 << 31) / 1000
-"""Seconds, some 24 days: no system call waits longer, so that a timeout from here on is no limit."""
+"""Seconds, about 24 days. No system call waits longer, so a timeout from here on is no limit."""
 
 MOST: Final = (1 << 31) - 1
 """The most that a count can be, unless its check says otherwise."""
@@ -33,17 +33,17 @@ _words.maxstring = _words.maxother = 60
 
 
 def shown(value: object) -> str:
-    """Return a value as it is shown in messages: its repr, shortened, whatever it is."""
+    """Return the repr of any value, shortened for messages."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
         return f"about {'-' if value < 0 else ''}2**{value.bit_length() - 1}"
     try:
         return _words.repr(value)
-    except Exception:  # of a repr that fails
+    except Exception:  # a repr that fails
         return f"<{type(value).__name__}>"
 
 
 def refuse(kind: type[Exception], name: str, value: object, expected: str) -> NoReturn:
-    """Raise a TypeError or a ValueError for a parameter, saying what was given and what is expected."""
+    """Raise a TypeError or a ValueError for a parameter. Its message has the value and what is expected."""
     raise kind(f"{name}={shown(value)}: expected {expected}") from None
 
 
@@ -51,7 +51,7 @@ def refuse(kind: type[Exception], name: str, value: object, expected: str) -> No
 
 
 def port(value: object, name: str = "port", lowest: Literal[0, 1] = 1) -> int:
-    """Return a port number; 0, which is any free one, only where ``lowest`` is 0."""
+    """Return a port number. 0 (any free port) is accepted only if ``lowest`` is 0."""
     return _whole(value, name, lowest, 65535, f"a port from {lowest} to 65535")
 
 
@@ -61,7 +61,7 @@ def count(value: object, name: str, lowest: int = 1, highest: int = MOST) -> int
 
 
 def threads(value: object, name: str) -> int:
-    """Return how many threads there shall be: no more than a process can have."""
+    """Return a number of threads, from 1 to 4096."""
     return count(value, name, 1, 4096)
 
 
@@ -83,7 +83,7 @@ def _whole(value: object, name: str, lowest: int, highest: int, expected: str) -
 
 
 def _number(value: int) -> str:
-    """Write a limit: powers of two as such, where nobody knows their digits."""
+    """Return a limit as text. Large powers of two are written as powers."""
     if value < 0:
         return f"-{_number(-value)}"
     for add, words in ((0, ""), (1, " - 1")):
@@ -97,7 +97,7 @@ def _number(value: int) -> str:
 
 
 def timeout(value: object, name: str = "timeout", *, zero: bool = False) -> float | None:
-    """Return a limit in seconds, more than 0 (or 0, with ``zero``); None, infinity and what is LONGEST are no limit."""
+    """Return a limit in seconds, more than 0 (or 0, with ``zero``). None, infinity and LONGEST mean no limit."""
     if value is None:
         return None
     limit = _seconds(value, name, zero, ", or None for no limit")
@@ -105,7 +105,7 @@ def timeout(value: object, name: str = "timeout", *, zero: bool = False) -> floa
 
 
 def nanoseconds(value: object, name: str, *, zero: bool = False) -> int:
-    """Return a limit as `timeout` takes it in integer nanoseconds, at least 1 for one that is not 0; NEVER for none."""
+    """Return a limit in integer nanoseconds, as `timeout` does in seconds. NEVER is no limit; only 0 gives 0."""
     if value is None:
         return NEVER
     limit = _seconds(value, name, zero, ", or None for no limit")
@@ -113,7 +113,7 @@ def nanoseconds(value: object, name: str, *, zero: bool = False) -> int:
 
 
 def seconds(value: object, name: str, *, zero: bool = False) -> float:
-    """Return a time in seconds that does pass: more than 0 (or 0, with ``zero``) and less than LONGEST."""
+    """Return a pause in seconds, more than 0 (or 0, with ``zero``) and less than LONGEST."""
     expected = f" and less than {LONGEST:.0f}"
     pause = _seconds(value, name, zero, expected)
     if pause >= LONGEST:
@@ -122,7 +122,7 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
 
 
 def rate(value: object, name: str, what: str) -> int:
-    """Return how often something may be in nanoseconds from one to the next; 0 for None and infinity, no limit."""
+    """Return the nanoseconds between two events at a rate per second; 0 for no limit (None or infinity)."""
     if value is None:
         return 0
     expected = f"0.001 to 1e9 {what} a second, or None for no limit"
@@ -143,7 +143,7 @@ def number(value: object, name: str, lowest: float, highest: float, expected: st
 
 
 def duration(value: Any, name: str) -> float:
-    """Return seconds that have passed, from 0 up, as they are."""
+    """Return a number of seconds, from 0 up, unchanged."""
     expected = "seconds from 0 up"
     if not 0 <= _float(value, name, expected) < float("inf"):
         refuse(ValueError, name, value, expected)
@@ -162,14 +162,14 @@ def _time(zero: bool) -> str:
 
 def _seconds(value: object, name: str, zero: bool, expected: str) -> float:
     time = _float(value, name, _time(zero) + expected)
-    # In these words, so that what is not a number fails.
+    # Written so that NaN fails.
     if not (time > 0 or (zero and time == 0)):
         refuse(ValueError, name, value, _time(zero) + expected)
     return time
 
 
 def _float(value: Any, name: str, expected: str) -> float:
-    """Return a number as a float, infinity for one that is too large to be one."""
+    """Return a number as a float; infinity if it is too large for a float."""
     kind = type(value)
     if kind is bool or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
         refuse(TypeError, name, value, expected)
@@ -177,7 +177,7 @@ def _float(value: Any, name: str, expected: str) -> float:
         return float(value)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
-    except (TypeError, ValueError):  # of an array, say
+    except (TypeError, ValueError):  # an array, for example
         refuse(TypeError, name, value, expected)
 
 
@@ -185,7 +185,7 @@ def _float(value: Any, name: str, expected: str) -> float:
 
 
 def flag(value: object, name: str) -> bool:
-    """Return True or False; 1 and 0 will do."""
+    """Return True or False; 1 and 0 are accepted."""
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
     refuse(ValueError if isinstance(value, int) else TypeError, name, value, "True or False")
@@ -199,9 +199,9 @@ def text(value: object, name: str, expected: str = "text") -> str:
 
 
 def host(value: object, name: str = "host", *, empty: bool = False) -> str:
-    """Return a name or an address without the blanks around it; one that no name can be is refused before it is asked.
+    """Return a name or an address without the blanks around it. Text that cannot be a name is refused.
 
-    With ``empty`` it may be "", every address of this machine.
+    With ``empty`` it may be "", which means every address of this machine.
     """
     expected = "a name or an address"
     bare = text(value, name, f"{expected} as text").strip()
@@ -211,7 +211,7 @@ def host(value: object, name: str = "host", *, empty: bool = False) -> str:
 
 
 def view(value: object, name: str) -> memoryview:
-    """Return the bytes of whatever holds bytes, without a copy where they stand together."""
+    """Return a view of any buffer. The bytes are copied only if the buffer is not contiguous."""
     try:
         found = memoryview(value)  # type: ignore[arg-type]
     except TypeError:
@@ -220,7 +220,7 @@ def view(value: object, name: str) -> memoryview:
 
 
 def path(value: object, name: str, expected: str) -> str:
-    """Return the path of a file; one that no file can have is refused."""
+    """Return the path of a file. A path that no file can have is refused."""
     if not isinstance(value, (str, os.PathLike)):
         refuse(TypeError, name, value, expected)
     found = os.fspath(value)
@@ -233,7 +233,7 @@ def path(value: object, name: str, expected: str) -> str:
 
 
 def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.maxsize) -> bytes:
-    """Return the bytes of whatever holds bytes, from ``lowest`` to ``highest`` of them, as they are now."""
+    """Return a copy of the bytes of any buffer, from ``lowest`` to ``highest`` bytes."""
     data = value if isinstance(value, bytes) else view(value, name).tobytes()
     if not lowest <= len(data) <= highest:
         raise ValueError(
@@ -243,7 +243,7 @@ def bytes_like(value: object, name: str, lowest: int = 0, highest: int = sys.max
 
 
 def function(value: _Value, name: str) -> _Value:
-    """Return what can be called and does its work when it is: no coroutine function, and no generator function."""
+    """Return a callable that runs when it is called: not a coroutine function, and not a generator function."""
     if not callable(value):
         refuse(TypeError, name, value, "something to call")
     if _is(inspect.iscoroutinefunction, value):
@@ -252,7 +252,7 @@ def function(value: _Value, name: str) -> _Value:
 
 
 def coroutine_function(value: _Value, name: str) -> _Value:
-    """Return what can be called and may give something to await: no generator function."""
+    """Return a callable that may return an awaitable: not a generator function."""
     if not callable(value):
         refuse(TypeError, name, value, "something to call")
     return _no_generator(value, name, "a coroutine function")
@@ -265,19 +265,19 @@ def _no_generator(value: _Value, name: str, expected: str) -> _Value:
 
 
 def _is(test: Callable[[Any], bool], value: Any) -> bool:
-    """Ask something of a function, or of the one that calling an object calls."""
+    """Return whether a test is true for a function, or for the ``__call__`` of an object."""
     return test(value) or test(type(value).__call__)
 
 
 def iterable(value: Iterable[_Value], name: str, expected: str) -> Iterable[_Value]:
-    """Return what can be gone through."""
+    """Return an iterable."""
     if isinstance(value, type) or not hasattr(type(value), "__iter__"):
         refuse(TypeError, name, value, expected)
     return value
 
 
 def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
-    """Return the one of some options, all of one type, that the value is."""
+    """Return the option that equals the value. All options have one type."""
     known = tuple(options)
     expected = " or ".join([", ".join(repr(each) for each in known[:-1]), repr(known[-1])])
     if isinstance(value, bool) or not isinstance(value, type(known[0])):
@@ -289,7 +289,7 @@ def choice(value: object, name: str, options: Iterable[_Value]) -> _Value:
 
 
 def every(value: Iterable[Any], name: str, kind: type[_Value], expected: str) -> list[_Value]:
-    """Return a list of what can be gone through, all of one class."""
+    """Return the items of an iterable as a list. All must have one class."""
     found = list(iterable(value, name, expected))
     for each in found:
         instance(each, name, kind, expected)
@@ -304,19 +304,19 @@ def instance(value: object, name: str, kind: type[_Value], expected: str) -> _Va
 
 
 def having(value: _Value, name: str, what: str, *methods: str) -> _Value:
-    """Return an object that has some methods; a class, which has them for its objects, is none."""
+    """Return an object that has some methods. A class is refused."""
     if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in methods):
         refuse(TypeError, name, value, f"{what}, with {' and '.join(methods)}")
     return value
 
 
 def codec(value: _Value, name: str = "codec") -> _Value:
-    """Return a codec: anybody's own has to have what `oxisock.Codec` says."""
+    """Return a codec. A user's own codec must have the methods of `oxisock.Codec`."""
     return having(value, name, "a codec", "encode", "decoder")
 
 
 def stream(value: _Value, name: str = "sock") -> _Value:
-    """Return a socket, or what behaves like one."""
+    """Return a socket, or an object that behaves like one."""
     return having(value, name, "a socket", "fileno", "recv", "send", "setblocking", "close")
 
 
@@ -324,7 +324,7 @@ def stream(value: _Value, name: str = "sock") -> _Value:
 
 
 def unexpected(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError, in Python's own words, for a keyword that a function does not know."""
+    """Raise TypeError, with Python's own message, for a keyword that a function does not know."""
     for name in given:
         if name not in known:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
@@ -337,7 +337,7 @@ def spelled_out(options: type[NamedTuple]) -> Callable[[_Function], _Function]:
         signature = inspect.signature(function)
         defaults: dict[str, Any] = options._field_defaults
         keywords = [
-            # As text, like the other annotations: a named tuple has made a ForwardRef of it.
+            # As text, like the other annotations. The named tuple has turned it into a ForwardRef.
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation.__forward_arg__
             )
@@ -354,5 +354,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: the most similar known word, if there is one."""
     from difflib import get_close_matches
 
-    found = get_close_matches(word, list(known), 1) if len(word) <= 40 else []  # else it is no slip of the finger
+    found = get_close_matches(word, list(known), 1) if len(word) <= 40 else []  # a longer word is not a typing error
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def errno_name(code: int) -> str | None:
-    """Return the name of an errno, None if it has none; Winsock's are called as POSIX calls them, without WSA."""
+    """Return the name of an errno; None if it has none. Names of Winsock lose their WSA, as in POSIX."""
     name = errno.errorcode.get(code)
     return name and name.removeprefix("WSA")
 
 
 def errno_words(code: int) -> str:
-    """Return what the system says of an errno; Winsock's are unknown to `os.strerror`."""
+    """Return the system's message for an errno. `os.strerror` does not know those of Winsock."""
     if sys.platform == "win32" and code >= 10_000:
         import socket
 
@@ -78,7 +78,7 @@ class IncompleteFrame(FrameError, EOFError):
 
 
 def no_answer() -> IncompleteFrame:
-    """Make the error of a connection that ended before there was an answer."""
+    """Return the error for a connection that ended without an answer."""
     return IncompleteFrame("the peer closed the connection without an answer")
 
 

@@ -1,4 +1,4 @@
-"""Users' own code that oxisock calls (handlers, codecs, callbacks): holds it, and checks its results and errors."""
+"""Calls of users' own code (handlers, codecs, callbacks): holds the code, and checks its results and errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NOT_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 class Lent(Generic[_Function]):
-    """A hook of a server. Its threads hold this weakly, so that a server can be dropped whose handler belongs to the
-    object that it belongs to."""
+    """A hook of a server. The threads of the server hold it weakly, so that a server can be collected together with an
+    object that owns both the server and the hook."""
 
     __slots__ = ("__weakref__", "function")
 
@@ -22,7 +22,7 @@ class Lent(Generic[_Function]):
 
 
 def wrong(expected: str, given: object, words: str | None = None) -> TypeError:
-    """Make the error for what a hook gave and must not: "``expected``, not ..."; what was not run yet is closed."""
+    """Return the error for a wrong result of a hook: "``expected``, not ...". A coroutine or generator is closed."""
     if type(given) in (CoroutineType, GeneratorType):
         with suppress(BaseException):
             given.close()  # type: ignore[attr-defined]
@@ -30,12 +30,12 @@ def wrong(expected: str, given: object, words: str | None = None) -> TypeError:
 
 
 def plain_bytes(given: bytes | bytearray | memoryview) -> bytes:
-    """Return bytes of a hook as bytes of no class of its own, and as they are now."""
+    """Return a bytes-like result of a hook as plain bytes. A subclass or a buffer is copied."""
     return given if type(given) is bytes else memoryview(given).tobytes()
 
 
 def batch_answers(answers: object, count: int) -> list[Any]:
-    """Return what a batch handler gave, as a plain list; TypeError unless it is a list of so many items."""
+    """Return the result of a batch handler as a plain list. Raises TypeError if it is no list of ``count`` items."""
     if not isinstance(answers, list):
         raise wrong(f"a batch handler returns a list of {count} items", answers)
     found = answers if type(answers) is list else list(answers)
@@ -45,11 +45,11 @@ def batch_answers(answers: object, count: int) -> list[Any]:
 
 
 def check_ran(what: str, result: object) -> None:
-    """Raise TypeError where calling a hook whose result does not matter has run nothing of it."""
+    """Raise TypeError if a call of a hook returned a coroutine or generator, and so has run nothing."""
     if type(result) in _NOT_RUN:
         raise wrong(f"{what} does its work when it is called", result, f"in a {type(result).__name__} that nobody runs")
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether an exception out of a hook may be Ctrl-C, which is for whoever runs the main thread."""
+    """Return whether an exception of a hook may be Ctrl-C, which must reach the main thread."""
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()

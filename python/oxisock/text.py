@@ -1,6 +1,6 @@
-"""Makes text from strangers safe for a terminal: removes what moves the cursor, turns text around or ends a line.
+"""Makes text from strangers safe for a terminal: removes characters that move the cursor, turn text or end a line.
 
-And numbers in words: of things, and times.
+It also formats numbers of things, and times.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def clean(text: str) -> str:
-    """Take out what is not fit, and nothing else; a tab becomes a space."""
-    # Whatever is to be removed is not printable, so most lines are done with one look.
+    """Return the text without unsafe characters. A tab becomes a space."""
+    # Unsafe characters are not printable, so this test is enough for most lines.
     return text if text.isprintable() else text.translate(_CLEAN)
 
 
 def escape(text: str) -> str:
-    """Escape the backslash and whatever is not printable, so that nothing is lost."""
+    """Return the text with the backslash and all characters that are not printable escaped. No information is lost."""
     return "".join(map(_escape_character, text)) if not text.isprintable() or "\\" in text else text
 
 
@@ -27,17 +27,17 @@ def _escape_character(character: str) -> str:
     if character.isprintable():
         return character
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that surrogateescape set aside
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that surrogateescape has kept
         return f"\\x{code - 0xDC00:02x}"
-    # What was valid UTF-8 is named by code point, so that \x.. always means a byte or ASCII.
+    # A character is named by its code point, so that \x.. always means a byte or ASCII.
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def plural(count: int, noun: str) -> str:
-    """Write a number of things; the plural of ``noun`` has an s, or es after one."""
+    """Return a number of things as text. The plural of ``noun`` ends with s, or with es after an s."""
     return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Write a time in milliseconds, to the microsecond; - for none."""
+    """Return a time in milliseconds with three decimals; "-" for None."""
     return "-" if seconds is None else f"{seconds * 1000:.3f}"

@@ -1,4 +1,4 @@
-"""The values that oxisock gives back, shared by all concepts."""
+"""The values that oxisock returns, shared by all concepts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PortResult(_PortFields):
     __slots__ = ()
 
     if TYPE_CHECKING:
-        # Any stands for the None of a port that did not answer: nobody has to make sure that an open one has a time.
+        # Any instead of None, so that type checkers do not ask for a check of the time of an open port.
         rtt: float | Any  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property

@@ -1,3 +1,3 @@
-"""Which version of oxisock this is."""
+"""The version of oxisock."""
 
 VERSION = "0.1.0"

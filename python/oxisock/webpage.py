@@ -37,7 +37,7 @@ dt { color: var(--faint) } dd { margin: 0; overflow-wrap: anywhere }
 
 
 def page(title: str, body: str, style: str = "") -> str:
-    """Return a page; the title is text, the body HTML, and ``style`` stands after that of all pages."""
+    """Return a page. The title is text, the body is HTML, and ``style`` is added to the style of all pages."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -46,25 +46,25 @@ def page(title: str, body: str, style: str = "") -> str:
 
 
 def cell(text: str, *classes: str, tag: str = "td") -> str:
-    """Return a cell of a table, of some classes; ``tag`` may have attributes of its own."""
+    """Return a cell of a table with some classes. ``tag`` may have attributes."""
     named = f' class="{" ".join(classes)}"' if classes else ""
     return f"<{tag}{named}>{escape(text)}</{tag.partition(' ')[0]}>"
 
 
 def table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table made of cells, which scrolls where it is wider than the page."""
+    """Return a table of cells. It scrolls if it is wider than the page."""
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
     head = f"<thead><tr>{''.join(heading)}</tr></thead>"
     return f'<div class="scroll" tabindex="0"><table>\n{head}\n<tbody>\n{body}</tbody>\n</table></div>\n'
 
 
 def warnings(lines: Iterable[str]) -> str:
-    """Return what must be known first, a paragraph for each line."""
+    """Return warnings, a paragraph for each line."""
     return "".join(f'<p class="warn">{escape(line)}</p>\n' for line in lines)
 
 
 def facts(values: Mapping[str, str]) -> str:
-    """Return names with what they stand for, a line each."""
+    """Return names with their values, one on each line."""
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in values.items()) + "</dl>\n"
 
 

@@ -18,11 +18,11 @@ from .subject import Decoded, Subject, Wrong, shown
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-# Bytes that mean something to one codec or another: terminators, digits, separators, the edges of length fields.
+# Bytes with a meaning in some codec: terminators, digits, separators, the edges of length fields.
 _TELLING: Final = b"\r\n\x00\x01\x02\x03\x04\x7f\x80\xff0123459:, abxy"
 _DEFAULT_LIMIT: Final = 16 << 20
 
-# Where only a decoder is given, one of these may make frames of it.
+# Streams to try if only a decoder is given: it may find frames in one of them.
 _STREAMS: Final = (
     b"one\r\ntwo\r\n",
     b"one;two;",
@@ -174,7 +174,7 @@ def check_codec(
 
 
 def _hunt(property_: Callable[[], None]) -> None:
-    """Let Hypothesis look for an example against a property, and raise what was found without its own remarks."""
+    """Let Hypothesis search for a counterexample, and raise its error without the notes of Hypothesis."""
     from hypothesis.errors import Flaky, Unsatisfiable
 
     try:
@@ -202,7 +202,7 @@ def _payloads_of(codec: Any) -> SearchStrategy[bytes]:
 
 
 def _samples(subject: Subject, drawn: SearchStrategy[bytes]) -> list[bytes]:
-    """A few payloads that are sure to be taken, without searching for them if plain ones do."""
+    """Return a few payloads that the codec accepts. Search only if plain payloads are refused."""
     plain = (b"hello", b"\x00\x00\x00\x00\x00\x00\x00\x00hello", b"x" * getattr(subject.codec, "size", 0), b"")
     taken = [payload for payload in plain if subject.encode(payload) is not None]
     if taken:
@@ -217,7 +217,7 @@ def _samples(subject: Subject, drawn: SearchStrategy[bytes]) -> list[bytes]:
 
 
 def _wires(subject: Subject, samples: Sequence[bytes], streams: SearchStrategy[bytes] | None) -> list[bytes]:
-    """Some streams that make frames, and twice as many when they come twice."""
+    """Return some streams that contain frames, and contain twice as many if they are repeated."""
     if samples:
         return [wire for sample in samples if (wire := subject.encode(sample)) is not None]
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from ..framing.codecs import Delimiter, LengthPrefix
 
 _REFUSALS: Final = (ValueError, OverflowError, struct.error)
-"""How encoders refuse a payload; the last two are what the standard library does about a length that does not fit."""
+"""The errors by which encoders refuse a payload. The last two come from the standard library."""
 
 _LONG: Final = 60
 
@@ -20,7 +20,7 @@ class Wrong(AssertionError):
 
 
 class Decoded(NamedTuple):
-    """All that a stream came to: frames, and the error (type, and its fields where it has them)."""
+    """The result of a stream: its frames, and the error (the type, and its fields if it has any)."""
 
     frames: list[bytes]
     error: tuple[object, ...] | None
@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
 
 
 class Subject:
-    """What is being checked."""
+    """The codec or decoder that is checked."""
 
     def __init__(self, codec: Any) -> None:
         self.codec = codec
@@ -48,7 +48,7 @@ class Subject:
         self.encodes = hasattr(codec, "encode")
 
     def encode(self, payload: bytes) -> bytes | None:
-        """Frame a payload; None where that is refused."""
+        """Return the frame of a payload; None if the codec refuses it."""
         try:
             wire = self.codec.encode(payload)
         except _REFUSALS:
@@ -61,7 +61,7 @@ class Subject:
         return bytes(wire)
 
     def expected(self, payload: bytes) -> bytes:
-        """What decoding gives back for a payload: all of it, but for what our own codecs add to it on purpose."""
+        """Return the expected result of decoding a payload. It is the payload, unless a built-in codec adds bytes."""
         codec = self.codec
         if getattr(codec, "keep", False):
             return payload + (codec.delimiters[0] if isinstance(codec, Delimiter) else b"\n")
@@ -72,9 +72,9 @@ class Subject:
     def decode(
         self, chunks: Iterable[bytes], lend: Callable[[bytearray], Any] | None = None, spoil: bool = False
     ) -> Decoded:
-        """Put a stream through a new decoder, chunk by chunk.
+        """Decode a stream with a new decoder, chunk by chunk.
 
-        With ``lend`` each chunk is lent in a buffer that can be written to; with ``spoil`` it is overwritten when the
+        With ``lend``, each chunk is passed in a writable buffer. With ``spoil``, the buffer is overwritten after the
         decoder has returned.
         """
         decoder, frames = self.decoder(), list[Any]()
@@ -114,7 +114,7 @@ def _as_bytes(frame: Any) -> bytes:
 
 
 def shown(value: Any) -> str:
-    """Write bytes, or a list of them, so that they can be read however long they are."""
+    """Return bytes, or a list of bytes, as text that is readable at any length."""
     if isinstance(value, list):
         if len(value) > 8:
             return f"[{', '.join(map(shown, value[:4]))}, ... {len(value)} in all]"

@@ -1,4 +1,4 @@
-"""Running UDP servers: an engine's echo, and the thread that turns an engine's loop and calls the handler."""
+"""Runs UDP servers: an engine's echo, or a thread that turns an engine's loop and calls the handler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLAIN = frozenset((bytes, type(None)))
 
 
 class UdpEchoRunning(EngineThreads):
-    """An engine's echo server, as the lifecycle wants it."""
+    """An engine's echo server, adapted to the lifecycle."""
 
     def __init__(self, echo: UdpEchoReactor) -> None:
         super().__init__(echo.wait)
@@ -31,7 +31,7 @@ class UdpEchoRunning(EngineThreads):
         self.abandon = echo.abandon
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return the replies that left and that were dropped after the stop began; there are no handlers."""
+        """Return the numbers of replies sent and dropped after the stop began, and 0 handlers."""
         tally = self._echo.tally()
         return tally.drained, tally.aborted, 0
 
@@ -54,9 +54,9 @@ class UdpRunning(HandlerThreads):
         self._handling = False
         self._ending = False
         self._deadline: float | None = None
-        self._over = False  # the socket is gone, so there is no next turn
+        self._over = False  # the socket is closed, so there is no next turn
         self._forked = False
-        self._unanswered = 0  # datagrams taken that the handler was not called for yet
+        self._unanswered = 0  # datagrams of the batch that are not handled yet
         super().__init__()
         try:
             self._thread = self._latch.spawn("oxisock-udp", self._run)
@@ -64,10 +64,10 @@ class UdpRunning(HandlerThreads):
             loop.close()
             raise
 
-    # --- what the lifecycle asks -----------------------------------------------------------------------------------
+    # --- for the lifecycle -----------------------------------------------------------------------------------------
 
     def begin_stop(self, drain: float | None) -> None:
-        """End within ``drain`` seconds."""
+        """Begin to end, within ``drain`` seconds (None: no limit)."""
         if drain is not None:
             deadline = time.monotonic() + drain
             self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
@@ -75,13 +75,13 @@ class UdpRunning(HandlerThreads):
         self._loop.end(drain)
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return the replies that left and what was dropped after the stop began, and the handlers that still run."""
+        """Return the numbers of replies sent and of datagrams dropped after the stop began, and of running handlers."""
         if self._thread.is_alive():
-            # The handler holds the thread, and must not hold the port.
+            # The handler keeps the thread busy, so free the port here.
             self._over = True
             self._loop.close()
         tally = self._loop.tally()
-        # Who is behind with skipping them is asked before it has.
+        # The thread may not have counted these datagrams as dropped yet.
         dropped = tally.aborted + self._unanswered
         return tally.drained, dropped, int(self._handling and self._thread.is_alive())
 
@@ -112,19 +112,19 @@ class UdpRunning(HandlerThreads):
                     return
                 replies = []
                 lent = self._lent()
-                if batch and lent is not None:  # the server has not been dropped
+                if batch and lent is not None:  # the server was not dropped
                     self._handling = True
                     sender = batch[0].peer
                     try:
                         replies = answer(lent.function, batch)
-                    except BaseException as error:  # of what a handler gave
+                    except BaseException as error:  # an error of a handler's result
                         self._failed(sender, error)
                     if self._forked:
                         end_child(server_log.child_returned)
                     self._handling = False
                 del lent
         except Exception:
-            # A socket closed over the head of a stuck handler is no news.
+            # The socket was closed while a handler was stuck, so the error is expected.
             if not self._over:
                 raise
         finally:
@@ -157,7 +157,7 @@ class UdpRunning(HandlerThreads):
         if self._ending and self._expired():
             self._unanswered = len(batch)
             return []
-        asked = batch[:]  # the list is the handler's to change
+        asked = batch[:]  # the handler may change the list
         try:
             answers = hooks.batch_answers(handler(batch), len(asked))
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""One request and one answer over UDP: the smallest client."""
+"""A client for one request and one answer over UDP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..sockets.resolving import checked_host, host_addresses
 from ..types import Peer
 
 LONGEST: Final = 65_527
-"""Bytes of a datagram over IPv6, and 20 less over IPv4."""
+"""The most bytes of a datagram over IPv6; over IPv4 it is 20 less."""
 
 
 def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None = 1.0, retries: int = 0) -> bytes:
@@ -44,7 +44,7 @@ def udp_request(host: str, port: int, payload: bytes, *, timeout: float | None =
 
 
 class Ask(NamedTuple):
-    """Ask one address; the ``first`` has the time that the look-up left, each of the others as much of its own."""
+    """Step: ask one address. The ``first`` one has the time left after the look-up; each other one a full timeout."""
 
     address: str
     first: bool
@@ -54,7 +54,7 @@ Step = LookUp | Ask
 
 
 class Question(NamedTuple):
-    """A request that makes sense."""
+    """A request with checked arguments."""
 
     peer: Peer
     payload: bytes
@@ -63,7 +63,7 @@ class Question(NamedTuple):
 
     @classmethod
     def of(cls, host: str, port: int, payload: bytes, timeout: float | None, retries: int) -> Question:
-        """Make the question; raise ValueError or TypeError as `udp_request` says."""
+        """Return the question. Raises ValueError or TypeError as `udp_request` does."""
         return cls(
             Peer(checked_host(host), arguments.port(port)),
             arguments.bytes_like(payload, "payload", 0, LONGEST),
@@ -72,13 +72,13 @@ class Question(NamedTuple):
         )
 
     def unanswered(self) -> TimeoutError:
-        """Make the error of a request that nobody answered."""
+        """Return the error for a request without an answer."""
         tries = f"{self.retries + 1} tries" if self.retries else "1 try"
         return TimeoutError(errno.ETIMEDOUT, f"no answer from {self.peer} within {self.timeout:g} s ({tries})")
 
 
 def asking(question: Question) -> Generator[Step, Any, bytes]:
-    """Yield what to do, and return the answer; what came of a step is sent, or its OSError thrown."""
+    """Yield steps, and return the answer. The caller sends the result of a step, or throws its OSError."""
     peer = question.peer
     try:
         addresses = yield LookUp(peer.host)
@@ -99,7 +99,7 @@ def asking(question: Question) -> Generator[Step, Any, bytes]:
 
 
 def _ask(question: Question, address: str, deadline: Deadline) -> bytes:
-    """Ask one address; the first try ends at ``deadline``, the others have their own."""
+    """Ask one address, and return the answer. The first try ends at ``deadline``; each repeat has a full timeout."""
     with towards(address, question.peer.port) as sock:
         for number in range(question.retries + 1):
             if number:
@@ -115,7 +115,7 @@ def _ask(question: Question, address: str, deadline: Deadline) -> bytes:
 
 
 def towards(address: str, port: int) -> socket.socket:
-    """Make a socket that hears only this peer, and its ICMP errors."""
+    """Return a socket that receives only from this peer, and its ICMP errors."""
     family, target = socket_address(address, port)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:

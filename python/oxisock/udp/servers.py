@@ -28,7 +28,7 @@ _ANY = ("0.0.0.0", "::")
 
 
 class _UdpBase(Server):
-    """What both UDP servers share: where they listen."""
+    """The base of both UDP servers: the arguments for listening."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class _UdpBase(Server):
         self._answer_low_ports = arguments.flag(answer_low_ports, "answer_low_ports")
 
     def _bind(self) -> tuple[int, UdpPlan, Peer]:
-        """Return a bound descriptor that the engine may keep, what the engine needs to know, and the address."""
+        """Return a bound descriptor for the engine, the plan for the engine, and the address."""
         if self._sock is not None:
             sock = binding.adopt(self._sock, socket.SOCK_DGRAM)
         else:
             sock = binding.bind(self._host, self._port, socket.SOCK_DGRAM, reuse_port=self._reuse_port)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # the system takes what it allows
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # the system may limit it
         address = binding.address_of(sock)
         server_log.listens(self._kind, address)
         plan = UdpPlan(self._max_datagram, self._answer_low_ports, address.host in _ANY)
