@@ -10,6 +10,8 @@ from typing import Any
 
 from oxisock import ServerStats
 
+_PAUSE = 0.01  # seconds
+
 
 def connect(server: Any, timeout: float = 20.0) -> socket.socket:
     return socket.create_connection(server.address, timeout=timeout)
@@ -54,13 +56,17 @@ def adds_up(stats: ServerStats) -> bool:
 
 
 def stuff_until_it_stops(sock: socket.socket, quiet: float = 0.3, piece: bytes = bytes(1024)) -> int:
-    """Write until nothing has been taken for a while; give how much went."""
-    sent, last = 0, time.monotonic()
+    """Write until nothing has been taken for a while; give how much went.
+
+    The while is counted in pauses, not by the clock: if the machine holds up this process, it takes that much longer.
+    """
+    sent = pauses = 0
     chunk = piece * 64
-    while time.monotonic() - last < quiet:
+    while pauses < quiet / _PAUSE:
         try:
             sent += sock.send(chunk)
-            last = time.monotonic()
+            pauses = 0
         except BlockingIOError:
-            time.sleep(0.01)
+            time.sleep(_PAUSE)
+            pauses += 1
     return sent
