@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from oxisock._native import asked_ports as native_asked_ports
 from oxisock.engines.scanning import BROADCAST, CLOSED, LASTING, MULTICAST, OPEN, AddressRange, Link, Tally
 from oxisock.pure.scanning import ScanEngine as PureEngine
 from oxisock.pure.scanning import asked_ports
-from support.simulator import MS, SimHost, plan, simulate
+from support.simulator import MS, Bottleneck, SimHost, plan, simulate
 
 PORTS = st.integers(1, 60)
 
@@ -146,3 +147,28 @@ def test_both_machines_leave_the_same_trace(
     assert not pure.sent or pure.sent[0] >= first_send
     if keep == 0b1111:
         assert len(told) == len(positions)
+
+
+@pytest.mark.parametrize("line", [None, (20_000, 100), (2_000, 100), (300, 20)])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"skip_silent": True}, {"retries": 3}, {"random": False}, {"timeout": 300 * MS}, {"interval": 200_000}],
+    ids=str,
+)
+def test_networks_behind_a_slow_line_leave_the_same_trace(line, changes):
+    # The hosts of the test above are too few to tell of the path.
+    ports = list(range(1, 31))
+    runs = []
+    for engine in NativeEngine, PureEngine:
+        hosts = [SimHost(nobody=True) for _ in range(90)]
+        for number in range(0, 90, 5):
+            opened = frozenset(ports[number % 7 :: 13])
+            closed = frozenset(ports) - opened if number % 10 else frozenset()
+            hosts[number] = SimHost(opened, closed, rtt=20 * MS, jitter=4 * MS, loss=0.02 * (number % 3))
+        machine = engine(plan(ports, first_ports=16, seed=5, **changes), len(hosts))
+        bottleneck = Bottleneck(*line) if line else None
+        runs.append(simulate(machine, hosts, cost=10_000, step=MS, bottleneck=bottleneck))
+    native, pure = runs
+    assert native.events == pure.events
+    assert native.outcomes == pure.outcomes
+    assert native.tally == pure.tally

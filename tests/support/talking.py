@@ -10,8 +10,6 @@ from typing import Any
 
 from oxisock import ServerStats
 
-_PAUSE = 0.01  # seconds
-
 
 def connect(server: Any, timeout: float = 20.0) -> socket.socket:
     return socket.create_connection(server.address, timeout=timeout)
@@ -56,17 +54,13 @@ def adds_up(stats: ServerStats) -> bool:
 
 
 def stuff_until_it_stops(sock: socket.socket, quiet: float = 0.3, piece: bytes = bytes(1024)) -> int:
-    """Write until nothing has been taken for a while; give how much went.
-
-    The while is counted in pauses, not by the clock: if the machine holds up this process, it takes that much longer.
-    """
-    sent = pauses = 0
+    """Write until nothing has been taken for a while; give how much went."""
+    sent, last = 0, time.monotonic()
     chunk = piece * 64
-    while pauses < quiet / _PAUSE:
+    while time.monotonic() - last < quiet:
         try:
             sent += sock.send(chunk)
-            pauses = 0
+            last = time.monotonic()
         except BlockingIOError:
-            time.sleep(_PAUSE)
-            pauses += 1
+            time.sleep(0.01)
     return sent

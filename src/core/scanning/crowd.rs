@@ -78,6 +78,11 @@ impl Crowd {
         self.links.iter().position(|each| (each.link.first..=each.link.last).contains(&index))
     }
 
+    /// Whether a host is on a link of this machine.
+    pub(super) fn is_on_link(&self, index: u64) -> bool {
+        self.link_of(index).is_some()
+    }
+
     /// Whether the neighbour table bears this host now.
     pub(super) fn has_room(&mut self, index: u64, now: i64) -> bool {
         let Some(number) = self.link_of(index) else { return true };

@@ -2,15 +2,18 @@
 //!
 //! The machine keeps a [`host::Host`] for each host being asked, in the order of [`permutation`]; a thread of the driver
 //! is a `worker` with its `connections`, and what threads and owner share is in `shared`. `crowd` is what hosts have in
-//! common: links and networks. Here is what all of them speak of.
+//! common, links and networks, and `path` what the way to them bears, as far as `witnesses` tell. Here is what all of them
+//! speak of.
 
 mod connections;
 mod crowd;
 pub mod driver;
 pub mod engine;
 pub mod host;
+mod path;
 pub mod permutation;
 mod shared;
+mod witnesses;
 mod worker;
 
 use std::io;

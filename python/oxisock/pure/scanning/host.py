@@ -78,7 +78,7 @@ class Question:
         return max(others, min(others + self.wasted, MAX_REPEATS)) if self.wasted else others
 
 
-def _scattered(turn: int, limit: int) -> int:
+def scattered(turn: int, limit: int) -> int:
     """Give a number below ``limit`` that looks like chance and is the same in both engines."""
     return (turn * 0x9E3779B1 & 0xFFFFFFFF) // 256 % limit
 
@@ -185,7 +185,7 @@ class Host:
         Else the last probes of a burst, which a full queue drops, would be its last each time.
         """
         waiting = self.waiting
-        place = len(waiting) - _scattered(self.silences, self._reach())
+        place = len(waiting) - scattered(self.silences, self._reach())
         waiting.insert(place if place > 0 else 0, (port, repeat))
 
     def canary_is_next(self) -> bool:
@@ -196,7 +196,7 @@ class Host:
         if self.apart > 0 and (self.waiting or self.cursor < self.end):
             self.apart -= 1
             return False
-        self.apart = _scattered(self.turn, self._reach())
+        self.apart = scattered(self.turn, self._reach())
         return True
 
     def _reach(self) -> int:

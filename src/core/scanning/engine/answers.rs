@@ -23,6 +23,9 @@ impl ScanEngine {
         }
         self.note_timeout(slot);
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        if self.path.followed && host.link.is_none() {
+            self.path.witnesses.heard(host.index, ask.port, closed, host.expected(), now);
+        }
         let mut lost = 0; // a canary's losses were counted as they came
         if !ask.canary {
             self.tally.drops += u64::from(ask.repeat);
@@ -132,6 +135,7 @@ impl ScanEngine {
             self.canary_unanswered(slot, ask);
         } else {
             host.silences += 1;
+            self.path.silences += u64::from(host.phase != Phase::Heard);
             let doubted = host.doubted.contains(&sent_at);
             let question =
                 host.questions.entry(ask.port).or_insert_with(|| Question { asked_at: sent_at, ..Question::default() });

@@ -3,7 +3,7 @@
 use super::super::SENT;
 use super::super::host::{Ask, Host, Phase, SMALL_WINDOW, allowed_after};
 use super::super::permutation::GROUP;
-use super::{CHECK, CHECK_STEP, Flight, NO_SLOT, ProbeOrder, RATE_SLACK, ScanEngine, find};
+use super::{CHECK, CHECK_STEP, Flight, ProbeOrder, RATE_SLACK, ScanEngine, find};
 
 impl ScanEngine {
     pub(super) fn next_ask(&mut self) -> Option<(u32, Ask)> {
@@ -153,22 +153,16 @@ impl ScanEngine {
         let host = self.hosts[slot as usize].as_mut()?;
         let small = host.window <= SMALL_WINDOW;
         let windowed = host.phase != Phase::Unheard;
-        let mut entry = Flight { generation: 0, slot: NO_SLOT, ask, sent_at: now, small, windowed, listening: false };
-        let place = self.free_flights.pop().unwrap_or_else(|| {
-            self.flights.push(entry);
-            self.flights.len() as u32 - 1
-        });
-        entry.generation = self.flights[place as usize].generation.wrapping_add(1);
-        entry.slot = slot;
-        self.flights[place as usize] = entry;
-        let token = u64::from(entry.generation) << 32 | u64::from(place);
         host.asked(now, RATE_SLACK);
-        self.open += 1;
-        self.in_flight += usize::from(windowed);
+        if self.path.followed && host.link.is_none() {
+            self.path.asked(now, host.phase);
+        }
         if !windowed {
             host.first_until = now + self.plan.timeout;
         }
-        self.tally.probes += 1;
+        let token = self.take_off(Flight { generation: 0, slot, ask, sent_at: now, small, windowed, listening: false });
+        let host = self.hosts[slot as usize].as_mut()?;
+        self.in_flight += usize::from(windowed);
         self.tally.retries += u64::from(ask.repeat > 0);
         if host.first_sent < 0 {
             host.first_sent = now;

@@ -7,6 +7,8 @@ use crate::core::scanning::TraceEvent;
 use crate::core::scanning::host::{Ask, Host, Phase};
 
 pub(super) const NO_SLOT: u32 = u32::MAX;
+/// A canary of the path has this instead of the slot of a host.
+pub(super) const WITNESS: u32 = u32::MAX - 1;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
@@ -72,6 +74,20 @@ impl ScanEngine {
 
     pub(super) fn flight(&self, token: u64) -> Option<&Flight> {
         find(&self.flights, token)
+    }
+
+    /// Give a probe that leaves a place, and a token that names it.
+    pub(super) fn take_off(&mut self, flight: Flight) -> u64 {
+        let place = self.free_flights.pop().unwrap_or_else(|| {
+            self.flights.push(Flight { slot: NO_SLOT, ..flight });
+            self.flights.len() as u32 - 1
+        });
+        let entry = &mut self.flights[place as usize];
+        let generation = entry.generation.wrapping_add(1);
+        *entry = Flight { generation, ..flight };
+        self.open += 1;
+        self.tally.probes += 1;
+        u64::from(generation) << 32 | u64::from(place)
     }
 
     /// Take a probe out of flight, or from those that listen.

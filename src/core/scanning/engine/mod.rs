@@ -5,7 +5,8 @@
 //! same decisions in the same order.
 //!
 //! `choosing` is what is asked next, `answers` what came of it, `verdicts` what is decided, `phases` what becomes of a
-//! host, `faults` those of this machine, `flights` what is under way, `news` what threads tell each other.
+//! host, `watching` what the way to the hosts bears, `faults` those of this machine, `flights` what is under way, `news`
+//! what threads tell each other.
 
 mod answers;
 mod choosing;
@@ -14,15 +15,17 @@ mod flights;
 mod news;
 mod phases;
 mod verdicts;
+mod watching;
 
 pub use news::News;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use self::flights::{Flight, NO_SLOT, find};
+use self::flights::{Flight, WITNESS, find};
 use super::crowd::Crowd;
 use super::host::{Ask, Host, MS, SECOND};
+use super::path::Path;
 use super::permutation::Order;
 use super::{Answer, Outcome, Plan, State, Tally, TraceEvent};
 
@@ -56,6 +59,7 @@ pub struct ScanEngine {
     order: Order,
     alone: bool,
     crowd: Crowd,
+    path: Path,
     /// Those about which something is undecided.
     hosts: Vec<Option<Host>>,
     free_hosts: Vec<u32>,
@@ -126,6 +130,7 @@ impl ScanEngine {
             order,
             alone,
             crowd: Crowd::new(&plan),
+            path: Path::new(&plan, alone),
             hosts: Vec::new(),
             free_hosts: Vec::new(),
             live: 0,
@@ -173,14 +178,20 @@ impl ScanEngine {
     /// The next probe to send at time `now`, or none where room, window, rate or the work allow none.
     pub fn next(&mut self, now: i64) -> Option<ProbeOrder> {
         self.now = now;
-        if self.open + self.reserved >= self.room || now < self.not_before.max(self.next_send) {
+        let not_before = self.not_before.max(self.next_send).max(self.path.next_send);
+        if self.open + self.reserved >= self.room || now < not_before {
             return None;
         }
-        let (slot, ask) = self.next_ask()?;
+        let witness = self.path.due(now, self.open - self.in_flight);
+        let asked = if witness.is_none() { Some(self.next_ask()?) } else { None };
         if self.interval > 0 {
             self.next_send = self.next_send.max(now - RATE_SLACK) + self.interval;
         }
-        self.send(slot, ask, now)
+        match (witness, asked) {
+            (Some((host, port)), _) => Some(self.ask_witness(host, port, now)),
+            (None, Some((slot, ask))) => self.send(slot, ask, now),
+            (None, None) => None,
+        }
     }
 
     /// Take what came of a probe. A token that was given up is ignored.
@@ -188,6 +199,10 @@ impl ScanEngine {
         self.now = now;
         let Some(flight) = self.flight(token).copied() else { return };
         let (slot, ask) = (flight.slot, flight.ask);
+        if slot == WITNESS {
+            self.witness_answered(token, ask, what, now);
+            return;
+        }
         self.land(token);
         self.release(token);
         self.open -= 1;
@@ -265,6 +280,9 @@ impl ScanEngine {
             self.listening.pop();
             self.heard_nothing(token);
         }
+        if self.path.followed {
+            self.watch_path(now);
+        }
         self.open -= self.dropped.len();
         for &token in &self.dropped {
             self.free_flights.push(token as u32);
@@ -285,10 +303,12 @@ impl ScanEngine {
         }
         let timer = self.timers.peek().map(|&Reverse((deadline, ..))| deadline);
         let listener = self.listening.peek().map(|&Reverse((until, ..))| until);
-        let mut wake = timer.into_iter().chain(listener).min();
+        let idle = || self.path.idle_at().map(|time| time.max(now));
+        let canary = self.path.witnesses.deadline().or_else(idle);
+        let mut wake = timer.into_iter().chain(listener).chain(canary).min();
         if self.open + self.reserved < self.room {
             let room = self.order.upcoming().and_then(|index| self.crowd.room_at(index));
-            for time in [self.not_before, self.next_send].into_iter().chain(room) {
+            for time in [self.not_before, self.next_send, self.path.next_send].into_iter().chain(room) {
                 if time > now {
                     wake = Some(wake.map_or(time, |wake| wake.min(time)));
                 }

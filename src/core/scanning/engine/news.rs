@@ -27,6 +27,10 @@ pub enum News {
         host: u64,
         /// What a probe to it gets.
         timeout: i64,
+        /// A port that answers.
+        port: u16,
+        /// Whether that refuses.
+        closed: bool,
     },
 }
 
@@ -52,15 +56,18 @@ impl ScanEngine {
             }
         } else if (host.expected() - host.told).abs() > host.told / TELLING {
             host.told = host.expected();
-            self.news.push(News::Timeout { host: host.index, timeout: host.told });
+            self.news.push(News::Timeout { host: host.index, timeout: host.told, port, closed });
         }
     }
 
     /// Take over what another thread learned.
     pub fn learn(&mut self, news: News) {
         match news {
-            News::Timeout { host, timeout } => {
+            News::Timeout { host, timeout, port, closed } => {
                 let network = self.crowd.network(host);
+                if self.path.followed && !self.crowd.is_on_link(host) {
+                    self.path.witnesses.heard(host, port, closed, timeout, self.now);
+                }
                 self.note_timeout_of(network, host, timeout);
             }
             News::Host { srtt, rttvar, highest, port, closed } => {

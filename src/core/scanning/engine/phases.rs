@@ -19,7 +19,7 @@ impl ScanEngine {
             let flying = host.sent.iter().filter_map(|&token| find(&self.flights, token)).map(|each| each.ask.port);
             let held = self.put_back.iter().filter(|&&(other, _)| other == slot).map(|(_, ask)| ask.port);
             host.decided.extend(waiting.chain(flying).chain(held).chain([port]));
-            host.asked_before = host.cursor;
+            host.asked_before = host.asked_before.max(host.cursor);
             host.cursor = host.first;
             if host.drawn {
                 host.drawn = false;
@@ -118,6 +118,9 @@ impl ScanEngine {
         if host.checking || near {
             return;
         }
+        if host.link.is_none() && self.path.idle_at().is_some() {
+            return; // what it did not say may have been lost
+        }
         let skip = self.plan.skip_silent && !host.faulty; // what could not be asked is not silent
         match host.phase {
             Phase::Unheard if host.first < host.order.count() && !skip => {
@@ -153,31 +156,40 @@ impl ScanEngine {
 
     /// Decide what is undecided of a host that is not up, by whether it was asked, and forget the host.
     pub(super) fn close(&mut self, slot: u32, asked: Answer, unasked: Answer) {
+        self.give_up_all(slot);
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        let mut tokens = Vec::from(std::mem::take(&mut host.sent));
-        for question in host.questions.values() {
-            self.benched -= usize::from(question.benched);
-            tokens.extend(&question.tokens);
-        }
-        if host.put_back > 0 {
-            self.put_back.retain(|&(other, _)| other != slot);
-        }
-        let count = host.order.count();
-        self.tally.unasked += count - host.cursor;
+        let (count, cursor) = (host.order.count(), host.cursor.max(host.asked_before));
+        self.tally.unasked += count - cursor;
         self.tally.states[State::Filtered as usize] += count - host.decided.len() as u64;
         if self.plan.keep >> (State::Filtered as u8) & 1 == 1 {
             for position in 0..count {
                 let port = self.plan.ports[host.order.at(position) as usize];
                 if !host.decided.contains(&port) {
-                    let reason = if position < host.cursor { asked } else { unasked };
+                    let reason = if position < cursor { asked } else { unasked };
                     let state = State::Filtered;
                     self.outcomes.push(Outcome { host: host.index, port, state, reason, rtt: -1, banner: None });
                 }
             }
         }
         unpledge(host, &mut self.pledged);
-        self.drop_all(&tokens);
         self.remove(slot);
+    }
+
+    /// Give up all probes to a host that is not up, and forget which ports went unanswered.
+    pub(super) fn give_up_all(&mut self, slot: u32) {
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        let mut tokens = Vec::from(std::mem::take(&mut host.sent));
+        for question in host.questions.values() {
+            self.benched -= usize::from(question.benched);
+            tokens.extend(&question.tokens);
+        }
+        host.questions.clear();
+        host.bench.clear();
+        if host.put_back > 0 {
+            self.put_back.retain(|&(other, _)| other != slot);
+            host.put_back = 0;
+        }
+        self.drop_all(&tokens);
     }
 
     fn remove(&mut self, slot: u32) {

@@ -86,7 +86,7 @@ pub fn allowed_after(allowed: u32, wasted: u32) -> u32 {
 }
 
 /// A number below `limit` that looks like chance, and is the same in both engines.
-fn scattered(turn: i64, limit: usize) -> usize {
+pub(super) fn scattered(turn: i64, limit: usize) -> usize {
     ((turn.wrapping_mul(0x9E37_79B1) & 0xFFFF_FFFF) >> 8) as usize % limit
 }
 
@@ -150,7 +150,8 @@ pub struct Host {
     asked_since: i64,
     /// How long those took to leave, without the pauses between them.
     busy: i64,
-    last_asked: i64,
+    /// When the latest probe to it left.
+    pub last_asked: i64,
     /// Between two probes, 0 for none: set where a host answers only so many a second.
     pub interval: i64,
     /// The next probe leaves no sooner.

@@ -5,7 +5,7 @@ A machine: it opens no socket and reads no clock. A driver asks it for probes (`
 same decisions in the same order.
 
 `choosing` is what is asked next, `answers` what came of it, `verdicts` how a port is decided, `phases` what becomes of
-a host, `faults` those of this machine, `state` what all of them remember.
+a host, `watching` what the way to the hosts bears, `faults` those of this machine, `state` what all of them remember.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from ....engines.scanning import (
 from .answers import Answers
 from .choosing import Choosing
 from .state import RATE_SLACK, ProbeOrder
+from .watching import Watching
 
 __all__ = ["ProbeOrder", "ScanEngine"]
 
 
-class ScanEngine(Choosing, Answers):
+class ScanEngine(Choosing, Answers, Watching):
     """The machine of one scan: what the driver calls."""
 
     def next(self, now: int) -> ProbeOrder | None:
@@ -40,12 +41,18 @@ class ScanEngine(Choosing, Answers):
         self._now = now
         if self._open + self.reserved >= self._room or now < self._not_before or now < self._next_send:
             return None
-        probe = self._next_probe()
-        if probe is None:
+        path = self._path
+        if now < path.next_send:
+            return None
+        if now >= path.next_canary and (witness := path.due(now, self._open - self._in_flight)):
+            order = self._ask_witness(*witness, now)
+        elif probe := self._next_probe():
+            order = self._send(probe, now)
+        else:
             return None
         if self._interval:
             self._next_send = max(self._next_send, now - RATE_SLACK) + self._interval
-        return self._send(probe, now)
+        return order
 
     def answer(self, token: int, what: int, now: int) -> None:
         """Take what came of a probe: a reason of an Outcome, or -errno for a fault of this machine.
@@ -58,6 +65,7 @@ class ScanEngine(Choosing, Answers):
             what += LASTING
         probe = self._probes.pop(token, None)
         if probe is None:
+            self._witness_answered(token, what, now)
             return
         host = probe.host
         self._land(probe)
@@ -115,6 +123,8 @@ class ScanEngine(Choosing, Answers):
             if probe is not None:
                 self._overdue(token, probe, now)
         self._end_listening(now)
+        if self._path.followed:
+            self._watch_path(now)
         expired, self._dropped = self._dropped, []
         self._open -= len(expired)
         return expired
@@ -129,8 +139,12 @@ class ScanEngine(Choosing, Answers):
         if self._dropped:
             return now
         times = [heap[0][0] for heap in (self._timers, self._listening) if heap]
+        if (deadline := self._path.witnesses.deadline()) is not None:
+            times.append(deadline)
+        elif (idle_at := self._path.idle_at()) is not None:
+            times.append(max(now, idle_at))
         if self._open + self.reserved < self._room:
-            waits = [self._not_before, self._next_send]
+            waits = [self._not_before, self._next_send, self._path.next_send]
             if self._order.upcoming is not None:
                 waits.append(self._crowd.room_at(self._order.upcoming))
             times += [time for time in waits if time > now]

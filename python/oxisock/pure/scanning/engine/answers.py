@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from ....engines.scanning import CLOSED, CONN_REFUSED, HOST_UNREACHABLE, NO_RESPONSE, OPEN, SELF_CONNECT, SYN_ACK
-from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe, Question
+from ..host import HEARD, MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe, Question
 from .faults import Faults
 
 _LATE = SECOND // 2
@@ -27,6 +27,9 @@ class Answers(Faults):
         elif shorter:
             self._arm(host)
         self._note_timeout(host)
+        if host.link < 0 and self._path.followed:
+            closed = what == CONN_REFUSED
+            self._path.witnesses.heard(host.index, probe.port, closed, host.expected(), now)
         lost = 0  # a canary's losses were counted as they came
         if not probe.canary:
             self._drops += probe.repeat
@@ -98,6 +101,8 @@ class Answers(Faults):
                     host.canaries.appendleft(Probe(host, port, repeat + 1, True))
         else:
             host.silences += 1
+            if host.phase != HEARD:
+                self._path.silences += 1
             question = host.questions.get(port)
             if question is None:
                 question = host.questions[port] = Question(probe.sent_at, token)

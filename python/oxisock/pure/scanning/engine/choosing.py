@@ -138,6 +138,8 @@ class Choosing(Phases):
         probe.small = host.window <= SMALL_WINDOW
         probes[token] = probe
         host.asked(now, RATE_SLACK)
+        if host.link < 0 and self._path.followed:
+            self._path.asked(now, host.phase)
         self._open += 1
         if host.phase != UNHEARD:
             probe.windowed = True

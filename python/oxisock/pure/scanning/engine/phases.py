@@ -25,7 +25,7 @@ class Phases(Verdicts):
             flying = [probe.port for token in host.sent if (probe := self._probes.get(token))]
             held = [probe.port for probe in self._put_back if probe.host is host]
             host.decided.update(waiting, flying, held, [port])
-            host.asked_before, host.cursor = host.cursor, host.first
+            host.asked_before, host.cursor = max(host.asked_before, host.cursor), host.first
             if host.drawn:
                 host.drawn = False
                 self._undrawn += 1
@@ -103,6 +103,8 @@ class Phases(Verdicts):
             return
         if host.checking or self._check_is_near(host):
             return
+        if host.link < 0 and self._path.idle_at() is not None:  # what it did not say may have been lost
+            return
         skip = self._plan.skip_silent and not host.faulty  # what could not be asked is not silent
         if host.phase == UNHEARD and host.first < host.order.count and not skip:
             self._unpledge(host)
@@ -133,23 +135,30 @@ class Phases(Verdicts):
 
     def _close(self, host: Host, asked: int, unasked: int) -> None:
         """Decide what is undecided of a host that is not up, by whether it was asked, and forget the host."""
-        self._drop_all(host.sent)
-        for question in host.questions.values():
-            self._benched -= question.benched
-            self._drop_all(question.tokens)
-        if host.put_back:
-            self._put_back = deque(probe for probe in self._put_back if probe.host is not host)
-        count = host.order.count
-        self._unasked += count - host.cursor
+        self._give_up_all(host)
+        count, cursor = host.order.count, max(host.cursor, host.asked_before)
+        self._unasked += count - cursor
         self._counts[FILTERED] += count - len(host.decided)
         if self._plan.keep >> FILTERED & 1:
             for position in range(count):
                 port = self._plan.ports[host.order[position]]
                 if port not in host.decided:
-                    reason = asked if position < host.cursor else unasked
+                    reason = asked if position < cursor else unasked
                     self._outcomes.append(Outcome(host.index, port, FILTERED, reason, -1, None))
         self._unpledge(host)
         self._remove(host)
+
+    def _give_up_all(self, host: Host) -> None:
+        """Give up all probes to a host that is not up, and forget which ports went unanswered."""
+        self._drop_all(host.sent)
+        for question in host.questions.values():
+            self._benched -= question.benched
+            self._drop_all(question.tokens)
+        host.questions.clear()
+        host.bench.clear()
+        if host.put_back:
+            self._put_back = deque(probe for probe in self._put_back if probe.host is not host)
+            host.put_back = 0
 
     def _unpledge(self, host: Host) -> None:
         if host.pledged:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ....engines.scanning import Outcome, ScanPlan, TraceEvent
 from ..crowd import Crowd
 from ..host import FLOOR, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe
+from ..path import Path
 from ..permutation import Order
 
 RATE_SLACK = 2 * MS
@@ -30,6 +31,7 @@ class State:
         self.total = self._order.total
         self._alone = hosts == 1
         self._crowd = Crowd(plan)
+        self._path = Path(plan, self._alone)
         self._hosts: dict[int, Host] = {}  # those about which something is undecided
         self._undrawn = 0  # of those, how many have ports that were not drawn
         self._pledged = 0

@@ -1,0 +1,222 @@
+"""The path: how fast the hosts of a network may be asked, as far as `witnesses` tell."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+from ...engines.scanning import ScanPlan
+from .host import FLOOR, HEARD, MS
+from .witnesses import Over, Witnesses
+
+_FREE = 64  # so many probes that nobody has answered need no canaries
+_SLACK = 2 * MS  # the pace may be behind by so much
+_SLOWEST = MS
+_SAMPLES, _MOST_SAMPLES = 32, 128
+"""So many canaries may tell what a pace is like, and twice as many whether a slower one is better; so many do."""
+
+_FEW_SAMPLES = 2  # where nobody is asked any more of whom nothing is heard, these must do
+_MARGIN, _SLOWED_MARGIN, _LITTLE = 200, 100, 60
+"""Per mille, beyond the loss that is there at any pace: what is too much, what is where the pace is slower already,
+and what is not."""
+_CHANCE_UP, _CHANCE_DOWN = 4, 12  # per mille and review: the loss of chance follows the lowest quarter of what is lost
+_MUCH = 600  # per mille: such loss is no chance, unless it is there at a far slower pace, too
+_BETTER = 120  # per mille: where so much more comes through at a slower pace, there is too much at the other
+_FAR_SLOWER = 4
+_LEAST = 125  # per mille: no review slows down to less of the pace before
+_SURE = 4  # after so many reviews without much loss, canaries are seldom
+_SELDOM = 10
+_HOLD, _LONGEST_HOLD = 4, 64  # so many reviews until the next step up; twice as many each time that was too much
+
+
+class Path:
+    """What the way to the hosts of a scan bears.
+
+    When more canaries get lost than chance explains, hosts are asked more slowly: at the pace at which probes came
+    through. Where that does not help, the loss is chance, and the pace is what it was before.
+    """
+
+    def __init__(self, plan: ScanPlan, alone: bool) -> None:
+        self.followed = plan.adaptive and not alone
+        self.witnesses = Witnesses(plan.timeout)
+        self.interval = 0  # between two probes, 0 for any
+        self.next_send = 0  # the next one leaves no sooner
+        self.next_canary = 0  # nor does the next canary
+        self.silences = 0  # probes to hosts that are not heard whose time was over
+        self.doubted_since = -1  # when the first canary left that was lost before the pace was slowed down
+        # Since the last review: probes of the whole scan until then, how long there were none, canaries.
+        self._sent_before = self._idle = 0
+        self._answers = self._losses = 0
+        # For so many probes they stand, those of them that were lost, and the sum of their squares.
+        self._watched = self._lost = self._squares = 0
+        self._lost_since = -1
+        self._reviewed_at = self._last_asked = self._last_unheard = 0
+        self._changed_at = 0  # the pace; canaries that left before say nothing of it
+        # Before it was slowed down for the last time: the share that came through, per mille, or -1, and the interval.
+        self._share, self._share_samples, self._interval_before = -1, 0, 0
+        # Before the first of several times in a row: the same, and the time between two probes as they left.
+        self._first_share, self._first_interval, self._first_pace = -1, 0, 0
+        self._unlimited = 0  # the time between two probes where it was not limited
+        self._chance = 0  # loss, per mille, that is there at any pace
+        self._calm = 0  # reviews in a row without much loss
+        self._hold = _HOLD
+        self._steps = 0  # so many steps up in a row were not too much
+
+    def due(self, now: int, waiting: int) -> tuple[int, int] | None:
+        """Return the host and port of a canary that is to leave now, or None; so many probes wait for answers."""
+        witnesses = self.witnesses
+        if witnesses.unwatched <= witnesses.apart or (waiting < _FREE and self.silences < _FREE):
+            return None
+        sure = not self.interval and self._calm >= _SURE
+        due = witnesses.due(now, self.interval, _SELDOM if sure else 1)
+        self.next_canary = witnesses.next
+        return due
+
+    def asked(self, now: int, phase: int) -> None:
+        """Note that a host was asked. It is called for every probe."""
+        if now - self._last_asked > _SLACK:
+            self._idle += max(0, now - self._last_asked - max(_SLACK, self.interval))
+        self._last_asked = now
+        if phase != HEARD:
+            self.witnesses.unwatched += 1
+            self._last_unheard = now
+        if interval := self.interval:
+            self.witnesses.unwatched += phase == HEARD
+            earliest = now - _SLACK
+            self.next_send = (self.next_send if self.next_send > earliest else earliest) + interval
+
+    def count(self, over: Over) -> None:
+        """Count a canary whose time is over; those that left at another pace say nothing of this one."""
+        if not over.tells or over.sent_at < self._changed_at:
+            return
+        self._watched += over.probes
+        self._squares += over.probes * over.probes
+        if over.unanswered:
+            self._losses += 1
+            self._lost += over.probes
+            if self._lost_since < 0:
+                self._lost_since = over.sent_at
+        else:
+            self._answers += 1
+
+    def review(self, now: int, sent: int) -> bool:
+        """Follow what canaries say, after so many probes of the scan; say whether it was slowed down."""
+        if self.interval and not self.witnesses.all:  # they have died, and nobody would ever say that it may go faster
+            self._release()
+        if not self._knows_enough(now):
+            return False
+        loss = self._loss()
+        too_much = self._is_too_much(loss)
+        pace = self._pace(sent)
+        slowed = too_much and not self._is_chance(1000 - loss, pace)
+        if slowed:
+            self._slow_down(now, pace)
+        elif too_much:
+            self._chance = loss
+            self._changed_at = now
+        else:
+            up = loss > self._chance
+            self._chance = min(self._chance + _CHANCE_UP, loss) if up else max(self._chance - _CHANCE_DOWN, loss)
+            self._follow(loss)
+        if not slowed:
+            self._share = self._first_share = -1
+        self._answers = self._losses = 0
+        self._watched = self._lost = self._squares = 0
+        self._lost_since = -1
+        self._sent_before, self._idle = sent, 0
+        self._reviewed_at = self._last_asked = now
+        return slowed
+
+    def idle_at(self) -> int | None:
+        """Return when it will have been asked for long enough in vain that few canaries must do, if these tell of loss.
+
+        Until then, no host ends of which nothing is heard.
+        """
+        if self._answers + self._losses < _FEW_SAMPLES or not self._is_too_much(self._loss()):
+            return None
+        return self._last_unheard + FLOOR
+
+    def _loss(self) -> int:
+        return 1000 * self._lost // max(self._watched, 1)
+
+    def _doubt(self) -> int:
+        """Return by how much the loss may be off by chance, per mille: twice its standard deviation."""
+        samples = max(1, self._watched * self._watched // max(1, self._squares))  # if all stood for as many
+        share = (self._loss() * samples + 1000) // (samples + 2)
+        return 2 * isqrt(share * (1000 - share) // samples)
+
+    def _is_too_much(self, loss: int) -> bool:
+        return loss > self._chance + (_SLOWED_MARGIN if self.interval else _MARGIN)
+
+    def _knows_enough(self, now: int) -> bool:
+        samples = self._answers + self._losses
+        needed = _SAMPLES if self._share < 0 else 2 * _SAMPLES
+        if samples >= _MOST_SAMPLES:
+            return True
+        if samples >= needed // 2:
+            loss, doubt = self._loss(), self._doubt()
+            if self._is_too_much(loss - doubt) or (samples >= needed and not self._is_too_much(loss + doubt)):
+                return True
+        idle = self.witnesses.deadline() is None and now - self._last_unheard >= FLOOR
+        return idle and samples >= _FEW_SAMPLES
+
+    def _is_chance(self, share: int, pace: int) -> bool:
+        """Say whether as much is lost although less was sent, and if so, return to the pace before."""
+        if (
+            self._share >= 0
+            and self._share_samples >= _SAMPLES
+            and share > 1000 - _MUCH
+            and not _is_better(share, self._share)
+        ):
+            self.interval = self._interval_before
+        elif self._first_share >= 0 and self._is_chance_far_slower(share, pace):
+            self.interval = self._first_interval
+        else:
+            return False
+        self._hold = max(_HOLD, self._hold // 2)
+        return True
+
+    def _is_chance_far_slower(self, share: int, pace: int) -> bool:
+        slower = pace // self._first_pace
+        if slower < _FAR_SLOWER or share >= 2 * self._first_share or _is_better(share, self._first_share):
+            return False
+        return share > 1000 - _MUCH or slower >= _FAR_SLOWER * _FAR_SLOWER
+
+    def _pace(self, sent: int) -> int:
+        """Return the time between two probes since the last review, without the pauses between them."""
+        took = self._last_asked - self._reviewed_at - self._idle
+        return max(1, took // max(sent - self._sent_before, 1))
+
+    def _slow_down(self, now: int, pace: int) -> None:
+        # Few canaries know less: as if of two more one came back.
+        share = (1000 - self._loss()) * (self._answers + self._losses) + 500 * 2
+        share //= self._answers + self._losses + 2
+        pace = max(pace, self.interval)
+        if not self.interval:
+            self._unlimited = pace
+        if self._first_share < 0:
+            self._first_share, self._first_interval, self._first_pace = share, self.interval, pace
+            self._hold = min(2 * self._hold, _LONGEST_HOLD)
+        self._share, self._share_samples = share, self._answers + self._losses
+        self._interval_before = self.interval
+        self.interval = min(_SLOWEST, pace * 10_000 // (9 * max(share, _LEAST)))
+        self.next_send = self._changed_at = now
+        self._calm = self._steps = 0
+        self.doubted_since = self._lost_since - FLOOR
+
+    def _follow(self, loss: int) -> None:
+        self._calm = self._calm + 1 if loss <= self._chance + _LITTLE + self._doubt() else 0
+        if self.interval and self._calm >= self._hold:
+            self._calm = 0
+            self.interval = self.interval * 8 // (8 + min(8, 1 << self._steps))
+            self._steps = min(3, self._steps + 1)
+            if self.interval <= self._unlimited:
+                self._release()
+
+    def _release(self) -> None:
+        self.interval = self.next_send = 0
+        self._share = self._first_share = -1
+
+
+def _is_better(share: int, before: int) -> bool:
+    """Say whether more comes through than before, by so much that the pace makes the difference."""
+    return share >= min((before + 1000) // 2, before + _BETTER)
