@@ -1,9 +1,9 @@
-"""Benchmarks that check the answers they time: what a scenario and its contenders are, and the registry of them.
+"""Benchmarks that check the answers they time: the types of scenarios and contenders, and the registry of scenarios.
 
 To add a group, write ``bench/NAME.py`` with ``scenarios() -> list[Scenario]`` and put NAME into ``GROUPS``. The
-contenders of a scenario that are called "pure" and "native" are the engines, of which the ratio is told; a "ceiling" is
-the least that any program could do; all others are peers. ``running`` lets them run in turn, ``report`` tells what came
-of it, and ``stage`` has the servers in processes of their own.
+contenders "pure" and "native" are the engines, and the report has their ratio. A "ceiling" does the least that any
+program could do. All others are peers. ``running`` runs contenders in turn, ``report`` shows the results, and ``stage``
+runs servers in their own processes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ GROUPS = ("scan", "echo", "udp", "framing", "message", "tls", "chat")
 """The modules of this package that have scenarios."""
 
 
-_SETTING = 0.1  # what setting the stage adds to the cost of a scenario that is small
+_SETTING = 0.1  # the cost of setting the stage, for a small scenario
 
 
 class Clocked(NamedTuple):
-    """What a load generator measured by itself: ``seconds`` from the first request to the last answer.
+    """The measurements of a load generator: ``seconds`` from the first request to the last answer.
 
-    ``latency`` is the time within which half of the answers came, and that of 99 of 100, in seconds.
+    ``latency`` is the median and the 99th percentile of the time to an answer, in seconds.
     """
 
     seconds: float
@@ -36,12 +36,11 @@ class Clocked(NamedTuple):
 class Contender(NamedTuple):
     """One way of doing the work of a scenario.
 
-    ``run`` does it once, and only that is timed; ``check`` takes what ``run`` gave and returns None, or says what is
-    wrong with it. ``prepare`` runs untimed before every ``run``. ``cpu`` gives the CPU seconds so far of whoever does
-    the work, None where the system does not tell, where that is another process that goes on, such as a server; without
-    it the CPU seconds are those of this process and of the children it waited for. ``clocked`` takes what ``run`` gave
-    where that knows the time better: a load that first opens connections. ``part`` is the part of the scenario's amount
-    that one who is slow does; what it took is told as if it had done all.
+    ``run`` does it once, and only ``run`` is timed. ``check`` takes the result of ``run``. It returns None, or what is
+    wrong. ``prepare`` runs untimed before every ``run``. ``cpu`` returns the CPU seconds so far of another process that
+    does the work, such as a server, or None if the system does not tell. Without ``cpu``, the CPU seconds are those of
+    this process and its ended children. ``clocked`` takes the result of ``run`` and returns a better time, for a load
+    that first opens connections. ``part`` is the share of the amount that a slow contender does; its time is scaled up.
     """
 
     name: str
@@ -56,10 +55,9 @@ class Contender(NamedTuple):
 class Scenario(NamedTuple):
     """Work that several contenders do.
 
-    ``amount`` of ``unit`` are done in one run (65,535 "ports"); ``quick`` of them in a quick run, which passes over
-    scenarios where that is 0. ``contenders`` takes the amount and gives a context manager that sets the stage, gives
-    the contenders, and clears the stage. ``cost`` is about how many seconds a round takes, compared with other
-    scenarios. ``notes`` are told where there is room for them.
+    One run does ``amount`` of ``unit`` (65,535 "ports"). A quick run does ``quick``, and skips the scenario if that is
+    0. ``contenders`` takes the amount and returns a context manager that sets the stage, yields the contenders, and
+    clears the stage. ``cost`` is the relative time of a round. ``notes`` are shown if there is room.
     """
 
     group: str
@@ -73,9 +71,9 @@ class Scenario(NamedTuple):
 
 
 def load(only: Sequence[str] = (), quick: bool = False) -> list[Scenario]:
-    """Return the scenarios of all groups, or of those named in ``only``; raises ValueError for an unknown name.
+    """Return the scenarios of all groups, or of those in ``only``. Raises ValueError for an unknown name.
 
-    With ``quick`` they are a part of them, with smaller amounts.
+    With ``quick``, it returns fewer scenarios, with smaller amounts.
     """
     from importlib import import_module
 

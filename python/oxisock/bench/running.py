@@ -1,7 +1,7 @@
 """Runs contenders in turn, round after round, and records times and whether the answers were right.
 
-Every contender runs once a round, one after the other, so that whatever else the machine does falls on all of them
-alike. One whose answer was wrong is not asked again.
+Every contender runs once in a round, one after the other, so that other load of the machine affects all of them. A
+contender with a wrong answer does not run again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Timing(NamedTuple):
-    """One run: seconds by the clock, CPU seconds of whoever did the work, what was wrong, and latencies if known."""
+    """One run: elapsed seconds, CPU seconds of the work, what was wrong, and latencies if known."""
 
     seconds: float
     cpu: float | None
@@ -24,14 +24,14 @@ class Timing(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """All runs of a scenario, by contender; of two contenders the timings at the same place are of one round."""
+    """All runs of a scenario, by contender. Timings with the same index are from the same round."""
 
     scenario: Scenario
     timings: dict[str, list[Timing]]
 
     @property
     def wrong(self) -> list[str]:
-        """What was wrong with the answers, one line each."""
+        """The wrong answers, one line each."""
         return [
             f"{name}, round {number}: {timing.wrong}"
             for name, timings in self.timings.items()
@@ -41,23 +41,23 @@ class Measured(NamedTuple):
 
     @property
     def rounds(self) -> int:
-        """How many rounds there were."""
+        """The number of rounds."""
         return max(map(len, self.timings.values()), default=0)
 
 
 class Pace(NamedTuple):
-    """How many rounds: at least ``least`` of each scenario, and up to ``most`` where ``seconds`` for all allow."""
+    """The number of rounds: at least ``least`` of each scenario, and at most ``most``, within ``seconds`` for all."""
 
     least: int
     most: int
     seconds: float
 
     def more(self, done: int, spent: float, share: float) -> bool:
-        """Return whether a scenario gets one more round, having spent so many seconds of its share."""
+        """Return whether a scenario gets another round, after it has spent ``spent`` seconds of its share."""
         return done < self.least or (done < self.most and spent * (done + 1) / done <= share)
 
     def expected(self, done: int, spent: float, share: float) -> int:
-        """Return how many rounds a scenario will have come to, as far as one can know now."""
+        """Return the expected number of rounds of a scenario."""
         affordable = int(share * done / spent) if done and spent else self.least
         return max(self.least, done, min(self.most, affordable))
 
@@ -67,8 +67,10 @@ QUICK = Pace(least=2, most=3, seconds=13.0)
 
 
 class Step(NamedTuple):
-    """What runs now: ``done`` is the part of all work that is done, from 0 to 1, and ``left`` how many seconds the rest
-    will take, None while nothing is done."""
+    """The current run.
+
+    ``done`` is the share of all work that is done, from 0 to 1. ``left`` is the seconds for the rest; None at first.
+    """
 
     done: float
     scenario: str
@@ -84,9 +86,9 @@ def run_all(
     progress: Callable[[Step], object] = lambda step: None,
     clock: Callable[[], float] | None = None,
 ) -> Iterator[Measured]:
-    """Run scenario after scenario and return what was measured.
+    """Run all scenarios, and yield their results.
 
-    Where KeyboardInterrupt ends a scenario, what its whole rounds measured is given before it is raised.
+    If KeyboardInterrupt ends a scenario, the results of its complete rounds are yielded before it is raised.
     """
     from time import perf_counter
 
@@ -119,7 +121,7 @@ def _measured(scenario: Scenario, rounds: Sequence[dict[str, Timing]]) -> Measur
 
 
 def run(scenario: Scenario, rounds: int, progress: Callable[[Step], object] = lambda step: None) -> Measured:
-    """Let every contender of a scenario run once in each of the rounds."""
+    """Run every contender of a scenario once in each round."""
     return next(run_all([scenario], Pace(rounds, rounds, 0.0), progress))
 
 
@@ -131,7 +133,7 @@ def _rounds(
     tell: Callable[[float, int, int, str], None],
     clock: Callable[[], float],
 ) -> None:
-    """Run a scenario and append each of its rounds when it is whole."""
+    """Run a scenario, and append each complete round."""
     start = clock()
     tell(0.0, 1, pace.least, "getting ready")
     with scenario.contenders(scenario.amount) as contenders:
@@ -149,13 +151,13 @@ def _rounds(
 
 
 def time_once(contender: Contender) -> Timing:
-    """Let a contender run once. One that fails has given a wrong answer: the others are to be compared all the same."""
+    """Run a contender once. A failure counts as a wrong answer, so that the others can still be compared."""
     import gc
     import time
 
     if contender.prepare:
         contender.prepare()
-    gc.collect()  # nobody pays for what the one before left behind
+    gc.collect()  # no contender pays for the garbage of the one before
     processor = contender.cpu or _cpu
     cpu, start = processor(), time.perf_counter()
     try:
@@ -176,5 +178,5 @@ def _cpu() -> float:
     import time
 
     children = os.times()
-    # The clock of os.times ticks every 10 ms; for children there is nothing finer on all systems.
+    # The clock of os.times ticks every 10 ms, but no finer clock for children exists on all systems.
     return time.process_time() + children.children_user + children.children_system

@@ -28,13 +28,13 @@ LEAST_RATE, MOST_RATE = 0.001, 1e7
 MOST_SECONDS = 86_400
 _LEAST_DATAGRAM, _MOST_DATAGRAM = 8, 65_507
 _LOOK_UP = 10.0  # seconds
-_SLICE = 0.05  # seconds between two looks at Ctrl-C; a signal ends a slice by itself, too
+_SLICE = 0.05  # seconds between two checks for Ctrl-C; a signal ends a slice, too
 _SECOND = 1_000_000_000
-_SPANS = 12  # of the histogram
+_SPANS = 12  # in the histogram
 
 
 class Job(NamedTuple):
-    """A load to be: the target and the options as the report has them, and what starts it at an address."""
+    """A load test to run: target and options as in the report, and a function that starts it at an address."""
 
     target: dict[str, Any]
     options: dict[str, Any]
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
-        """HOST:PORT."""
+        """The target as HOST:PORT."""
         name: str = self.target["name"]
         return name
 
@@ -124,7 +124,7 @@ def job(
     expect: str,
     prefix: bytes | None,
 ) -> Job:
-    """Check the arguments of ``load_test``; raise ValueError where they do not go together."""
+    """Return the job for the arguments of ``load_test``. Raises ValueError if they contradict each other."""
     peer = Peer(checked_host(host), arguments.port(port))
     arguments.flag(udp, "udp")
     arguments.choice(expect, "expect", EXPECTATIONS)
@@ -196,10 +196,10 @@ def carry_out(
     addresses: Iterable[str],
     watch: Watch | None = None,
 ) -> tuple[LoadReport, KeyboardInterrupt | None]:
-    """Load the first address where somebody is, to the end or until Ctrl-C, which is the second value."""
+    """Load the first address that answers. Return the report, and the KeyboardInterrupt if Ctrl-C ended the load."""
     first, *others = addresses
     report, interrupt = _load(found, first, watch)
-    # Where nobody is at all, another address of the name may be the right one.
+    # If nobody answers at this address, another address of the name may be the right one.
     while others and report.nobody and interrupt is None:
         report, interrupt = _load(found, others.pop(0), watch)
     return report, interrupt
@@ -215,7 +215,7 @@ def _load(found: Job, address: str, watch: Watch | None) -> tuple[LoadReport, Ke
             while load.step(_SLICE):
                 show(load)
     except KeyboardInterrupt as error:
-        interrupt = error  # what there is by now is a report, too
+        interrupt = error  # the figures so far make a report, too
     try:
         cpu, figures = time.thread_time() - cpu, load.figures()
         complete = interrupt is None and figures["alive"] > 0
@@ -227,7 +227,7 @@ def _load(found: Job, address: str, watch: Watch | None) -> tuple[LoadReport, Ke
 
 
 def _numeric_zone(address: str) -> str:
-    """Write the zone of an address as a number."""
+    """Return an address with its zone as a number."""
     import socket
 
     host, percent, zone = address.partition("%")

@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from ..framing.codecs import StreamCodec
 
 EXPECTATIONS: Final = ("echo", "upper", "any")
-"""What a right answer is: the message, the message in capitals, or any frame."""
+"""The right answers: the message, the message in capitals, or any frame."""
 
-_SOME: Final = 256 << 10  # different messages come to about so many bytes
+_SOME: Final = 256 << 10  # bytes of all different messages together, roughly
 _MOST: Final = 64
 _LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
 _DIGITS: Final = b"0123456789"
-# Of what messages in frames are made: some codec may have delimiters among the others.
+# The alphabets of messages in frames. If a codec refuses one, the next is tried.
 _ALPHABETS: Final = (_LETTERS + _DIGITS, _DIGITS, _LETTERS, _LETTERS.upper(), b"+-*/")
 
 
 class LoadPlan(NamedTuple):
-    """How to load: ``rate`` is messages in 1,000 seconds or None for a closed loop; times are integer nanoseconds."""
+    """The parameters of a load. ``rate`` is messages in 1,000 seconds; None: a closed loop. Times are nanoseconds."""
 
     connections: int
     depth: int
@@ -29,16 +29,16 @@ class LoadPlan(NamedTuple):
 
 
 class Messages(NamedTuple):
-    """Requests as they stand in the stream, and the replies: payloads of frames, else bytes; None for any frame."""
+    """Requests as bytes of the stream, and replies: payloads of frames with a codec, else bytes; None: any frame."""
 
     requests: list[bytes]
     replies: list[bytes] | None
 
 
 def messages(size: int, codec: StreamCodec | None, expect: str, prefix: bytes) -> Messages:
-    """Make messages of ``size`` bytes, each another, and the replies to them.
+    """Return different messages of ``size`` bytes, and their replies.
 
-    Raises ValueError where the codec has no frame for them.
+    Raises ValueError if the codec has no frames for them.
     """
     count = min(_MOST, max(2, _SOME // size))
     if codec is None:
@@ -51,7 +51,7 @@ def messages(size: int, codec: StreamCodec | None, expect: str, prefix: bytes) -
             requests = [codec.encode(each) for each in payloads]
             if expect == "any":
                 return Messages(requests, None)
-            # A codec may leave the terminator on what it decodes.
+            # A codec may keep the terminator on its frames.
             replies = [codec.decode(codec.encode(_reply(each, expect, prefix)))[0] for each in payloads]
         except ValueError as error:
             failure = failure or error
@@ -61,7 +61,7 @@ def messages(size: int, codec: StreamCodec | None, expect: str, prefix: bytes) -
 
 
 def payload(size: int, number: int, alphabet: bytes | None = None) -> bytes:
-    """Return ``size`` bytes, the same for the same number everywhere, of any value or of an alphabet."""
+    """Return ``size`` pseudorandom bytes, of any value or from an alphabet. They depend only on ``number``."""
     from random import Random
 
     data = Random(number).randbytes(size)

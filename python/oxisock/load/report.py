@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEPT: Final = 0.99
-"""A rate was kept where at least this share of what was due was sent."""
+"""The least share of the due messages that must be sent for a kept rate."""
 
 TIMES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
-"""What is told of a histogram, in seconds."""
+"""The keys for the values of a histogram, which are in seconds."""
 
 
 COUNTS: Final = ("sent", "answered", "lost", "wrong", "late", "duplicates", "pending", "unsent")
-"""The figures that are numbers of messages."""
+"""The keys of the figures that are numbers of messages."""
 
 
 class Figures(TypedDict):
@@ -207,17 +207,17 @@ def _name(error: int | str) -> str:
 
 
 def pace(options: dict[str, Any]) -> str:
-    """Say how messages are sent, by the options of a load."""
+    """Return a text that says how a load sends messages."""
     return f"{options['rate']:,g} messages a second" if options["rate"] else f"{options['depth']:,} in flight on each"
 
 
 def words(name: str) -> str:
-    """Say what the name of an error means."""
+    """Return the meaning of the name of an error."""
     return _WORDS.get(name) or errno_words(getattr(errno, name, 0))
 
 
 def first_wrong(report: LoadReport) -> dict[str, str | None] | None:
-    """Return the first wrong answer, and what was expected, as Python writes bytes; each is cut at 256 bytes."""
+    """Return the first wrong answer and the expected one as Python literals, each cut at 256 bytes; None if none."""
     wrong = report.figures.get("first_wrong")
     if wrong is None:
         return None
@@ -226,13 +226,13 @@ def first_wrong(report: LoadReport) -> dict[str, str | None] | None:
 
 
 def about_wrong(wrong: dict[str, str | None]) -> str:
-    """Say how a first wrong answer began."""
+    """Return a sentence with the beginning of the first wrong answer."""
     expected = f"; expected {wrong['expected']}" if wrong["expected"] else ""
     return f"the first wrong answer began with {wrong['came']}{expected}"
 
 
 def why_nobody(report: LoadReport) -> str:
-    """Say in one line why nothing could be sent to anybody."""
+    """Return one line that says why nothing could be sent."""
     udp = report.target["protocol"] == "udp"
     done = "nobody receives there" if udp else "no connection could be opened"
     why = "; ".join(words(name) for name in report.errors)

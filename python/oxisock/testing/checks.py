@@ -1,6 +1,6 @@
 """The checks of `check_codec` that do not use Hypothesis: sizes, counts, buffers, ends of streams, memory.
 
-Each of these knows where decoders go wrong, and looks there from small to large: the first that fails is the smallest
+Each check tries the inputs at which decoders often fail, from small to large. The first failure is the smallest
 example, or leads to it by bisection.
 """
 
@@ -16,16 +16,16 @@ from .subject import Decoded, Subject, Wrong, shown
 _SMALL: Final = 4 << 10
 SLACK: Final = 1 << 10  # room for a header, a terminator and the decoder's own state
 _MUCH: Final = 4 << 20
-_MOST: Final = (32 << 20) + 2  # no encoder is asked for more
+_MOST: Final = (32 << 20) + 2  # the most bytes for an encoder
 _SLOW: Final = 0.25  # seconds for one call, after which no larger payloads are tried, and large ones less often
 
-# Where lengths get another byte, bit or digit.
+# Sizes at which a length gets another byte, bit or digit.
 _EDGES: Final = (10, 100, 128, 256, 1000, 4096, 10_000, 1 << 14, 1 << 15, 1 << 16, 100_000, 1 << 20)
 _FILLINGS: Final = (b"x", b"\0", b"\xff", b"7")
 
 
 def same(whole: Decoded, cut: Decoded, chunks: list[bytes]) -> None:
-    """Hold that a stream comes to the same in pieces as in one piece."""
+    """Raise Wrong if a stream in pieces gives another result than in one piece."""
     if cut != whole:
         raise Wrong(
             f"the result depends on where the stream is cut: cut as {shown(chunks)} the stream gives {cut}, "
@@ -34,12 +34,12 @@ def same(whole: Decoded, cut: Decoded, chunks: list[bytes]) -> None:
 
 
 def pieces(stream: bytes, size: int) -> list[bytes]:
-    """Cut a stream into pieces of a size."""
+    """Return a stream in pieces of ``size`` bytes."""
     return [stream[at : at + size] for at in range(0, len(stream), size)]
 
 
 class Checks:
-    """The checks of one codec or decoder, which takes the payloads ``samples`` and finds frames in ``wires``."""
+    """The checks of one codec or decoder. It accepts the payloads ``samples``, and finds frames in ``wires``."""
 
     def __init__(self, subject: Subject, samples: Sequence[bytes], wires: Sequence[bytes], max_buffered: int) -> None:
         self._subject = subject
@@ -48,7 +48,7 @@ class Checks:
         self._max_buffered = max_buffered
 
     def basics(self) -> None:
-        """Two streams have nothing to do with each other."""
+        """Check that two streams do not affect each other."""
         subject = self._subject
         first, second = subject.decoder(), subject.decoder()
         if first is second:
@@ -68,7 +68,7 @@ class Checks:
                     )
 
     def cuts(self) -> None:
-        """A stream of two frames comes to the same wherever it is cut in two."""
+        """Check that a stream of two frames gives the same result wherever it is cut in two."""
         for wire in self._wires:
             stream = wire * 2
             whole = self._subject.decode([stream])
@@ -78,21 +78,21 @@ class Checks:
                 same(whole, self._subject.decode(chunks), chunks)
 
     def sizes(self) -> None:
-        """Payloads of all sizes come back, up to the largest that `encode` takes."""
+        """Check that payloads of all sizes come back, up to the largest that `encode` accepts."""
         most = _MOST
         for filling in _FILLINGS:
             largest = self._largest(filling, most)
             if largest is None:
                 continue
             self._up_to(filling, largest)
-            most = _SMALL  # what else they are filled with matters while they are small
+            most = _SMALL  # other fillings matter only for small payloads
 
     def _up_to(self, filling: bytes, largest: int) -> None:
         def fails(size: int) -> str | None:
             return self._at_size(filling, size)
 
         good = -1
-        # One more than the largest is refused.
+        # A payload of one byte more than the largest is refused.
         for size in sorted({*range(34), *(edge + by for edge in (*_EDGES, largest) for by in (-1, 0, 1))}):
             if 0 <= size <= largest:
                 if words := fails(size):
@@ -100,7 +100,7 @@ class Checks:
                 good = size
 
     def _largest(self, filling: bytes, most: int) -> int | None:
-        """The largest payload of this filling that `encode` takes, by bisection; None if it takes none."""
+        """Return the size of the largest payload of this filling that `encode` accepts, by bisection; None if none."""
 
         def takes(size: int) -> bool:
             began = time.perf_counter()
@@ -123,7 +123,7 @@ class Checks:
         return low
 
     def _at_size(self, filling: bytes, size: int) -> str | None:
-        """Say what is wrong with payloads of a size, if anything."""
+        """Return what is wrong with payloads of a size; None if nothing."""
         subject = self._subject
         payload = filling * size
         wire = subject.encode(payload)
@@ -150,7 +150,7 @@ class Checks:
         return None
 
     def counts(self) -> None:
-        """Many frames come back as few do: in one piece and in small ones."""
+        """Check that many frames come back, in one piece and in small pieces."""
         if not self._wires:
             return
         good = 0
@@ -172,7 +172,7 @@ class Checks:
         return None
 
     def _smallest(self, fails: Callable[[int], str | None], good: int, bad: int) -> str | None:
-        """Find the smallest number that fails between one that does not and one that does; return its words."""
+        """Return the message of the smallest number that fails, between a good one and a bad one."""
         words = None
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -184,7 +184,7 @@ class Checks:
         return words
 
     def buffers(self) -> None:
-        """Frames do not change when the buffer that they came in is used again."""
+        """Check that frames do not change when their buffer is used again."""
         subject = self._subject
         for wire in self._wires:
             stream = wire * 3
@@ -196,7 +196,7 @@ class Checks:
                 for kind, lend in (("bytearray", lambda buffer: buffer), ("memoryview", memoryview)):
                     intact = subject.decode(chunks, lend)
                     if intact.error is not None:
-                        continue  # it takes no such buffers, and says so
+                        continue  # it refuses such buffers with an error
                     spoilt = subject.decode(chunks, lend, spoil=True)
                     if spoilt != intact:
                         raise Wrong(
@@ -205,7 +205,7 @@ class Checks:
                         )
 
     def errors(self) -> None:
-        """Whatever ends a stream badly, the frames before it are given, cut anywhere or nowhere."""
+        """Check that the frames before a bad end are returned, wherever the stream is cut."""
         subject = self._subject
         for wire in self._wires:
             good = subject.decode([wire]).frames
@@ -220,7 +220,7 @@ class Checks:
                     same(whole, subject.decode(chunks), chunks)
 
     def _bad_tails(self) -> list[bytes]:
-        """Bytes that one codec or another has to refuse."""
+        """Return bytes that some codec must refuse."""
         tails = [
             b"\xff" * 16,
             b"\x00" * 16,
@@ -236,7 +236,7 @@ class Checks:
         return tails
 
     def ends(self) -> None:
-        """A stream that ends within a frame does not end as if nothing were missing."""
+        """Check that a stream that ends within a frame is an error."""
         for wire in self._wires:
             whole = self._subject.decode([wire])
             if len(wire) < 2 or not whole.frames or not whole.frames[-1]:
@@ -246,7 +246,7 @@ class Checks:
                 raise Wrong(f"no error for a stream that ends in the middle of a frame: {shown(wire[:-1])} gives {cut}")
 
     def memory(self) -> None:
-        """Neither many good frames, nor a large one declared, nor one that never ends make a decoder grow."""
+        """Check that a decoder does not grow by many frames, by a large declared length, or by an endless frame."""
         subject, most = self._subject, self._max_buffered
         for frame in self._wires:
             chunk = frame * (_SMALL // max(1, len(frame)) + 1)
@@ -258,7 +258,7 @@ class Checks:
         big = min(max(most // 8, _SMALL), 1 << 20)
         for byte in b"x\x00\x01\x7f\x80\xff09 ":
             small = bytes([byte]) * _SMALL
-            # Where this makes frames, or none can be made of it, there is no frame that never ends.
+            # If these bytes make frames or are refused, they do not make an endless frame.
             if subject.decode([small]).frames or self._refused(small):
                 continue
             self._feed_and_watch([bytes([byte]) * big] * (4 * most // big + 8), most + big)
@@ -286,7 +286,7 @@ class Checks:
                 held = getattr(decoder, "buffered", 0)
                 if held > bound:
                     raise Wrong(f"the decoder holds too much: {held} bytes after {after}, at most {bound} are allowed")
-                # Growing arrays have room to spare, so what is allocated may be twice what is held, or a little more.
+                # Growing arrays have spare room, so the allocated memory may be more than twice the held bytes.
                 grown = tracemalloc.get_traced_memory()[0] - before
                 if grown > 3 * bound + (1 << 16):
                     raise Wrong(
@@ -299,7 +299,7 @@ class Checks:
 
 
 def _fed(decoder: Any, chunk: bytes) -> str | None:
-    """What a decoder makes of a chunk; None if that is an error."""
+    """Return the frames of a chunk as text; None after an error."""
     try:
         return shown(list(decoder.feed(chunk)))
     except Exception:
@@ -307,7 +307,7 @@ def _fed(decoder: Any, chunk: bytes) -> str | None:
 
 
 def _cuts(stream: bytes, wire: int) -> Iterator[list[bytes]]:
-    """Ways of cutting frames of which each takes ``wire`` bytes."""
+    """Yield ways of cutting a stream of frames of ``wire`` bytes each."""
     size = len(stream)
     places = (1, 2, 4, wire // 2, wire - 1, wire, wire + 1) if size <= 2 * _SMALL else (3, wire // 2, wire - 1)
     for place in sorted({place for place in places if 0 < place < size}):
