@@ -5,7 +5,7 @@ use super::host::{FLOOR, MS, Phase};
 use super::witnesses::{Over, Witnesses};
 
 /// So many probes that nobody has answered need no canaries.
-const FREE: u64 = 64;
+const FREE: usize = 64;
 /// The pace may be behind by so much.
 const SLACK: i64 = 2 * MS;
 const SLOWEST: i64 = MS;
@@ -49,8 +49,10 @@ pub(super) struct Path {
     interval: i64,
     /// The next one leaves no sooner.
     pub(super) next_send: i64,
-    /// Probes to hosts that are not heard whose time was over.
-    pub(super) silences: u64,
+    /// Nor does the next canary.
+    next_canary: i64,
+    /// So much waited for answers once that canaries are asked.
+    is_quiet: bool,
     /// When the first canary left that was lost before the pace was slowed down.
     pub(super) doubted_since: i64,
     /// Since the last review: probes of the whole scan until then, how long there were none, canaries.
@@ -101,7 +103,8 @@ impl Path {
             witnesses: Witnesses::new(plan.timeout),
             interval: 0,
             next_send: 0,
-            silences: 0,
+            next_canary: 0,
+            is_quiet: false,
             doubted_since: -1,
             sent_before: 0,
             idle: 0,
@@ -127,11 +130,17 @@ impl Path {
 
     /// The host and port of a canary that is to leave now; so many probes wait for answers.
     pub(super) fn due(&mut self, now: i64, waiting: usize) -> Option<(u64, u16)> {
-        if !self.witnesses.may_be_asked(now) || (waiting as u64) < FREE && self.silences < FREE {
+        if now < self.next_canary {
+            return None;
+        }
+        self.is_quiet |= waiting >= FREE;
+        if !self.witnesses.may_be_asked() || !self.is_quiet {
             return None;
         }
         let sure = self.interval == 0 && self.calm >= SURE;
-        self.witnesses.due(now, self.interval, if sure { SELDOM } else { 1 })
+        let due = self.witnesses.due(now, self.interval, if sure { SELDOM } else { 1 });
+        self.next_canary = self.witnesses.next;
+        due
     }
 
     /// A host was asked.

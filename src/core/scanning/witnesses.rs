@@ -86,7 +86,7 @@ pub(super) struct Witnesses {
     apart: i64,
     is_placed: bool,
     /// The next canary leaves no sooner.
-    next: i64,
+    pub(super) next: i64,
     turn: i64,
     /// As they left. Only when the time of all that left together is over is it known how many of them were lost.
     canaries: VecDeque<Canary>,
@@ -126,9 +126,9 @@ impl Witnesses {
         self.all.push(Witness { host, port, closed, timeout, heard_at, loss: 0, losses_in_row: 0, asked: 0, next: 0 });
     }
 
-    /// Whether a canary may leave now.
-    pub(super) fn may_be_asked(&self, now: i64) -> bool {
-        self.unwatched > self.apart && now >= self.next
+    /// Whether so many other probes have left that a canary may.
+    pub(super) fn may_be_asked(&self) -> bool {
+        self.unwatched > self.apart
     }
 
     /// The host and port of a canary that is to leave now.

@@ -108,6 +108,7 @@ class Host:
         self.pledged = False  # its first ports are counted among those that may be asked of unheard hosts
         self.network: tuple[int, int] = (0, 0)
         self.link = -1  # which link of this machine it is on, -1 for none
+        self.follows_path = False  # it keeps the pace of the path to those on no link
         self.held_until = -1  # until when the neighbour table may be asking for it
         self.first_sent = -1
         self.first_until = -1  # when what was asked before it is heard or silent has had the whole timeout

@@ -38,10 +38,10 @@ class Path:
     def __init__(self, plan: ScanPlan, alone: bool) -> None:
         self.followed = plan.adaptive and not alone
         self.witnesses = Witnesses(plan.timeout)
+        self._is_quiet = False  # so much waited for answers once that canaries are asked
         self.interval = 0  # between two probes, 0 for any
         self.next_send = 0  # the next one leaves no sooner
         self.next_canary = 0  # nor does the next canary
-        self.silences = 0  # probes to hosts that are not heard whose time was over
         self.doubted_since = -1  # when the first canary left that was lost before the pace was slowed down
         # Since the last review: probes of the whole scan until then, how long there were none, canaries.
         self._sent_before = self._idle = 0
@@ -64,7 +64,8 @@ class Path:
     def due(self, now: int, waiting: int) -> tuple[int, int] | None:
         """Return the host and port of a canary that is to leave now, or None; so many probes wait for answers."""
         witnesses = self.witnesses
-        if witnesses.unwatched <= witnesses.apart or (waiting < _FREE and self.silences < _FREE):
+        self._is_quiet = self._is_quiet or waiting >= _FREE
+        if witnesses.unwatched <= witnesses.apart or not self._is_quiet:
             return None
         sure = not self.interval and self._calm >= _SURE
         due = witnesses.due(now, self.interval, _SELDOM if sure else 1)
@@ -73,8 +74,9 @@ class Path:
 
     def asked(self, now: int, phase: int) -> None:
         """Note that a host was asked. It is called for every probe."""
-        if now - self._last_asked > _SLACK:
-            self._idle += max(0, now - self._last_asked - max(_SLACK, self.interval))
+        passed = now - self._last_asked
+        if passed > _SLACK:
+            self._idle += max(0, passed - max(_SLACK, self.interval))
         self._last_asked = now
         if phase != HEARD:
             self.witnesses.unwatched += 1

@@ -135,7 +135,6 @@ impl ScanEngine {
             self.canary_unanswered(slot, ask);
         } else {
             host.silences += 1;
-            self.path.silences += u64::from(host.phase != Phase::Heard);
             let doubted = host.doubted.contains(&sent_at);
             let question =
                 host.questions.entry(ask.port).or_insert_with(|| Question { asked_at: sent_at, ..Question::default() });

@@ -44,7 +44,8 @@ class ScanEngine(Choosing, Answers, Watching):
         path = self._path
         if now < path.next_send:
             return None
-        if now >= path.next_canary and (witness := path.due(now, self._open - self._in_flight)):
+        witness = path.due(now, self._open - self._in_flight) if now >= path.next_canary else None
+        if witness is not None:
             order = self._ask_witness(*witness, now)
         elif probe := self._next_probe():
             order = self._send(probe, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from ....engines.scanning import CLOSED, CONN_REFUSED, HOST_UNREACHABLE, NO_RESPONSE, OPEN, SELF_CONNECT, SYN_ACK
-from ..host import HEARD, MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe, Question
+from ..host import MAX_REPEATS, MS, SECOND, SILENT, UNHEARD, Host, Listeners, Probe, Question
 from .faults import Faults
 
 _LATE = SECOND // 2
@@ -27,7 +27,7 @@ class Answers(Faults):
         elif shorter:
             self._arm(host)
         self._note_timeout(host)
-        if host.link < 0 and self._path.followed:
+        if host.follows_path:
             closed = what == CONN_REFUSED
             self._path.witnesses.heard(host.index, probe.port, closed, host.expected(), now)
         lost = 0  # a canary's losses were counted as they came
@@ -101,8 +101,6 @@ class Answers(Faults):
                     host.canaries.appendleft(Probe(host, port, repeat + 1, True))
         else:
             host.silences += 1
-            if host.phase != HEARD:
-                self._path.silences += 1
             question = host.questions.get(port)
             if question is None:
                 question = host.questions[port] = Question(probe.sent_at, token)
@@ -151,7 +149,10 @@ class Answers(Faults):
         The first probe to a host does in any case: a word that the host is not there comes seconds after it, and saves
         asking the other ports.
         """
-        host, spare = probe.host, self._spare()
+        host = probe.host
+        if host.phase == SILENT:
+            return probe.sent_at + host.wait if self._adaptive and (last or self._spare()) else -1
+        spare = self._spare()
         until = probe.sent_at + self._plan.timeout
         if host.phase == UNHEARD:
             more = host.order.count > host.first and not self._plan.skip_silent
@@ -161,7 +162,7 @@ class Answers(Faults):
             return until if last or spare else -1
         if not (last or spare or host.seems_silent()) or not self._adaptive or host.is_lost():
             return -1
-        return probe.sent_at + host.wait if host.phase == SILENT else until
+        return until
 
     def _end_listening(self, now: int) -> None:
         """Take out who has listened long enough, in the order of their times."""

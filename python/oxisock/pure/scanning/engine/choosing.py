@@ -73,6 +73,7 @@ class Choosing(Phases):
         host = self._hosts[index] = Host(index, order, self._plan.timeout, self._plan.retries, self._limit)
         self._undrawn += 1
         self._crowd.enter(host, self._now)
+        host.follows_path = self._path.followed and host.link < 0
         if self._alone:
             host.enter(HEARD)  # it holds nobody up
         else:
@@ -138,7 +139,7 @@ class Choosing(Phases):
         probe.small = host.window <= SMALL_WINDOW
         probes[token] = probe
         host.asked(now, RATE_SLACK)
-        if host.link < 0 and self._path.followed:
+        if host.follows_path:
             self._path.asked(now, host.phase)
         self._open += 1
         if host.phase != UNHEARD:

@@ -40,8 +40,8 @@ class State:
         self._room = self._room_limit = max(plan.concurrency, plan.descriptors)
         self._most_pledged = min(plan.concurrency, max(1, self._room_limit // 2))
         self._growth = 0
-        self._in_flight = 0
-        self._open = 0
+        self._in_flight: int = 0
+        self._open: int = 0
         self.reserved = 0
         """Descriptors that the driver uses for other things, to be counted into window and room."""
         self._benched = 0

@@ -41,7 +41,7 @@ class Watching(Phases):
         settled = doubtful and self._path.idle_at() is None
         if slowed or settled:
             for _, host in sorted(self._hosts.items()):
-                if not host.up and host.link < 0:
+                if host.follows_path and not host.up:
                     if slowed and host.last_asked >= self._path.doubted_since:
                         self._begin_anew(host)
                     self._touch(host)
