@@ -98,12 +98,13 @@ struct Before {
 
 impl Path {
     pub(super) fn new(plan: &Plan, alone: bool) -> Self {
+        let followed = plan.adaptive && !alone;
         Self {
-            followed: plan.adaptive && !alone,
+            followed,
             witnesses: Witnesses::new(plan.timeout),
             interval: 0,
             next_send: 0,
-            next_canary: 0,
+            next_canary: if followed { 0 } else { i64::MAX },
             is_quiet: false,
             doubted_since: -1,
             sent_before: 0,

@@ -8,6 +8,7 @@ from ...engines.scanning import ScanPlan
 from .host import FLOOR, HEARD, MS
 from .witnesses import Over, Witnesses
 
+_NEVER = 1 << 62
 _FREE = 64  # so many probes that nobody has answered need no canaries
 _SLACK = 2 * MS  # the pace may be behind by so much
 _SLOWEST = MS
@@ -41,7 +42,7 @@ class Path:
         self._is_quiet = False  # so much waited for answers once that canaries are asked
         self.interval = 0  # between two probes, 0 for any
         self.next_send = 0  # the next one leaves no sooner
-        self.next_canary = 0  # nor does the next canary
+        self.next_canary = 0 if self.followed else _NEVER  # nor does the next canary
         self.doubted_since = -1  # when the first canary left that was lost before the pace was slowed down
         # Since the last review: probes of the whole scan until then, how long there were none, canaries.
         self._sent_before = self._idle = 0

@@ -117,6 +117,7 @@ mod tests {
             first.expire(now, &mut expired);
         }
         assert_eq!(second.crowd.wait((true, 0)), 2 * FLOOR);
+        assert!(!second.path.witnesses.is_empty(), "a port that answers is a witness for all threads");
         assert!(told < 100, "{told} times for 1,024 answers");
     }
 }
