@@ -284,7 +284,7 @@ _shtab_oxisock_serve_upper_defaults_added=0
 
 _shtab_oxisock_source_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":a part, such as reactor, scanning or framing:(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses connections crowd driver engine answers choosing faults phases state verdicts host lasting permutation serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams)"
+  ":a part, such as reactor, scanning or framing:(chat hub nicks porter replica chat/service framing counted delimited framers load scanning addresses connections crowd driver engine answers choosing faults phases state verdicts watching host lasting path permutation witnesses serving connection echo journal messages newcomers reactor reactors serving/service udp datagrams)"
 )
 
 # guard to ensure default positional specs are added only once per session
