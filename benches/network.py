@@ -59,7 +59,7 @@ their ports is asked twice. If a probe costs 1 µs, the scan takes 6.5 s (simula
 ports of each host, then 4,096 probes in flight for 50 ms each. For native, a probe costs 10 µs of processor time.
 `perf` shows 86 % of it in the kernel (54 % connect, 24 % giving the connect up), so native mostly waits. For pure, a
 probe costs 16 to 20 µs; this machine's speed varies by that much from hour to hour. Its two system calls take half of
-that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take about 4 µs,
+that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 4 to 5 µs,
 carrying them out takes 2 to 3 µs, and garbage collection half a microsecond. So the one thread of CPython sets the
 time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Six runs of pure within half an hour took 9.2, 9.3,
 9.4, 9.4, 10.3 and 10.3 s.

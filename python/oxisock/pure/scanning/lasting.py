@@ -85,7 +85,7 @@ class LastingConnections(Connections):
 
         The kernel is told when the socket is used: told before, it would have news of each.
         """
-        if len(self._at_rest) + len(self._given_up) < _FEW or self._may_rest():
+        if self._may_rest():
             connection.order = None
             self._given_up.append(connection)
         else:
