@@ -43,14 +43,16 @@ class Probe:
 
     __slots__ = ("canary", "host", "listening", "port", "repeat", "sent_at", "small", "windowed")
 
+    # There are many, so what is known only as one leaves is not set before.
+    sent_at: int
+    small: bool
+    windowed: bool  # it has a place in the scan's window
+
     def __init__(self, host: Host, port: int, repeat: int, canary: bool) -> None:
         self.host = host
         self.port = port
         self.repeat = repeat
         self.canary = canary
-        self.sent_at = 0
-        self.small = False
-        self.windowed = False  # it has a place in the scan's window
         self.listening = False  # its time is over, and an answer is still an answer
 
 
@@ -63,13 +65,13 @@ class Question:
 
     __slots__ = ("asked_at", "benched", "exhausted", "repeat", "tokens", "wasted")
 
-    def __init__(self, asked_at: int, token: int) -> None:
+    def __init__(self, asked_at: int) -> None:
         self.asked_at = asked_at  # when its latest probe left
         self.repeat = 0  # the how-manieth that was
         self.wasted = 0  # so many of its probes left while the host was taken for dead: their silence says nothing
         # Of its probes, in flight or listening, the latest last. There may be 100,000 questions at once, and garbage
         # collection goes through lists, but not through tuples of numbers.
-        self.tokens: tuple[int, ...] = (token,)
+        self.tokens: tuple[int, ...] = ()
         self.benched = False
         self.exhausted = False  # a port of a silent host, asked often enough
 
@@ -163,10 +165,10 @@ class Host:
         self.put_back = 0  # probes that a fault of this machine kept from leaving
         self.sent: deque[int] = deque()  # tokens of probes under way, oldest first
         self.late: deque[int] = deque()  # tokens of canaries whose time is over, oldest first
-        self.waiting: deque[tuple[int, int]] = deque()  # (port, repeat)
+        self.waiting: deque[int] = deque()  # ports that are to be asked once more
         self.canaries: deque[Probe] = deque()  # that wait, too
         self.questions: dict[int, Question] = {}  # by port
-        self.bench: deque[tuple[int, int]] = deque()  # (port, repeats) asked often enough for now
+        self.bench: deque[int] = deque()  # ports that were asked often enough for now
         self.armed = -1  # when its timer is set, -1 for not at all
         self.queued = False
         self.waiting_for_pace = False
@@ -180,14 +182,14 @@ class Host:
         """Say whether there is anything to ask by now."""
         return self.cursor < self.end or bool(self.waiting or self.canaries)
 
-    def again(self, port: int, repeat: int) -> None:
+    def again(self, port: int) -> None:
         """Have a port asked once more, and not always at the same distance behind the same others.
 
         Else the last probes of a burst, which a full queue drops, would be its last each time.
         """
         waiting = self.waiting
         place = len(waiting) - scattered(self.silences, self._reach())
-        waiting.insert(place if place > 0 else 0, (port, repeat))
+        waiting.insert(place if place > 0 else 0, port)
 
     def canary_is_next(self) -> bool:
         """Say whether a canary, of which there are some, leaves before anything else.

@@ -8,6 +8,7 @@ from ...engines.scanning import FIRST, GROUP, ScanPlan
 from ..splitmix import mix
 
 _ROUNDS = 4
+_BLOCK = 64  # so many ports of a host are computed at a time
 
 
 class Permutation:
@@ -29,47 +30,64 @@ class Permutation:
         self._rounds = [[mix(half ^ each) & self._mask for half in halves] for each in keys]
 
     def __getitem__(self, position: int) -> int:
-        half = self._half
+        return self.several(range(position, position + 1))[0]
+
+    def several(self, positions: range) -> list[int]:
+        """Return what stands at these positions; together they cost less."""
+        size, half, mask = self.size, self._half, self._mask
         first, second, third, fourth = self._rounds
-        while True:
-            left, right = position >> half, position & self._mask
-            left ^= first[right]
-            right ^= second[left]
-            left ^= third[right]
-            right ^= fourth[left]
-            position = left << half | right
-            if position < self.size:
-                return position
+        found = []
+        for place in positions:
+            while True:
+                left, right = place >> half, place & mask
+                left ^= first[right]
+                right ^= second[left]
+                left ^= third[right]
+                right ^= fourth[left]
+                place = left << half | right
+                if place < size:
+                    break
+            found.append(place)
+        return found
 
 
 class PortOrder:
-    """The ports of one host that fall to this share: each by its index, at positions 0..count-1.
+    """The ports of one host that fall to this share, at positions 0..count-1.
 
     In random order the first `FIRST` of the ports that are likeliest to answer come first, then the others of those,
-    then the rest.
+    then the rest. Positions are mostly taken one after the other, so some are computed at a time.
     """
 
-    __slots__ = ("_key", "_offset", "_permutation", "_start", "_step", "_stop", "_tiers", "count")
+    __slots__ = ("_begin", "_block", "_key", "_offset", "_permutation", "_ports", "_start", "_step", "_tiers", "count")
 
-    def __init__(self, tiers: tuple[int, ...], offset: int, step: int, key: int | None) -> None:
-        self._tiers, self._offset, self._step, self._key = tiers, offset, step, key
+    def __init__(self, ports: Sequence[int], tiers: tuple[int, ...], offset: int, step: int, key: int | None) -> None:
+        self._ports, self._tiers, self._offset, self._step, self._key = ports, tiers, offset, step, key
         self.count = max(0, -(-(tiers[-1] - offset) // step))
-        self._start = self._stop = 0  # of the tier that the permutation is for
+        self._start = -1  # of the tier that the permutation is for
         self._permutation: Permutation | None = None
+        self._begin = 0
+        self._block: list[int] = []  # what stands at the positions from there on
 
     def __getitem__(self, position: int) -> int:
-        place = self._offset + position * self._step
-        if self._key is None:
-            return place
-        if not self._start <= place < self._stop:
-            start, stop, key = 0, 0, self._key
-            for stop in self._tiers:
-                if place < stop:
-                    break
-                start, key = stop, mix(key)
-            self._start, self._stop, self._permutation = start, stop, Permutation(stop - start, key)
-        assert self._permutation is not None
-        return self._start + self._permutation[place - self._start]
+        index = position - self._begin
+        if not 0 <= index < len(self._block):
+            self._begin, self._block, index = position, self._computed(position), 0
+        return self._block[index]
+
+    def _computed(self, position: int) -> list[int]:
+        """Compute the ports at this position and some after it, in its tier."""
+        place, step, key = self._offset + position * self._step, self._step, self._key
+        if key is None:
+            return list(self._ports[place : place + _BLOCK * step : step])
+        start = stop = 0
+        for stop in self._tiers:
+            if place < stop:
+                break
+            start, key = stop, mix(key)
+        if start != self._start or self._permutation is None:
+            self._start, self._permutation = start, Permutation(stop - start, key)
+        places = range(place - start, min(stop - start, place - start + _BLOCK * step), step)
+        return [self._ports[start + each] for each in self._permutation.several(places)]
 
 
 class Order:
@@ -81,8 +99,8 @@ class Order:
     """
 
     def __init__(self, plan: ScanPlan, hosts: int) -> None:
-        ports = len(plan.ports)
-        self._hosts, self._ports = hosts, ports
+        self._ports, ports = plan.ports, len(plan.ports)
+        self._hosts = hosts
         self._tiers = tuple(sorted({min(FIRST, plan.first_ports), plan.first_ports, ports} - {0}))
         self._random, self._seed, self._first_host = plan.random, plan.seed, plan.first_host
         self._start, self._step = plan.shard, plan.shards
@@ -105,9 +123,12 @@ class Order:
 
     def ports_of(self, host: int) -> PortOrder:
         """Return the ports of any host."""
-        offset = (self._start - host * self._ports) % self._step
         key = mix(mix(self._seed) ^ (self._first_host + host)) if self._random else None
-        return PortOrder(self._tiers, offset, self._step, key)
+        return PortOrder(self._ports, self._tiers, self._offset(host), self._step, key)
+
+    def _offset(self, host: int) -> int:
+        """Return how many places of a host come before the first that falls to this share."""
+        return (self._start - host * len(self._ports)) % self._step
 
     def _advance(self) -> None:
         while self._position < self._hosts:
@@ -121,7 +142,7 @@ class Order:
                 assert self._shuffled is not None
                 offset = self._shuffled[offset]
             host = group * GROUP + offset
-            if (self._start - host * self._ports) % self._step < self._ports:
+            if self._offset(host) < len(self._ports):
                 self.upcoming = host
                 return
         self.upcoming = None
@@ -130,8 +151,4 @@ class Order:
 def asked_ports(plan: ScanPlan, hosts: Sequence[int]) -> list[list[int]]:
     """Return which ports of each of the ``hosts`` fall to the plan's shard, in the order in which they are asked."""
     order = Order(plan, 0)
-    found = []
-    for host in hosts:
-        places = order.ports_of(host)
-        found.append([plan.ports[places[position]] for position in range(places.count)])
-    return found
+    return [[ports[position] for position in range(ports.count)] for ports in map(order.ports_of, hosts)]

@@ -102,12 +102,12 @@ class ScanEngine(Choosing, Answers, Watching):
             sent = host.sent
             sent_by = now - patience
             while sent:
-                probe = probes.get(token := sent[0])
+                probe = probes.get(token := sent.popleft())
                 if probe is not None:
                     if probe.sent_at > sent_by:
+                        sent.appendleft(token)
                         break
                     overdue.append(token)
-                sent.popleft()
             if host.next_send <= now:
                 host.waiting_for_pace = False
             if host.ends_at <= now:
@@ -119,10 +119,11 @@ class ScanEngine(Choosing, Answers, Watching):
                     self._doubtful.append(index)
             self._arm(host)
             self._touch(host)
+        spare = self._spare()  # for all of them, as descriptors are closed afterwards
         for token in overdue:
             probe = probes.get(token)
             if probe is not None:
-                self._overdue(token, probe, now)
+                self._overdue(token, probe, now, spare)
         self._end_listening(now)
         if self._path.followed:
             self._watch_path(now)
@@ -168,6 +169,6 @@ class ScanEngine(Choosing, Answers, Watching):
     def tally(self) -> Tally:
         """Return the totals so far."""
         opened, closed, filtered, error = self._counts
-        probes = self._sent, self._retries, self._drops, self._local_errors
+        probes = self._token, self._retries, self._drops, self._local_errors
         hosts = self._order.hosts, self._up, self._unreachable, self._silent
         return Tally(opened, closed, filtered, error, *probes, *hosts, self._unasked)

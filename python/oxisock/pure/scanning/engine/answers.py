@@ -75,8 +75,8 @@ class Answers(Faults):
         self._note_timeout(host)
         return False
 
-    def _overdue(self, token: int, probe: Probe, now: int) -> None:
-        """The time of a probe is over: ask again, and listen on for a late answer."""
+    def _overdue(self, token: int, probe: Probe, now: int, spare: bool) -> None:
+        """The time of a probe is over: ask again, and listen on for a late answer, where there are descriptors."""
         host, port, repeat = probe.host, probe.port, probe.repeat
         self._land(probe)
         if self._tracing:
@@ -103,24 +103,26 @@ class Answers(Faults):
             host.silences += 1
             question = host.questions.get(port)
             if question is None:
-                question = host.questions[port] = Question(probe.sent_at, token)
+                question = host.questions[port] = Question(probe.sent_at)
             begin, end = host.doubted
             if begin <= probe.sent_at < end:
                 question.wasted = repeat + 1
             last = repeat >= question.allowed(host.allowed)
-            until = self._listens_until(probe, last)
+            until = self._listens_until(probe, last, spare)
             if until > now:
                 self._listen_on(token, probe, until)
+                if not repeat:
+                    question.tokens = (token,)
             else:
                 self._forget(token)
             if not last:
-                host.again(port, repeat + 1)
+                host.again(port)
             elif host.phase == SILENT:
                 question.exhausted = True
                 if until <= now:
                     del host.questions[port]
             else:
-                self._bench(host, port, repeat)
+                self._bench(host, port)
             if self._adaptive and now >= host.next_canary:
                 for _ in range(host.canaries_due(now)):
                     self._add_canary(host)
@@ -143,7 +145,7 @@ class Answers(Faults):
             host.listeners = Listeners([(until, self._serial, token)])
             heapq.heappush(self._listening, (until, self._serial, host.listeners))
 
-    def _listens_until(self, probe: Probe, last: bool) -> int:
+    def _listens_until(self, probe: Probe, last: bool, spare: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does.
 
         The first probe to a host does in any case: a word that the host is not there comes seconds after it, and saves
@@ -151,12 +153,11 @@ class Answers(Faults):
         """
         host = probe.host
         if host.phase == SILENT:
-            return probe.sent_at + host.wait if self._adaptive and (last or self._spare()) else -1
-        spare = self._spare()
+            return probe.sent_at + host.wait if self._adaptive and (last or spare) else -1
         until = probe.sent_at + self._plan.timeout
         if host.phase == UNHEARD:
             more = host.order.count > host.first and not self._plan.skip_silent
-            first = more and probe.repeat == 0 and self._plan.ports[host.order[0]] == probe.port
+            first = more and probe.repeat == 0 and host.order[0] == probe.port
             if first or (last and spare and more):
                 return max(until, host.first_sent + _LATEST)
             return until if last or spare else -1
@@ -166,28 +167,26 @@ class Answers(Faults):
 
     def _end_listening(self, now: int) -> None:
         """Take out who has listened long enough, in the order of their times."""
-        while self._listening and self._listening[0][0] <= now:
-            _, _, queue = heapq.heappop(self._listening)
+        listening, probes, end = self._listening, self._probes, (now + 1, 0)
+        while listening and listening[0] < end:
+            _, _, queue = heapq.heappop(listening)
             # As far as the next queue, which begins later.
-            following = self._listening[0][:2] if self._listening else (now + 1, 0)
-            while queue and queue[0][0] <= now and queue[0] < following:
+            following = min(listening[0][:2], end) if listening else end
+            while queue and queue[0] < following:
                 _, _, token = queue.popleft()
-                probe = self._probes.get(token)
+                probe = probes.pop(token, None)
                 if probe is not None:
-                    self._heard_nothing(token, probe)
+                    self._dropped.append(token)
+                    host = probe.host
+                    host.listening -= not probe.canary
+                    self._stopped_listening(host, probe.port, token)
             if queue:
                 until, serial, _ = queue[0]
-                heapq.heappush(self._listening, (until, serial, queue))
-
-    def _heard_nothing(self, token: int, probe: Probe) -> None:
-        """A probe has listened long enough."""
-        if not probe.canary:
-            probe.host.listening -= 1
-        self._forget(token)
-        self._stopped_listening(probe.host, probe.port, token)
+                heapq.heappush(listening, (until, serial, queue))
 
     def _stopped_listening(self, host: Host, port: int, token: int) -> None:
         question = host.questions.get(port)
-        if question and question.exhausted and question.tokens[-1] == token:
+        if question is not None and question.exhausted and question.tokens[-1] == token:
             del host.questions[port]
-        self._touch(host)
+        if not host.queued:  # else it has something to ask
+            self._touch(host)

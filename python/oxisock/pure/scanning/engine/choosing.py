@@ -94,12 +94,12 @@ class Choosing(Phases):
                 canary = host.canaries.popleft()
                 found = None if host.dead else canary
             elif host.waiting:
-                port, repeat = host.waiting.popleft()
+                port = host.waiting.popleft()
                 if question := host.questions.get(port):  # else answered meanwhile
-                    if repeat > question.allowed(host.allowed):  # granted when more seemed lost
-                        self._bench(host, port, repeat - 1)
+                    if question.repeat >= question.allowed(host.allowed):  # granted when more seemed lost
+                        self._bench(host, port)
                     else:
-                        found = Probe(host, port, repeat, False)
+                        found = Probe(host, port, question.repeat + 1, False)
             elif (port := self._draw(host)) >= 0:
                 found = Probe(host, port, 0, False)
             else:
@@ -120,7 +120,7 @@ class Choosing(Phases):
         if host.cursor == host.first and host.phase == SILENT:
             host.wait = self._crowd.wait(host.network)  # its neighbours are better known by now
         while host.cursor < host.end:
-            port = self._plan.ports[host.order[host.cursor]]
+            port = host.order[host.cursor]
             host.cursor += 1
             if host.cursor == host.order.count:
                 host.drawn = True
@@ -133,21 +133,20 @@ class Choosing(Phases):
         return -1
 
     def _send(self, probe: Probe, now: int) -> ProbeOrder:
-        host, port, repeat, probes = probe.host, probe.port, probe.repeat, self._probes
+        host, port, repeat = probe.host, probe.port, probe.repeat
         token = self._token = self._token + 1
         probe.sent_at = now
         probe.small = host.window <= SMALL_WINDOW
-        probes[token] = probe
+        self._probes[token] = probe
         host.asked(now, RATE_SLACK)
         if host.follows_path:
             self._path.asked(now, host.phase)
         self._open += 1
-        if host.phase != UNHEARD:
-            probe.windowed = True
+        probe.windowed = host.phase != UNHEARD
+        if probe.windowed:
             self._in_flight += 1
         else:
             host.first_until = now + self._plan.timeout
-        self._sent += 1
         if host.first_sent < 0:
             host.first_sent = now
             if host.link >= 0:
@@ -159,10 +158,7 @@ class Choosing(Phases):
                 question.exhausted = False
                 question.asked_at = now
                 question.repeat = repeat
-        sent = host.sent
-        while sent and sent[0] not in probes:
-            sent.popleft()
-        sent.append(token)
+        host.sent.append(token)
         armed = host.armed
         if armed < 0 or (now + self._least_patience < armed and now + self._patience(host) < armed):
             self._arm(host)

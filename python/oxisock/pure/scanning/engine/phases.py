@@ -21,7 +21,7 @@ class Phases(Verdicts):
         if host.phase == SILENT:
             # What was silent while it was listened to for a moment only is asked again, but for what is under way and
             # for the port that answers.
-            waiting = [waits for waits, _ in host.waiting if waits in host.questions]
+            waiting = [waits for waits in host.waiting if waits in host.questions]
             flying = [probe.port for token in host.sent if (probe := self._probes.get(token))]
             held = [probe.port for probe in self._put_back if probe.host is host]
             host.decided.update(waiting, flying, held, [port])
@@ -112,10 +112,8 @@ class Phases(Verdicts):
             host.wait = self._crowd.wait(host.network)
             self._touch(host)
         elif host.phase == SILENT:
-            open_questions = len(host.questions)
-            if open_questions <= len(host.bench) and open_questions == sum(
-                port in host.questions for port, _ in host.bench
-            ):
+            undecided = len(host.questions)
+            if undecided <= len(host.bench) and undecided == sum(port in host.questions for port in host.bench):
                 if host.listening and self._now < host.first_until:
                     host.ends_at = host.first_until
                     self._arm(host)
@@ -141,7 +139,7 @@ class Phases(Verdicts):
         self._counts[FILTERED] += count - len(host.decided)
         if self._plan.keep >> FILTERED & 1:
             for position in range(count):
-                port = self._plan.ports[host.order[position]]
+                port = host.order[position]
                 if port not in host.decided:
                     reason = asked if position < cursor else unasked
                     self._outcomes.append(Outcome(host.index, port, FILTERED, reason, -1, None))

@@ -46,7 +46,7 @@ class State:
         """Descriptors that the driver uses for other things, to be counted into window and room."""
         self._benched = 0
         self._probes: dict[int, Probe] = {}
-        self._token = 0
+        self._token = 0  # of the latest probe, so it is also how many there were
         self._put_back: deque[Probe] = deque()
         self._ready: tuple[deque[Host], deque[Host], deque[Host]] = (deque(), deque(), deque())  # by phase
         self._timers: list[tuple[int, int, int]] = []  # (time, host number, serial)
@@ -64,7 +64,7 @@ class State:
         self._outcomes: list[Outcome] = []
         self._events: list[TraceEvent] = []
         self._counts = [0, 0, 0, 0]
-        self._sent = self._retries = self._drops = self._local_errors = 0
+        self._retries = self._drops = self._local_errors = 0
         self._up = self._unreachable = self._silent = self._unasked = 0
 
     # --- time

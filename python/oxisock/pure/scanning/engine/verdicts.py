@@ -28,19 +28,19 @@ class Verdicts(State):
             self._benched -= question.benched
             self._drop_all(question.tokens)
 
-    def _bench(self, host: Host, port: int, repeat: int) -> None:
+    def _bench(self, host: Host, port: int) -> None:
         """Set a silent port aside until its host is finished: loss seen by then gives it another chance."""
         if not self._plan.adaptive:
             self._decide(host, port, FILTERED, NO_RESPONSE, -1)
             return
         host.questions[port].benched = True
-        host.bench.append((port, repeat))
+        host.bench.append(port)
         self._benched += 1
         if self._benched > _BENCH_LIMIT:
             self._unbench(host)
 
     def _unbench(self, host: Host) -> None:
-        port, _ = host.bench.popleft()
+        port = host.bench.popleft()
         if port in host.questions:
             self._decide(host, port, FILTERED, NO_RESPONSE, -1)
 
@@ -48,7 +48,7 @@ class Verdicts(State):
         """Let a host where loss was seen have its silent ports asked more often, those on the bench at once."""
         if not self._adaptive or not host.grant(self._plan.retries):
             return
-        self._ask_benched(host, lambda question, repeat: repeat < question.allowed(host.allowed))
+        self._ask_benched(host, lambda question: question.repeat < question.allowed(host.allowed))
 
     def _ask_anew(self, host: Host) -> None:
         """Let what was asked while a host was taken for dead be asked as often as if it had not been."""
@@ -58,24 +58,24 @@ class Verdicts(State):
         for question in host.questions.values():
             if question.asked_at >= since:
                 question.wasted = question.repeat + 1
-        self._ask_benched(host, lambda question, repeat: question.asked_at >= since and repeat < MAX_REPEATS)
+        self._ask_benched(host, lambda question: question.asked_at >= since and question.repeat < MAX_REPEATS)
 
-    def _ask_benched(self, host: Host, chosen: Callable[[Question, int], bool]) -> None:
+    def _ask_benched(self, host: Host, chosen: Callable[[Question], bool]) -> None:
         spare = self._spare()
         for _ in range(len(host.bench)):
-            port, repeat = host.bench.popleft()
+            port = host.bench.popleft()
             question = host.questions.get(port)
             if question is None:
                 continue
-            if chosen(question, repeat):
+            if chosen(question):
                 if not spare:
                     self._drop_all(question.tokens)
                     question.tokens = ()
                 question.benched = False
                 self._benched -= 1
-                host.again(port, repeat + 1)
+                host.again(port)
             else:
-                host.bench.append((port, repeat))
+                host.bench.append(port)
 
     def _add_canary(self, host: Host) -> bool:
         port = host.canary()

@@ -15,7 +15,6 @@ class Watching(Phases):
         """Ask a port of which it is known that it answers."""
         token = self._token = self._token + 1
         self._open += 1
-        self._sent += 1
         self._path.witnesses.left(token, host, port, now)
         self._trace_witness(now, host, port, SENT)
         return token, host, port, 0
@@ -37,7 +36,7 @@ class Watching(Phases):
                 self._drops += 1
                 self._dropped.append(over.token)
                 self._trace_witness(now, over.host, over.port, NO_RESPONSE)
-        slowed = self._path.review(now, self._sent)
+        slowed = self._path.review(now, self._token)
         settled = doubtful and self._path.idle_at() is None
         if slowed or settled:
             for _, host in sorted(self._hosts.items()):
