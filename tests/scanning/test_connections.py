@@ -90,7 +90,7 @@ def test_a_connect_that_was_given_up_leaves_its_socket_to_the_next(
 ) -> None:
     first = begin(lasting, silent)
     before = first.sock.getsockname()
-    lasting.give_up(first)
+    lasting.give_up([first])
     assert first.order is None
     second = begin(lasting, listening)
     assert second is first
@@ -103,7 +103,7 @@ def test_a_connect_that_was_given_up_leaves_its_socket_to_the_next(
 @lasting_only
 def test_a_connect_that_was_given_up_ends_when_there_is_time(lasting: LastingConnections, silent: Address) -> None:
     first = begin(lasting, silent)
-    lasting.give_up(first)
+    lasting.give_up([first])
     assert lasting.wait(0) == []
     assert state(first) == SYN_SENT  # the kernel would have news of each that ended
     assert lasting.wait(0.001) in ([], [first])
@@ -136,7 +136,7 @@ def test_an_answer_that_came_as_it_was_given_up_is_not_taken_for_the_next(
 ) -> None:
     first = begin(lasting, listening)
     assert select.select([], [first.sock], [], 20)[1]  # it is connected, and nobody has looked
-    lasting.give_up(first)
+    lasting.give_up([first])
     second = begin(lasting, refusing)
     assert second is not first
     assert verdict(lasting, second) == errno.ECONNREFUSED
@@ -144,7 +144,7 @@ def test_an_answer_that_came_as_it_was_given_up_is_not_taken_for_the_next(
 
     third = begin(lasting, refusing)
     assert select.select([], [third.sock], [], 20)[1]  # it is refused, and nobody has looked
-    lasting.give_up(third)
+    lasting.give_up([third])
     fourth = begin(lasting, listening)
     assert fourth is not third
     assert verdict(lasting, fourth) == 0
@@ -157,8 +157,7 @@ def test_those_at_rest_are_of_one_family_and_few(
 ) -> None:
     monkeypatch.setattr("oxisock.pure.scanning.lasting._FEW", 2)
     begun = [begin(lasting, silent) for _ in range(5)]
-    for connection in begun:
-        lasting.give_up(connection)
+    lasting.give_up(begun)
     assert sum(connection.sock.fileno() >= 0 for connection in begun) == 2
     other, _ = lasting.connect(socket.AF_INET6, ("::1", silent[1]))
     lasting.drop(other)

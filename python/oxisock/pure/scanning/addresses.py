@@ -28,16 +28,15 @@ class Addresses:
         index = bisect_right(self._starts, number) - 1
         return self._ranges[index], self._ranges[index].first + number - self._starts[index]
 
-    def __call__(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
+    def of_port(self, number: int, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
         """Return family and socket address of a port of host ``number``."""
         if number != self._latest:
             (version, _, _, self._scope_id), value = self._value(number)
             self._family, size = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)
             self._text = socket.inet_ntop(self._family, value.to_bytes(size, "big"))
             self._latest = number
-        if self._family == socket.AF_INET:
-            return self._family, (self._text, port)
-        return self._family, (self._text, port, 0, self._scope_id)
+        family = self._family
+        return family, (self._text, port) if family is socket.AF_INET else (self._text, port, 0, self._scope_id)
 
     def key(self, number: int) -> tuple[int, int]:
         """Return (IP version, address as a number)."""

@@ -66,9 +66,10 @@ class Connections:
         self._unwatch(connection)
         self._selector.register(connection.sock, selectors.EVENT_READ, connection)
 
-    def give_up(self, connection: Connection) -> None:
-        """Take note that a connection under way is of no use any more."""
-        self.drop(connection)
+    def give_up(self, under_way: list[Connection]) -> None:
+        """Take note that connections under way are of no use any more."""
+        for connection in under_way:
+            self.drop(connection)
 
     def refused(self, connection: Connection) -> None:
         """Take note that a connection was refused, and the error fetched."""

@@ -128,11 +128,8 @@ class PureScanRun:
                 self._heard(connection, connection.order)
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
-        probes, give_up = self._probes, self._connections.give_up
-        for token in self._engine.expire(now):
-            given_up = probes.pop(token, None)
-            if given_up is not None:
-                give_up(given_up)
+        given_up = [self._probes.pop(token, None) for token in self._engine.expire(now)]
+        self._connections.give_up([connection for connection in given_up if connection])
         self._look_up()
         for connection in [a for a in self._reading.values() if a.deadline <= now]:
             self._banner_done(connection)
@@ -159,7 +156,7 @@ class PureScanRun:
 
     def _send(self, order: ProbeOrder) -> None:
         token, host, port, _ = order
-        family, address = self._addresses(host, port)
+        family, address = self._addresses.of_port(host, port)
         try:
             connection, code = self._connections.connect(family, address)
         except OSError as error:

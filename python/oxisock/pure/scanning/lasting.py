@@ -44,13 +44,9 @@ class LastingConnections(Connections):
 
     def connect(self, family: socket.AddressFamily, address: SocketAddress) -> tuple[Connection, int]:
         """Begin to connect, with a socket that was used before where there is one."""
-        connection: Connection | None = None
-        while connection is None and self._given_up:
-            connection = self._forgotten(self._given_up.popleft())
-        if connection is None and self._at_rest:
-            connection = self._at_rest.pop()
+        connection = self._forgotten() or (self._at_rest.pop() if self._at_rest else None)
         if connection is not None:
-            if connection.family == family:
+            if connection.family is family:
                 code = connection.sock.connect_ex(address)
                 if code not in _ABOUT_BEFORE:
                     connection.address = address
@@ -61,9 +57,8 @@ class LastingConnections(Connections):
     def wait(self, seconds: float) -> list[Connection]:
         """Give the connections of which there is news, after at most so many seconds."""
         if seconds > 0:  # there is nothing else to do
-            while self._given_up:
-                if connection := self._forgotten(self._given_up.popleft()):
-                    self._at_rest.append(connection)
+            while connection := self._forgotten():
+                self._at_rest.append(connection)
         events = self._epoll.poll(seconds, _EVENTS)
         watched = self._watched
         news = [watched[number] for number, _ in events]
@@ -80,15 +75,16 @@ class LastingConnections(Connections):
             self._epoll.register(connection.number, select.EPOLLIN)
             self._watched[connection.number] = connection
 
-    def give_up(self, connection: Connection) -> None:
-        """Keep the socket of a connect that is under way for the next one.
+    def give_up(self, under_way: list[Connection]) -> None:
+        """Keep the sockets of connects that are under way for the next ones.
 
-        The kernel is told when the socket is used: told before, it would have news of each.
+        The kernel is told when a socket is used: told before, it would have news of each.
         """
-        if self._may_rest():
+        room = self._room()
+        for connection in under_way[:room]:
             connection.order = None
             self._given_up.append(connection)
-        else:
+        for connection in under_way[room:]:
             self.drop(connection)
 
     def refused(self, connection: Connection) -> None:
@@ -112,24 +108,27 @@ class LastingConnections(Connections):
         self._epoll.close()
 
     def _rest(self, connection: Connection) -> None:
-        if self._may_rest():
+        if self._room():
             connection.order = None
             self._at_rest.append(connection)
         else:
             self.drop(connection)
 
-    def _may_rest(self) -> bool:
-        unused = len(self._at_rest) + len(self._given_up)
-        return unused < _FEW or unused < len(self._watched) // 2
+    def _room(self) -> int:
+        """Return how many more sockets may be at rest."""
+        return max(0, max(_FEW, len(self._watched) // 2) - len(self._at_rest) - len(self._given_up))
 
-    def _forgotten(self, connection: Connection) -> Connection | None:
-        """Let the kernel forget a connect that is under way: shutdown() does that. Give it where it can be used."""
-        try:
-            connection.sock.shutdown(_BOTH_WAYS)
-        except OSError:  # refused or reset by now
-            self.drop(connection)
-            return None
-        return connection
+    def _forgotten(self) -> Connection | None:
+        """Let the kernel forget a connect that was given up: shutdown() does that. Give the first that can be used."""
+        while self._given_up:
+            connection = self._given_up.popleft()
+            try:
+                connection.sock.shutdown(_BOTH_WAYS)
+            except OSError:  # refused or reset by now
+                self.drop(connection)
+            else:
+                return connection
+        return None
 
     def _watch(self, connection: Connection) -> None:
         self._epoll.register(connection.number, select.EPOLLOUT | select.EPOLLET)
