@@ -36,6 +36,15 @@ class Path:
     through. Where that does not help, the loss is chance, and the pace is what it was before.
     """
 
+    # fmt: off
+    __slots__ = (
+        "_answers", "_calm", "_chance", "_changed_at", "_first_interval", "_first_pace", "_first_share", "_hold",
+        "_idle", "_interval_before", "_is_quiet", "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since",
+        "_reviewed_at", "_sent_before", "_share", "_share_samples", "_squares", "_steps", "_unlimited", "_watched",
+        "doubted_since", "followed", "interval", "next_canary", "next_send", "witnesses",
+    )
+    # fmt: on
+
     def __init__(self, plan: ScanPlan, alone: bool) -> None:
         self.followed = plan.adaptive and not alone
         self.witnesses = Witnesses(plan.timeout)

@@ -36,6 +36,8 @@ __all__ = ["ProbeOrder", "ScanEngine"]
 class ScanEngine(Choosing, Answers, Watching):
     """The machine of one scan: what the driver calls."""
 
+    __slots__ = ()
+
     def next(self, now: int) -> ProbeOrder | None:
         """Return the next probe to send at time ``now``, or None where room, window, rate or the work allow none."""
         self._now = now

@@ -19,6 +19,8 @@ _CANARIES_LISTEN = 256
 class Answers(Faults):
     """What an answer means, and what silence means."""
 
+    __slots__ = ()
+
     def _answered(self, probe: Probe, what: int, now: int) -> None:
         host, rtt = probe.host, now - probe.sent_at
         shorter = host.sample(rtt, self._plan.timeout)

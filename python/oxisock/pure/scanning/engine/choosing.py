@@ -16,6 +16,8 @@ _BEGINNING_FIRST, _BEGUN_FIRST = (UNHEARD, HEARD), (HEARD, UNHEARD)
 class Choosing(Phases):
     """Whom to ask next, and what."""
 
+    __slots__ = ()
+
     def _next_probe(self) -> Probe | None:
         in_window = self._in_flight + self.reserved < self._window
         while self._put_back:

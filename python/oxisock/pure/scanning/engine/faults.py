@@ -18,6 +18,8 @@ _PAUSE = 5 * MS
 class Faults(Phases):
     """What a fault means for window, room and port."""
 
+    __slots__ = ()
+
     def _local_fault(self, probe: Probe, what: int, lasting: bool, now: int) -> None:
         """Put the probe back and narrow the window; only a fault that lasts with nothing else open is a verdict."""
         host = probe.host

@@ -12,6 +12,8 @@ from .verdicts import Verdicts
 class Phases(Verdicts):
     """When a host has something to ask, is heard for the first time, or is done."""
 
+    __slots__ = ()
+
     def _came_up(self, host: Host, port: int) -> None:
         """Something came from a host for the first time."""
         host.up = True

@@ -14,6 +14,8 @@ _BENCH_LIMIT = 131_072
 class Verdicts(State):
     """How a port is decided."""
 
+    __slots__ = ()
+
     def _decide(self, host: Host, port: int, state: int, reason: int, rtt: int) -> None:
         self._counts[state] += 1
         if not host.up or host.asked_before:

@@ -11,6 +11,8 @@ from .state import ProbeOrder
 class Watching(Phases):
     """What canaries ask and tell, and what follows."""
 
+    __slots__ = ()
+
     def _ask_witness(self, host: int, port: int, now: int) -> ProbeOrder:
         """Ask a port of which it is known that it answers."""
         token = self._token = self._token + 1
