@@ -137,13 +137,33 @@ class PureScanRun:
 
     def _ask(self) -> int:
         """Send what the machine would have sent by now, but no more than a batch; say how many probes that were."""
-        following, send, clock, start = self._engine.next, self._send, time.monotonic_ns, self._start
+        following, clock, start = self._engine.next, time.monotonic_ns, self._start
+        address_of, connect, probes = self._addresses.of_port, self._connections.connect, self._probes
         for sent in range(_BATCH):
             order = following(clock() - start)
             if order is None:
                 return sent
-            send(order)
+            token, host, port, _ = order
+            family, address = address_of(host, port)
+            try:
+                connection, code = connect(family, address)
+            except OSError as error:
+                self._engine.answer(token, -(error.errno or errno.EIO), self._now())
+                continue
+            if code in UNDER_WAY:
+                connection.order = order
+                probes[token] = connection
+            else:
+                self._ended_at_once(connection, order, code)
         return _BATCH
+
+    def _ended_at_once(self, connection: Connection, order: ProbeOrder, code: int) -> None:
+        if code == 0:
+            self._connected(connection, order)
+            return
+        self._connections.drop(connection)
+        what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, connection.family, connection.address)
+        self._engine.answer(order[0], what, self._now())
 
     def _look_up(self) -> None:
         """Tell the machine whether somebody answers for the hosts of which it is in doubt."""
@@ -153,24 +173,6 @@ class PureScanRun:
             table = known()
             for number in doubtful:
                 self._engine.neighbour(number, table.get(self._addresses.key(number)), self._now())
-
-    def _send(self, order: ProbeOrder) -> None:
-        token, host, port, _ = order
-        family, address = self._addresses.of_port(host, port)
-        try:
-            connection, code = self._connections.connect(family, address)
-        except OSError as error:
-            self._engine.answer(token, -(error.errno or errno.EIO), self._now())
-            return
-        if code in UNDER_WAY:
-            connection.order = order
-            self._probes[token] = connection
-        elif code == 0:
-            self._connected(connection, order)
-        else:
-            self._connections.drop(connection)
-            what = CONN_REFUSED if code == errno.ECONNREFUSED else _local_fault(code, family, address)
-            self._engine.answer(token, what, self._now())
 
     def _heard(self, connection: Connection, order: ProbeOrder) -> None:
         if connection.outcome is not None:
