@@ -79,73 +79,80 @@ class Answers(Faults):
 
     def _overdue(self, token: int, probe: Probe, now: int, spare: bool) -> None:
         """The time of a probe is over: ask again, and listen on for a late answer, where there are descriptors."""
-        host, port, repeat = probe.host, probe.port, probe.repeat
-        self._land(probe)
+        host = probe.host
+        host.in_flight -= 1
+        self._in_flight -= probe.windowed
         if self._tracing:
             self._trace(now, probe, NO_RESPONSE)
         if self._recovering:
             self._sent_well()
         if probe.canary:
-            self._drops += 1
-            host.lost(probe.small)
-            host.review(now)
-            host.canary_lost(now, self._plan.timeout, self._limit)
-            until = probe.sent_at + self._plan.timeout
-            if until > now and self._room_limit >= _CANARIES_LISTEN:
-                self._listen_on(token, probe, until)
-            else:
-                self._forget(token)
-            if host.dead:
-                host.allowed = self._plan.retries
-            else:
-                self._grant(host)
-                if repeat < MAX_REPEATS:
-                    host.canaries.appendleft(Probe(host, port, repeat + 1, True))
+            self._canary_unanswered(token, probe, now)
         else:
-            host.silences += 1
-            question = host.questions.get(port)
-            if question is None:
-                question = host.questions[port] = Question(probe.sent_at)
-            begin, end = host.doubted
-            if begin <= probe.sent_at < end:
-                question.wasted = repeat + 1
-            last = repeat >= question.allowed(host.allowed)
-            until = self._listens_until(probe, last, spare)
-            if until > now:
-                self._listen_on(token, probe, until)
-                if not repeat:
-                    question.tokens = (token,)
-            else:
-                self._forget(token)
-            if not last:
-                host.again(port)
-            elif host.phase == SILENT:
-                question.exhausted = True
-                if until <= now:
-                    del host.questions[port]
-            else:
-                self._bench(host, port)
-            if self._adaptive and now >= host.next_canary:
-                for _ in range(host.canaries_due(now)):
-                    self._add_canary(host)
+            self._port_unanswered(token, probe, now, spare)
         if not host.queued:  # else it has something to ask, and stands where it will be
             self._touch(host)
 
-    def _listen_on(self, token: int, probe: Probe, until: int) -> None:
+    def _canary_unanswered(self, token: int, probe: Probe, now: int) -> None:
         host = probe.host
-        probe.listening = True
-        if probe.canary:
+        self._drops += 1
+        host.lost(probe.small)
+        host.review(now)
+        host.canary_lost(now, self._plan.timeout, self._limit)
+        until = probe.sent_at + self._plan.timeout
+        if until > now and self._room_limit >= _CANARIES_LISTEN:
             while host.late and host.late[0] not in self._probes:
                 host.late.popleft()
             host.late.append(token)
+            self._listen_on(token, probe, until)
         else:
+            self._forget(token)
+        if host.dead:
+            host.allowed = self._plan.retries
+        else:
+            self._grant(host)
+            if probe.repeat < MAX_REPEATS:
+                host.canaries.appendleft(Probe(host, probe.port, probe.repeat + 1, True))
+
+    def _port_unanswered(self, token: int, probe: Probe, now: int, spare: bool) -> None:
+        host, port, repeat = probe.host, probe.port, probe.repeat
+        host.silences += 1
+        question = host.questions.get(port)
+        if question is None:
+            question = host.questions[port] = Question(probe.sent_at)
+        begin, end = host.doubted
+        if begin <= probe.sent_at < end:
+            question.wasted = repeat + 1
+        last = repeat >= question.allowed(host.allowed)
+        until = self._listens_until(probe, last, spare)
+        if until > now:
             host.listening += 1
-        self._serial += 1
-        if host.listeners and host.listeners[-1][0] <= until:
-            host.listeners.append((until, self._serial, token))
+            self._listen_on(token, probe, until)
+            if not repeat:
+                question.tokens = (token,)
         else:
-            host.listeners = Listeners([(until, self._serial, token)])
-            heapq.heappush(self._listening, (until, self._serial, host.listeners))
+            self._forget(token)
+        if not last:
+            host.again(port)
+        elif host.phase == SILENT:
+            question.exhausted = True
+            if until <= now:
+                del host.questions[port]
+        else:
+            self._bench(host, port)
+        if self._adaptive and now >= host.next_canary:
+            for _ in range(host.canaries_due(now)):
+                self._add_canary(host)
+
+    def _listen_on(self, token: int, probe: Probe, until: int) -> None:
+        probe.listening = True
+        serial = self._serial = self._serial + 1
+        listeners = probe.host.listeners
+        if listeners and listeners[-1][0] <= until:
+            listeners.append((until, serial, token))
+        else:
+            listeners = probe.host.listeners = Listeners([(until, serial, token)])
+            heapq.heappush(self._listening, (until, serial, listeners))
 
     def _listens_until(self, probe: Probe, last: bool, spare: bool) -> int:
         """Give how long a probe whose time is over stays to listen; where descriptors are short, only the last does.

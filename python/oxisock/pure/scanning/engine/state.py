@@ -123,10 +123,9 @@ class State:
         host = probe.host
         if probe.listening:
             host.listening -= not probe.canary
-            return
-        host.in_flight -= 1
-        if probe.windowed:
-            self._in_flight -= 1
+        else:
+            host.in_flight -= 1
+            self._in_flight -= probe.windowed
 
     def _forget(self, token: int) -> None:
         del self._probes[token]
