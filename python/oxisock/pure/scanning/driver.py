@@ -128,8 +128,8 @@ class PureScanRun:
                 self._heard(connection, connection.order)
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
-        given_up = [self._probes.pop(token, None) for token in self._engine.expire(now)]
-        self._connections.give_up([connection for connection in given_up if connection])
+        probes = self._probes
+        self._connections.give_up([probes.pop(token) for token in self._engine.expire(now) if token in probes])
         self._look_up()
         for connection in [a for a in self._reading.values() if a.deadline <= now]:
             self._banner_done(connection)
