@@ -72,8 +72,10 @@ class ScanEngine(Choosing, Answers, Watching):
             return
         host = probe.host
         self._land(probe)
+        self._trim(host)
         self._open -= 1
-        self._trace(now, probe, what)
+        if self._tracing:
+            self._trace(now, probe, what)
         if what < 0 or what in (BROADCAST, MULTICAST):
             if probe.listening:  # its port was asked again since: it hears nothing more, and that is all
                 self._local_errors += 1

@@ -106,16 +106,15 @@ class Choosing(Phases):
                 found = Probe(host, port, 0, False)
             else:
                 break
-        ready = self._ready[host.phase]
         if found is None:
-            ready.popleft()
+            self._ready[host.phase].popleft()
             host.queued = False
             self._touch(host)
         elif not (host.cursor < host.end or host.waiting or host.canaries):
-            ready.popleft()  # it is not done: its last probe is about to leave
+            self._ready[host.phase].popleft()  # it is not done: its last probe is about to leave
             host.queued = False
         elif self._random and host.phase != SILENT:
-            ready.rotate(-1)
+            self._ready[host.phase].rotate(-1)
         return found
 
     def _draw(self, host: Host) -> int:

@@ -101,8 +101,7 @@ class State:
             earliest = host.next_send
         if host.ends_at >= 0 and (earliest < 0 or host.ends_at < earliest):
             earliest = host.ends_at
-        while host.sent and host.sent[0] not in self._probes:
-            host.sent.popleft()
+        self._trim(host)
         if host.sent:
             deadline = self._probes[host.sent[0]].sent_at + self._patience(host)
             if earliest < 0 or deadline < earliest:
@@ -127,6 +126,12 @@ class State:
             host.in_flight -= 1
             self._in_flight -= probe.windowed
 
+    def _trim(self, host: Host) -> None:
+        """Forget the oldest probes of a host that are not under way any more."""
+        sent = host.sent
+        while sent and sent[0] not in self._probes:
+            sent.popleft()
+
     def _forget(self, token: int) -> None:
         del self._probes[token]
         self._dropped.append(token)
@@ -139,5 +144,4 @@ class State:
                 self._forget(token)
 
     def _trace(self, now: int, probe: Probe, what: int) -> None:
-        if self._tracing:
-            self._events.append(TraceEvent(now, probe.host.index, probe.port, probe.repeat, what))
+        self._events.append(TraceEvent(now, probe.host.index, probe.port, probe.repeat, what))
