@@ -58,11 +58,11 @@ with a timeout of one second.
 their ports is asked twice. If a probe costs 1 µs, the scan takes 6.5 s (simulated): a tenth of a second for the first
 ports of each host, then 4,096 probes in flight for 50 ms each. For native, a probe costs 10 µs of processor time.
 `perf` shows 86 % of it in the kernel (54 % connect, 24 % giving the connect up), so native mostly waits. For pure, a
-probe costs 16 to 20 µs; this machine's speed varies by that much from hour to hour. Its two system calls take half of
-that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 4 to 5 µs,
-carrying them out takes 2 to 3 µs, and garbage collection half a microsecond. So the one thread of CPython sets the
-time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Six runs of pure within half an hour took 9.2, 9.3,
-9.4, 9.4, 10.3 and 10.3 s.
+probe costs 14 to 17 µs; this machine's speed varies by that much from hour to hour. Its two system calls take more than
+half of that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 3 to
+4 µs, carrying them out takes 2 µs, and garbage collection a third of a microsecond. So the one thread of CPython sets
+the time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Six runs of pure within ten minutes took 7.7,
+7.8, 7.8, 7.9, 7.9 and 8.2 s.
 
 **Misses, the /24 behind a router.** With `skip_silent=True`, native missed two of the open ports in 1 of 35 runs. The
 first 4,000 probes leave at once, and the queue of the link's device holds 500 packets, so that queue probably dropped
