@@ -57,6 +57,50 @@ def test_hosts_on_odd_ports_are_found_behind_a_slow_line(machine: Any) -> None:
     assert missed(result, hosts) <= 1
 
 
+@pytest.mark.parametrize("skip_silent", [False, True])
+def test_a_burst_of_first_probes_hides_no_host(machine: Any, skip_silent: bool) -> None:
+    # All hosts are asked for the first time at once, and again at once: a queue that overflows may drop both.
+    lost = 0
+    for seed in range(5 if machine is _native.ScanEngine else 1):
+        hosts = [SimHost(nobody=True) for _ in range(254)]
+        for number in random.Random(seed).sample(range(254), 40):
+            hosts[number] = SimHost(frozenset({1 + number % 16}), rtt=10 * MS)
+        chosen = plan(list(range(1, 65)), seed=seed, first_ports=16, keep=1, trace=False, skip_silent=skip_silent)
+        chosen = chosen._replace(concurrency=4096)
+        result = simulate(
+            machine(chosen, len(hosts)), hosts, seed=seed, cost=4_000, step=MS, bottleneck=Bottleneck(100_000, 300)
+        )
+        lost += missed(result, hosts)
+    assert lost == 0
+
+
+class Forgetful(SimHost):
+    """A host that is not reached by the first so many probes to these ports."""
+
+    def __init__(self, lost: dict[int, int], **how: Any) -> None:
+        super().__init__(**how)
+        self._not_reached = dict(lost)
+
+    def answer(self, port: int, now: int, dice: random.Random) -> tuple[int, int] | None:
+        left = self._not_reached.get(port, 0)
+        if left:
+            self._not_reached[port] = left - 1
+            return None
+        return super().answer(port, now, dice)
+
+
+def test_a_few_silent_ports_are_asked_once_more_where_others_lost_probes(machine: Any) -> None:
+    ports = frozenset(range(1, 65))
+    hosts: list[SimHost] = [
+        Forgetful({7: 2}, open=frozenset({7}), closed=ports - {7}),
+        Forgetful({9: 1}, closed=ports),
+    ]
+    result = run(machine, hosts, 64)
+    assert result.found(OPEN) == {7}
+    alone = [Forgetful({7: 2}, open=frozenset({7}), closed=ports - {7}), SimHost(closed=ports)]
+    assert run(machine, alone, 64).found(OPEN) == set(), "nothing tells of loss, so it is asked twice, as was said"
+
+
 def test_a_fast_line_is_used(machine: Any) -> None:
     hosts = network(1, list(range(1, 17)))
     result = run(machine, hosts, 100)
@@ -64,9 +108,10 @@ def test_a_fast_line_is_used(machine: Any) -> None:
     assert result.elapsed < 6 * SECOND
 
 
-def test_loss_that_is_there_at_any_pace_slows_nobody_down(machine: Any) -> None:
+@pytest.mark.parametrize("loss", [0.05, 0.1])
+def test_loss_that_is_there_at_any_pace_slows_nobody_down(machine: Any, loss: float) -> None:
     for seed in range(5 if machine is _native.ScanEngine else 1):
-        hosts = network(seed, list(range(1, 17)), loss=0.1)
+        hosts = network(seed, list(range(1, 17)), loss=loss)
         assert run(machine, hosts, 100, seed=seed).elapsed < 10 * SECOND
 
 

@@ -187,7 +187,7 @@ impl Path {
             return false;
         }
         let loss = self.loss();
-        let too_much = self.is_too_much(loss);
+        let too_much = self.is_too_much(self.likely_loss());
         let pace = self.pace(sent as i64);
         let slowed = too_much && !self.is_chance(1000 - loss, pace);
         if slowed {
@@ -218,8 +218,14 @@ impl Path {
     ///
     /// Until then, no host ends of which nothing is heard.
     pub(super) fn idle_at(&self) -> Option<i64> {
-        let doubtful = self.samples() >= FEW_SAMPLES && self.is_too_much(self.loss());
+        let doubtful = self.samples() >= FEW_SAMPLES && self.is_too_much(self.likely_loss());
         doubtful.then_some(self.last_unheard + FLOOR)
+    }
+
+    /// The loss, or what it is at least where only few canaries tell.
+    fn likely_loss(&self) -> i64 {
+        let few = self.samples() < SAMPLES;
+        self.loss() - if few { self.doubt() / 2 } else { 0 }
     }
 
     fn samples(&self) -> i64 {
@@ -259,6 +265,9 @@ impl Path {
 
     /// Whether as much is lost although less was sent; if so, return to the pace before.
     fn is_chance(&mut self, share: i64, pace: i64) -> bool {
+        if self.samples() < SAMPLES / 2 {
+            return false; // so few may be alike by chance
+        }
         let at_once = self
             .before
             .filter(|before| before.samples >= SAMPLES && share > 1000 - MUCH && !is_better(share, before.share));
@@ -279,10 +288,12 @@ impl Path {
         let samples = self.samples();
         // Few canaries know less: as if of two more one came back.
         let share = ((1000 - self.loss()) * samples + 500 * 2) / (samples + 2);
-        let pace = pace.max(self.interval);
-        if self.interval == 0 {
+        let pace = if self.interval > 0 {
+            pace.clamp(self.interval, 2 * self.interval) // where less was sent than might have been, it seems slower
+        } else {
             self.unlimited = pace;
-        }
+            pace
+        };
         let before = Before { share, samples, interval: self.interval, pace };
         if self.first.is_none() {
             self.first = Some(before);

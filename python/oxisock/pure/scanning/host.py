@@ -27,6 +27,8 @@ _REACH = 64
 _CANARIES_AT_ONCE = 16
 _CANARIES_WHEN_SLOW = 4
 _FEW = 4  # so many answers say little of how round trips vary
+_MANY = 8
+"""Where a port is silent and at least so many answer, it may well be loss."""
 _BURST = 128
 """So many probes in flight that are not answered at once are no burst yet."""
 _DEAD_AFTER = 6
@@ -342,14 +344,20 @@ class Host:
         self.large_answers = self.large_drops = self.asked_since = self.busy = 0
         self.next_review = now + self.timeout
 
-    def grant(self, retries: int) -> bool:
-        """Recompute how often an unanswered port is asked again; say whether that became more."""
+    def grant(self, retries: int, anywhere: int) -> bool:
+        """Recompute how often an unanswered port is asked again; say whether that became more.
+
+        What is lost in a burst may be all of a port's probes, and little of all that the host was asked. So where few
+        ports are silent and many answer, those are asked once more than the highest repeat answered ``anywhere``.
+        """
         before = self.allowed
         # Of few samples one loss says too much: what is silent waits until there are more.
         samples = self.answers + self.drops
         wanted = repeats_for_loss(self.drops, samples) if samples >= self._canaries_needed() else 0
-        if self.highest:
-            wanted = max(wanted, self.highest + 1)
+        few = _MANY * len(self.questions) <= self.answers
+        highest = max(self.highest, anywhere) if few else self.highest
+        if highest:
+            wanted = max(wanted, highest + 1)
         self.allowed = max(retries, min(wanted, MAX_REPEATS))
         return self.allowed > before
 

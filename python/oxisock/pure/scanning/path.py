@@ -117,7 +117,7 @@ class Path:
         if not self._knows_enough(now):
             return False
         loss = self._loss()
-        too_much = self._is_too_much(loss)
+        too_much = self._is_too_much(self._likely_loss())
         pace = self._pace(sent)
         slowed = too_much and not self._is_chance(1000 - loss, pace)
         if slowed:
@@ -143,12 +143,17 @@ class Path:
 
         Until then, no host ends of which nothing is heard.
         """
-        if self._answers + self._losses < _FEW_SAMPLES or not self._is_too_much(self._loss()):
+        if self._answers + self._losses < _FEW_SAMPLES or not self._is_too_much(self._likely_loss()):
             return None
         return self._last_unheard + FLOOR
 
     def _loss(self) -> int:
         return 1000 * self._lost // max(self._watched, 1)
+
+    def _likely_loss(self) -> int:
+        """Return the loss, or what it is at least where only few canaries tell."""
+        few = self._answers + self._losses < _SAMPLES
+        return self._loss() - (self._doubt() // 2 if few else 0)
 
     def _doubt(self) -> int:
         """Return by how much the loss may be off by chance, per mille: twice its standard deviation."""
@@ -173,6 +178,8 @@ class Path:
 
     def _is_chance(self, share: int, pace: int) -> bool:
         """Say whether as much is lost although less was sent, and if so, return to the pace before."""
+        if self._answers + self._losses < _SAMPLES // 2:
+            return False  # so few may be alike by chance
         if (
             self._share >= 0
             and self._share_samples >= _SAMPLES
@@ -202,8 +209,9 @@ class Path:
         # Few canaries know less: as if of two more one came back.
         share = (1000 - self._loss()) * (self._answers + self._losses) + 500 * 2
         share //= self._answers + self._losses + 2
-        pace = max(pace, self.interval)
-        if not self.interval:
+        if self.interval:  # where less was sent than might have been, the pace seems slower than it was
+            pace = min(max(pace, self.interval), 2 * self.interval)
+        else:
             self._unlimited = pace
         if self._first_share < 0:
             self._first_share, self._first_interval, self._first_pace = share, self.interval, pace

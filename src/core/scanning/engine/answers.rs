@@ -39,6 +39,7 @@ impl ScanEngine {
         host.review(now);
         let higher = lost > host.highest;
         host.highest = host.highest.max(lost);
+        self.highest = self.highest.max(lost);
         if ask.canary {
             host.vouched(self.limit);
         } else {

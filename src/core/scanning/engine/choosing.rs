@@ -21,6 +21,7 @@ impl ScanEngine {
             self.touch(slot, false); // it was answered meanwhile
         }
         // In random order who is not heard yet comes first; by address, what was begun is ended first.
+        let may_begin = self.now >= self.next_unheard;
         let phases = if self.plan.random { [Phase::Unheard, Phase::Heard] } else { [Phase::Heard, Phase::Unheard] };
         loop {
             if self.plan.random {
@@ -28,12 +29,13 @@ impl ScanEngine {
             }
             let mut chosen = None;
             for phase in phases {
-                if chosen.is_none() && (phase == Phase::Unheard || in_window) {
+                let may_ask = if phase == Phase::Unheard { may_begin } else { in_window };
+                if chosen.is_none() && may_ask {
                     chosen = self.pop(phase);
                 }
             }
             if chosen.is_none() {
-                if !self.plan.random && self.admit() {
+                if !self.plan.random && may_begin && self.admit() {
                     continue;
                 }
                 chosen = if in_window { self.pop(Phase::Silent) } else { None };
@@ -159,6 +161,7 @@ impl ScanEngine {
         }
         if !windowed {
             host.first_until = now + self.plan.timeout;
+            self.next_unheard = self.next_unheard.max(now - RATE_SLACK) + self.spread;
         }
         let token = self.take_off(Flight { generation: 0, slot, ask, sent_at: now, small, windowed, listening: false });
         let host = self.hosts[slot as usize].as_mut()?;

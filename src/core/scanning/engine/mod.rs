@@ -39,6 +39,10 @@ const CHECK: i64 = 2200 * MS;
 /// So that many hosts are looked up at once.
 const CHECK_STEP: i64 = 50 * MS;
 
+/// Between two probes to hosts that are not heard yet, by all threads together: nobody answers for most addresses, so
+/// nothing else keeps thousands of them from leaving at once, and a queue on the way from dropping what is too much.
+const SPREAD: i64 = MS / 40;
+
 /// What the driver is to send: connect to `port` of host number `host`; `token` names the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeOrder {
@@ -99,6 +103,11 @@ pub struct ScanEngine {
     fault_since: i64,
     interval: i64,
     next_send: i64,
+    /// Between two probes to hosts that are not heard yet, and when the next one may leave.
+    spread: i64,
+    next_unheard: i64,
+    /// The highest repeat that any host answered.
+    highest: u32,
     outcomes: Vec<Outcome>,
     events: Vec<TraceEvent>,
     tally: Tally,
@@ -126,6 +135,7 @@ impl ScanEngine {
         let square = i128::from(interval) * i128::from(interval) / i128::from(SECOND);
         let interval = interval + if threads > 1 { square as i64 + 1 } else { 0 };
         let tally = Tally { hosts: order.hosts(), ..Tally::default() };
+        let most_pledged = limit.min((room / 2).max(1)) as u64;
         Self {
             order,
             alone,
@@ -137,7 +147,7 @@ impl ScanEngine {
             undrawn: 0,
             on_link: HashMap::new(),
             pledged: 0,
-            most_pledged: limit.min((room / 2).max(1)) as u64,
+            most_pledged,
             window: limit,
             limit,
             room,
@@ -161,6 +171,9 @@ impl ScanEngine {
             fault_since: -1,
             interval: interval + interval * RATE_SLACK / SECOND,
             next_send: plan.first_send + plan.interval * thread as i64,
+            spread: if plan.adaptive { SPREAD * count as i64 } else { 0 },
+            next_unheard: 0,
+            highest: 0,
             outcomes: Vec::new(),
             events: Vec::new(),
             tally,
@@ -308,7 +321,9 @@ impl ScanEngine {
         let mut wake = timer.into_iter().chain(listener).chain(canary).min();
         if self.open + self.reserved < self.room {
             let room = self.order.upcoming().and_then(|index| self.crowd.room_at(index));
-            for time in [self.not_before, self.next_send, self.path.next_send].into_iter().chain(room) {
+            for time in
+                [self.not_before, self.next_send, self.path.next_send, self.next_unheard].into_iter().chain(room)
+            {
                 if time > now {
                     wake = Some(wake.map_or(time, |wake| wake.min(time)));
                 }

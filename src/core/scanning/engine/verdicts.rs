@@ -10,7 +10,7 @@ impl ScanEngine {
     /// Let a host where loss was seen have its silent ports asked more often, those on the bench at once.
     pub(super) fn grant(&mut self, slot: u32) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        if !self.plan.adaptive || !host.grant(self.plan.retries) {
+        if !self.plan.adaptive || !host.grant(self.plan.retries, self.highest) {
             return;
         }
         let allowed = host.allowed;

@@ -21,6 +21,8 @@ pub const SMALL_WINDOW: usize = 64;
 
 /// So many answers say little of how round trips vary.
 const FEW: i64 = 4;
+/// Where a port is silent and at least so many answer, it may well be loss.
+const MANY: i64 = 8;
 /// So many probes in flight that are not answered at once are no burst yet.
 const BURST: usize = 128;
 /// Among so many probes at least one finds its place by chance.
@@ -398,13 +400,18 @@ impl Host {
     }
 
     /// Recompute how often an unanswered port is asked again; say whether that became more.
-    pub fn grant(&mut self, retries: u32) -> bool {
+    ///
+    /// What is lost in a burst may be all of a port's probes, and little of all that the host was asked. So where few
+    /// ports are silent and many answer, those are asked once more than the highest repeat answered `anywhere`.
+    pub fn grant(&mut self, retries: u32, anywhere: u32) -> bool {
         let before = self.allowed;
         // Of few samples one loss says too much: what is silent waits until there are more.
         let samples = self.answers + self.drops;
         let mut wanted = if samples >= self.canaries_needed() { repeats_for_loss(self.drops, samples) } else { 0 };
-        if self.highest > 0 {
-            wanted = wanted.max(self.highest + 1);
+        let few = MANY * self.questions.len() as i64 <= self.answers;
+        let highest = if few { self.highest.max(anywhere) } else { self.highest };
+        if highest > 0 {
+            wanted = wanted.max(highest + 1);
         }
         self.allowed = retries.max(wanted.min(MAX_REPEATS));
         self.allowed > before

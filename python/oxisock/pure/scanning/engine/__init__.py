@@ -150,7 +150,7 @@ class ScanEngine(Choosing, Answers, Watching):
         elif (idle_at := self._path.idle_at()) is not None:
             times.append(max(now, idle_at))
         if self._open + self.reserved < self._room:
-            waits = [self._not_before, self._next_send, self._path.next_send]
+            waits = [self._not_before, self._next_send, self._path.next_send, self._next_unheard]
             if self._order.upcoming is not None:
                 waits.append(self._crowd.room_at(self._order.upcoming))
             times += [time for time in waits if time > now]

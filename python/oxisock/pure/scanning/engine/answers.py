@@ -43,6 +43,7 @@ class Answers(Faults):
         host.answered(probe.small, lost, self._limit)
         host.review(now)
         host.highest = max(host.highest, lost)
+        self._highest = max(self._highest, lost)
         if probe.canary:
             host.vouched(self._limit)
         else:

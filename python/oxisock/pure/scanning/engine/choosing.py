@@ -29,12 +29,13 @@ class Choosing(Phases):
                 return probe
             self._touch(probe.host)
         unheard, heard, _ = self._ready
+        may_begin = self._now >= self._next_unheard
         while True:
             if self._random and self._order.upcoming is not None:
                 self._admit()
-            host = self._first_urgent(in_window) if unheard or heard else None
+            host = self._first_urgent(may_begin, in_window) if unheard or heard else None
             if host is None:
-                if not self._random and self._admit():
+                if not self._random and may_begin and self._admit():
                     continue
                 host = self._first(SILENT) if in_window else None
                 if host is None:
@@ -43,10 +44,10 @@ class Choosing(Phases):
             if found is not None:
                 return found
 
-    def _first_urgent(self, in_window: bool) -> Host | None:
+    def _first_urgent(self, may_begin: bool, in_window: bool) -> Host | None:
         # In random order who is not heard yet comes first; by address, what was begun is ended first.
         for phase in _BEGINNING_FIRST if self._random else _BEGUN_FIRST:
-            if self._ready[phase] and (phase == UNHEARD or in_window) and (host := self._first(phase)):
+            if self._ready[phase] and (may_begin if phase == UNHEARD else in_window) and (host := self._first(phase)):
                 return host
         return None
 
@@ -148,6 +149,7 @@ class Choosing(Phases):
             self._in_flight += 1
         else:
             host.first_until = now + self._plan.timeout
+            self._next_unheard = max(self._next_unheard, now - RATE_SLACK) + self._spread
         if host.first_sent < 0:
             host.first_sent = now
             if host.link >= 0:

@@ -13,6 +13,9 @@ from ..path import Path
 from ..permutation import Order
 
 RATE_SLACK = 2 * MS
+_SPREAD = MS // 40
+"""Between two probes to hosts that are not heard yet: nobody answers for most addresses, so nothing else keeps
+thousands of them from leaving at once, and a queue on the way from dropping what is too much."""
 
 
 ProbeOrder = tuple[int, int, int, int]
@@ -27,11 +30,11 @@ class State:
     # fmt: off
     __slots__ = (
         "_adaptive", "_alone", "_benched", "_counts", "_crowd", "_doubtful", "_dropped", "_drops", "_events",
-        "_fault_since", "_growth", "_hosts", "_in_flight", "_interval", "_least_patience", "_limit", "_listening",
-        "_local_errors", "_most_pledged", "_next_send", "_not_before", "_now", "_open", "_order", "_outcomes", "_path",
-        "_plan", "_pledged", "_probes", "_put_back", "_random", "_ready", "_recovering", "_retries", "_room",
-        "_room_limit", "_serial", "_silent", "_timers", "_token", "_tracing", "_unasked", "_undrawn", "_unreachable",
-        "_up", "_window", "reserved", "total",
+        "_fault_since", "_growth", "_highest", "_hosts", "_in_flight", "_interval", "_least_patience", "_limit",
+        "_listening", "_local_errors", "_most_pledged", "_next_send", "_next_unheard", "_not_before", "_now", "_open",
+        "_order", "_outcomes", "_path", "_plan", "_pledged", "_probes", "_put_back", "_random", "_ready", "_recovering",
+        "_retries", "_room", "_room_limit", "_serial", "_silent", "_spread", "_timers", "_token", "_tracing",
+        "_unasked", "_undrawn", "_unreachable", "_up", "_window", "reserved", "total",
     )
     # fmt: on
 
@@ -74,6 +77,9 @@ class State:
         self._recovering = False  # there was a fault of this machine, and its traces are not gone
         self._interval = plan.interval + plan.interval * RATE_SLACK // SECOND if plan.interval else 0
         self._next_send = plan.first_send
+        self._spread = _SPREAD if plan.adaptive else 0
+        self._next_unheard = 0  # when a host that is not heard yet may be asked
+        self._highest = 0  # repeat that any host answered
         self._outcomes: list[Outcome] = []
         self._events: list[TraceEvent] = []
         self._counts = [0, 0, 0, 0]

@@ -48,7 +48,7 @@ class Verdicts(State):
 
     def _grant(self, host: Host) -> None:
         """Let a host where loss was seen have its silent ports asked more often, those on the bench at once."""
-        if not self._adaptive or not host.grant(self._plan.retries):
+        if not self._adaptive or not host.grant(self._plan.retries, self._highest):
             return
         self._ask_benched(host, lambda question: question.repeat < question.allowed(host.allowed))
 
