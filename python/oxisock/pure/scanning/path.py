@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
+from typing import NamedTuple
 
 from ...engines.scanning import ScanPlan
 from .host import FLOOR, HEARD, MS
@@ -29,6 +30,15 @@ _SELDOM = 10
 _HOLD, _LONGEST_HOLD = 4, 64  # so many reviews until the next step up; twice as many each time that was too much
 
 
+class _Before(NamedTuple):
+    """What was before the pace was slowed down."""
+
+    share: int  # what came through, per mille...
+    samples: int  # ...as so many canaries told
+    interval: int
+    pace: int  # the time between two probes as they left
+
+
 class Path:
     """What the way to the hosts of a scan bears.
 
@@ -38,10 +48,10 @@ class Path:
 
     # fmt: off
     __slots__ = (
-        "_answers", "_calm", "_chance", "_changed_at", "_first_interval", "_first_pace", "_first_share", "_hold",
-        "_idle", "_interval_before", "_is_quiet", "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since",
-        "_reviewed_at", "_sent_before", "_share", "_share_samples", "_squares", "_steps", "_unlimited", "_watched",
-        "doubted_since", "followed", "interval", "next_canary", "next_send", "witnesses",
+        "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_quiet",
+        "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since", "_reviewed_at", "_sent_before", "_squares",
+        "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary", "next_send",
+        "witnesses",
     )
     # fmt: on
 
@@ -61,10 +71,9 @@ class Path:
         self._lost_since = -1
         self._reviewed_at = self._last_asked = self._last_unheard = 0
         self._changed_at = 0  # the pace; canaries that left before say nothing of it
-        # Before it was slowed down for the last time: the share that came through, per mille, or -1, and the interval.
-        self._share, self._share_samples, self._interval_before = -1, 0, 0
-        # Before the first of several times in a row: the same, and the time between two probes as they left.
-        self._first_share, self._first_interval, self._first_pace = -1, 0, 0
+        # The last time that the pace was slowed down, and the first of several in a row.
+        self._before: _Before | None = None
+        self._first: _Before | None = None
         self._unlimited = 0  # the time between two probes where it was not limited
         self._chance = 0  # loss, per mille, that is there at any pace
         self._calm = 0  # reviews in a row without much loss
@@ -130,7 +139,7 @@ class Path:
             self._chance = min(self._chance + _CHANCE_UP, loss) if up else max(self._chance - _CHANCE_DOWN, loss)
             self._follow(loss)
         if not slowed:
-            self._share = self._first_share = -1
+            self._before = self._first = None
         self._answers = self._losses = 0
         self._watched = self._lost = self._squares = 0
         self._lost_since = -1
@@ -166,7 +175,7 @@ class Path:
 
     def _knows_enough(self, now: int) -> bool:
         samples = self._answers + self._losses
-        needed = _SAMPLES if self._share < 0 else 2 * _SAMPLES
+        needed = _SAMPLES if self._before is None else 2 * _SAMPLES
         if samples >= _MOST_SAMPLES:
             return True
         if samples >= needed // 2:
@@ -180,25 +189,15 @@ class Path:
         """Say whether as much is lost although less was sent, and if so, return to the pace before."""
         if self._answers + self._losses < _SAMPLES // 2:
             return False  # so few may be alike by chance
-        if (
-            self._share >= 0
-            and self._share_samples >= _SAMPLES
-            and share > 1000 - _MUCH
-            and not _is_better(share, self._share)
-        ):
-            self.interval = self._interval_before
-        elif self._first_share >= 0 and self._is_chance_far_slower(share, pace):
-            self.interval = self._first_interval
+        before, first = self._before, self._first
+        if before and before.samples >= _SAMPLES and share > 1000 - _MUCH and not _is_better(share, before.share):
+            self.interval = before.interval
+        elif first and _is_chance_far_slower(share, pace, first):
+            self.interval = first.interval
         else:
             return False
         self._hold = max(_HOLD, self._hold // 2)
         return True
-
-    def _is_chance_far_slower(self, share: int, pace: int) -> bool:
-        slower = pace // self._first_pace
-        if slower < _FAR_SLOWER or share >= 2 * self._first_share or _is_better(share, self._first_share):
-            return False
-        return share > 1000 - _MUCH or slower >= _FAR_SLOWER * _FAR_SLOWER
 
     def _pace(self, sent: int) -> int:
         """Return the time between two probes since the last review, without the pauses between them."""
@@ -207,17 +206,16 @@ class Path:
 
     def _slow_down(self, now: int, pace: int) -> None:
         # Few canaries know less: as if of two more one came back.
-        share = (1000 - self._loss()) * (self._answers + self._losses) + 500 * 2
-        share //= self._answers + self._losses + 2
+        samples = self._answers + self._losses
+        share = ((1000 - self._loss()) * samples + 500 * 2) // (samples + 2)
         if self.interval:  # where less was sent than might have been, the pace seems slower than it was
             pace = min(max(pace, self.interval), 2 * self.interval)
         else:
             self._unlimited = pace
-        if self._first_share < 0:
-            self._first_share, self._first_interval, self._first_pace = share, self.interval, pace
+        self._before = _Before(share, samples, self.interval, pace)
+        if self._first is None:
+            self._first = self._before
             self._hold = min(2 * self._hold, _LONGEST_HOLD)
-        self._share, self._share_samples = share, self._answers + self._losses
-        self._interval_before = self.interval
         self.interval = min(_SLOWEST, pace * 10_000 // (9 * max(share, _LEAST)))
         self.next_send = self._changed_at = now
         self._calm = self._steps = 0
@@ -234,7 +232,14 @@ class Path:
 
     def _release(self) -> None:
         self.interval = self.next_send = 0
-        self._share = self._first_share = -1
+        self._before = self._first = None
+
+
+def _is_chance_far_slower(share: int, pace: int, first: _Before) -> bool:
+    slower = pace // first.pace
+    if slower < _FAR_SLOWER or share >= 2 * first.share or _is_better(share, first.share):
+        return False
+    return share > 1000 - _MUCH or slower >= _FAR_SLOWER * _FAR_SLOWER
 
 
 def _is_better(share: int, before: int) -> bool:
