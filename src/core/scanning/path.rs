@@ -74,7 +74,7 @@ pub(super) struct Path {
     before: Option<Before>,
     /// Before the first of several times in a row.
     first: Option<Before>,
-    /// The time between two probes where it was not limited.
+    /// The least time between two probes where it was not limited.
     unlimited: i64,
     /// Loss, per mille, that is there at any pace.
     chance: i64,
@@ -189,6 +189,9 @@ impl Path {
         let loss = self.loss();
         let too_much = self.is_too_much(self.likely_loss());
         let pace = self.pace(sent as i64);
+        if self.interval == 0 {
+            self.unlimited = if self.unlimited > 0 { pace.min(self.unlimited) } else { pace };
+        }
         let slowed = too_much && !self.is_chance(1000 - loss, pace);
         if slowed {
             self.slow_down(now, pace);
@@ -222,10 +225,9 @@ impl Path {
         doubtful.then_some(self.last_unheard + FLOOR)
     }
 
-    /// The loss, or what it is at least where only few canaries tell.
+    /// The loss, less one standard deviation of it: so few canaries do not slow down a scan by chance.
     fn likely_loss(&self) -> i64 {
-        let few = self.samples() < SAMPLES;
-        self.loss() - if few { self.doubt() / 2 } else { 0 }
+        self.loss() - self.doubt() / 2
     }
 
     fn samples(&self) -> i64 {
@@ -288,12 +290,9 @@ impl Path {
         let samples = self.samples();
         // Few canaries know less: as if of two more one came back.
         let share = ((1000 - self.loss()) * samples + 500 * 2) / (samples + 2);
-        let pace = if self.interval > 0 {
-            pace.clamp(self.interval, 2 * self.interval) // where less was sent than might have been, it seems slower
-        } else {
-            self.unlimited = pace;
-            pace
-        };
+        // Where less was sent than might have been, the pace seems slower than it was.
+        let fastest = if self.interval > 0 { self.interval } else { self.unlimited };
+        let pace = pace.clamp(fastest, 2 * fastest);
         let before = Before { share, samples, interval: self.interval, pace };
         if self.first.is_none() {
             self.first = Some(before);

@@ -74,7 +74,7 @@ class Path:
         # The last time that the pace was slowed down, and the first of several in a row.
         self._before: _Before | None = None
         self._first: _Before | None = None
-        self._unlimited = 0  # the time between two probes where it was not limited
+        self._unlimited = 0  # the least time between two probes where it was not limited
         self._chance = 0  # loss, per mille, that is there at any pace
         self._calm = 0  # reviews in a row without much loss
         self._hold = _HOLD
@@ -128,6 +128,8 @@ class Path:
         loss = self._loss()
         too_much = self._is_too_much(self._likely_loss())
         pace = self._pace(sent)
+        if not self.interval:
+            self._unlimited = min(pace, self._unlimited) if self._unlimited else pace
         slowed = too_much and not self._is_chance(1000 - loss, pace)
         if slowed:
             self._slow_down(now, pace)
@@ -160,9 +162,8 @@ class Path:
         return 1000 * self._lost // max(self._watched, 1)
 
     def _likely_loss(self) -> int:
-        """Return the loss, or what it is at least where only few canaries tell."""
-        few = self._answers + self._losses < _SAMPLES
-        return self._loss() - (self._doubt() // 2 if few else 0)
+        """Return the loss, less one standard deviation of it: so few canaries do not slow down a scan by chance."""
+        return self._loss() - self._doubt() // 2
 
     def _doubt(self) -> int:
         """Return by how much the loss may be off by chance, per mille: twice its standard deviation."""
@@ -208,10 +209,9 @@ class Path:
         # Few canaries know less: as if of two more one came back.
         samples = self._answers + self._losses
         share = ((1000 - self._loss()) * samples + 500 * 2) // (samples + 2)
-        if self.interval:  # where less was sent than might have been, the pace seems slower than it was
-            pace = min(max(pace, self.interval), 2 * self.interval)
-        else:
-            self._unlimited = pace
+        # Where less was sent than might have been, the pace seems slower than it was.
+        fastest = self.interval or self._unlimited
+        pace = min(max(pace, fastest), 2 * fastest)
         self._before = _Before(share, samples, self.interval, pace)
         if self._first is None:
             self._first = self._before
