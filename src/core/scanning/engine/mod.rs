@@ -42,6 +42,12 @@ const CHECK_STEP: i64 = 50 * MS;
 /// Between two probes to hosts that are not heard yet, by all threads together: nobody answers for most addresses, so
 /// nothing else keeps thousands of them from leaving at once, and a queue on the way from dropping what is too much.
 const SPREAD: i64 = MS / 40;
+/// That is for the default concurrency; who wants more at once gets it.
+const USUAL_CONCURRENCY: usize = 4096;
+
+fn spread(concurrency: usize) -> i64 {
+    SPREAD * USUAL_CONCURRENCY as i64 / concurrency.max(USUAL_CONCURRENCY) as i64
+}
 
 /// What the driver is to send: connect to `port` of host number `host`; `token` names the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +177,7 @@ impl ScanEngine {
             fault_since: -1,
             interval: interval + interval * RATE_SLACK / SECOND,
             next_send: plan.first_send + plan.interval * thread as i64,
-            spread: if plan.adaptive { SPREAD * count as i64 } else { 0 },
+            spread: if plan.adaptive { spread(plan.concurrency) * count as i64 } else { 0 },
             next_unheard: 0,
             highest: 0,
             outcomes: Vec::new(),

@@ -16,6 +16,7 @@ RATE_SLACK = 2 * MS
 _SPREAD = MS // 40
 """Between two probes to hosts that are not heard yet: nobody answers for most addresses, so nothing else keeps
 thousands of them from leaving at once, and a queue on the way from dropping what is too much."""
+_USUAL_CONCURRENCY = 4096  # that is for the default; who wants more at once gets it
 
 
 ProbeOrder = tuple[int, int, int, int]
@@ -77,7 +78,7 @@ class State:
         self._recovering = False  # there was a fault of this machine, and its traces are not gone
         self._interval = plan.interval + plan.interval * RATE_SLACK // SECOND if plan.interval else 0
         self._next_send = plan.first_send
-        self._spread = _SPREAD if plan.adaptive else 0
+        self._spread = _SPREAD * _USUAL_CONCURRENCY // max(plan.concurrency, _USUAL_CONCURRENCY) if plan.adaptive else 0
         self._next_unheard = 0  # when a host that is not heard yet may be asked
         self._highest = 0  # repeat that any host answered
         self._outcomes: list[Outcome] = []
