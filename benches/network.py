@@ -61,8 +61,8 @@ ports of each host, then 4,096 probes in flight for 50 ms each. For native, a pr
 probe costs 14 to 17 µs; this machine's speed varies by that much from hour to hour. Its two system calls take more than
 half of that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 3 to
 4 µs, carrying them out takes 2 µs, and garbage collection a third of a microsecond. So the one thread of CPython sets
-the time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Eleven runs of pure on a quiet machine took 7.7
-to 8.8 s.
+the time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Fourteen runs of pure on a quiet machine took 7.7
+to 8.9 s.
 
 **Misses, the /24 behind a router.** The queue of the link's device holds 500 packets. When the first 4,000 probes left
 at once, it sometimes dropped both probes to a port: with `skip_silent=True`, native missed ports in 1 of 150 runs. Now
