@@ -98,7 +98,7 @@ def test_a_few_silent_ports_are_asked_once_more_where_others_lost_probes(machine
     result = run(machine, hosts, 64)
     assert result.found(OPEN) == {7}
     alone = [Forgetful({7: 2}, open=frozenset({7}), closed=ports - {7}), SimHost(closed=ports)]
-    assert run(machine, alone, 64).found(OPEN) == set(), "nothing tells of loss, so it is asked twice, as was said"
+    assert run(machine, alone, 64).found(OPEN) == set(), "no other host lost a probe, so it is asked twice"
 
 
 def test_a_fast_line_is_used(machine: Any) -> None:
@@ -113,6 +113,17 @@ def test_loss_that_is_there_at_any_pace_slows_nobody_down(machine: Any, loss: fl
     for seed in range(5 if machine is _native.ScanEngine else 1):
         hosts = network(seed, list(range(1, 17)), loss=loss)
         assert run(machine, hosts, 100, seed=seed).elapsed < 10 * SECOND
+
+
+def test_few_canaries_do_not_slow_down_a_scan_by_chance(machine: Any) -> None:
+    for seed in (1, 7, 9) if machine is _native.ScanEngine else (1,):
+        dice = random.Random(seed)
+        hosts = [SimHost(nobody=True) for _ in range(254)]
+        for number in dice.sample(range(254), 40):
+            hosts[number] = SimHost(frozenset({dice.randrange(1, 17)}), rtt=10 * MS, jitter=MS, loss=0.05)
+        chosen = plan(list(range(1, 257)), seed=seed, first_ports=16, keep=1, trace=False, concurrency=4096)
+        result = simulate(machine(chosen, len(hosts)), hosts, seed=seed, cost=5_000, step=MS)
+        assert result.elapsed < 15 * SECOND  # it takes 9 s if it is not slowed down
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.1])

@@ -130,6 +130,9 @@ SENT = 100
 GROUP = 1024
 """Hosts go through in groups of at most this many, whose state is freed when they are done."""
 
+USUAL_CONCURRENCY = 4096
+"""So many probes are in flight by default, where descriptors allow."""
+
 FIRST = 16
 """So many ports of a host are asked before anything is known of it."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import arguments
-from ..engines.scanning import ERROR, ScanPlan
+from ..engines.scanning import ERROR, USUAL_CONCURRENCY, ScanPlan
 from ..sockets.resolving import resolve
 from ..types import PortState
 from .options import ScanOptions
@@ -34,7 +34,6 @@ _BANNER_SECONDS = 1.0
 _MOST_PROBES = 1 << 62
 _WORTH_SHARING = 8192  # ports; with fewer, a second thread costs more than it saves
 _FIRST_PORTS = 100
-_MOST_IN_FLIGHT = 4096
 _LOOPBACK = 127
 _MOST_SOCKETS = 32_768
 
@@ -76,7 +75,7 @@ def patience(value: float | None, name: str = "timeout") -> float:
 
 def default_concurrency() -> int:
     """Return the most probes in flight: the number of free descriptors, at most 4,096."""
-    return min(_MOST_IN_FLIGHT, free_descriptors())
+    return min(USUAL_CONCURRENCY, free_descriptors())
 
 
 def free_descriptors() -> int:
@@ -212,7 +211,7 @@ def _plan_of(options: ScanOptions, ports: array[int]) -> ScanPlan:
         raise ValueError(f"shard={options.shard!r} needs a seed: expected the same one for all parts")
     if options.concurrency is None:
         descriptors = free_descriptors()
-        concurrency = min(_MOST_IN_FLIGHT, descriptors)
+        concurrency = min(USUAL_CONCURRENCY, descriptors)
     else:
         descriptors = concurrency = arguments.count(options.concurrency, "concurrency")
     threads = 1 if options.threads is None else arguments.threads(options.threads, "threads")

@@ -187,7 +187,7 @@ impl Path {
             return false;
         }
         let loss = self.loss();
-        let too_much = self.is_too_much(self.likely_loss());
+        let too_much = self.is_surely_too_much();
         let pace = self.pace(sent as i64);
         if self.interval == 0 {
             self.unlimited = if self.unlimited > 0 { pace.min(self.unlimited) } else { pace };
@@ -221,13 +221,16 @@ impl Path {
     ///
     /// Until then, no host ends of which nothing is heard.
     pub(super) fn idle_at(&self) -> Option<i64> {
-        let doubtful = self.samples() >= FEW_SAMPLES && self.is_too_much(self.likely_loss());
+        let doubtful = self.samples() >= FEW_SAMPLES && self.is_surely_too_much();
         doubtful.then_some(self.last_unheard + FLOOR)
     }
 
-    /// The loss, less one standard deviation of it: so few canaries do not slow down a scan by chance.
-    fn likely_loss(&self) -> i64 {
-        self.loss() - self.doubt() / 2
+    /// Whether the loss is too much even less one standard deviation: so few canaries do not slow down a scan by chance.
+    ///
+    /// It is asked at every turn of the driver, and the doubt costs more than the loss.
+    fn is_surely_too_much(&self) -> bool {
+        let loss = self.loss();
+        self.is_too_much(loss) && self.is_too_much(loss - self.doubt() / 2)
     }
 
     fn samples(&self) -> i64 {

@@ -126,7 +126,7 @@ class Path:
         if not self._knows_enough(now):
             return False
         loss = self._loss()
-        too_much = self._is_too_much(self._likely_loss())
+        too_much = self._is_surely_too_much()
         pace = self._pace(sent)
         if not self.interval:
             self._unlimited = min(pace, self._unlimited) if self._unlimited else pace
@@ -154,16 +154,21 @@ class Path:
 
         Until then, no host ends of which nothing is heard.
         """
-        if self._answers + self._losses < _FEW_SAMPLES or not self._is_too_much(self._likely_loss()):
+        if self._answers + self._losses < _FEW_SAMPLES or not self._is_surely_too_much():
             return None
         return self._last_unheard + FLOOR
 
     def _loss(self) -> int:
         return 1000 * self._lost // max(self._watched, 1)
 
-    def _likely_loss(self) -> int:
-        """Return the loss, less one standard deviation of it: so few canaries do not slow down a scan by chance."""
-        return self._loss() - self._doubt() // 2
+    def _is_surely_too_much(self) -> bool:
+        """Say whether the loss is too much even less one standard deviation.
+
+        So few canaries do not slow down a scan by chance. It is asked at every turn of the driver, and the doubt costs
+        more than the loss.
+        """
+        loss = self._loss()
+        return self._is_too_much(loss) and self._is_too_much(loss - self._doubt() // 2)
 
     def _doubt(self) -> int:
         """Return by how much the loss may be off by chance, per mille: twice its standard deviation."""
