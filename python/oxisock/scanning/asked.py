@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,11 +38,11 @@ class NotAsked(NamedTuple):
     reason: str
 
 
-def checked_ports(text: str, name: str) -> frozenset[int]:
+def checked_ports(text: str, name: str) -> array[int]:
     """Return the ports of a list of numbers and ranges. Raises ValueError for other text, such as a file's name."""
     if not _PORTS.fullmatch(text):
         raise ValueError(f"{name}={shown(text)}: expected numbers and ranges, such as '22,80-90'")
-    return frozenset(port_array(text))
+    return port_array(text)
 
 
 def checked_target(text: str, name: str) -> str:
@@ -76,7 +77,7 @@ class Asked:
         exclude: Iterable[str],
         names: Mapping[str, object],
     ) -> None:
-        self._ports = checked_ports(ports, "ports")
+        self._ports = frozenset(checked_ports(ports, "ports"))
         self._keys = _keys([*targets, *names])
         self._keys.subtract(_keys(exclude))
         self._texts = {*targets, *names} - set(exclude)
@@ -105,9 +106,10 @@ def _keys(texts: Iterable[str]) -> RangeSet:
 class Failures:
     """Records the ports that could not be asked, by reason and host: all ports, or a map of ports."""
 
-    def __init__(self, ports: Iterable[int], whole: bool) -> None:
-        self._all = format_ports(ports)
-        self._size = len(list(ports)) if whole else 0  # for a shard, the number is not known
+    def __init__(self, ports: str, size: int) -> None:
+        """``ports``: those of every host; ``size``: how many they are, or 0 if a shard of them is asked."""
+        self._all = ports
+        self._size = size
         self._maps: dict[tuple[int, int], bytearray] = {}
         self._left: dict[tuple[int, int], int] = {}
         self._full: dict[int, list[int]] = {}
@@ -133,7 +135,7 @@ class Failures:
         full, maps = list(self._full.items()), list(self._maps.items())
         found: dict[tuple[str, str], list[int]] = {(self._all, words(reason)): list(held) for reason, held in full}
         for (reason, host), held in maps:
-            ports = format_ports(port for port in range(1, 1 << 16) if held[port >> 3] >> (port & 7) & 1)
+            ports = format_ports(bytearray(held[port >> 3] >> (port & 7) & 1 for port in range(1 << 16)))
             found.setdefault((ports, words(reason)), []).append(host)
         return [
             NotAsked(format_range(first, last), ports, reason)

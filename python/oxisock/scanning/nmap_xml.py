@@ -11,7 +11,7 @@ from ..types import PortResult, PortState
 from ..version import VERSION
 from .asked import checked_ports
 from .formats import banner_text
-from .specs import format_ports
+from .specs import chosen_ports, format_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,9 @@ def _lines(report: ScanReport) -> Iterator[str]:
         startstr=_date(start), version=VERSION, xmloutputversion="1.05",
     )  # fmt: skip
     # The ports that were asked, so that readers can tell "closed" from "not asked".
-    services = report.ports or format_ports({result.port for result in report.results})
+    services = report.ports or ""
+    if not services and report.results:
+        services = format_ports(chosen_ports({result.port for result in report.results}))
     asked = len(checked_ports(services, "ports")) if services else 0
     yield _tag("scaninfo", type="connect", protocol="tcp", numservices=asked, services=services)
     yield _tag("verbose", level=0)

@@ -17,7 +17,7 @@ from ..sockets.resolving import resolve
 from ..types import PortState
 from .options import ScanOptions
 from .services import top_ports
-from .specs import PortSpec, TargetSpec, parse_targets, port_array
+from .specs import PortSpec, TargetSpec, chosen_ports, format_ports, parse_targets, ports_in
 from .targets import Targets
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ScanJob(NamedTuple):
 
     plan: ScanPlan
     targets: Targets
+    ports: str
     total: int
     unresolved: dict[str, str]
     seed: int
@@ -135,7 +136,8 @@ def _make_job(
 ) -> ScanJob:
     limit = arguments.timeout(options.max_time, "max_time")
     deadline = float("inf") if limit is None else time.monotonic() + limit
-    chosen = port_array(ports, options.exclude_ports)
+    selected = chosen_ports(ports, options.exclude_ports)
+    chosen = ports_in(selected)
     plan = _plan_of(options, chosen)
     parsed = parse_targets(targets, options.exclude)
     unresolved: dict[str, str] = {}
@@ -164,7 +166,8 @@ def _make_job(
         plan = plan._replace(threads=min(cores(), 8, plan.concurrency))
     keep_errors = bool(plan.keep >> ERROR & 1)
     plan = with_links(plan._replace(ranges=parsed.ranges, keep=plan.keep | 1 << ERROR))
-    return ScanJob(plan, parsed, total, unresolved, plan.seed, deadline, keep_errors=keep_errors)
+    asked = format_ports(selected)
+    return ScanJob(plan, parsed, asked, total, unresolved, plan.seed, deadline, keep_errors=keep_errors)
 
 
 def with_links(plan: ScanPlan) -> ScanPlan:

@@ -15,7 +15,6 @@ from .asked import Failures
 from .plan import STATES, ScanJob
 from .remaining import Estimate, Remaining
 from .services import service_name
-from .specs import format_ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +78,7 @@ class Scan:
         self._ended: float | None = None
         self._started_at = time.time()
         self._started = time.monotonic()
-        self._failures = Failures(job.plan.ports, job.plan.shards == 1)
+        self._failures = Failures(job.ports, len(job.plan.ports) if job.plan.shards == 1 else 0)
         self._spread: SpreadRun | None = None
         self._earlier = (0, 0)  # ports decided and asked by earlier runs, from a checkpoint
         probes = 0  # of those runs
@@ -165,7 +164,7 @@ class Scan:
             started=self._started_at,
             addresses=self._job.targets.count,
             targets=self._job.targets.given(),
-            ports=format_ports(self._job.plan.ports),
+            ports=self._job.ports,
             exclude=self._job.targets.excluded(),
             names=self._job.targets.spellings(),
             not_asked=self._failures.told(self._job.targets, self._reason),

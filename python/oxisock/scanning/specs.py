@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import compress, groupby
+from functools import cache
+from itertools import groupby
 from typing import Final, SupportsIndex, cast
 
 from ..arguments import did_you_mean, refuse, shown
@@ -52,7 +53,12 @@ def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> a
     ``parse_ports`` raises.
     """
     if type(spec) is int and 1 <= spec <= MAX_PORT and exclude == ():
-        return array("H", [spec])  # a thousand times as fast, for thousands of questions about one port
+        return array("H", [spec])  # thousands of questions are about one port: no map of all of them
+    return ports_in(chosen_ports(spec, exclude, name))
+
+
+def chosen_ports(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> bytearray:
+    """Return one byte for each port number, as ``port_array`` reads the ports; 1 means that the port is selected."""
     chosen = _choose_ports(spec, name)
     if 1 not in chosen:
         raise ValueError(f"{name}: {shown(spec)} holds no port: expected at least one")
@@ -60,18 +66,36 @@ def port_array(spec: PortSpec, exclude: PortSpec = (), name: str = "ports") -> a
         _clear(chosen, _choose_ports(exclude, "exclude_ports"))
         if 1 not in chosen:
             raise ValueError(f"exclude_ports: {shown(exclude)} leaves none of the ports {shown(spec)}")
-    return array("H", compress(range(MAX_PORT + 1), chosen))
+    return chosen
 
 
-def format_ports(ports: Iterable[int]) -> str:
-    """Return ports as text that ``parse_ports`` reads, with adjacent ports as ranges: "22,80-90"."""
-    spans: list[list[int]] = []
-    for port in sorted(ports):
-        if spans and spans[-1][1] == port - 1:
-            spans[-1][1] = port
-        else:
-            spans.append([port, port])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+def ports_in(chosen: bytearray) -> array[int]:
+    """Return the ports that are selected, sorted, in two bytes each."""
+    ports, every = array("H"), memoryview(_every_port()).cast("B")
+    for first, last in _spans(chosen):
+        ports.frombytes(every[2 * first : 2 * (last + 1)])
+    return ports
+
+
+def format_ports(chosen: bytearray) -> str:
+    """Return the ports that are selected as text that ``parse_ports`` reads, adjacent ones as ranges: "22,80-90"."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in _spans(chosen))
+
+
+def _spans(chosen: bytearray) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last port of each run of selected ports."""
+    first = chosen.find(1)
+    while first >= 0:
+        end = chosen.find(0, first)
+        if end < 0:
+            end = len(chosen)
+        yield first, end - 1
+        first = chosen.find(1, end)
+
+
+@cache
+def _every_port() -> array[int]:
+    return array("H", range(MAX_PORT + 1))
 
 
 def _choose_ports(spec: PortSpec, what: str) -> bytearray:
