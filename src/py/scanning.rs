@@ -171,6 +171,16 @@ impl ScanEngine {
         self.lock().reserved = count;
     }
 
+    #[getter]
+    fn looked(&self) -> Option<i64> {
+        self.lock().looked
+    }
+
+    #[setter]
+    fn set_looked(&self, time: Option<i64>) {
+        self.lock().looked = time;
+    }
+
     fn next(&self, now: i64) -> Option<(u64, u64, u16, u32)> {
         self.lock().next(now).map(|order| (order.token, order.host, order.port, order.repeat))
     }

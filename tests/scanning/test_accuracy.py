@@ -117,6 +117,40 @@ def test_a_distant_firewalled_host_is_asked_as_often_as_loss_demands(machine: An
         assert 2 * 8000 < len(result.sent) < most * 8000 + 1000
 
 
+def scan_far_host(machine: Any, ports: int, seed: int, *, loss: float = 0.0, **options: Any) -> Any:
+    """Scan a host 50 ms away of which three ports are open and the others silent, and find those three."""
+    first = [22, 80, 443, 8080]
+    order = first + [port for port in range(1, ports + 1) if port not in first]
+    chosen = plan(order, first_ports=4, seed=seed, concurrency=4096, descriptors=20_000, keep=1, trace=False)
+    host = SimHost(frozenset(first[:3]), rtt=50 * MS, jitter=5 * MS, loss=loss)
+    result = simulate(machine(chosen, 1), [host], seed=seed, cost=5_000, step=MS, **options)
+    assert result.found(OPEN) == host.open
+    return result
+
+
+def test_a_driver_that_sees_answers_late_does_not_slow_down_a_scan(machine: Any) -> None:
+    # As where the garbage of a hundred thousand objects is collected.
+    ports = 65535 if machine is _native.ScanEngine else 8000
+    prompt, late = scan_far_host(machine, ports, 3), scan_far_host(machine, ports, 3, stall=(200 * MS, 80 * MS))
+    assert late.elapsed < prompt.elapsed * 1.2
+
+
+def test_canaries_follow_a_scan_to_its_end() -> None:
+    # Round trips and loss may change. The pure machine gives the same trace.
+    order = [22, *(port for port in range(1, 65536) if port != 22)]
+    chosen = plan(order, first_ports=1, concurrency=4096, descriptors=20_000, keep=1)
+    result = simulate(_native.ScanEngine(chosen, 1), [SimHost(frozenset({22}), rtt=50 * MS)], cost=5_000, step=MS)
+    asked = [event.time for event in result.events if event.port == 22]
+    assert asked[-1] > result.elapsed - 1.3 * SECOND
+    assert len(asked) < 2000
+
+
+def test_loss_that_is_only_perhaps_more_does_not_have_all_asked_again() -> None:
+    # Three probes are enough for 2 % and four for 2.15 %. The pure machine gives the same trace.
+    runs = [scan_far_host(_native.ScanEngine, 65535, seed, loss=0.01) for seed in range(20)]
+    assert sum(len(result.sent) > 3.9 * 65535 for result in runs) <= 4
+
+
 def test_a_host_that_dies_is_given_up_soon(machine: Any) -> None:
     host = some_host(random.Random(1), 0.0, dies_at=300 * MS, rtt=MS)
     result = simulate(machine(plan(PORTS, interval=2 * MS), 1), [host])

@@ -68,6 +68,7 @@ def sim_hosts(draw: st.DrawFn) -> SimHost:
     far=st.booleans(),
     first_host=st.sampled_from([0, 0, 5, 1 << 40]),
     first_send=st.sampled_from([0, 0, 700 * MS]),
+    stall=st.sampled_from([None, None, (100 * MS, 40 * MS), (MS, 3 * MS)]),
 )
 def test_both_machines_leave_the_same_trace(
     hosts,
@@ -90,6 +91,7 @@ def test_both_machines_leave_the_same_trace(
     far,
     first_host,
     first_send,
+    stall,
 ) -> None:
     chosen = plan(
         ports,
@@ -120,6 +122,7 @@ def test_both_machines_leave_the_same_trace(
             descriptors=descriptors,
             limit=100_000,
             table=table,
+            stall=stall,
         )
         for machine in (PureEngine, NativeEngine)
     ]

@@ -225,12 +225,14 @@ def simulate(
     table: int = 0,
     cost: int = 0,
     bottleneck: Bottleneck | None = None,
+    stall: tuple[int, int] | None = None,
 ) -> Result:
     """Drive an engine through the network until it is finished, and check what must always hold.
 
     ``descriptors``: more probes at once than this meet EMFILE. ``step``: how long the driver takes for a round, and
     ``cost``: for a probe. ``table``: how many addresses the neighbour table can be asked for at once.
-    ``bottleneck``: what all packets pass.
+    ``bottleneck``: what all packets pass. ``stall``: for so long the driver sends, and for so long it does something
+    else and sees answers late.
     """
     neighbours, gone = Table(table), Gone()
     dice = random.Random(seed)
@@ -239,7 +241,8 @@ def simulate(
     sent: list[int] = []
     outcomes: list[Outcome] = []
     events: list[TraceEvent] = []
-    serial = 0
+    serial, looked = 0, 0
+    stalls_at = stall[0] if stall else limit * SECOND
     while not engine.finished():
         assert now < limit * SECOND, "the scan does not end"
         batch = 0
@@ -268,13 +271,21 @@ def simulate(
         wake = engine.wakeup(now)
         times = [t for t in (wake, arrivals[0][0] if arrivals else None) if t is not None]
         assert times or engine.finished(), "the scan waits for nothing"
+        if stall and now >= stalls_at:
+            now += stall[1]
+            stalls_at = now + stall[0]
+        entered = now
         if not (cost and batch == 64):
             now = max(now + step, min(times, default=now))
+        if stall:
+            engine.looked = looked + now - entered
+            looked = now
         while arrivals and arrivals[0][0] <= now:
             at, _, token, what = heapq.heappop(arrivals)
             if token in in_flight:
                 del in_flight[token]
-                engine.answer(token, what, max(at, now - step))
+                engine.answer(token, what, now if stall else max(at, now - step))
+        engine.looked = None
         for token in engine.expire(now):
             in_flight.pop(token, None)
         for number in engine.take_doubtful():

@@ -50,6 +50,8 @@ pub(super) struct Worker {
     clock: Clock,
     /// When the clock was last read: an answer that comes at once tells the time for the next probe too.
     time: i64,
+    /// When the poll was last left: all that had come by then was seen.
+    looked: i64,
     banner: i64,
     connections: Connections,
     reading: Slab<Reading>,
@@ -68,6 +70,7 @@ impl Worker {
             poll,
             clock,
             time: 0,
+            looked: 0,
             banner: plan.banner,
             connections: Connections::default(),
             reading: Slab::new(),
@@ -134,10 +137,15 @@ impl Worker {
             wake = wake.min(reading.deadline);
         }
         let mut wait = Duration::from_nanos((wake - now).max(0) as u64);
+        let mut entered = now;
         loop {
             if waiting::select(&mut self.poll, events, Some(wait))? {
                 break; // interrupted by a signal
             }
+            // Where it waited, nothing had come before.
+            let left = self.now();
+            self.engine.looked = Some(self.looked + left - entered);
+            self.looked = left;
             for event in events.iter() {
                 self.ready(event);
             }
@@ -146,7 +154,9 @@ impl Worker {
                 break;
             }
             wait = Duration::ZERO;
+            entered = self.now();
         }
+        self.engine.looked = None;
         expired.clear();
         self.engine.expire(now, expired);
         for &token in expired.iter() {

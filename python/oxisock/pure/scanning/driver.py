@@ -63,6 +63,7 @@ class PureScanRun:
         self._ready: list[Outcome] = []
         self._events: list[TraceEvent] = []
         self._start = time.monotonic_ns()
+        self._looked = 0  # when all that had come was last seen
         self._lock = threading.RLock()
         self._turning = False
         self._cancelled = False
@@ -123,9 +124,15 @@ class PureScanRun:
             wake = min(wake, engine_wakeup)
         for connection in self._reading.values():
             wake = min(wake, connection.deadline)
-        for connection in self._connections.wait(max(0, wake - now) / 1e9):
+        news = self._connections.wait(max(0, wake - now) / 1e9)
+        # Where it waited, nothing had come before.
+        left = self._now()
+        self._engine.looked = self._looked + left - now
+        self._looked = left
+        for connection in news:
             if connection.order is not None:  # else it is of no use any more
                 self._heard(connection, connection.order)
+        self._engine.looked = None
         # What was in by `now` has been seen, so a probe given up here was not answered in its time, however late
         # this thread is.
         probes = self._probes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import isqrt
 
 from ...engines.scanning import FIRST
 from .permutation import PortOrder
@@ -23,6 +24,8 @@ _SLOWEST = 5 * MS  # between two probes to a host whose answers are limited
 _CANARY_PORTS = 4
 _CANARY_BURST = 64
 _CANARY_MAX = 256
+_CANARY_APART = 1024
+"""After those, so many silences call for one more: round trips and loss change, and nothing else would tell."""
 _REACH = 64
 _CANARIES_AT_ONCE = 16
 _CANARIES_WHEN_SLOW = 4
@@ -249,17 +252,19 @@ class Host:
             spread = self.timeout // 2 if self.phase == HEARD else FLOOR
         return spread * 3 // (4 * self.window)
 
-    def sample(self, rtt: int, limit: int) -> bool:
+    def sample(self, least: int, rtt: int, limit: int) -> bool:
         """Take a round trip into the estimate; say whether the timeout became shorter.
 
-        Over a second a sample is ambiguous, because the kernel itself repeats a SYN then, and is discarded (Karn).
+        It took between ``least`` and ``rtt``, for who is busy sees an answer late: what the estimate says already is
+        no news. Over a second a sample is ambiguous, because the kernel itself repeats a SYN then, and is discarded
+        (Karn).
         """
         if rtt > SECOND:
             return False
         if self.srtt < 0:
             self.srtt, self.rttvar = rtt, min(max(rtt, 5 * MS), 2 * SECOND)
         else:
-            delta = rtt - self.srtt
+            delta = min(rtt, max(least, self.srtt)) - self.srtt
             self.srtt += delta >> 3
             self.rttvar += (abs(delta) - self.rttvar) >> 2
         before = self.timeout
@@ -349,11 +354,16 @@ class Host:
 
         What is lost in a burst may be all of a port's probes, and little of all that the host was asked. So where few
         ports are silent and many answer, those are asked once more than the highest repeat answered ``anywhere``.
+
+        Once there are many samples, all that was asked before is asked again only if the loss is surely that much: less
+        two standard deviations.
         """
         before = self.allowed
         # Of few samples one loss says too much: what is silent waits until there are more.
         samples = self.answers + self.drops
         wanted = repeats_for_loss(self.drops, samples) if samples >= self._canaries_needed() else 0
+        if wanted > before and samples > _CANARY_MAX:
+            wanted = max(before, repeats_for_loss(self.drops - 2 * isqrt(self.drops), samples))
         few = _MANY * len(self.questions) <= self.answers
         highest = max(self.highest, anywhere) if few else self.highest
         if highest:
@@ -384,10 +394,11 @@ class Host:
         """
         if now < self.next_canary:
             return 0
-        left = min(self.silences // 4, _CANARY_BURST) + min(self.silences // 64, _CANARY_MAX - _CANARY_BURST)
-        left -= self.canaries_sent
+        silences = self.silences
+        left = min(silences // 4, _CANARY_BURST) + min(silences // 64, _CANARY_MAX - _CANARY_BURST)
+        left += silences // _CANARY_APART - self.canaries_sent
         if self.interval and left < _CANARIES_WHEN_SLOW:
-            left = min(_CANARIES_WHEN_SLOW, self.silences // 8 + _CANARY_BURST - self.canaries_sent)
+            left = min(_CANARIES_WHEN_SLOW, silences // 8 + _CANARY_BURST - self.canaries_sent)
         if left <= 0:
             return 0
         self.next_canary = now + self.timeout

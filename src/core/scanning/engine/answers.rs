@@ -12,10 +12,11 @@ const CANARIES_LISTEN: usize = 256;
 impl ScanEngine {
     pub(super) fn answered(&mut self, flight: &Flight, what: Answer, now: i64) {
         let (slot, ask, rtt) = (flight.slot, flight.ask, now - flight.sent_at);
+        let least = self.looked.map_or(rtt, |time| rtt.min(time - flight.sent_at));
         let closed = what == Answer::Refused;
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         let first = host.srtt < 0;
-        let shorter = host.sample(rtt, self.plan.timeout);
+        let shorter = host.sample(least, rtt, self.plan.timeout);
         if !host.up {
             self.came_up(slot, ask.port);
         } else if shorter {
@@ -85,7 +86,7 @@ impl ScanEngine {
             }
             return false;
         }
-        host.sample(after, self.plan.timeout); // a firewall is no farther than what is behind it
+        host.sample(after, after, self.plan.timeout); // a firewall is no farther than what is behind it
         self.came_up(slot, flight.ask.port);
         self.note_timeout(slot);
         false

@@ -90,6 +90,9 @@ pub struct ScanEngine {
     open: usize,
     /// Descriptors that the driver uses for other things, to be counted into window and room.
     pub reserved: usize,
+    /// While the driver tells of answers: up to when it had seen all that had come, because they may have come at any time
+    /// since. None if each is told as it comes.
+    pub looked: Option<i64>,
     benched: usize,
     flights: Vec<Flight>,
     free_flights: Vec<u32>,
@@ -161,6 +164,7 @@ impl ScanEngine {
             in_flight: 0,
             open: 0,
             reserved: 0,
+            looked: None,
             benched: 0,
             flights: Vec::new(),
             free_flights: Vec::new(),

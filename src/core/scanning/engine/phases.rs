@@ -48,7 +48,7 @@ impl ScanEngine {
         if there == Some(true) {
             self.crowd.settled(host, now);
             if let Some((port, after)) = rejected {
-                host.sample(after, self.plan.timeout); // it is there, so that was its firewall
+                host.sample(after, after, self.plan.timeout); // it is there, so that was its firewall
                 self.came_up(slot, port);
                 self.note_timeout(slot);
             }

@@ -4,7 +4,9 @@ use super::{Host, Phase};
 
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 64;
-const CANARY_MAX: i64 = 256;
+pub(super) const CANARY_MAX: i64 = 256;
+/// After those, so many silences call for one more: round trips and loss change, and nothing else would tell.
+const CANARY_APART: i64 = 1024;
 const CANARIES_AT_ONCE: i64 = 16;
 const CANARIES_WHEN_SLOW: i64 = 4;
 const DEAD_AFTER: u32 = 6;
@@ -41,8 +43,8 @@ impl Host {
     /// The sooner loss is known, the fewer ports are asked in vain. A host that was slowed down has some for as long as it
     /// is slow: nothing else tells that it may be asked faster again.
     pub fn canaries_due(&mut self, now: i64) -> i64 {
-        let wanted = (self.silences / 4).min(CANARY_BURST) + (self.silences / 64).min(CANARY_MAX - CANARY_BURST);
-        let mut left = wanted - self.canaries_sent;
+        let first = (self.silences / 4).min(CANARY_BURST) + (self.silences / 64).min(CANARY_MAX - CANARY_BURST);
+        let mut left = first + self.silences / CANARY_APART - self.canaries_sent;
         if self.interval > 0 && left < CANARIES_WHEN_SLOW {
             left = CANARIES_WHEN_SLOW.min(self.silences / 8 + CANARY_BURST - self.canaries_sent);
         }

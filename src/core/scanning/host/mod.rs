@@ -1,11 +1,13 @@
-//! What the scanner knows of one host: its round trip, its loss, what is still to be asked; its `pace`, its `canaries`.
+//! What the scanner knows of one host: its loss, what is still to be asked, its `round_trip`, `pace` and `canaries`.
 
 mod canaries;
 mod pace;
+mod round_trip;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
+use self::canaries::CANARY_MAX;
 use super::permutation::{FIRST, PortOrder};
 
 /// A millisecond.
@@ -19,8 +21,6 @@ pub const MAX_REPEATS: u32 = 10;
 /// At or below this window, loss is taken to be the network's own and not of our making.
 pub const SMALL_WINDOW: usize = 64;
 
-/// So many answers say little of how round trips vary.
-const FEW: i64 = 4;
 /// Where a port is silent and at least so many answer, it may well be loss.
 const MANY: i64 = 8;
 /// So many probes in flight that are not answered at once are no burst yet.
@@ -359,55 +359,21 @@ impl Host {
         spread * 3 / (4 * self.window as i64)
     }
 
-    /// Take a round trip into the estimate; say whether the timeout became shorter.
-    ///
-    /// Over a second a sample is ambiguous, because the kernel itself repeats a SYN then, and is discarded (Karn).
-    pub fn sample(&mut self, rtt: i64, limit: i64) -> bool {
-        if rtt > SECOND {
-            return false;
-        }
-        if self.srtt < 0 {
-            self.srtt = rtt;
-            self.rttvar = rtt.clamp(5 * MS, 2 * SECOND);
-        } else {
-            let delta = rtt - self.srtt;
-            self.srtt += delta >> 3;
-            self.rttvar += (delta.abs() - self.rttvar) >> 2;
-        }
-        self.follow(limit)
-    }
-
-    /// What probes to other hosts of its network may be given: the timeout, or less while it follows from a few answers.
-    ///
-    /// The estimate after the first one is five round trips, to be safe, and many hosts have no second one for long.
-    #[must_use]
-    pub fn expected(&self) -> i64 {
-        if self.answers < FEW && self.srtt >= 0 { self.timeout.min(FLOOR.max(2 * self.srtt)) } else { self.timeout }
-    }
-
-    /// Take over an estimate that another thread made; say whether the timeout became shorter.
-    pub fn adopt(&mut self, srtt: i64, rttvar: i64, limit: i64) -> bool {
-        self.srtt = srtt;
-        self.rttvar = rttvar;
-        self.follow(limit)
-    }
-
-    fn follow(&mut self, limit: i64) -> bool {
-        let before = self.timeout;
-        // A quarter of the round trip at the least: after many even samples one late answer must not look like silence.
-        self.timeout = limit.min(FLOOR.max(self.srtt + (4 * self.rttvar).max(self.srtt >> 2)));
-        self.timeout < before
-    }
-
     /// Recompute how often an unanswered port is asked again; say whether that became more.
     ///
     /// What is lost in a burst may be all of a port's probes, and little of all that the host was asked. So where few
     /// ports are silent and many answer, those are asked once more than the highest repeat answered `anywhere`.
+    ///
+    /// Once there are many samples, all that was asked before is asked again only if the loss is surely that much: less two
+    /// standard deviations.
     pub fn grant(&mut self, retries: u32, anywhere: u32) -> bool {
         let before = self.allowed;
         // Of few samples one loss says too much: what is silent waits until there are more.
         let samples = self.answers + self.drops;
         let mut wanted = if samples >= self.canaries_needed() { repeats_for_loss(self.drops, samples) } else { 0 };
+        if wanted > before && samples > CANARY_MAX {
+            wanted = before.max(repeats_for_loss(self.drops - 2 * self.drops.isqrt(), samples));
+        }
         let few = MANY * self.questions.len() as i64 <= self.answers;
         let highest = if few { self.highest.max(anywhere) } else { self.highest };
         if highest > 0 {

@@ -23,7 +23,8 @@ class Answers(Faults):
 
     def _answered(self, probe: Probe, what: int, now: int) -> None:
         host, rtt = probe.host, now - probe.sent_at
-        shorter = host.sample(rtt, self._plan.timeout)
+        least = rtt if self.looked is None else min(rtt, self.looked - probe.sent_at)
+        shorter = host.sample(least, rtt, self._plan.timeout)
         if not host.up:
             self._came_up(host, probe.port)
         elif shorter:
@@ -73,7 +74,7 @@ class Answers(Faults):
                 host.checking, host.rejected = True, (probe.port, after)
                 self._doubtful.append(host.index)
             return False
-        host.sample(after, self._plan.timeout)  # a firewall is no farther than what is behind it
+        host.sample(after, after, self._plan.timeout)  # a firewall is no farther than what is behind it
         self._came_up(host, probe.port)
         self._note_timeout(host)
         return False

@@ -56,7 +56,7 @@ class Phases(Verdicts):
             self._crowd.settled(host, now)
             if host.rejected:  # it is there, so that was its firewall
                 port, after = host.rejected
-                host.sample(after, self._plan.timeout)
+                host.sample(after, after, self._plan.timeout)
                 self._came_up(host, port)
                 self._note_timeout(host)
         host.rejected = ()

@@ -37,7 +37,7 @@ class State:
         "_listening", "_local_errors", "_most_pledged", "_next_send", "_next_unheard", "_not_before", "_now", "_open",
         "_order", "_outcomes", "_path", "_plan", "_pledged", "_probes", "_put_back", "_random", "_ready", "_recovering",
         "_retries", "_room", "_room_limit", "_serial", "_silent", "_spread", "_timers", "_token", "_tracing",
-        "_unasked", "_undrawn", "_unreachable", "_up", "_window", "reserved", "total",
+        "_unasked", "_undrawn", "_unreachable", "_up", "_window", "looked", "reserved", "total",
     )
     # fmt: on
 
@@ -63,6 +63,9 @@ class State:
         self._open: int = 0
         self.reserved = 0
         """Descriptors that the driver uses for other things, to be counted into window and room."""
+        self.looked: int | None = None
+        """While the driver tells of answers: up to when it had seen all that had come, because they may have come at
+        any time since. None if each is told as it comes."""
         self._benched = 0
         self._probes: dict[int, Probe] = {}
         self._token = 0  # of the latest probe, so it is also how many there were
