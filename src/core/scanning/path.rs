@@ -53,7 +53,7 @@ pub(super) struct Path {
     next_canary: i64,
     /// So much waited for answers once that canaries are asked.
     is_quiet: bool,
-    /// When the first canary left that was lost before the pace was slowed down.
+    /// When the first canary left of those whose loss led to a slower pace.
     pub(super) doubted_since: i64,
     /// Since the last review: probes of the whole scan until then, how long there were none, canaries.
     sent_before: i64,
@@ -193,6 +193,8 @@ impl Path {
             self.unlimited = if self.unlimited > 0 { pace.min(self.unlimited) } else { pace };
         }
         let slowed = too_much && !self.is_chance(1000 - loss, pace);
+        // A little more than chance may be the beginning of what is too much in the end.
+        let doubted = !too_much && loss > self.chance + LITTLE;
         if slowed {
             self.slow_down(now, pace);
         } else {
@@ -211,7 +213,9 @@ impl Path {
         }
         (self.answers, self.losses) = (0, 0);
         (self.watched, self.lost, self.squares) = (0, 0, 0);
-        self.lost_since = -1;
+        if !doubted {
+            self.lost_since = -1;
+        }
         (self.sent_before, self.idle) = (sent as i64, 0);
         (self.reviewed_at, self.last_asked) = (now, now);
         slowed

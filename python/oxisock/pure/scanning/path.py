@@ -62,7 +62,7 @@ class Path:
         self.interval = 0  # between two probes, 0 for any
         self.next_send = 0  # the next one leaves no sooner
         self.next_canary = 0 if self.followed else _NEVER  # nor does the next canary
-        self.doubted_since = -1  # when the first canary left that was lost before the pace was slowed down
+        self.doubted_since = -1  # when the first canary left of those whose loss led to a slower pace
         # Since the last review: probes of the whole scan until then, how long there were none, canaries.
         self._sent_before = self._idle = 0
         self._answers = self._losses = 0
@@ -131,6 +131,8 @@ class Path:
         if not self.interval:
             self._unlimited = min(pace, self._unlimited) if self._unlimited else pace
         slowed = too_much and not self._is_chance(1000 - loss, pace)
+        # A little more than chance may be the beginning of what is too much in the end.
+        doubted = not too_much and loss > self._chance + _LITTLE
         if slowed:
             self._slow_down(now, pace)
         elif too_much:
@@ -144,7 +146,8 @@ class Path:
             self._before = self._first = None
         self._answers = self._losses = 0
         self._watched = self._lost = self._squares = 0
-        self._lost_since = -1
+        if not doubted:
+            self._lost_since = -1
         self._sent_before, self._idle = sent, 0
         self._reviewed_at = self._last_asked = now
         return slowed
