@@ -53,6 +53,8 @@ pub(super) struct Path {
     next_canary: i64,
     /// So much waited for answers once that canaries are asked.
     is_quiet: bool,
+    /// There was a review.
+    reviewed: bool,
     /// When the first canary left of those whose loss led to a slower pace.
     pub(super) doubted_since: i64,
     /// Since the last review: probes of the whole scan until then, how long there were none, canaries.
@@ -106,6 +108,7 @@ impl Path {
             next_send: 0,
             next_canary: if followed { 0 } else { i64::MAX },
             is_quiet: false,
+            reviewed: false,
             doubted_since: -1,
             sent_before: 0,
             idle: 0,
@@ -186,6 +189,7 @@ impl Path {
         if !self.knows_enough(now) {
             return false;
         }
+        self.reviewed = true;
         let loss = self.loss();
         let too_much = self.is_surely_too_much();
         let pace = self.pace(sent as i64);
@@ -225,8 +229,13 @@ impl Path {
     ///
     /// Until then, no host ends of which nothing is heard.
     pub(super) fn idle_at(&self) -> Option<i64> {
-        let doubtful = self.samples() >= FEW_SAMPLES && self.is_surely_too_much();
+        let doubtful = self.samples() >= FEW_SAMPLES && (!self.reviewed || self.is_surely_too_much());
         doubtful.then_some(self.last_unheard + FLOOR)
+    }
+
+    /// Whether it is not yet known if too much was sent, so that no host may end of which nothing is heard.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.idle_at().is_some() || !self.reviewed && self.witnesses.deadline().is_some()
     }
 
     /// Whether the loss is too much even less one standard deviation: so few canaries do not slow down a scan by chance.

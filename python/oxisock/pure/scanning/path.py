@@ -49,9 +49,9 @@ class Path:
     # fmt: off
     __slots__ = (
         "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_quiet",
-        "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since", "_reviewed_at", "_sent_before", "_squares",
-        "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary", "next_send",
-        "witnesses",
+        "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since", "_reviewed", "_reviewed_at", "_sent_before",
+        "_squares", "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary",
+        "next_send", "witnesses",
     )
     # fmt: on
 
@@ -62,6 +62,7 @@ class Path:
         self.interval = 0  # between two probes, 0 for any
         self.next_send = 0  # the next one leaves no sooner
         self.next_canary = 0 if self.followed else _NEVER  # nor does the next canary
+        self._reviewed = False  # there was a review
         self.doubted_since = -1  # when the first canary left of those whose loss led to a slower pace
         # Since the last review: probes of the whole scan until then, how long there were none, canaries.
         self._sent_before = self._idle = 0
@@ -125,6 +126,7 @@ class Path:
             self._release()
         if not self._knows_enough(now):
             return False
+        self._reviewed = True
         loss = self._loss()
         too_much = self._is_surely_too_much()
         pace = self._pace(sent)
@@ -157,9 +159,13 @@ class Path:
 
         Until then, no host ends of which nothing is heard.
         """
-        if self._answers + self._losses < _FEW_SAMPLES or not self._is_surely_too_much():
+        if self._answers + self._losses < _FEW_SAMPLES or (self._reviewed and not self._is_surely_too_much()):
             return None
         return self._last_unheard + FLOOR
+
+    def is_in_doubt(self) -> bool:
+        """Say whether it is not yet known if too much was sent, so that no host may end of which nothing is heard."""
+        return self.idle_at() is not None or (not self._reviewed and self.witnesses.deadline() is not None)
 
     def _loss(self) -> int:
         return 1000 * self._lost // max(self._watched, 1)

@@ -118,7 +118,7 @@ impl ScanEngine {
         if host.checking || near {
             return;
         }
-        if host.link.is_none() && self.path.idle_at().is_some() {
+        if host.link.is_none() && self.path.is_in_doubt() {
             return; // what it did not say may have been lost
         }
         let skip = self.plan.skip_silent && !host.faulty; // what could not be asked is not silent

@@ -30,7 +30,7 @@ impl ScanEngine {
 
     /// Give up the canaries whose time is over, and follow what all of them say.
     pub(super) fn watch_path(&mut self, now: i64) {
-        let doubtful = self.path.idle_at().is_some();
+        let doubtful = self.path.is_in_doubt();
         while let Some(over) = self.path.witnesses.over(now) {
             self.path.count(&over);
             if over.unanswered
@@ -43,7 +43,7 @@ impl ScanEngine {
             }
         }
         let slowed = self.path.review(now, self.tally.probes);
-        let settled = doubtful && self.path.idle_at().is_none();
+        let settled = doubtful && !self.path.is_in_doubt();
         if !slowed && !settled {
             return;
         }

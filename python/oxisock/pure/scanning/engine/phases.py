@@ -105,7 +105,7 @@ class Phases(Verdicts):
             return
         if host.checking or self._check_is_near(host):
             return
-        if host.follows_path and self._path.idle_at() is not None:  # what it did not say may have been lost
+        if host.follows_path and self._path.is_in_doubt():  # what it did not say may have been lost
             return
         skip = self._plan.skip_silent and not host.faulty  # what could not be asked is not silent
         if host.phase == UNHEARD and host.first < host.order.count and not skip:

@@ -31,7 +31,7 @@ class Watching(Phases):
 
     def _watch_path(self, now: int) -> None:
         """Give up the canaries whose time is over, and follow what all of them say."""
-        doubtful = self._path.idle_at() is not None
+        doubtful = self._path.is_in_doubt()
         while over := self._path.witnesses.over(now):
             self._path.count(over)
             if over.unanswered:
@@ -39,7 +39,7 @@ class Watching(Phases):
                 self._dropped.append(over.token)
                 self._trace_witness(now, over.host, over.port, NO_RESPONSE)
         slowed = self._path.review(now, self._token)
-        settled = doubtful and self._path.idle_at() is None
+        settled = doubtful and not self._path.is_in_doubt()
         if slowed or settled:
             for _, host in sorted(self._hosts.items()):
                 if host.follows_path and not host.up:
