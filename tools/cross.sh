@@ -37,6 +37,8 @@ case ${1:?check, test, arm or wheel} in
 check)
   shift
   [ -n "${RUSTC_BOOTSTRAP:-}" ] || rustup target add "$@"
+  # For Windows, rustc makes import libraries with dlltool, even where nothing is linked.
+  case "$*" in *windows-gnu*) need binutils-mingw-w64-x86-64 || echo "expects mingw-w64's dlltool to be there" >&2 ;; esac
   targets=("${@/#/--target=}")
   # Nothing of it runs, so it need not be fast.
   export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0
