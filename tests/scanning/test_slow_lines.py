@@ -48,7 +48,7 @@ def test_a_slow_line_hides_no_host_of_a_network(machine: Any, rate: int, queue: 
         lost += missed(result, hosts)
         total += sum(len(host.open) for host in hosts)
         assert result.elapsed < 120 * SECOND
-    assert lost <= total // 20, f"{lost} of {total}"
+    assert lost <= total // 50, f"{lost} of {total}"
 
 
 def test_hosts_on_odd_ports_are_found_behind_a_slow_line(machine: Any) -> None:
@@ -57,15 +57,27 @@ def test_hosts_on_odd_ports_are_found_behind_a_slow_line(machine: Any) -> None:
     assert missed(result, hosts) <= 1
 
 
-@pytest.mark.parametrize(("rate", "queue", "most"), [(10_000, 200, 0.005), (2_000, 100, 0.2)])
-def test_hosts_asked_before_too_much_was_known_to_be_lost_are_asked_again(rate: int, queue: int, most: float) -> None:
-    # Loss that is too much begins with a little, or before there is a witness. The pure machine gives the same trace.
-    lost = total = 0
-    for seed in range(12):
-        hosts = network(seed, list(range(1, 129)))
-        lost += missed(run(_native.ScanEngine, hosts, 128, Bottleneck(rate, queue), seed=seed), hosts)
-        total += sum(len(host.open) for host in hosts)
-    assert lost <= total * most, f"{lost} of {total}"
+@pytest.mark.parametrize(
+    ("rate", "queue", "answering", "ports", "most"),
+    [
+        (41_600, 200, 16, 128, 2),
+        (41_600, 200, 128, 128, 2),
+        (10_000, 200, 16, 16, 0),
+        (10_000, 200, 128, 128, 1),
+        (2_000, 100, 16, 16, 11),
+        (2_000, 100, 128, 128, 120),
+    ],
+)
+def test_hosts_asked_before_too_much_was_known_to_be_lost_are_asked_again(
+    rate: int, queue: int, answering: int, ports: int, most: int
+) -> None:
+    # Loss that is too much begins with a little, or before there is a witness, and ports of hosts that are up get lost,
+    # too. Of some 1,700 open ports so many are missed; the pure machine gives the same trace.
+    lost = 0
+    for seed in range(24):
+        hosts = network(seed, list(range(1, answering + 1)))
+        lost += missed(run(_native.ScanEngine, hosts, ports, Bottleneck(rate, queue), seed=seed), hosts)
+    assert lost <= most
 
 
 @pytest.mark.parametrize("skip_silent", [False, True])

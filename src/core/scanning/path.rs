@@ -15,6 +15,8 @@ const SAMPLES: i64 = 32;
 const MOST_SAMPLES: i64 = 128;
 /// Where nobody is asked any more of whom nothing is heard, these must do.
 const FEW_SAMPLES: i64 = 2;
+/// Fewer of those may be chance.
+const FEW_LOSSES: i64 = 4;
 /// Per mille, beyond the loss that is there at any pace: what is too much, what is where the pace is slower already, and
 /// what is not.
 const MARGIN: i64 = 200;
@@ -66,7 +68,9 @@ pub(super) struct Path {
     watched: i64,
     lost: i64,
     squares: i64,
+    /// From the beginning, until it is known what the path bears.
     lost_since: i64,
+    is_known: bool,
     reviewed_at: i64,
     last_asked: i64,
     last_unheard: i64,
@@ -117,7 +121,8 @@ impl Path {
             watched: 0,
             lost: 0,
             squares: 0,
-            lost_since: -1,
+            lost_since: 0,
+            is_known: false,
             reviewed_at: 0,
             last_asked: 0,
             last_unheard: 0,
@@ -189,9 +194,9 @@ impl Path {
         if !self.knows_enough(now) {
             return false;
         }
-        self.reviewed = true;
         let loss = self.loss();
-        let too_much = self.is_surely_too_much();
+        let too_much = self.is_surely_too_much() || self.is_all_that_will_tell(now);
+        self.reviewed = true;
         let pace = self.pace(sent as i64);
         if self.interval == 0 {
             self.unlimited = if self.unlimited > 0 { pace.min(self.unlimited) } else { pace };
@@ -217,7 +222,8 @@ impl Path {
         }
         (self.answers, self.losses) = (0, 0);
         (self.watched, self.lost, self.squares) = (0, 0, 0);
-        if !doubted {
+        self.is_known |= slowed || self.calm >= SURE;
+        if self.is_known && !doubted {
             self.lost_since = -1;
         }
         (self.sent_before, self.idle) = (sent as i64, 0);
@@ -244,6 +250,19 @@ impl Path {
     fn is_surely_too_much(&self) -> bool {
         let loss = self.loss();
         self.is_too_much(loss) && self.is_too_much(loss - self.doubt() / 2)
+    }
+
+    /// Whether few canaries must do, in the first review: after it there might be nobody left to ask.
+    ///
+    /// The loss is rather believed then, where more canaries tell of it than chance loses.
+    fn is_all_that_will_tell(&self, now: i64) -> bool {
+        let few = self.losses < FEW_LOSSES;
+        !self.reviewed && !few && self.is_idle(now) && self.is_too_much(self.loss())
+    }
+
+    /// Whether nobody has been asked for a while of whom nothing is heard, and no canary is under way.
+    fn is_idle(&self, now: i64) -> bool {
+        self.witnesses.deadline().is_none() && now - self.last_unheard >= FLOOR
     }
 
     fn samples(&self) -> i64 {
@@ -277,8 +296,7 @@ impl Path {
                 return true;
             }
         }
-        let idle = self.witnesses.deadline().is_none() && now - self.last_unheard >= FLOOR;
-        idle && samples >= FEW_SAMPLES
+        samples >= FEW_SAMPLES && self.is_idle(now)
     }
 
     /// Whether as much is lost although less was sent; if so, return to the pace before.

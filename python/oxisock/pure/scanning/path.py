@@ -17,6 +17,7 @@ _SAMPLES, _MOST_SAMPLES = 32, 128
 """So many canaries may tell what a pace is like, and twice as many whether a slower one is better; so many do."""
 
 _FEW_SAMPLES = 2  # where nobody is asked any more of whom nothing is heard, these must do
+_FEW_LOSSES = 4  # fewer of those may be chance
 _MARGIN, _SLOWED_MARGIN, _LITTLE = 200, 100, 60
 """Per mille, beyond the loss that is there at any pace: what is too much, what is where the pace is slower already,
 and what is not."""
@@ -48,7 +49,7 @@ class Path:
 
     # fmt: off
     __slots__ = (
-        "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_quiet",
+        "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_known", "_is_quiet",
         "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since", "_reviewed", "_reviewed_at", "_sent_before",
         "_squares", "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary",
         "next_send", "witnesses",
@@ -69,7 +70,8 @@ class Path:
         self._answers = self._losses = 0
         # For so many probes they stand, those of them that were lost, and the sum of their squares.
         self._watched = self._lost = self._squares = 0
-        self._lost_since = -1
+        self._lost_since = 0  # from the beginning, until it is known what the path bears
+        self._is_known = False
         self._reviewed_at = self._last_asked = self._last_unheard = 0
         self._changed_at = 0  # the pace; canaries that left before say nothing of it
         # The last time that the pace was slowed down, and the first of several in a row.
@@ -126,9 +128,9 @@ class Path:
             self._release()
         if not self._knows_enough(now):
             return False
-        self._reviewed = True
         loss = self._loss()
-        too_much = self._is_surely_too_much()
+        too_much = self._is_surely_too_much() or self._is_all_that_will_tell(now)
+        self._reviewed = True
         pace = self._pace(sent)
         if not self.interval:
             self._unlimited = min(pace, self._unlimited) if self._unlimited else pace
@@ -148,7 +150,8 @@ class Path:
             self._before = self._first = None
         self._answers = self._losses = 0
         self._watched = self._lost = self._squares = 0
-        if not doubted:
+        self._is_known = self._is_known or slowed or self._calm >= _SURE
+        if self._is_known and not doubted:
             self._lost_since = -1
         self._sent_before, self._idle = sent, 0
         self._reviewed_at = self._last_asked = now
@@ -179,6 +182,18 @@ class Path:
         loss = self._loss()
         return self._is_too_much(loss) and self._is_too_much(loss - self._doubt() // 2)
 
+    def _is_all_that_will_tell(self, now: int) -> bool:
+        """Say whether few canaries must do, in the first review: after it there might be nobody left to ask.
+
+        The loss is rather believed then, where more canaries tell of it than chance loses.
+        """
+        few = self._losses < _FEW_LOSSES
+        return not self._reviewed and not few and self._is_idle(now) and self._is_too_much(self._loss())
+
+    def _is_idle(self, now: int) -> bool:
+        """Say whether nobody has been asked for a while of whom nothing is heard, and no canary is under way."""
+        return self.witnesses.deadline() is None and now - self._last_unheard >= FLOOR
+
     def _doubt(self) -> int:
         """Return by how much the loss may be off by chance, per mille: twice its standard deviation."""
         samples = max(1, self._watched * self._watched // max(1, self._squares))  # if all stood for as many
@@ -197,8 +212,7 @@ class Path:
             loss, doubt = self._loss(), self._doubt()
             if self._is_too_much(loss - doubt) or (samples >= needed and not self._is_too_much(loss + doubt)):
                 return True
-        idle = self.witnesses.deadline() is None and now - self._last_unheard >= FLOOR
-        return idle and samples >= _FEW_SAMPLES
+        return samples >= _FEW_SAMPLES and self._is_idle(now)
 
     def _is_chance(self, share: int, pace: int) -> bool:
         """Say whether as much is lost although less was sent, and if so, return to the pace before."""

@@ -17,7 +17,7 @@ impl ScanEngine {
         self.ask_benched(slot, |question, repeat| repeat < allowed_after(allowed, question.wasted));
     }
 
-    /// Let what was asked while a host was taken for dead be asked as often as if it had not been.
+    /// Let what a host was asked while its silence said nothing be asked as often as if it had not been.
     pub(super) fn ask_anew(&mut self, slot: u32) {
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
         if !self.plan.adaptive {

@@ -47,20 +47,25 @@ impl ScanEngine {
         if !slowed && !settled {
             return;
         }
-        let mut unheard: Vec<(u64, u32)> = Vec::new();
+        let mut following: Vec<(u64, u32)> = Vec::new();
         for (slot, host) in self.hosts.iter().enumerate() {
             if let Some(host) = host
-                && !host.up
                 && host.link.is_none()
             {
-                unheard.push((host.index, slot as u32));
+                following.push((host.index, slot as u32));
             }
         }
-        unheard.sort_unstable();
-        for (_, slot) in unheard {
-            let since = self.path.doubted_since;
-            if slowed && self.hosts[slot as usize].as_ref().is_some_and(|host| host.last_asked >= since) {
-                self.begin_anew(slot);
+        following.sort_unstable();
+        let since = self.path.doubted_since;
+        for (_, slot) in following {
+            let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
+            if slowed && host.last_asked >= since {
+                if host.up {
+                    host.doubted = since..now;
+                    self.ask_anew(slot);
+                } else {
+                    self.begin_anew(slot);
+                }
             }
             self.touch(slot, false);
         }

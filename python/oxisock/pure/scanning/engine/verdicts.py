@@ -53,7 +53,7 @@ class Verdicts(State):
         self._ask_benched(host, lambda question: question.repeat < question.allowed(host.allowed))
 
     def _ask_anew(self, host: Host) -> None:
-        """Let what was asked while a host was taken for dead be asked as often as if it had not been."""
+        """Let what a host was asked while its silence said nothing be asked as often as if it had not been."""
         if not self._plan.adaptive:
             return
         since = host.doubted[0]

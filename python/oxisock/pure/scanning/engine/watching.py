@@ -42,10 +42,15 @@ class Watching(Phases):
         settled = doubtful and not self._path.is_in_doubt()
         if slowed or settled:
             for _, host in sorted(self._hosts.items()):
-                if host.follows_path and not host.up:
-                    if slowed and host.last_asked >= self._path.doubted_since:
+                if not host.follows_path:
+                    continue
+                if slowed and host.last_asked >= self._path.doubted_since:
+                    if host.up:
+                        host.doubted = self._path.doubted_since, now
+                        self._ask_anew(host)
+                    else:
                         self._begin_anew(host)
-                    self._touch(host)
+                self._touch(host)
 
     def _begin_anew(self, host: Host) -> None:
         """Ask a host anew of which nothing is heard: more was sent than the path bore."""
