@@ -70,7 +70,6 @@ pub(super) struct Path {
     squares: i64,
     /// From the beginning, until it is known what the path bears.
     lost_since: i64,
-    is_known: bool,
     reviewed_at: i64,
     last_asked: i64,
     last_unheard: i64,
@@ -122,7 +121,6 @@ impl Path {
             lost: 0,
             squares: 0,
             lost_since: 0,
-            is_known: false,
             reviewed_at: 0,
             last_asked: 0,
             last_unheard: 0,
@@ -222,8 +220,7 @@ impl Path {
         }
         (self.answers, self.losses) = (0, 0);
         (self.watched, self.lost, self.squares) = (0, 0, 0);
-        self.is_known |= slowed || self.calm >= SURE;
-        if self.is_known && !doubted {
+        if !doubted && (self.lost_since != 0 || slowed || self.calm >= SURE) {
             self.lost_since = -1;
         }
         (self.sent_before, self.idle) = (sent as i64, 0);

@@ -49,7 +49,7 @@ class Path:
 
     # fmt: off
     __slots__ = (
-        "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_known", "_is_quiet",
+        "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_quiet",
         "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since", "_reviewed", "_reviewed_at", "_sent_before",
         "_squares", "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary",
         "next_send", "witnesses",
@@ -71,7 +71,6 @@ class Path:
         # For so many probes they stand, those of them that were lost, and the sum of their squares.
         self._watched = self._lost = self._squares = 0
         self._lost_since = 0  # from the beginning, until it is known what the path bears
-        self._is_known = False
         self._reviewed_at = self._last_asked = self._last_unheard = 0
         self._changed_at = 0  # the pace; canaries that left before say nothing of it
         # The last time that the pace was slowed down, and the first of several in a row.
@@ -150,8 +149,7 @@ class Path:
             self._before = self._first = None
         self._answers = self._losses = 0
         self._watched = self._lost = self._squares = 0
-        self._is_known = self._is_known or slowed or self._calm >= _SURE
-        if self._is_known and not doubted:
+        if not doubted and (self._lost_since or slowed or self._calm >= _SURE):
             self._lost_since = -1
         self._sent_before, self._idle = sent, 0
         self._reviewed_at = self._last_asked = now
