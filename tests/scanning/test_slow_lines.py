@@ -64,8 +64,8 @@ def test_hosts_on_odd_ports_are_found_behind_a_slow_line(machine: Any) -> None:
         (41_600, 200, 128, 128, 2),
         (10_000, 200, 16, 16, 0),
         (10_000, 200, 128, 128, 1),
-        (2_000, 100, 16, 16, 11),
-        (2_000, 100, 128, 128, 120),
+        (2_000, 100, 16, 16, 1),
+        (2_000, 100, 128, 128, 100),
     ],
 )
 def test_hosts_asked_before_too_much_was_known_to_be_lost_are_asked_again(
@@ -122,6 +122,16 @@ def test_a_few_silent_ports_are_asked_once_more_where_others_lost_probes(machine
     assert result.found(OPEN) == {7}
     alone = [Forgetful({7: 2}, open=frozenset({7}), closed=ports - {7}), SimHost(closed=ports)]
     assert run(machine, alone, 64).found(OPEN) == set(), "no other host lost a probe, so it is asked twice"
+
+
+@pytest.mark.parametrize(("loss", "found"), [(0.1, True), (0.0, False)])
+@pytest.mark.parametrize("ports", [16, 64])
+def test_a_silent_host_gets_a_last_look_where_much_was_lost(machine: Any, ports: int, loss: float, found: bool) -> None:
+    # Both probes of its one open port get lost.
+    for seed in range(5 if machine is _native.ScanEngine else 1):
+        hosts = network(seed, list(range(1, 17)), loss=loss)
+        hosts[40] = Forgetful({7: 2}, open=frozenset({7}), rtt=20 * MS)
+        assert (7 in run(machine, hosts, ports, seed=seed).found(OPEN, 40)) == found
 
 
 def test_a_fast_line_is_used(machine: Any) -> None:

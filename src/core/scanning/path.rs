@@ -68,6 +68,8 @@ pub(super) struct Path {
     watched: i64,
     lost: i64,
     squares: i64,
+    /// When it was last found that more than a little was lost.
+    lossy_at: i64,
     /// From the beginning, until it is known what the path bears.
     lost_since: i64,
     reviewed_at: i64,
@@ -120,6 +122,7 @@ impl Path {
             watched: 0,
             lost: 0,
             squares: 0,
+            lossy_at: -1,
             lost_since: 0,
             reviewed_at: 0,
             last_asked: 0,
@@ -199,6 +202,9 @@ impl Path {
         if self.interval == 0 {
             self.unlimited = if self.unlimited > 0 { pace.min(self.unlimited) } else { pace };
         }
+        if loss > LITTLE && self.losses >= FEW_LOSSES {
+            self.lossy_at = now;
+        }
         let slowed = too_much && !self.is_chance(1000 - loss, pace);
         // A little more than chance may be the beginning of what is too much in the end.
         let doubted = !too_much && loss > self.chance + LITTLE;
@@ -239,6 +245,11 @@ impl Path {
     /// Whether it is not yet known if too much was sent, so that no host may end of which nothing is heard.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.idle_at().is_some() || !self.reviewed && self.witnesses.deadline().is_some()
+    }
+
+    /// Whether more than a little was lost since then.
+    pub(super) fn has_lost_since(&self, time: i64) -> bool {
+        self.lossy_at > time
     }
 
     /// Whether the loss is too much even less one standard deviation: so few canaries do not slow down a scan by chance.

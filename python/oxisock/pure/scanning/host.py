@@ -111,7 +111,7 @@ class Host:
         "canaries_sent", "canary_losses", "check_at", "checking", "closed_ports", "cursor", "dead", "decided",
         "doubted", "drawn", "drops", "end", "ends_at", "faulty", "first", "first_sent", "first_until", "follows_path",
         "gone", "growth", "held_until", "highest", "in_flight", "index", "interval", "large_answers", "large_drops",
-        "last_answer", "last_asked", "late", "link", "listeners", "listening", "network", "next_canary", "next_review",
+        "last_answer", "last_asked", "last_look", "late", "link", "listeners", "listening", "network", "next_canary", "next_review",
         "next_send", "open_ports", "order", "phase", "pledged", "put_back", "questions", "queued", "rejected", "rttvar",
         "sent", "silences", "small_answers", "small_drops", "srtt", "threshold", "timeout", "turn", "up", "wait",
         "waiting", "waiting_for_pace", "window",
@@ -135,6 +135,7 @@ class Host:
         self.first_until = -1  # when what was asked before it is heard or silent has had the whole timeout
         self.ends_at = -1  # when it is looked at to be ended, -1 for not at all
         self.check_at = -1  # when the neighbour table is asked, -1 for never
+        self.last_look = False  # its first ports are asked once more, since so much got lost
         self.checking = False  # the neighbour table is being asked
         self.rejected: tuple[int, int] | tuple[()] = ()  # because of an unreachable: the port, and how soon it came
         self.wait = timeout  # how long a probe listens while the host is silent

@@ -50,7 +50,7 @@ class Path:
     # fmt: off
     __slots__ = (
         "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_quiet",
-        "_last_asked", "_last_unheard", "_losses", "_lost", "_lost_since", "_reviewed", "_reviewed_at", "_sent_before",
+        "_last_asked", "_last_unheard", "_losses", "_lossy_at", "_lost", "_lost_since", "_reviewed", "_reviewed_at", "_sent_before",
         "_squares", "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary",
         "next_send", "witnesses",
     )
@@ -70,6 +70,7 @@ class Path:
         self._answers = self._losses = 0
         # For so many probes they stand, those of them that were lost, and the sum of their squares.
         self._watched = self._lost = self._squares = 0
+        self._lossy_at = -1  # when it was last found that more than a little was lost
         self._lost_since = 0  # from the beginning, until it is known what the path bears
         self._reviewed_at = self._last_asked = self._last_unheard = 0
         self._changed_at = 0  # the pace; canaries that left before say nothing of it
@@ -133,6 +134,8 @@ class Path:
         pace = self._pace(sent)
         if not self.interval:
             self._unlimited = min(pace, self._unlimited) if self._unlimited else pace
+        if loss > _LITTLE and self._losses >= _FEW_LOSSES:
+            self._lossy_at = now
         slowed = too_much and not self._is_chance(1000 - loss, pace)
         # A little more than chance may be the beginning of what is too much in the end.
         doubted = not too_much and loss > self._chance + _LITTLE
@@ -167,6 +170,10 @@ class Path:
     def is_in_doubt(self) -> bool:
         """Say whether it is not yet known if too much was sent, so that no host may end of which nothing is heard."""
         return self.idle_at() is not None or (not self._reviewed and self.witnesses.deadline() is not None)
+
+    def has_lost_since(self, time: int) -> bool:
+        """Say whether more than a little was lost since then."""
+        return self._lossy_at > time
 
     def _loss(self) -> int:
         return 1000 * self._lost // max(self._watched, 1)

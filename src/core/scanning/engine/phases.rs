@@ -148,10 +148,32 @@ impl ScanEngine {
         }
     }
 
+    /// Close a host from which nothing has come, but not before a last look if much got lost meanwhile.
     fn end_silently(&mut self, slot: u32) {
-        let faulty = self.hosts[slot as usize].as_ref().is_some_and(|host| host.faulty);
-        self.tally.silent += u64::from(!faulty);
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        let lossy = host.link.is_none() && self.path.has_lost_since(host.first_sent);
+        if lossy && !host.last_look && !host.faulty {
+            host.last_look = true;
+            self.ask_first_again(slot);
+            self.touch(slot, false);
+            return;
+        }
+        self.tally.silent += u64::from(!host.faulty);
         self.close(slot, Answer::NoResponse, Answer::HostSilent);
+    }
+
+    /// Ask the first ports of a host again from which nothing has come, as if none had been asked.
+    pub(super) fn ask_first_again(&mut self, slot: u32) {
+        self.give_up_all(slot);
+        let Some(host) = self.hosts[slot as usize].as_mut() else { return };
+        host.waiting.clear();
+        host.asked_before = host.asked_before.max(host.cursor);
+        host.cursor = 0;
+        host.ends_at = -1;
+        if host.drawn && host.first == host.order.count() {
+            host.drawn = false;
+            self.undrawn += 1;
+        }
     }
 
     /// Decide what is undecided of a host that is not up, by whether it was asked, and forget the host.

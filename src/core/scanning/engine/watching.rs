@@ -73,12 +73,9 @@ impl ScanEngine {
 
     /// Ask a host anew of which nothing is heard: more was sent than the path bore.
     fn begin_anew(&mut self, slot: u32) {
-        self.give_up_all(slot);
+        self.ask_first_again(slot);
         let Some(host) = self.hosts[slot as usize].as_mut() else { return };
-        host.waiting.clear();
-        host.asked_before = host.asked_before.max(host.cursor);
-        host.cursor = 0;
-        host.ends_at = -1;
+        host.last_look = false;
         if host.drawn {
             host.drawn = false;
             self.undrawn += 1;

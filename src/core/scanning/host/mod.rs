@@ -124,6 +124,8 @@ pub struct Host {
     pub check_at: i64,
     /// The neighbour table is being asked.
     pub checking: bool,
+    /// Its first ports are asked once more, since so much got lost.
+    pub last_look: bool,
     /// Because of an unreachable: the port, and how soon it came.
     pub rejected: Option<(u16, i64)>,
     /// How long a probe listens while the host is silent.
@@ -229,6 +231,7 @@ impl Host {
             ends_at: -1,
             check_at: -1,
             checking: false,
+            last_look: false,
             rejected: None,
             wait: timeout,
             first: order.count().min(FIRST),
@@ -287,7 +290,8 @@ impl Host {
     /// Whether there are ports that may be asked and were not yet.
     #[must_use]
     pub fn to_draw(&self) -> bool {
-        self.cursor < if self.phase == Phase::Unheard { self.first } else { self.order.count() }
+        let only_first = self.phase == Phase::Unheard || (self.phase == Phase::Silent && self.last_look);
+        self.cursor < if only_first { self.first } else { self.order.count() }
     }
 
     /// Whether there is anything to ask by now.

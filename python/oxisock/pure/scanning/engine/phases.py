@@ -129,9 +129,29 @@ class Phases(Verdicts):
         return self._plan.adaptive and 0 <= host.check_at - self._now <= self._plan.timeout // 2
 
     def _end_silently(self, host: Host) -> None:
-        """Close a host from which nothing has come."""
+        """Close a host from which nothing has come, but not before a last look if much got lost meanwhile."""
+        if self._deserves_last_look(host):
+            host.last_look = True
+            self._ask_first_again(host)
+            self._touch(host)
+            return
         self._silent += not host.faulty
         self._close(host, NO_RESPONSE, HOST_SILENT)
+
+    def _deserves_last_look(self, host: Host) -> bool:
+        lossy = host.follows_path and self._path.has_lost_since(host.first_sent)
+        return lossy and not host.last_look and not host.faulty
+
+    def _ask_first_again(self, host: Host) -> None:
+        """Ask the first ports of a host again from which nothing has come, as if none had been asked."""
+        self._give_up_all(host)
+        host.waiting.clear()
+        host.asked_before = max(host.asked_before, host.cursor)
+        host.cursor, host.end = 0, host.first
+        host.ends_at = -1
+        if host.drawn and host.first == host.order.count:
+            host.drawn = False
+            self._undrawn += 1
 
     def _close(self, host: Host, asked: int, unasked: int) -> None:
         """Decide what is undecided of a host that is not up, by whether it was asked, and forget the host."""

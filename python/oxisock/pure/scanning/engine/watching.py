@@ -54,11 +54,8 @@ class Watching(Phases):
 
     def _begin_anew(self, host: Host) -> None:
         """Ask a host anew of which nothing is heard: more was sent than the path bore."""
-        self._give_up_all(host)
-        host.waiting.clear()
-        host.asked_before = max(host.asked_before, host.cursor)
-        host.cursor, host.end = 0, host.first
-        host.ends_at = -1
+        self._ask_first_again(host)
+        host.last_look = False
         if host.drawn:
             host.drawn = False
             self._undrawn += 1
