@@ -27,6 +27,7 @@ _CANARY_MAX = 256
 _CANARY_APART = 1024
 """After those, so many silences call for one more: round trips and loss change, and nothing else would tell."""
 _REACH = 64
+_MANY_SAMPLES = 256  # so many answers and losses tell what the loss is
 _CANARIES_AT_ONCE = 16
 _CANARIES_WHEN_SLOW = 4
 _FEW = 4  # so many answers say little of how round trips vary
@@ -363,7 +364,7 @@ class Host:
         # Of few samples one loss says too much: what is silent waits until there are more.
         samples = self.answers + self.drops
         wanted = repeats_for_loss(self.drops, samples) if samples >= self._canaries_needed() else 0
-        if wanted > before and samples > _CANARY_MAX:
+        if wanted > before and samples > _MANY_SAMPLES:
             wanted = max(before, repeats_for_loss(self.drops - 2 * isqrt(self.drops), samples))
         few = _MANY * len(self.questions) <= self.answers
         highest = max(self.highest, anywhere) if few else self.highest

@@ -4,7 +4,7 @@ use super::{Host, Phase};
 
 const CANARY_PORTS: usize = 4;
 const CANARY_BURST: i64 = 64;
-pub(super) const CANARY_MAX: i64 = 256;
+const CANARY_MAX: i64 = 256;
 /// After those, so many silences call for one more: round trips and loss change, and nothing else would tell.
 const CANARY_APART: i64 = 1024;
 const CANARIES_AT_ONCE: i64 = 16;

@@ -7,7 +7,6 @@ mod round_trip;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-use self::canaries::CANARY_MAX;
 use super::permutation::{FIRST, PortOrder};
 
 /// A millisecond.
@@ -21,6 +20,8 @@ pub const MAX_REPEATS: u32 = 10;
 /// At or below this window, loss is taken to be the network's own and not of our making.
 pub const SMALL_WINDOW: usize = 64;
 
+/// So many answers and losses tell what the loss is.
+const MANY_SAMPLES: i64 = 256;
 /// Where a port is silent and at least so many answer, it may well be loss.
 const MANY: i64 = 8;
 /// So many probes in flight that are not answered at once are no burst yet.
@@ -375,7 +376,7 @@ impl Host {
         // Of few samples one loss says too much: what is silent waits until there are more.
         let samples = self.answers + self.drops;
         let mut wanted = if samples >= self.canaries_needed() { repeats_for_loss(self.drops, samples) } else { 0 };
-        if wanted > before && samples > CANARY_MAX {
+        if wanted > before && samples > MANY_SAMPLES {
             wanted = before.max(repeats_for_loss(self.drops - 2 * self.drops.isqrt(), samples));
         }
         let few = MANY * self.questions.len() as i64 <= self.answers;
