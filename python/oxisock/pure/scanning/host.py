@@ -112,10 +112,10 @@ class Host:
         "canaries_sent", "canary_losses", "check_at", "checking", "closed_ports", "cursor", "dead", "decided",
         "doubted", "drawn", "drops", "end", "ends_at", "faulty", "first", "first_sent", "first_until", "follows_path",
         "gone", "growth", "held_until", "highest", "in_flight", "index", "interval", "large_answers", "large_drops",
-        "last_answer", "last_asked", "last_look", "late", "link", "listeners", "listening", "network", "next_canary", "next_review",
-        "next_send", "open_ports", "order", "phase", "pledged", "put_back", "questions", "queued", "rejected", "rttvar",
-        "sent", "silences", "small_answers", "small_drops", "srtt", "threshold", "timeout", "turn", "up", "wait",
-        "waiting", "waiting_for_pace", "window",
+        "last_answer", "last_asked", "last_look", "late", "link", "listeners", "listening", "network", "next_canary",
+        "next_review", "next_send", "open_ports", "order", "phase", "pledged", "put_back", "questions", "queued",
+        "rejected", "rttvar", "sent", "silences", "small_answers", "small_drops", "srtt", "threshold", "timeout",
+        "turn", "up", "wait", "waiting", "waiting_for_pace", "window",
     )
     # fmt: on
 

@@ -50,9 +50,9 @@ class Path:
     # fmt: off
     __slots__ = (
         "_answers", "_before", "_calm", "_chance", "_changed_at", "_first", "_hold", "_idle", "_is_quiet",
-        "_last_asked", "_last_unheard", "_losses", "_lossy_at", "_lost", "_lost_since", "_reviewed", "_reviewed_at", "_sent_before",
-        "_squares", "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval", "next_canary",
-        "next_send", "witnesses",
+        "_last_asked", "_last_unheard", "_losses", "_lossy_at", "_lost", "_lost_since", "_reviewed", "_reviewed_at",
+        "_sent_before", "_squares", "_steps", "_unlimited", "_watched", "doubted_since", "followed", "interval",
+        "next_canary", "next_send", "witnesses",
     )
     # fmt: on
 
