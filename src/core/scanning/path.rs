@@ -22,7 +22,7 @@ const FEW_LOSSES: i64 = 4;
 const MARGIN: i64 = 200;
 const SLOWED_MARGIN: i64 = 100;
 const LITTLE: i64 = 60;
-/// Per mille and review: the loss of chance follows the lowest quarter of what is lost.
+/// Per mille and 32 canaries: the loss of chance follows the lowest quarter of what is lost.
 const CHANCE_UP: i64 = 4;
 const CHANCE_DOWN: i64 = 12;
 /// Per mille: such loss is no chance, unless it is there at a far slower pace, too.
@@ -215,11 +215,9 @@ impl Path {
                 self.chance = loss;
                 self.changed_at = now;
             } else {
-                self.chance = if loss > self.chance {
-                    (self.chance + CHANCE_UP).min(loss)
-                } else {
-                    (self.chance - CHANCE_DOWN).max(loss)
-                };
+                // A review of few canaries is one without much loss, so it says less.
+                let (up, down) = (CHANCE_UP * self.samples() / SAMPLES, CHANCE_DOWN * self.samples() / SAMPLES);
+                self.chance = (self.chance + up).min(loss).max(self.chance - down);
                 self.follow(loss);
             }
             (self.before, self.first) = (None, None);

@@ -21,7 +21,7 @@ _FEW_LOSSES = 4  # fewer of those may be chance
 _MARGIN, _SLOWED_MARGIN, _LITTLE = 200, 100, 60
 """Per mille, beyond the loss that is there at any pace: what is too much, what is where the pace is slower already,
 and what is not."""
-_CHANCE_UP, _CHANCE_DOWN = 4, 12  # per mille and review: the loss of chance follows the lowest quarter of what is lost
+_CHANCE_UP, _CHANCE_DOWN = 4, 12  # per mille and 32 canaries: chance follows the lowest quarter of what is lost
 _MUCH = 600  # per mille: such loss is no chance, unless it is there at a far slower pace, too
 _BETTER = 120  # per mille: where so much more comes through at a slower pace, there is too much at the other
 _FAR_SLOWER = 4
@@ -145,8 +145,10 @@ class Path:
             self._chance = loss
             self._changed_at = now
         else:
-            up = loss > self._chance
-            self._chance = min(self._chance + _CHANCE_UP, loss) if up else max(self._chance - _CHANCE_DOWN, loss)
+            # A review of few canaries is one without much loss, so it says less.
+            samples = self._answers + self._losses
+            up, down = _CHANCE_UP * samples // _SAMPLES, _CHANCE_DOWN * samples // _SAMPLES
+            self._chance = max(self._chance - down, min(self._chance + up, loss))
             self._follow(loss)
         if not slowed:
             self._before = self._first = None
