@@ -15,7 +15,7 @@ const SAMPLES: i64 = 32;
 const MOST_SAMPLES: i64 = 128;
 /// Where nobody is asked any more of whom nothing is heard, these must do.
 const FEW_SAMPLES: i64 = 2;
-/// Fewer of those may be chance.
+/// Fewer lost canaries say nothing.
 const FEW_LOSSES: i64 = 4;
 /// Per mille, beyond the loss that is there at any pace: what is too much, what is where the pace is slower already, and
 /// what is not.
@@ -57,7 +57,7 @@ pub(super) struct Path {
     is_quiet: bool,
     /// There was a review.
     reviewed: bool,
-    /// When the first canary left of those whose loss led to a slower pace.
+    /// What was asked since then may have been lost: that led to a slower pace.
     pub(super) doubted_since: i64,
     /// Since the last review: probes of the whole scan until then, how long there were none, canaries.
     sent_before: i64,
@@ -70,7 +70,8 @@ pub(super) struct Path {
     squares: i64,
     /// When it was last found that more than a little was lost.
     lossy_at: i64,
-    /// From the beginning, until it is known what the path bears.
+    /// When the first canary left that was lost, -1 for none. Before it is known what the path bears, all from the
+    /// beginning is in doubt.
     lost_since: i64,
     reviewed_at: i64,
     last_asked: i64,
@@ -215,7 +216,8 @@ impl Path {
                 self.chance = loss;
                 self.changed_at = now;
             } else {
-                // A review of few canaries is one without much loss, so it says less.
+                // With little loss a review needs few canaries. If all reviews counted the same, chance would seem too
+                // low.
                 let (up, down) = (CHANCE_UP * self.samples() / SAMPLES, CHANCE_DOWN * self.samples() / SAMPLES);
                 self.chance = (self.chance + up).min(loss).max(self.chance - down);
                 self.follow(loss);
@@ -258,12 +260,13 @@ impl Path {
         self.is_too_much(loss) && self.is_too_much(loss - self.doubt() / 2)
     }
 
-    /// Whether few canaries must do, in the first review: after it there might be nobody left to ask.
+    /// Whether too much is lost as far as few canaries tell, where no more of them will come.
     ///
-    /// The loss is rather believed then, where more canaries tell of it than chance loses.
+    /// That is so in the first review if every host was asked by then. Hosts would end after it, so the loss is believed
+    /// even if it might be chance.
     fn is_all_that_will_tell(&self, now: i64) -> bool {
-        let few = self.losses < FEW_LOSSES;
-        !self.reviewed && !few && self.is_idle(now) && self.is_too_much(self.loss())
+        let may_be_last = !self.reviewed && self.is_idle(now);
+        may_be_last && self.losses >= FEW_LOSSES && self.is_too_much(self.loss())
     }
 
     /// Whether nobody has been asked for a while of whom nothing is heard, and no canary is under way.

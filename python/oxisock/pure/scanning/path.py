@@ -17,7 +17,7 @@ _SAMPLES, _MOST_SAMPLES = 32, 128
 """So many canaries may tell what a pace is like, and twice as many whether a slower one is better; so many do."""
 
 _FEW_SAMPLES = 2  # where nobody is asked any more of whom nothing is heard, these must do
-_FEW_LOSSES = 4  # fewer of those may be chance
+_FEW_LOSSES = 4  # fewer lost canaries say nothing
 _MARGIN, _SLOWED_MARGIN, _LITTLE = 200, 100, 60
 """Per mille, beyond the loss that is there at any pace: what is too much, what is where the pace is slower already,
 and what is not."""
@@ -64,14 +64,16 @@ class Path:
         self.next_send = 0  # the next one leaves no sooner
         self.next_canary = 0 if self.followed else _NEVER  # nor does the next canary
         self._reviewed = False  # there was a review
-        self.doubted_since = -1  # when the first canary left of those whose loss led to a slower pace
+        self.doubted_since = -1  # what was asked since then may have been lost: that led to a slower pace
         # Since the last review: probes of the whole scan until then, how long there were none, canaries.
         self._sent_before = self._idle = 0
         self._answers = self._losses = 0
         # For so many probes they stand, those of them that were lost, and the sum of their squares.
         self._watched = self._lost = self._squares = 0
         self._lossy_at = -1  # when it was last found that more than a little was lost
-        self._lost_since = 0  # from the beginning, until it is known what the path bears
+        # When the first canary left that was lost, -1 for none. Before it is known what the path bears, all from the
+        # beginning is in doubt.
+        self._lost_since = 0
         self._reviewed_at = self._last_asked = self._last_unheard = 0
         self._changed_at = 0  # the pace; canaries that left before say nothing of it
         # The last time that the pace was slowed down, and the first of several in a row.
@@ -145,7 +147,7 @@ class Path:
             self._chance = loss
             self._changed_at = now
         else:
-            # A review of few canaries is one without much loss, so it says less.
+            # With little loss a review needs few canaries. If all reviews counted the same, chance would seem too low.
             samples = self._answers + self._losses
             up, down = _CHANCE_UP * samples // _SAMPLES, _CHANCE_DOWN * samples // _SAMPLES
             self._chance = max(self._chance - down, min(self._chance + up, loss))
@@ -190,12 +192,13 @@ class Path:
         return self._is_too_much(loss) and self._is_too_much(loss - self._doubt() // 2)
 
     def _is_all_that_will_tell(self, now: int) -> bool:
-        """Say whether few canaries must do, in the first review: after it there might be nobody left to ask.
+        """Say whether too much is lost as far as few canaries tell, where no more of them will come.
 
-        The loss is rather believed then, where more canaries tell of it than chance loses.
+        That is so in the first review if every host was asked by then. Hosts would end after it, so the loss is
+        believed even if it might be chance.
         """
-        few = self._losses < _FEW_LOSSES
-        return not self._reviewed and not few and self._is_idle(now) and self._is_too_much(self._loss())
+        may_be_last = not self._reviewed and self._is_idle(now)
+        return may_be_last and self._losses >= _FEW_LOSSES and self._is_too_much(self._loss())
 
     def _is_idle(self, now: int) -> bool:
         """Say whether nobody has been asked for a while of whom nothing is heard, and no canary is under way."""

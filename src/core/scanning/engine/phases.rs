@@ -170,6 +170,7 @@ impl ScanEngine {
         host.asked_before = host.asked_before.max(host.cursor);
         host.cursor = 0;
         host.ends_at = -1;
+        // Else there is nothing left to draw after the first ports.
         if host.drawn && host.first == host.order.count() {
             host.drawn = false;
             self.undrawn += 1;

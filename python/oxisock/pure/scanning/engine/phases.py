@@ -149,7 +149,7 @@ class Phases(Verdicts):
         host.asked_before = max(host.asked_before, host.cursor)
         host.cursor, host.end = 0, host.first
         host.ends_at = -1
-        if host.drawn and host.first == host.order.count:
+        if host.drawn and host.first == host.order.count:  # else there is nothing left to draw after the first ports
             host.drawn = False
             self._undrawn += 1
 
