@@ -58,11 +58,15 @@ with a timeout of one second.
 their ports is asked twice. If a probe costs 1 µs, the scan takes 6.5 s (simulated): a tenth of a second for the first
 ports of each host, then 4,096 probes in flight for 50 ms each. For native, a probe costs 10 µs of processor time.
 `perf` shows 86 % of it in the kernel (54 % connect, 24 % giving the connect up), so native mostly waits. For pure, a
-probe costs 14 to 17 µs; this machine's speed varies by that much from hour to hour. Its two system calls take more than
-half of that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 3 to
-4 µs, carrying them out takes 2 µs, and garbage collection a third of a microsecond. So the one thread of CPython sets
-the time: 8.3 s at 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Fourteen runs of pure on a quiet machine took 7.7
-to 8.9 s.
+probe costs 15 to 17 µs; this machine's speed varies by that much from hour to hour. Its two system calls take half of
+that, connect twice as much as giving the connect up; all other calls are one in ten. The decisions take 4 to 5 µs,
+carrying them out takes 2 µs, and garbage collection a microsecond. So the one thread of CPython sets the time: 8.3 s at
+15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Twelve runs of pure took 8.1 to 9.2 s.
+
+**The link.** It is a process that carries packets between two TUN devices. While some are on the way, it looks for
+others every 0.1 ms. If it wakes for each packet, the sender pays for that, which no wire costs: 2 µs of each connect, so
+pure took 9.0 to 9.7 s instead of 8.1 to 8.6 s for the /24 behind a router, one run after the other. Native, which waits
+most of the time, took as long as before.
 
 **Misses, the /24 behind a router.** The queue of the link's device holds 500 packets. When the first 4,000 probes left
 at once, it sometimes dropped both probes to a port: with `skip_silent=True`, native missed ports in 1 of 150 runs. Now
