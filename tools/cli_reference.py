@@ -28,18 +28,30 @@ HEAD = """\
 | 1 | a negative answer: not all ports open, the time ran out, reports or engines differ, no reply or a wrong one |
 | 2 | wrong usage, or an input that cannot be used; one line on stderr says why |
 | 130 | Ctrl-C; the output so far is complete and valid |
-| 143, 129 | SIGTERM and SIGHUP; the output so far is complete and valid. A server exits with 0 |
+| 143, 129 | SIGTERM and SIGHUP; the output so far is complete and valid |
 | 141 | the reader of the output has gone, for example `head` |
+
+A server drains after Ctrl-C and SIGTERM, and exits with 0. SIGHUP ends it at once.
 
 Options may stand anywhere among the arguments. After `--`, nothing is an option. If you use an option of nmap or nc
 (`-Pn`, `-sV`, `-zv`), a message says what to use instead.
 
 Results go to stdout, progress and messages to stderr. On a terminal, results are tables in colour. In a pipe, they are
-plain lines with tabs; that format does not change. If `scan` finds nothing and its output goes to a pipe, it says so on
-stderr, provided that is a terminal. `NO_COLOR=1` switches colours off, `FORCE_COLOR=1` on. `-o FILE` takes the format
-from the suffix of the file.
+plain lines, whose format does not change:
+
+| command | plain lines |
+|---|---|
+| `scan` | HOST, PORT, STATE, SERVICE and RTT_MS, and BANNER with `--banner`, with tabs between them; `-` means none |
+| `check`, `wait` | HOST:PORT, a blank and the state: `open`, or for `check` also `closed`, `filtered`, `error`, `unresolved` |
+
+If `scan` finds nothing and its output goes to a pipe, it says so on stderr, provided that is a terminal. `NO_COLOR=1`
+switches colours off, `FORCE_COLOR=1` on. `-o FILE` takes the format from the suffix of the file.
 
 A *TIME* is a number with a unit, such as `500ms`, `2s` or `1m`. Without a unit, it is in seconds.
+
+A *CODEC* is the name of a codec and its arguments, with colons between them: `length:2:little`,
+`lines:eof_frame:max_frame=80`, `delimiter:\\r\\n`. A colon in a delimiter is `\\x3a`. `send` knows only `lines`,
+`length:WIDTH`, `netstring` and `none`.
 """
 
 

@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
         "wait",
         help="wait until ports are open",
         description="Wait until each of the ports has been open. The exit code is 0, or 1 if the time runs out. "
-        "With -- COMMAND, run COMMAND when all have been open.",
+        "With -- COMMAND, run COMMAND when all have been open; the exit code is then that of COMMAND.",
         **examples(
             "oxisock wait localhost:5432 --timeout 1m",
             "oxisock wait localhost:22 [::1]:22 --interval 500ms",

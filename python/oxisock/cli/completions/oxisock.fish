@@ -81,7 +81,7 @@ complete -c oxisock -n '_shtab_oxisock_using scan' -l tasks -x -d 'most parts th
 complete -c oxisock -n '_shtab_oxisock_using scan' -l checkpoint -xka "(__fish_complete_path (commandline -ct))" -d 'save what is done to FILE, and go on from there when run again'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l order -xka "random sequential" -d 'random or sequential (default: random)'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l seed -x -d 'repeat the random order of the scan that had this seed'
-complete -c oxisock -n '_shtab_oxisock_using scan' -l keep -xka "open closed filtered error" -d 'show ports of these states: open,closed,filtered,error'
+complete -c oxisock -n '_shtab_oxisock_using scan' -l keep -xka "open closed filtered error" -d 'states of the ports to show, of open,closed,filtered,error (default: open)'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l all -d 'show ports of every state'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l trace -d 'print every probe and answer on stderr'
 complete -c oxisock -n '_shtab_oxisock_using scan' -l processes -x -d 'scan in N processes'

@@ -167,7 +167,7 @@ _shtab_oxisock_scan_options=(
   "--checkpoint[save what is done to FILE, and go on from there when run again]:FILE:_files"
   "--order[random or sequential (default\: random)]:order:(random sequential)"
   "--seed[repeat the random order of the scan that had this seed]:N:"
-  "--keep[show ports of these states\: open,closed,filtered,error]:STATES:(open closed filtered error)"
+  "--keep[states of the ports to show, of open,closed,filtered,error (default\: open)]:STATES:(open closed filtered error)"
   "--all[show ports of every state]"
   "--trace[print every probe and answer on stderr]"
   "--processes[scan in N processes]:N:"
