@@ -64,9 +64,9 @@ carrying them out takes 2 µs, and garbage collection a microsecond. So the one 
 15 µs, 9.0 s at 17 µs, 10.1 s at 19 µs (simulated). Twelve runs of pure took 8.1 to 9.2 s.
 
 **The link.** It is a process that carries packets between two TUN devices. While some are on the way, it looks for
-others every 0.1 ms. If it wakes for each packet, the sender pays for that, which no wire costs: 2 µs of each connect, so
-pure took 9.0 to 9.7 s instead of 8.1 to 8.6 s for the /24 behind a router, one run after the other. Native, which waits
-most of the time, took as long as before.
+others every 0.1 ms. If it wakes for each packet, the sender pays for that, which no wire costs: 2 µs of each connect.
+So pure took 9.0 to 9.7 s instead of 8.1 to 8.6 s for the /24 behind a router, one run after the other. Native, which
+waits most of the time, took as long as before.
 
 **Misses, the /24 behind a router.** The queue of the link's device holds 500 packets. When the first 4,000 probes left
 at once, it sometimes dropped both probes to a port: with `skip_silent=True`, native missed ports in 1 of 150 runs. Now

@@ -42,7 +42,7 @@ plain lines, whose format does not change:
 | command | plain lines |
 |---|---|
 | `scan` | HOST, PORT, STATE, SERVICE and RTT_MS, and BANNER with `--banner`, with tabs between them; `-` means none |
-| `check`, `wait` | HOST:PORT, a blank and the state: `open`, or for `check` also `closed`, `filtered`, `error`, `unresolved` |
+| `check`, `wait` | HOST:PORT, a blank and the state; for `check`, that may be `error` or `unresolved`, too |
 
 If `scan` finds nothing and its output goes to a pipe, it says so on stderr, provided that is a terminal. `NO_COLOR=1`
 switches colours off, `FORCE_COLOR=1` on. `-o FILE` takes the format from the suffix of the file.

@@ -107,6 +107,7 @@ fn plan(case: &Case, shard: u64) -> Plan {
         skip_silent: false,
         links: Vec::new(),
         first_host: 0,
+        of_many: false,
         first_send: 0,
     }
 }

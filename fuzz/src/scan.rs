@@ -37,6 +37,7 @@ fn plan(script: &mut Script<'_>, hosts: u64, ports: usize) -> Plan {
         skip_silent: script.yes(),
         links: if script.yes() { vec![link] } else { Vec::new() },
         first_host: 0,
+        of_many: false,
         first_send: 0,
     }
 }

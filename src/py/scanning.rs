@@ -58,6 +58,7 @@ fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
         skip_silent: plan.getattr("skip_silent")?.extract()?,
         links: plan.getattr("links")?.extract()?,
         first_host: plan.getattr("first_host")?.extract()?,
+        of_many: plan.getattr("of_many")?.extract()?,
         first_send: plan.getattr("first_send")?.extract()?,
     })
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -39,6 +40,42 @@ def test_max_time_ends_a_scan_with_what_is_known(impl: ModuleType, run: Run) -> 
     assert_early(run(impl.aio.scan(HOST, "-", keep=keep, max_time=0.5, **SLOW)))
     whole = impl.scan("127.0.0.1", "1-100", max_time=100.0)
     assert not whole.partial
+
+
+def test_max_time_holds_while_callbacks_are_slow(impl: ModuleType) -> None:
+    # The native engine goes on asking while a callback runs.
+    def slow(_: object) -> None:
+        time.sleep(0.02)
+
+    report = impl.scan(HOST, "-", keep=("open", "closed"), max_time=0.3, rate=1000.0, on_result=slow)
+    assert report.partial
+    assert report.stats.probes < 10_000  # 300, or more where the machine is busy
+    with impl.scan_iter(HOST, "-", keep=("open", "closed"), max_time=0.3, rate=1000.0) as scan:
+        for _ in scan:
+            time.sleep(0.02)
+    assert scan.report().stats.probes < 10_000
+
+
+def test_a_run_that_fails_after_its_last_result_has_a_report(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    with impl.scan_iter("127.0.0.1", "1-20", keep=("open", "closed")) as scan:
+        assert next(scan)
+        run = scan._run
+
+        class Failing:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(run, name)
+
+            def done(self) -> bool:
+                if run.done():
+                    monkeypatch.undo()
+                    raise RuntimeError("a thread has failed")
+                return False
+
+        monkeypatch.setattr(scan, "_run", Failing())
+        with pytest.raises(RuntimeError, match="a thread has failed") as failed:
+            for _ in scan:
+                pass
+        assert sum(failed.value.report.counts.values()) == 20  # type: ignore[attr-defined]
 
 
 def test_max_time_counts_look_ups(impl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from oxisock import PortState, _native
-from oxisock.engines.scanning import BROADCAST, ERROR, LASTING, MULTICAST
+from oxisock.engines.scanning import BROADCAST, CONN_REFUSED, ERROR, LASTING, MULTICAST
 from oxisock.pure.scanning.driver import ScanEngine as PureEngine
 from support.far_host import FarHost, why_not
-from support.simulator import plan
+from support.simulator import MS, plan
 
 in_a_namespace = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -72,6 +72,17 @@ def test_a_connect_that_lacks_resources_is_asked_again(monkeypatch: pytest.Monke
     report = pure.scan("127.0.0.1", [1, 2, 3], keep=list(PortState), timeout=20.0)
     assert report.counts[PortState.CLOSED] == 3
     assert report.stats.local_errors >= 6
+
+
+@pytest.mark.parametrize("machine", [PureEngine, _native.ScanEngine])
+def test_descriptors_that_read_banners_do_not_narrow_the_scan(machine: Any) -> None:
+    engine = machine(plan(100), 1)
+    engine.reserved = 1000
+    tokens = [engine.next(0)[0] for _ in range(20)]
+    engine.answer(tokens.pop(), -errno.EMFILE, MS)
+    assert engine.next(MS) is None
+    engine.answer(tokens.pop(), CONN_REFUSED, 2 * MS)
+    assert engine.next(2 * MS), "one socket was closed, so another one may be opened"
 
 
 @pytest.mark.parametrize("machine", [PureEngine, _native.ScanEngine])

@@ -23,6 +23,7 @@ from oxisock.engines.scanning import (
     Tally,
 )
 from oxisock.pure.scanning.driver import ScanEngine as PureEngine
+from oxisock.sockets.neighbours import disjoint
 from support.simulator import MS, SECOND, Result, SimHost, plan, simulate
 
 PORTS = 100
@@ -61,6 +62,19 @@ def test_empty_addresses_cost_seconds(machine: Any) -> None:
     assert {o.reason for o in result.outcomes if o.state == FILTERED} == {NO_RESPONSE}
     # Their neighbours say how long an answer takes, so nobody waits for the whole timeout twice.
     assert SECOND < result.elapsed < 2 * SECOND
+
+
+def test_a_firewall_that_rejects_says_nothing_of_round_trips_behind_it(machine: Any) -> None:
+    hosts = [SimHost(nobody=True) for _ in range(10)]
+    hosts[3] = SimHost(unreachable=frozenset(range(1, PORTS + 1)), rtt=MS)
+    hosts[7] = SimHost(open=frozenset({ODD}), rtt=300 * MS)
+    _, tally = run(machine, hosts, {})
+    assert tally.hosts_up == 2
+
+
+def test_a_single_host_of_a_part_is_one_of_many(machine: Any) -> None:
+    _, tally = run(machine, [SimHost()], {"skip_silent": True, "of_many": True})
+    assert tally[8:] == (1, 0, 0, 1, PORTS - 16)
 
 
 def test_silent_hosts_may_be_skipped(machine: Any) -> None:
@@ -135,6 +149,21 @@ def test_a_link_is_not_asked_for_more_than_its_table_bears(machine: Any) -> None
     tally = Tally(*result.tally)
     assert (tally.hosts_up, tally.hosts_unreachable) == (100, 1900)
     assert result.elapsed < 40 * SECOND
+
+
+def test_parts_of_a_link_share_its_table(machine: Any) -> None:
+    # An address that is left out cuts a network into two ranges, and the kernel has one table for both.
+    hosts = [SimHost(nobody=True, on_link=True) for _ in range(1000)]
+    for number in range(0, 1000, 20):
+        hosts[number] = SimHost(open=frozenset({5}), on_link=True)
+    links = [Link(0, 499, 300), Link(500, 999, 300)]
+    result = simulate(machine(plan(5, links=links), len(hosts)), hosts, table=400)
+    assert {o.host for o in result.outcomes if o.state == OPEN} == set(range(0, 1000, 20))
+
+
+def test_links_are_disjoint() -> None:
+    found = [Link(300, 400, 7), Link(0, 9, 7), Link(350, 360, 7), Link(10, 20, 7), Link(390, 500, 7)]
+    assert disjoint(found) == [Link(0, 9, 7), Link(10, 20, 7), Link(300, 500, 7)]
 
 
 @pytest.mark.parametrize("rate", [0, 1, 1000])

@@ -18,11 +18,11 @@ def machine(request: pytest.FixtureRequest) -> Any:
     return {"native": _native.ScanEngine, "pure": PureEngine}[request.param]
 
 
-def network(seed: int, ports: list[int], loss: float = 0.0) -> list[SimHost]:
-    """Make a network of 250 addresses, of which 40 answer, on one to three of these ports only."""
+def network(seed: int, ports: list[int], loss: float = 0.0, up: int = 40) -> list[SimHost]:
+    """Make a network of 250 addresses, of which so many answer, on one to three of these ports only."""
     dice = random.Random(seed)
     hosts = [SimHost(nobody=True) for _ in range(250)]
-    for number in dice.sample(range(250), 40):
+    for number in dice.sample(range(250), up):
         opened = frozenset(dice.sample(ports, dice.choice([1, 1, 2, 3])))
         hosts[number] = SimHost(opened, rtt=20 * MS, jitter=4 * MS, loss=loss)
     return hosts
@@ -49,6 +49,13 @@ def test_a_slow_line_hides_no_host_of_a_network(machine: Any, rate: int, queue: 
         total += sum(len(host.open) for host in hosts)
         assert result.elapsed < 120 * SECOND
     assert lost <= total // 50, f"{lost} of {total}"
+
+
+def test_a_slow_line_hides_no_host_where_many_answer(machine: Any) -> None:
+    # They are more than are asked again and again, to see what gets lost.
+    for seed in range(2):
+        hosts = network(seed, list(range(1, 17)), up=200)
+        assert missed(run(machine, hosts, 16, Bottleneck(10_000, 200), seed=seed), hosts) <= 2
 
 
 def test_hosts_on_odd_ports_are_found_behind_a_slow_line(machine: Any) -> None:
@@ -132,6 +139,15 @@ def test_a_silent_host_gets_a_last_look_where_much_was_lost(machine: Any, ports:
         hosts = network(seed, list(range(1, 17)), loss=loss)
         hosts[40] = Forgetful({7: 2}, open=frozenset({7}), rtt=20 * MS)
         assert (7 in run(machine, hosts, ports, seed=seed).found(OPEN, 40)) == found
+
+
+def test_a_host_that_answers_at_its_last_look_has_all_its_ports_decided(machine: Any) -> None:
+    # It answers when some of its first ports have left once more, and others have not.
+    hosts = network(0, list(range(1, 17)), loss=0.1)
+    hosts[40] = Forgetful({7: 2}, open=frozenset({7}), rtt=5 * MS)
+    result = run(machine, hosts, 64, seed=0, interval=4 * MS)
+    assert result.found(OPEN, 40) == {7}
+    assert sum(result.tally[:4]) == 64 * len(hosts)
 
 
 def test_a_fast_line_is_used(machine: Any) -> None:

@@ -81,7 +81,12 @@ FLAGS = {
     "checkpoint": _flag("how", "save what is done to FILE, and go on from there when run again", metavar="FILE"),
     "order": _flag("how", "random or sequential (default: random)", choices=("random", "sequential")),
     "seed": _flag("how", "repeat the random order of the scan that had this seed", type=int, metavar="N"),
-    "keep": _flag("shown", "states of the ports to show, of open,closed,filtered,error (default: open)", type=_states, metavar="STATES"),
+    "keep": _flag(
+        "shown",
+        "states of the ports to show, of open,closed,filtered,error (default: open)",
+        type=_states,
+        metavar="STATES",
+    ),
     "trace": _flag("shown", "print every probe and answer on stderr", action="store_true"),
 }
 _ALTERNATIVES: dict[str, dict[str, dict[str, Any]]] = {
@@ -99,9 +104,9 @@ def add_parser(subparsers: Any) -> None:
         "scan",
         help="find open ports",
         description="Find the open TCP ports of hosts. Targets are names, addresses, networks (10.0.0.0/24), ranges "
-        "(10.0.0.1-20) and files with one target a line (@FILE). The exit code is 0 even if no port is open; it is 1 if "
-        "no target resolves, if no port could be asked, if --max-time ended the scan, or if the checkpoint could not be "
-        "written.",
+        "(10.0.0.1-20) and files with one target a line (@FILE). The exit code is 0 even if no port is open; it is 1 "
+        "if no target resolves, if no port could be asked, if --max-time ended the scan, or if the checkpoint could "
+        "not be written.",
         **examples(
             "oxisock scan localhost",
             "oxisock scan 127.0.0.1 -p 22,80,8000-9000,top:100",

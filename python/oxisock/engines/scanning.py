@@ -20,7 +20,8 @@ class AddressRange(NamedTuple):
 class Link(NamedTuple):
     """Hosts by number, ``first`` to ``last``, that this machine reaches without a router.
 
-    ``capacity`` is how many of them the neighbour table can resolve at once.
+    ``capacity`` is how many hosts the neighbour table can resolve at once, those of other links with this IP version
+    included.
     """
 
     first: int
@@ -55,6 +56,7 @@ class ScanPlan(NamedTuple):
     links: Sequence[Link] = ()
     first_host: int = 0  # the number that host 0 has in the whole scan; the order of its ports depends on it
     first_send: int = 0  # when the first probe may be sent
+    of_many: bool = False  # this is a part of a scan of several hosts, even if it has only one
 
 
 OPEN, CLOSED, FILTERED, ERROR = range(4)

@@ -199,6 +199,7 @@ def _follow(
     while (results := scan.advance(_SLICE)) is not None:
         if on_result:
             for result in results:
+                scan.keep_time()
                 on_result(result)
         if on_progress and time.monotonic() >= next_call:
             on_progress(scan.progress())

@@ -31,12 +31,13 @@ class Remaining:
     def __init__(self, plan: ScanPlan, hosts: int, total: int, before: int) -> None:
         self._total, self._hosts = total, max(1, hosts)
         self._retries, self._timeout, self._skip = plan.retries, plan.timeout / 1e9, plan.skip_silent
-        self._on_links = sum(link.last - link.first + 1 for link in plan.links) / self._hosts  # as a share of all hosts
+        on_links = sum(link.last - link.first + 1 for link in plan.links)
+        self._on_links = on_links / self._hosts  # as a share of all hosts
         self._ports = max(1.0, total / self._hosts)
         self._first = min(FIRST, self._ports)
         # Whether the scan begins all hosts before the first one is done.
         most = min(GROUP, plan.concurrency / self._first, plan.descriptors / 2 / self._first)
-        fits = all(link.last - link.first < link.capacity for link in plan.links)
+        fits = on_links <= min((link.capacity for link in plan.links), default=0)
         self._at_once = plan.random and fits and self._hosts <= most
         self._looks = deque([(0.0, before)])
         self._since = self._looks[0]  # the look since which the speed counts

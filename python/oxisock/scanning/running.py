@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from .. import arguments
@@ -17,7 +18,7 @@ from .remaining import Estimate, Remaining
 from .services import service_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..engines.binding import Engine
     from ..engines.scanning import ScanRun
@@ -98,6 +99,7 @@ class Scan:
     def __next__(self) -> PortResult:
         """Return the next result; StopIteration at the end, and ScanInterrupted on Ctrl-C."""
         try:
+            self.keep_time()
             while not self._fresh:
                 if self._closed or self.advance(_SLICE) is None:
                     raise StopIteration
@@ -126,6 +128,16 @@ class Scan:
         """End the scan now. Iteration still gives the results found before. You may call it again, on any thread."""
         self._run.cancel()
         self._note_end()
+
+    def keep_time(self) -> float:
+        """End the scan if its time is over, and return the present time.
+
+        Whoever takes long between two results calls it, because the native engine goes on asking meanwhile.
+        """
+        now = time.monotonic()
+        if now >= self._job.deadline and self._ended is None:
+            self.cancel()
+        return now
 
     def close(self) -> None:
         """End the scan and the iteration; ``report`` still has all results."""
@@ -180,27 +192,31 @@ class Scan:
         limit = arguments.timeout(timeout, zero=True)
         until = float("inf") if limit is None else time.monotonic() + limit
         while True:
-            if self._run.done():
+            if self._is_done():
                 self.cancel()  # joins the threads
                 return None
-            now = time.monotonic()
-            if now >= self._job.deadline:
-                self.cancel()
+            now = self.keep_time()
             results = self._collect(max(0.0, min(until - now, _SLICE)))
             if results or time.monotonic() >= until:
                 return results
 
     def _collect(self, timeout: float) -> list[PortResult]:
-        """Wait for results and record them. Ctrl-C is held back meanwhile, so that no counted result is lost.
+        """Wait for results and record them. Ctrl-C is held back meanwhile, so that no counted result is lost."""
+        with self._failing_with_report(), held_back():
+            results = self._take(self._run.wait(timeout))
+            if self._remaining.is_due(elapsed := self._elapsed()):
+                self._remaining.note(elapsed, Tally(*self._run.tally()))
+            return results
 
-        An error of the run, such as a checkpoint that cannot be written, ends the scan and has the report.
-        """
+    def _is_done(self) -> bool:
+        with self._failing_with_report():
+            return self._run.done()
+
+    @contextmanager
+    def _failing_with_report(self) -> Iterator[None]:
+        """An error of the run, such as a checkpoint that cannot be written, ends the scan and has the report."""
         try:
-            with held_back():
-                results = self._take(self._run.wait(timeout))
-                if self._remaining.is_due(elapsed := self._elapsed()):
-                    self._remaining.note(elapsed, Tally(*self._run.tally()))
-                return results
+            yield
         except Exception as error:
             self.cancel()
             error.report = self.report()  # type: ignore[attr-defined]

@@ -72,7 +72,7 @@ class Shards:
         return None if self._columns == 1 else self._mixed(number) // self._columns
 
     def _at(self, place: int) -> Shard:
-        plan = self._plan
+        plan = self._plan._replace(of_many=self._hosts > 1)
         row, column = divmod(place, self._columns)
         first_host = row * self._hosts_each
         hosts = min(self._hosts_each, self._hosts - first_host)

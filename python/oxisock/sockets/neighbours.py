@@ -44,7 +44,10 @@ def known() -> dict[tuple[int, int], bool]:
 
 
 def links(ranges: Sequence[AddressRange]) -> list[Link]:
-    """Return which addresses in ``ranges``, by number, are on a link where the kernel resolves addresses."""
+    """Return which addresses in ``ranges``, by number, are on a link where the kernel resolves addresses.
+
+    The links are disjoint and in order, although routes may lie within each other.
+    """
     quiet = {
         index
         for header, _ in _dump(_GETLINK)
@@ -63,7 +66,18 @@ def links(ranges: Sequence[AddressRange]) -> list[Link]:
         first = int.from_bytes(attributes.get(_DESTINATION, b"").ljust(size // 8, b"\0"), "big")
         last = first | (1 << size - bits) - 1
         found += _numbers(ranges, 4 if family == socket.AF_INET else 6, first, last)
-    return found
+    return disjoint(found)
+
+
+def disjoint(found: Sequence[Link]) -> list[Link]:
+    """Return the links in order, with those joined that have hosts in common."""
+    joined: list[Link] = []
+    for link in sorted(found):
+        if joined and link.first <= joined[-1].last:
+            joined[-1] = joined[-1]._replace(last=max(joined[-1].last, link.last))
+        else:
+            joined.append(link)
+    return joined
 
 
 def _numbers(ranges: Sequence[AddressRange], version: int, first: int, last: int) -> Iterator[Link]:

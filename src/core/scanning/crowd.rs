@@ -10,10 +10,10 @@ const HELD: i64 = 3200 * MS;
 const SHORTEST_WAIT: i64 = 100 * MS;
 const NETWORKS: usize = 64;
 
-/// How many addresses of one link the neighbour table is being asked for.
-#[derive(Debug)]
-struct OnLink {
-    link: Link,
+/// How many addresses the neighbour table is being asked for. The kernel has one for each IP version.
+#[derive(Debug, Default)]
+struct Table {
+    capacity: u64,
     held: u64,
     /// (time, host number)
     until: VecDeque<(i64, u64)>,
@@ -21,7 +21,7 @@ struct OnLink {
     early: HashSet<u64>,
 }
 
-impl OnLink {
+impl Table {
     fn clear(&mut self, now: i64) {
         while let Some(&(time, index)) = self.until.front() {
             if self.early.remove(&index) {
@@ -36,7 +36,7 @@ impl OnLink {
     }
 
     fn full(&self) -> bool {
-        self.held >= self.link.capacity.max(1)
+        self.held >= self.capacity
     }
 }
 
@@ -54,19 +54,28 @@ struct Heard {
 pub(super) struct Crowd {
     timeout: i64,
     addresses: Addresses,
-    links: Vec<OnLink>,
+    /// They are disjoint and in order.
+    links: Vec<Link>,
+    /// For IPv4 and for IPv6.
+    tables: [Table; 2],
     networks: HashMap<(bool, u128), Heard>,
     /// The networks, as they came.
     came: VecDeque<(bool, u128)>,
 }
 
 impl Crowd {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let on_link = |&link: &Link| OnLink { link, held: 0, until: VecDeque::new(), early: HashSet::new() };
+    /// What one of so many threads sees: each has its share of the neighbour table.
+    pub(super) fn new(plan: &Plan, threads: u64) -> Self {
+        let addresses = Addresses::new(plan.ranges.clone());
+        let mut tables = [Table::default(), Table::default()];
+        for link in plan.links.iter().rev() {
+            tables[usize::from(addresses.network(link.first).0)].capacity = (link.capacity / threads).max(1);
+        }
         Self {
             timeout: plan.timeout,
-            addresses: Addresses::new(plan.ranges.clone()),
-            links: plan.links.iter().map(on_link).collect(),
+            addresses,
+            links: plan.links.clone(),
+            tables,
             networks: HashMap::new(),
             came: VecDeque::new(),
         }
@@ -74,38 +83,40 @@ impl Crowd {
 
     // --- links
 
-    fn link_of(&self, index: u64) -> Option<usize> {
-        self.links.iter().position(|each| (each.link.first..=each.link.last).contains(&index))
+    /// Which table has a host that is on a link of this machine.
+    fn table_of(&self, index: u64) -> Option<usize> {
+        let link = self.links[..self.links.partition_point(|link| link.first <= index)].last()?;
+        (index <= link.last).then(|| usize::from(self.addresses.network(link.first).0))
     }
 
     /// Whether a host is on a link of this machine.
     pub(super) fn is_on_link(&self, index: u64) -> bool {
-        self.link_of(index).is_some()
+        self.table_of(index).is_some()
     }
 
     /// Whether the neighbour table bears this host now.
     pub(super) fn has_room(&mut self, index: u64, now: i64) -> bool {
-        let Some(number) = self.link_of(index) else { return true };
-        let link = &mut self.links[number];
-        link.clear(now);
-        !link.full()
+        let Some(number) = self.table_of(index) else { return true };
+        let table = &mut self.tables[number];
+        table.clear(now);
+        !table.full()
     }
 
     /// When there will be room for this host; none where nothing is in its way.
     pub(super) fn room_at(&self, index: u64) -> Option<i64> {
-        let link = &self.links[self.link_of(index)?];
-        if link.full() { link.until.front().map(|first| first.0) } else { None }
+        let table = &self.tables[self.table_of(index)?];
+        if table.full() { table.until.front().map(|first| first.0) } else { None }
     }
 
     /// Note that a host is about to be asked.
     pub(super) fn enter(&mut self, host: &mut Host, now: i64) {
         host.network = self.addresses.network(host.index);
-        host.link = self.link_of(host.index);
+        host.link = self.table_of(host.index);
         if let Some(number) = host.link {
-            let link = &mut self.links[number];
-            link.held += 1;
+            let table = &mut self.tables[number];
+            table.held += 1;
             host.held_until = now + HELD;
-            link.until.push_back((host.held_until, host.index));
+            table.until.push_back((host.held_until, host.index));
         }
     }
 
@@ -115,9 +126,9 @@ impl Crowd {
             && now < host.held_until
         {
             host.held_until = -1;
-            let link = &mut self.links[number];
-            link.early.insert(host.index);
-            link.held -= 1;
+            let table = &mut self.tables[number];
+            table.early.insert(host.index);
+            table.held -= 1;
         }
     }
 

@@ -27,6 +27,8 @@ const DEAD_AFTER: u32 = 12;
 const DEAD_TIMEOUTS: i64 = 2;
 /// Per mille, beyond twice what most lose: what a witness loses so often says nothing of the path.
 const WORSE: i64 = 300;
+/// So many probes, so that there is room for their squares.
+const STANDS_FOR_MOST: i64 = 1 << 30;
 
 #[derive(Debug)]
 struct Witness {
@@ -120,7 +122,7 @@ impl Witnesses {
             return;
         }
         if self.all.len() == MOST {
-            self.all.remove(0);
+            return; // those that are known stay: their canaries are under way
         }
         let heard_at = now;
         self.all.push(Witness { host, port, closed, timeout, heard_at, loss: 0, losses_in_row: 0, asked: 0, next: 0 });
@@ -161,7 +163,8 @@ impl Witnesses {
                     false => OPEN_SELDOM,
                 };
             self.turn += 1;
-            (self.stands_for, self.unwatched, self.apart, self.is_placed) = (self.unwatched, 0, 0, false);
+            (self.stands_for, self.unwatched) = (self.unwatched.min(STANDS_FOR_MOST), 0);
+            (self.apart, self.is_placed) = (0, false);
             let apart = APART * seldom;
             self.next = now + apart / 2 + scattered(self.turn, apart as usize) as i64;
             return Some((witness.host, witness.port));

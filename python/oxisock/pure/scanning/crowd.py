@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
 from ...engines.scanning import ScanPlan
@@ -15,11 +16,11 @@ _SHORTEST_WAIT = 100 * MS
 _NETWORKS = 64
 
 
-class _OnLink:
-    """How many addresses of one link the neighbour table is being asked for."""
+class _Table:
+    """How many addresses the neighbour table is being asked for. The kernel has one for each IP version."""
 
-    def __init__(self, first: int, last: int, capacity: int) -> None:
-        self.first, self.last, self.capacity = first, last, max(1, capacity)
+    def __init__(self, capacity: int) -> None:
+        self.capacity = max(1, capacity)
         self.held = 0
         self.until: deque[tuple[int, int]] = deque()  # (time, host number)
         self.early: set[int] = set()  # those of `until` that are held no longer
@@ -39,7 +40,12 @@ class Crowd:
     def __init__(self, plan: ScanPlan) -> None:
         self._timeout = plan.timeout
         self._addresses = Addresses(plan.ranges)
-        self._links = [_OnLink(*link) for link in plan.links]
+        self._links = plan.links
+        self._firsts = [link.first for link in plan.links]
+        tables: dict[int, _Table] = {}  # by IP version
+        self._tables = [
+            tables.setdefault(self._addresses.network(link.first)[0], _Table(link.capacity)) for link in plan.links
+        ]  # of the links
         self._networks: dict[tuple[int, int], dict[int, int]] = {}  # the timeouts of heard hosts, by number
         self._slowest: dict[tuple[int, int], int] = {}  # the longest of each network
 
@@ -50,40 +56,38 @@ class Crowd:
         number = self._link(index)
         if number < 0:
             return True
-        link = self._links[number]
-        link.clear(now)
-        return link.held < link.capacity
+        table = self._tables[number]
+        table.clear(now)
+        return table.held < table.capacity
 
     def room_at(self, index: int) -> int:
         """Return when there will be room for this host, -1 where nothing is in its way."""
         number = self._link(index)
-        if number < 0 or self._links[number].held < self._links[number].capacity:
+        if number < 0 or self._tables[number].held < self._tables[number].capacity:
             return -1
-        return self._links[number].until[0][0]
+        return self._tables[number].until[0][0]
 
     def enter(self, host: Host, now: int) -> None:
         """Note that a host is about to be asked."""
         host.network = self._addresses.network(host.index)
         host.link = self._link(host.index)
         if host.link >= 0:
-            link = self._links[host.link]
-            link.held += 1
+            table = self._tables[host.link]
+            table.held += 1
             host.held_until = now + _HELD
-            link.until.append((host.held_until, host.index))
+            table.until.append((host.held_until, host.index))
 
     def settled(self, host: Host, now: int) -> None:
         """Note that the neighbour table knows this host."""
         if now < host.held_until:
             host.held_until = -1
-            link = self._links[host.link]
-            link.early.add(host.index)
-            link.held -= 1
+            table = self._tables[host.link]
+            table.early.add(host.index)
+            table.held -= 1
 
     def _link(self, index: int) -> int:
-        for number, link in enumerate(self._links):
-            if link.first <= index <= link.last:
-                return number
-        return -1
+        number = bisect_right(self._firsts, index) - 1
+        return number if number >= 0 and index <= self._links[number].last else -1
 
     # --- networks
 

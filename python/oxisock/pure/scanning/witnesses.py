@@ -30,6 +30,7 @@ _AMONG_FEW = 4
 _AMONG_TIME = 8 * MS
 _DEAD_AFTER = 12  # so many canaries in a row without an answer, for so many timeouts: this witness has died
 _DEAD_TIMEOUTS = 2
+_STANDS_FOR_MOST = 1 << 30  # so many probes, for the squares of which the native engine has room
 _WORSE = 300  # per mille, beyond twice what most lose: what a witness loses so often says nothing of the path
 
 
@@ -94,9 +95,8 @@ class Witnesses:
         """Note that a port answers."""
         known = self.all.get(host)
         if known is None:
-            if len(self.all) == _MOST:
-                del self.all[next(iter(self.all))]
-            self.all[host] = _Witness(host, port, closed, timeout, now)
+            if len(self.all) < _MOST:  # those that are known stay: their canaries are under way
+                self.all[host] = _Witness(host, port, closed, timeout, now)
         elif closed and not known.closed:
             known.port, known.closed = port, True
 
@@ -122,7 +122,8 @@ class Witnesses:
             often = _OPEN_APART if witness.asked < _OPEN_OFTEN else _OPEN_SELDOM
             witness.next = now + (_CLOSED_APART if witness.closed else often)
             self._turn += 1
-            self._stands_for, self.unwatched, self.apart, self._is_placed = self.unwatched, 0, 0, False
+            self._stands_for, self.unwatched = min(self.unwatched, _STANDS_FOR_MOST), 0
+            self.apart, self._is_placed = 0, False
             self.next = now + _APART * seldom // 2 + scattered(self._turn, _APART * seldom)
             return witness.host, witness.port
         self.next = max(now + _APART, min(witness.next for witness in witnesses))

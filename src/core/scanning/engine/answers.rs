@@ -86,9 +86,9 @@ impl ScanEngine {
             }
             return false;
         }
-        host.sample(after, after, self.plan.timeout); // a firewall is no farther than what is behind it
+        // A firewall is no farther than what is behind it, so its neighbours learn nothing from it.
+        host.sample(after, after, self.plan.timeout);
         self.came_up(slot, flight.ask.port);
-        self.note_timeout(slot);
         false
     }
 

@@ -14,8 +14,8 @@ impl ScanEngine {
         if let Answer::Local(code) = what
             && is_transient(code)
         {
-            self.window = self.in_flight.max(1);
-            self.room = self.open.max(1);
+            self.window = (self.in_flight + self.reserved).max(1);
+            self.room = (self.open + self.reserved).max(1);
             let mut lasting = false;
             if self.in_flight == 0 {
                 self.not_before = now + PAUSE;

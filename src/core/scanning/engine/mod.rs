@@ -130,8 +130,8 @@ impl ScanEngine {
     pub fn new(plan: Plan, hosts: u64, thread: usize) -> Self {
         let threads = plan.threads.max(1);
         let (number, count) = (thread as u64, threads as u64);
-        let alone = hosts == 1;
-        let (share, part) = if alone {
+        let alone = hosts == 1 && !plan.of_many;
+        let (share, part) = if hosts == 1 {
             ((plan.shard + plan.shards * number, plan.shards * count), (0, 1))
         } else {
             ((plan.shard, plan.shards), (number, count))
@@ -147,7 +147,7 @@ impl ScanEngine {
         Self {
             order,
             alone,
-            crowd: Crowd::new(&plan),
+            crowd: Crowd::new(&plan, count),
             path: Path::new(&plan, alone),
             hosts: Vec::new(),
             free_hosts: Vec::new(),
@@ -369,6 +369,7 @@ impl ScanEngine {
 mod tests {
     use std::thread;
 
+    use super::super::Link;
     use super::*;
 
     const ROUND_TRIP: i64 = 10 * MS;
@@ -397,6 +398,7 @@ mod tests {
             skip_silent: false,
             links: Vec::new(),
             first_host: 0,
+            of_many: false,
             first_send: 0,
         }
     }
@@ -440,6 +442,18 @@ mod tests {
             let tally = scan.join().unwrap();
             assert_eq!(tally.states.iter().sum::<u64>(), 65535);
             assert!(tally.states[State::Closed as usize] > 0, "it did answer at first");
+        }
+    }
+
+    /// Threads that know nothing of each other keep within the neighbour table together, and so do all links.
+    #[test]
+    fn each_thread_has_its_share_of_the_neighbour_table() {
+        for (threads, most) in [(1, 300), (4, 75)] {
+            let link = |first, last| Link { first, last, capacity: 300 };
+            let links = vec![link(0, 499), link(500, 1999)];
+            let mut engine = ScanEngine::new(Plan { threads, links, ..plan(vec![22]) }, 2000, 0);
+            let asked = (0..1000).filter(|&moment| engine.next(moment * MS).is_some());
+            assert_eq!(asked.count(), most);
         }
     }
 }

@@ -14,13 +14,13 @@ impl ScanEngine {
         unpledge(host, &mut self.pledged);
         if host.phase == Phase::Silent {
             // What was silent while it was listened to for a moment only is asked again, but for what is under way and
-            // for the port that answers.
+            // for the port that answers. At a last look, that includes its first ports.
             let waiting = host.waiting.iter().map(|ask| ask.port).filter(|port| host.questions.contains_key(port));
             let flying = host.sent.iter().filter_map(|&token| find(&self.flights, token)).map(|each| each.ask.port);
             let held = self.put_back.iter().filter(|&&(other, _)| other == slot).map(|(_, ask)| ask.port);
             host.decided.extend(waiting.chain(flying).chain(held).chain([port]));
             host.asked_before = host.asked_before.max(host.cursor);
-            host.cursor = host.first;
+            host.cursor = if host.last_look { 0 } else { host.first };
             if host.drawn {
                 host.drawn = false;
                 self.undrawn += 1;

@@ -74,9 +74,9 @@ class Answers(Faults):
                 host.checking, host.rejected = True, (probe.port, after)
                 self._doubtful.append(host.index)
             return False
-        host.sample(after, after, self._plan.timeout)  # a firewall is no farther than what is behind it
+        # A firewall is no farther than what is behind it, so its neighbours learn nothing from it.
+        host.sample(after, after, self._plan.timeout)
         self._came_up(host, probe.port)
-        self._note_timeout(host)
         return False
 
     def _overdue(self, token: int, probe: Probe, now: int, spare: bool) -> None:

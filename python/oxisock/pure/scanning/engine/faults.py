@@ -26,8 +26,8 @@ class Faults(Phases):
         self._local_errors += 1
         self._recovering = True
         if -what in _TRANSIENT and not lasting:
-            self._window = max(1, self._in_flight)
-            self._room = max(1, self._open)
+            self._window = max(1, self._in_flight + self.reserved)
+            self._room = max(1, self._open + self.reserved)
             if self._in_flight == 0:
                 self._not_before = now + _PAUSE
             if self._open == 0:

@@ -27,7 +27,9 @@ class Phases(Verdicts):
             flying = [probe.port for token in host.sent if (probe := self._probes.get(token))]
             held = [probe.port for probe in self._put_back if probe.host is host]
             host.decided.update(waiting, flying, held, [port])
-            host.asked_before, host.cursor = max(host.asked_before, host.cursor), host.first
+            # At a last look, that includes its first ports.
+            host.asked_before = max(host.asked_before, host.cursor)
+            host.cursor = 0 if host.last_look else host.first
             if host.drawn:
                 host.drawn = False
                 self._undrawn += 1

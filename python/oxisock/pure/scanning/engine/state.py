@@ -48,7 +48,7 @@ class State:
         self._least_patience = min(FLOOR, plan.timeout // 2)  # that `_patience` gives
         self._order = Order(plan, hosts)
         self.total = self._order.total
-        self._alone = hosts == 1
+        self._alone = hosts == 1 and not plan.of_many
         self._crowd = Crowd(plan)
         self._path = Path(plan, self._alone)
         self._hosts: dict[int, Host] = {}  # those about which something is undecided
