@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import struct
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 
 import oxisock
 from oxisock import IncompleteFrame, Peer
+from oxisock.aio.protocol import StreamProtocol
+from oxisock.aio.stream import FramedStream
+from oxisock.framing.bound import BoundCodec
 from support.addresses import HOST
 from support.coroutines import Run, until, upper
 from support.resources import descriptors
@@ -314,6 +318,26 @@ def test_hundreds_of_connections_on_one_thread(impl: ModuleType, run: Run) -> No
             assert server.stats().messages == 900
 
     run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no connections share a buffer")
+def test_connections_of_two_loops_do_not_read_into_the_same_bytes(impl: ModuleType) -> None:
+    async def made() -> tuple[FramedStream, StreamProtocol]:
+        stream = FramedStream(BoundCodec(impl.Lines(), impl.Lines._engine.framing))
+        return stream, StreamProtocol(stream)
+
+    with asyncio.Runner() as one, asyncio.Runner() as two:
+        ours, theirs = one.run(made()), two.run(made())
+        # As on two threads: the second loop reads before the first one decodes what it has read.
+        reads = [(ours, b"ours\n"), (theirs, b"theirs\n")]
+        for (_, protocol), said in reads:
+            protocol.get_buffer(-1)[: len(said)] = said
+        for (stream, protocol), said in reads:
+            protocol.buffer_updated(len(said))
+            assert list(stream._frames) == [said[:-1]]
+        # Within a loop, many connections cost one buffer.
+        again = one.run(made())
+        assert again[1].get_buffer(-1) is ours[1].get_buffer(-1)
 
 
 # --- cancelling ----------------------------------------------------------------------------------------------------
