@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
 import sys
+import time
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +22,7 @@ from oxisock.framing.bound import BoundCodec
 from support.addresses import HOST
 from support.coroutines import Run, until, upper
 from support.resources import descriptors
+from support.threads import beside
 
 
 def test_a_conversation(impl: ModuleType, run: Run) -> None:
@@ -280,6 +283,62 @@ def test_sending_waits_for_a_peer_that_does_not_read(impl: ModuleType, run: Run)
             await until(lambda: got == 60_000_000)
 
     run(main())
+
+
+@pytest.mark.parametrize("how", ["close", "async with"])
+def test_closing_gives_up_a_peer_that_takes_nothing(impl: ModuleType, run: Run, how: str) -> None:
+    async def main() -> None:
+        with socket.create_server((HOST, 0)) as listener:  # the system connects, and nobody reads
+            stream = await impl.aio.open_framed(*listener.getsockname())
+
+            async def conversation() -> None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await stream.send_many([bytes(1_000_000)] * 10)
+
+            async def closed() -> None:
+                if how == "close":
+                    await conversation()
+                    stream.close()
+                    await stream.wait_closed()
+                else:
+                    async with stream:
+                        await conversation()
+
+            with pytest.raises(TimeoutError, match=r"closed before \d+ bytes had arrived"):
+                async with asyncio.timeout(20):
+                    await closed()
+            peer, _ = listener.accept()
+            with peer, pytest.raises(ConnectionResetError):
+                peer.settimeout(20)
+                while peer.recv(1 << 20):
+                    pass
+
+    run(main())
+
+
+def test_closing_waits_for_a_peer_that_takes_something_now_and_then(impl: ModuleType, run: Run) -> None:
+    got: list[int] = []
+
+    def read_slowly(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        peer.settimeout(20)
+        with peer:
+            while data := peer.recv(400_000):
+                got.append(len(data))
+                time.sleep(0.1)  # altogether more than 2 seconds
+
+    async def main() -> None:
+        with socket.create_server((HOST, 0)) as listener:
+            listener.settimeout(20)
+            with beside(read_slowly, listener):
+                async with asyncio.timeout(60), impl.aio.open_framed(*listener.getsockname()) as stream:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.1):
+                            await stream.send_many([bytes(1_000_000)] * 10)
+
+    run(main())
+    assert sum(got) == 10_000_010
 
 
 def test_many_small_frames_leave_others_their_turn(impl: ModuleType, run: Run) -> None:

@@ -13,9 +13,9 @@ from .stream import FramedStream
 _READ = 64 << 10  # bytes read at once: few enough that they are cut into frames quickly, even if the frames are tiny
 
 # A loop reads and decodes before it reads for another connection, so all its connections can share one buffer, and
-# thousands of idle connections need no memory for it. Two loops must not share one: on two threads, one may read into it
-# before the other has decoded what it read. The proactor of Windows has a read under way on every connection, so each of
-# them has its own buffer there.
+# thousands of idle connections need no memory for it. Two loops must not share one: on two threads, one may read into
+# it before the other has decoded what it read. The proactor of Windows has a read under way on every connection, so
+# each of them has its own buffer there.
 _shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = weakref.WeakKeyDictionary()
 
 
