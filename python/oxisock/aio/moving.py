@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ..errors import errno_words
 from ..framing.bound import BoundCodec, Inbox, equal_fault
@@ -17,9 +17,6 @@ from ..sockets.closing import LINGER, Parting, reset_on_close, unacknowledged
 from ..types import Peer
 from .tally import Tally
 from .waking import Waker
-
-if TYPE_CHECKING:
-    from asyncio.trsock import TransportSocket
 
 T = TypeVar("T")
 
@@ -306,9 +303,9 @@ class Moving:
         self._unarrived = unsent
         self._abort(owed=True)
 
-    def _stream_socket(self) -> TransportSocket | None:
+    def _stream_socket(self) -> socket.socket | None:
         """Return the socket, if the system can say what has not arrived at the peer."""
-        sock: TransportSocket | None = self._transport.get_extra_info("socket")
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
         return sock if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
 
     async def _arrive(self, parting: Parting) -> None:
