@@ -26,6 +26,7 @@ from support.talking import adds_up
 from support.waiting import wait_until
 
 pytest.importorskip("redis")
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 @contextlib.contextmanager
@@ -83,6 +84,19 @@ def test_what_user_code_does_costs_nothing(
         report = server.stop(drain=SECONDS)
         assert report.stuck_handlers == 0
         assert adds_up(server.stats())
+
+
+def test_a_child_of_the_first_notice_ends(impl: ModuleType, redis_server: RedisServer) -> None:
+    user = Hostile()
+    backplane = RedisBackplane(redis_server.url, lease=600.0, on_notice=user.on_notice)
+    server = impl.ChatServer(HOST, backplane=backplane)
+    user.server = Served(server, "chat")
+    user.arm("notice", DEEDS["forks"])
+    with logged_by(user), server:
+        assert wait_until(lambda: user.done)
+        assert ended_well(user.children.pop())
+        with Client(user.server) as good:
+            assert good.is_served()
 
 
 @pytest.mark.usefixtures("quick")

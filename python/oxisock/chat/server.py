@@ -272,8 +272,6 @@ class _ChatRunning(EngineRunning):
     def abandon(self) -> None:
         """Give up this copy in a forked child."""
         self._abandoned = True
-        if self._driver is not None:
-            self._driver.abandon()
         super().abandon()
 
     def members(self) -> list[ChatMember]:

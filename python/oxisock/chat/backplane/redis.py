@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -139,7 +140,7 @@ class Driver:
         self._bell, self._lent = bell, lent
         self.handling = False
         self.handler_errors = 0
-        self._abandoned = False  # this is the copy in a forked child
+        self._process = os.getpid()
         self._calls, self._reads = make(), make()
         self._connected = False
         self._sent: Call | None = None
@@ -163,10 +164,6 @@ class Driver:
         """Return whether the calling thread is that of the driver, which calls ``on_notice``."""
         return self._latch.inside()
 
-    def abandon(self) -> None:
-        """Note that this is the copy in a forked child."""
-        self._abandoned = True
-
     def _run(self) -> None:
         while not self._machine.ended:
             self._turn()
@@ -185,9 +182,13 @@ class Driver:
                 connection.disconnect()
         self._bell.close()
 
+    def _is_child(self) -> bool:
+        # Nobody tells the driver of a fork: its first notices come before the server is in the list of those that run.
+        return os.getpid() != self._process
+
     def _end_child(self) -> None:
         """Exit if user code on this thread has forked and this is the child: Redis and the hub are the parent's."""
-        if self._abandoned:
+        if self._is_child():
             end_child(server_log.child_returned)
 
     def _turn(self) -> None:
@@ -243,7 +244,7 @@ class Driver:
             result: object = lent.function(notice)
             hooks.check_ran("on_notice", result)
         except BaseException as error:
-            if not self._abandoned:
+            if not self._is_child():
                 self.handler_errors += 1
                 server_log.notice_failed(notice, error)
         self._end_child()
