@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
+import sys
+import time
 from types import ModuleType
 from typing import Any
 
@@ -13,9 +16,13 @@ import pytest
 
 import oxisock
 from oxisock import IncompleteFrame, Peer
+from oxisock.aio.protocol import StreamProtocol
+from oxisock.aio.stream import FramedStream
+from oxisock.framing.bound import BoundCodec
 from support.addresses import HOST
 from support.coroutines import Run, until, upper
 from support.resources import descriptors
+from support.threads import beside
 
 
 def test_a_conversation(impl: ModuleType, run: Run) -> None:
@@ -278,6 +285,62 @@ def test_sending_waits_for_a_peer_that_does_not_read(impl: ModuleType, run: Run)
     run(main())
 
 
+@pytest.mark.parametrize("how", ["close", "async with"])
+def test_closing_gives_up_a_peer_that_takes_nothing(impl: ModuleType, run: Run, how: str) -> None:
+    async def main() -> None:
+        with socket.create_server((HOST, 0)) as listener:  # the system connects, and nobody reads
+            stream = await impl.aio.open_framed(*listener.getsockname())
+
+            async def conversation() -> None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await stream.send_many([bytes(1_000_000)] * 10)
+
+            async def closed() -> None:
+                if how == "close":
+                    await conversation()
+                    stream.close()
+                    await stream.wait_closed()
+                else:
+                    async with stream:
+                        await conversation()
+
+            with pytest.raises(TimeoutError, match=r"closed before \d+ bytes had arrived"):
+                async with asyncio.timeout(20):
+                    await closed()
+            peer, _ = listener.accept()
+            with peer, pytest.raises(ConnectionResetError):
+                peer.settimeout(20)
+                while peer.recv(1 << 20):
+                    pass
+
+    run(main())
+
+
+def test_closing_waits_for_a_peer_that_takes_something_now_and_then(impl: ModuleType, run: Run) -> None:
+    got: list[int] = []
+
+    def read_slowly(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        peer.settimeout(20)
+        with peer:
+            while data := peer.recv(400_000):
+                got.append(len(data))
+                time.sleep(0.1)  # altogether more than 2 seconds
+
+    async def main() -> None:
+        with socket.create_server((HOST, 0)) as listener:
+            listener.settimeout(20)
+            with beside(read_slowly, listener):
+                async with asyncio.timeout(60), impl.aio.open_framed(*listener.getsockname()) as stream:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.1):
+                            await stream.send_many([bytes(1_000_000)] * 10)
+
+    run(main())
+    assert sum(got) == 10_000_010
+
+
 def test_many_small_frames_leave_others_their_turn(impl: ModuleType, run: Run) -> None:
     async def main() -> None:
         async with impl.aio.start_server(upper) as server, impl.aio.open_framed(*server.address) as stream:
@@ -314,6 +377,26 @@ def test_hundreds_of_connections_on_one_thread(impl: ModuleType, run: Run) -> No
             assert server.stats().messages == 900
 
     run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no connections share a buffer")
+def test_connections_of_two_loops_do_not_read_into_the_same_bytes(impl: ModuleType) -> None:
+    async def made() -> tuple[FramedStream, StreamProtocol]:
+        stream = FramedStream(BoundCodec(impl.Lines(), impl.Lines._engine.framing))
+        return stream, StreamProtocol(stream)
+
+    with asyncio.Runner() as one, asyncio.Runner() as two:
+        ours, theirs = one.run(made()), two.run(made())
+        # As on two threads: the second loop reads before the first one decodes what it has read.
+        reads = [(ours, b"ours\n"), (theirs, b"theirs\n")]
+        for (_, protocol), said in reads:
+            protocol.get_buffer(-1)[: len(said)] = said
+        for (stream, protocol), said in reads:
+            protocol.buffer_updated(len(said))
+            assert list(stream._frames) == [said[:-1]]
+        # Within a loop, many connections cost one buffer.
+        again = one.run(made())
+        assert again[1].get_buffer(-1) is ours[1].get_buffer(-1)
 
 
 # --- cancelling ----------------------------------------------------------------------------------------------------

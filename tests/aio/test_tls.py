@@ -72,6 +72,29 @@ def test_much_both_ways_and_a_reader_that_stops(
     run(main())
 
 
+def test_closing_gives_up_a_peer_that_takes_nothing(
+    impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def deaf(stream: Any, peer: Peer) -> None:
+            await over.wait()
+
+        async with impl.aio.start_server(deaf, ssl=context, max_buffered=1 << 16) as server:
+            try:
+                with pytest.raises(TimeoutError, match=r"closed before \d+ bytes had arrived"):
+                    async with asyncio.timeout(20), joined(impl, server, trusting) as stream:
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(0.1):
+                                for _ in range(640):
+                                    await stream.send(b"x" * 100_000)
+            finally:
+                over.set()
+
+    run(main())
+
+
 def test_requests(impl: ModuleType, run: Run, context: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     options: dict[str, Any] = {"ssl": trusting, "server_hostname": "localhost", "timeout": 30}
     payload = b"one\ntwo\n" + b"x" * 100_000

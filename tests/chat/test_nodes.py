@@ -302,6 +302,44 @@ def test_entries_that_no_oxisock_wrote(impl: ModuleType, redis_server: RedisServ
             assert any("no oxisock wrote" in note for note in one.notices)
 
 
+def test_members_that_no_oxisock_wrote(impl: ModuleType, redis_server: RedisServer) -> None:
+    with node(other(impl), redis_server) as one, Guest(one) as ann, redis_server.client() as client:
+        members = next(key for key in client.keys("oxisock:*") if key.endswith(b":members"))
+        good, fields = b"7@elsewhere/1", b"zoe\n5\n127.0.0.1 9"
+        bad = {
+            b"": fields,
+            b"nonsense": fields,
+            b"@elsewhere/1": fields,
+            b"8@": fields,
+            b"-8@elsewhere/1": fields,
+            b"9" * 30 + b"@elsewhere/1": fields,
+            b"8@elsewhere/1": b"",
+            b"9@elsewhere/1": b"zoe",
+            b"10@elsewhere/1": b"zoe\nnow\n127.0.0.1 9",
+            b"11@elsewhere/1": b"zoe\n" + b"9" * 30 + b"\n127.0.0.1 9",
+            b"12@elsewhere/1": b"\n5\n127.0.0.1 9",
+            b"13@elsewhere/1": b"zoe\n5\n127.0.0.1 9\nmore",
+        }
+        client.hset(members, mapping={good: fields, **bad})
+        with node(impl, redis_server) as two, Guest(two) as bob:
+            bob.say("hello")
+            bob.until(f"[{bob.nick}] hello")
+            ann.until(f"[{bob.nick}] hello")
+            assert sorted(each.nick for each in two.members()) == sorted([ann.nick, bob.nick, "zoe"])
+            assert f"{len(bad)} members that no oxisock wrote were ignored" in two.notices
+
+
+def test_an_answer_that_makes_no_sense_is_no_answer(impl: ModuleType, redis_server: RedisServer) -> None:
+    with node(other(impl), redis_server) as one, Guest(one), redis_server.client() as client:
+        facts = next(key for key in client.keys("oxisock:*") if key.endswith(b":facts"))
+        epoch = client.hget(facts, "epoch")
+        client.hset(facts, "epoch", b"7 \xff")
+        with node(impl, redis_server) as two, Guest(two, welcomed=False) as bob:
+            assert wait_until(lambda: away(two))
+            client.hset(facts, "epoch", epoch)
+            assert bob.line().startswith("* welcome to den")
+
+
 def test_any_text_and_any_name_of_a_room(impl: ModuleType, redis_server: RedisServer) -> None:
     room = "".join(map(chr, range(256))) + "\u2028{}\U0001f600"
     with node(impl, redis_server, room=room) as one, node(other(impl), redis_server, room=room) as two:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import tracemalloc
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -65,6 +67,8 @@ def test_no_byte_is_lost_between_codecs_and_plain_reading(
     with pytest.MonkeyPatch.context() as patch, ours, theirs:
         patch.setattr(thread_connection, "_CHUNK", chunk)
         patch.setattr(bound, "_LOGGED", logged)
+        patch.setattr(bound, "_ENTRY", 1)
+        patch.setattr(bound, "_JOINED", logged)
         conn = Threaded(impl, ours, None).conn
         theirs.sendall(stream)
         theirs.shutdown(socket.SHUT_WR)
@@ -166,3 +170,60 @@ def test_a_long_stream_costs_no_memory_for_what_was_taken(impl: ModuleType) -> N
             with beside(peer.sendall, frame * 5000):
                 assert len(receiver.some(5000)) == 5000
             assert receiver.conn._inbox._logged <= 2 << 20
+
+
+class EachByte:
+    """A user's codec in which each byte is a frame."""
+
+    def encode(self, payload: bytes) -> bytes:
+        return payload
+
+    def decoder(self) -> Any:
+        return self
+
+    def feed(self, data: bytes) -> list[bytes]:
+        return [bytes([byte]) for byte in data]
+
+    def eof(self) -> list[bytes]:
+        return []
+
+
+class EachByteAfresh(EachByte):
+    def decoder(self) -> Any:
+        return EachByte()
+
+
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """Fail if what is allocated in the block, and kept to its end, is more than 2 MiB."""
+    tracemalloc.start()
+    try:
+        yield
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 << 20
+
+
+def test_a_long_frame_in_tiny_pieces_costs_little_more_than_its_bytes(impl: ModuleType) -> None:
+    inbox = bound.RewindableInbox(bound.BoundCodec(impl.Lines(), impl.Lines._engine.framing))
+    frame = bytes(byte for byte in range(32, 96)) * 1563
+    with little_memory():
+        for at in range(len(frame)):
+            inbox.feed(frame[at : at + 1])
+    assert inbox.rest() == frame
+    assert inbox.feed(b"\nmore") == 1
+    assert inbox.rest() == frame + b"\nmore"
+    assert inbox.taken() == [frame]
+    assert inbox.rest() == b"more"
+
+
+def test_tiny_frames_of_a_users_codec_in_tiny_pieces_cost_little(impl: ModuleType) -> None:
+    inbox = bound.RewindableInbox(bound.BoundCodec(EachByteAfresh(), impl.Lines._engine.framing))
+    with little_memory():
+        for number in range(100_000):
+            inbox.feed(b"%c" % (number % 256))
+            assert inbox.taken()
+    inbox.feed(b"ab")
+    inbox.frames.popleft()
+    assert inbox.rest() == b"b"

@@ -286,6 +286,28 @@ def test_a_server_dropped_while_running_warns_and_stops(make: Callable[..., Any]
         socket.create_connection(address, timeout=20)
 
 
+def test_a_server_dropped_with_what_refers_to_itself_warns_and_stops(make: Callable[..., Any]) -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.server = make().start()
+            self.itself = self
+
+    owner = Owner()
+    address = owner.server.address
+    with pytest.warns(ResourceWarning, match="dropped while running"):
+        del owner
+        gc.collect()
+
+    def refused() -> bool:
+        try:
+            socket.create_connection(address, timeout=20).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    assert wait_until(refused)
+
+
 def test_a_server_dropped_after_its_stop_is_silent(make: Callable[..., Any]) -> None:
     server = make().start()
     server.stop()

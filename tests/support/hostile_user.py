@@ -202,6 +202,7 @@ class Hostile:
         self.server: Served | None = None
         self.children: list[int] = []
         self.told: list[str] = []  # what stands in the log
+        self.notices: list[str] = []  # what a backplane has told
         self.decoders: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def arm(self, hook: str, deed: Deed) -> None:
@@ -267,6 +268,10 @@ class Hostile:
         # Events come later: those of the good client are not what the deed waits for.
         provoked = event.kind == "message" and not event.text.startswith("good")
         return self.at("handler", None) if provoked else None
+
+    def on_notice(self, notice: str) -> Any:
+        self.notices.append(notice)
+        return self.at("notice", None)
 
     def encode(self, payload: bytes) -> Any:
         return self.at("encode", payload + b"\n")
@@ -362,7 +367,7 @@ def is_wrong(kind: str, hook: str, name: str) -> bool:
         return False
     if name.startswith(("raises", "recurs", "exits")) or name in NEVER_RUN:
         return True
-    if hook == "handler" and kind.removesuffix(" over TLS") in ("threads", "chat", "coroutines"):
+    if hook == "notice" or (hook == "handler" and kind.removesuffix(" over TLS") in ("threads", "chat", "coroutines")):
         return False  # its result does not matter
     answers = hook == "item" or (hook == "handler" and "batches" not in kind)
     return not (

@@ -114,6 +114,12 @@ class ServedStream(FramedStream):
         self._before_abort(owed=not self.at_rest())
         self._abort(owed=False)
 
+    _patience = float("inf")  # `_check_stall` gives up the peer, after the server's write_timeout
+
+    def _give_up(self, unsent: int) -> None:
+        self._unarrived = unsent
+        self.abort()
+
     def _before_abort(self, owed: bool) -> None:
         self._tally.bytes_out -= self.unsaid()
         self._left = 0

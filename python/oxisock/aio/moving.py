@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ..errors import errno_words
 from ..framing.bound import BoundCodec, Inbox, equal_fault
-from ..sockets.closing import Parting, reset_on_close, unacknowledged
+from ..sockets.closing import LINGER, Parting, reset_on_close, unacknowledged
 from ..types import Peer
 from .tally import Tally
 from .waking import Waker
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _FLUSH_AT = 64 << 10  # bytes of frames that are collected before they are written
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.005  # seconds between two looks whether all data has arrived
+_LOOK = 0.05  # seconds between two looks whether the peer takes something
 _UNREAD = 1 << 20  # bytes whose frames may wait to be taken before reading pauses
 
 
@@ -263,26 +264,54 @@ class Moving:
                 self._transport.write_eof()
 
     async def _part(self, linger: int) -> None:
-        """End the output, wait until everything has arrived, and close."""
+        """End the output, wait until everything has arrived, and close. If the peer takes nothing, give up."""
         transport = self._transport
         try:
             if not self._gone.done() and not transport.is_closing():
                 self._resume()
                 transport.set_write_buffer_limits(0)
-            while self._room is not None:
-                await asyncio.wait([self._room])
+            await self._hand_over_rest()
             if not self._gone.done() and not transport.is_closing():
                 # If nothing is left to write, this acts at once, and raises its errors here.
                 self._end_output()
                 await self._arrive(Parting(time.monotonic_ns(), linger))
+                if not self._gone.done() and (left := transport.get_write_buffer_size()):
+                    self._give_up(left)  # the last word of TLS, behind bytes that the peer does not take
         finally:
             transport.close()
 
+    _patience: float = LINGER  # nanoseconds without progress after which a close gives up what the system has not taken
+
+    async def _hand_over_rest(self) -> None:
+        """Wait until the system has taken what was written. If the peer takes nothing for too long, give up."""
+        sock = self._stream_socket()
+        left, give_up = -1, 0.0
+        while self._room is not None:
+            waiting = self._transport.get_write_buffer_size()
+            # The system takes the next bytes only when much has arrived. So what arrived counts too.
+            unsent = waiting + (0 if sock is None else unacknowledged(sock))
+            now = time.monotonic_ns()
+            if unsent != left:
+                left, give_up = unsent, now + self._patience
+            elif now >= give_up and not self._gone.done():
+                self._give_up(unsent)
+                return
+            await asyncio.wait([self._room], timeout=_LOOK)
+
+    def _give_up(self, unsent: int) -> None:
+        """Close with a reset although bytes have not arrived: they are lost, and the peer can see that."""
+        self._unarrived = unsent
+        self._abort(owed=True)
+
+    def _stream_socket(self) -> socket.socket | None:
+        """Return the socket, if the system can say what has not arrived at the peer."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        return sock if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
+
     async def _arrive(self, parting: Parting) -> None:
-        sock = self._transport.get_extra_info("socket")
-        tcp = sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
+        sock = self._stream_socket()
         pause = 0.0
-        while tcp and sock is not None and not self._gone.done():
+        while sock is not None and not self._gone.done():
             heard, self._heard = self._heard, False
             if parting.over(time.monotonic_ns(), heard, self._eof_seen, unacknowledged(sock)):
                 break

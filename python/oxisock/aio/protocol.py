@@ -12,10 +12,21 @@ from .stream import FramedStream
 
 _READ = 64 << 10  # bytes read at once: few enough that they are cut into frames quickly, even if the frames are tiny
 
-# A loop reads and decodes before it reads for another connection, so all connections can share one buffer, and
-# thousands of idle connections need no memory for it. The proactor of Windows has a read under way on every connection,
-# so each of them has its own buffer there.
-_SHARED: bytearray | None = None if sys.platform == "win32" else bytearray(_READ)
+# A loop reads and decodes before it reads for another connection, so all its connections can share one buffer, and
+# thousands of idle connections need no memory for it. Two loops must not share one: on two threads, one may read into
+# it before the other has decoded what it read. The proactor of Windows has a read under way on every connection, so
+# each of them has its own buffer there.
+_shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = weakref.WeakKeyDictionary()
+
+
+def _buffer_of(loop: asyncio.AbstractEventLoop) -> bytearray:
+    """Return the buffer that a connection of a loop reads into."""
+    buffer = None if sys.platform == "win32" else _shared.get(loop)
+    if buffer is None:
+        buffer = bytearray(_READ)
+        if sys.platform != "win32":
+            _shared[loop] = buffer
+    return buffer
 
 
 class StreamProtocol(asyncio.BufferedProtocol):
@@ -24,7 +35,7 @@ class StreamProtocol(asyncio.BufferedProtocol):
     def __init__(self, stream: FramedStream) -> None:
         self._stream = weakref.ref(stream)
         self._gone = stream._gone
-        self._buffer = bytearray(_READ) if _SHARED is None else _SHARED
+        self._buffer = _buffer_of(stream._loop)
         self._view = memoryview(self._buffer)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -150,8 +150,10 @@ class FramedStream(Moving):
         """Close the connection after everything is sent. It returns at once; `wait_closed` waits for the end.
 
         In the background, it waits at most 2 seconds after the peer's system last took something, and discards what the
-        peer still sends. Then it waits ``linger`` seconds for the peer to close too, counted from the last bytes of the
-        peer (None, and at most: 2 seconds). You can call it again. Raises ValueError for a negative ``linger``.
+        peer still sends. If frames are left that could not even be handed to the system, it resets the connection. On
+        a server's connection, they have the server's ``write_timeout`` instead of the 2 seconds. After the last byte,
+        it waits ``linger`` seconds for the peer to close too, counted from the last bytes of the peer (None, and at
+        most: 2 seconds). You can call it again. Raises ValueError for a negative ``linger``.
         """
         quiet = arguments.nanoseconds(linger, "linger", zero=True)
         if not self._closed:
@@ -171,7 +173,7 @@ class FramedStream(Moving):
     async def wait_closed(self) -> None:
         """Wait until a connection that you closed has ended. Cancelling this calls `abort`.
 
-        Raises TimeoutError if data that you sent may be lost, because the peer reads nothing and goes on sending.
+        Raises TimeoutError if data that you sent may be lost, because the peer reads nothing.
         """
         try:
             await asyncio.wait([self._gone])

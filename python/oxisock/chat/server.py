@@ -243,27 +243,31 @@ class _ChatRunning(EngineRunning):
         deadline = time.monotonic() + timeout
         if not (super().wait(timeout) and self._teller.join(max(0.0, deadline - time.monotonic()))):
             return False
-        if self._driver is not None:
+        driver = self._driver
+        if driver is not None:
             # The node leaves the room. If Redis does not answer, do not wait: the lease will end.
-            self._driver.join(min(max(0.0, deadline - time.monotonic()), _GOODBYE))
+            driver.join(min(max(0.0, deadline - time.monotonic()), _GOODBYE))
+            if driver.handling:
+                return driver.join(max(0.0, deadline - time.monotonic()))
         return True
 
     def failure(self) -> BaseException | None:
         """Return the error that ended the server; None after a stop."""
-        return super().failure() or self._teller.failure
+        return super().failure() or self._teller.failure or (None if self._driver is None else self._driver.failure())
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return the connections drained and aborted by the stop, and 1 if a call of ``on_event`` still runs."""
+        """Return the connections drained and aborted by the stop, and how many calls of hooks still run."""
         drained, aborted, _ = super().outcome()
-        return drained, aborted, int(self._handling)
+        return drained, aborted, self._handling + (self._driver is not None and self._driver.handling)
 
     def stats(self) -> ServerStats:
         """Return the counters."""
-        return super().stats()._replace(handler_errors=self._handler_errors)
+        errors = self._handler_errors + (0 if self._driver is None else self._driver.handler_errors)
+        return super().stats()._replace(handler_errors=errors)
 
     def inside(self) -> bool:
-        """Return whether the calling thread is in ``on_event``."""
-        return self._teller.inside()
+        """Return whether the calling thread is in ``on_event`` or ``on_notice``."""
+        return self._teller.inside() or (self._driver is not None and self._driver.inside())
 
     def abandon(self) -> None:
         """Give up this copy in a forked child."""

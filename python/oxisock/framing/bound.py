@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .codecs import Codec, StreamDecoder
 
 _LOGGED: Final = 1 << 20  # bytes kept for the next reader before those of taken frames are removed
+_ENTRY: Final = 128  # about the bytes that an entry of this log takes besides its own
+_JOINED: Final = 64 << 10  # chunks are joined up to this length: so much is copied quickly
 _ONLY_BYTES: Final = frozenset([bytes])
 
 
@@ -237,7 +239,7 @@ class RewindableInbox(Inbox):
     def __init__(self, bound: BoundCodec) -> None:
         super().__init__(bound)
         self._bound = bound
-        self._log: list[tuple[bytes, int]] = []  # chunks, and the frames each completed
+        self._log: list[tuple[bytes | bytearray, int]] = []  # chunks, and the frames each completed
         self._logged = 0  # the number of bytes in the log
         self._made = 0  # the number of frames in the log
         self._after_end = 0  # the number of frames that the end completed
@@ -254,7 +256,7 @@ class RewindableInbox(Inbox):
         if data is None:
             self._after_end += len(frames)
         elif not self._blind:
-            self._log.append((bytes(data), len(frames)))
+            self._keep(data, len(frames))
             self._logged += len(data)
             self._made += len(frames)
         return frames
@@ -275,12 +277,24 @@ class RewindableInbox(Inbox):
             )
         return self._logged_bytes()[end:]
 
+    def _keep(self, data: Buffer, made: int) -> None:
+        """Add a chunk to the log. Small chunks within a frame are joined, as each entry takes memory of its own."""
+        log = self._log
+        if made or not log or log[-1][1] or len(log[-1][0]) >= _JOINED:
+            log.append((bytes(data), made))
+            return
+        tail = log[-1][0]
+        if not isinstance(tail, bytearray):
+            tail = bytearray(tail)
+            log[-1] = tail, 0
+        tail += data
+
     def _forget_taken(self) -> None:
         """Keep only the bytes of the next frame, when all frames are taken."""
         start: int | None = 0
         if not self._plain:
             start = self._logged - self._decoder.buffered if self._decoder is not None else 0  # type: ignore[attr-defined]
-        elif self._logged >= _LOGGED:
+        elif self._logged + _ENTRY * len(self._log) >= _LOGGED:
             start = self._end_of(self._made)
         if start is None:
             self._blind = True
@@ -296,7 +310,8 @@ class RewindableInbox(Inbox):
         """Return the position in the log after the first ``count`` frames; None if they are not found again."""
         if not count:
             return 0
-        before, seen, chunk = bytearray(), 0, b""
+        before, seen = bytearray(), 0
+        chunk: bytes | bytearray = b""
         for chunk, made in self._log:
             if seen + made >= count:
                 break

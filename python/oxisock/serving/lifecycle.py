@@ -36,6 +36,9 @@ _GRACE = 0.06
 _SLICE = 0.1
 # At interpreter exit, all servers together have this long.
 _EXIT_SECONDS = 1.0
+# It is filled when the interpreter exits, after all servers were stopped. `forks.live` does not tell `__del__`: the
+# garbage collector removes what it collects from weak sets first.
+_exited: list[bool] = []
 
 
 @runtime_checkable
@@ -232,17 +235,11 @@ class Server(Handle, Bound):
         """Show the kind of server, and where it listens."""
         return self._shown(self.impl, self._began is not None)
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing, exited: list[bool] = _exited) -> None:
         # This never joins a thread, because it may run on any thread, even the server's own. When the interpreter ends,
         # the server has been stopped, and names of modules may be gone.
         running = getattr(self, "_running", None)
-        if (
-            running is None
-            or ending()
-            or self._began is not None
-            or self._pid != os.getpid()
-            or running not in forks.live
-        ):
+        if running is None or ending() or self._began is not None or self._ended or exited or self._pid != os.getpid():
             return
         warnings.warn(f"{self!r} was dropped while running", ResourceWarning, stacklevel=1, source=self)
         forks.live.discard(running)
@@ -369,6 +366,7 @@ def _stop_all() -> None:
     """Stop the servers that still run when the interpreter exits, within a second."""
     servers = [running for running in list(forks.live) if isinstance(running, Running)]
     forks.live.clear()
+    _exited.append(True)
     for running in servers:
         running.begin_stop(0.0)
     deadline = time.monotonic() + _EXIT_SECONDS

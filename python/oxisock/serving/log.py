@@ -72,6 +72,11 @@ def event_failed(event: object, error: BaseException) -> None:
     _tell("error", "on_event failed at %r", event, exc_info=error)
 
 
+def notice_failed(notice: str, error: BaseException) -> None:
+    """Log that on_notice raised."""
+    _tell("error", "on_notice failed at %r", notice, exc_info=error)
+
+
 def thread_failed(error: BaseException) -> None:
     """Log that a thread failed, and that this ended its server."""
     _tell("critical", "a server ended because one of its threads failed", exc_info=error)

@@ -62,7 +62,8 @@ class Answer(NamedTuple):
 
 class Entered(NamedTuple):
     """The answer of "enter" after success, with the letters of the last batch: the epoch, whether the log has all that
-    the node knew, the number of that batch, the members of the room, and the past lines, oldest first."""
+    the node knew, the number of that batch, the members of the room, the past lines, oldest first, and the number of
+    records among the members that oxisock did not write."""
 
     answer: Answer
     epoch: str
@@ -70,6 +71,7 @@ class Entered(NamedTuple):
     batch: int
     members: list[HubEntry]
     history: list[Entry]
+    foreign: int = 0
 
 
 class Backplane:
@@ -366,6 +368,8 @@ class Backplane:
         if self._lost:
             self._lost = False
             self._tell("missing")
+        if answer.foreign:
+            self._notices.append(f"{answer.foreign} members that no oxisock wrote were ignored")
         self._notices.append(f"{'in the room again' if again else 'in the room'} as {self.node}")
 
     def _fence(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -9,9 +10,11 @@ import time
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
-from ... import arguments
+from ... import arguments, hooks
 from ...serving import log as server_log
+from ...sockets.forks import end_child
 from ...sockets.latch import Latch
 from .machine import Answer, Backplane, Call, Entered, Entry
 
@@ -36,7 +39,7 @@ class Settings(NamedTuple):
     lease: int
     history: int
     connect: Callable[[], Any]
-    on_notice: Callable[[str], None] | None
+    on_notice: hooks.Lent[Callable[[str], None]] | None
 
 
 class RedisBackplane:
@@ -65,7 +68,9 @@ class RedisBackplane:
             history: the least number of entries that the log keeps, 1 to 250,000. It also keeps entries that a node has
                 not read yet, up to 250,000.
             on_notice: called with a text, on the thread of the backplane, when the node joins, loses Redis, finds it
-                again, is fenced, or may miss lines. All of that is logged, too.
+                again, is fenced, may miss lines, or ignores what no oxisock wrote. All of that is logged, too.
+                Exceptions in it are logged, and counted in the server's ``stats().handler_errors``. While it runs, the
+                room stands still on this server.
 
         Raises ModuleNotFoundError if redis-py is not installed, and ValueError or TypeError for a bad argument. If
         Redis cannot be reached when a server starts, the server starts, and clients wait for their welcome.
@@ -87,8 +92,7 @@ class RedisBackplane:
         arguments.count(history, "history")
         if history > 250_000:
             arguments.refuse(ValueError, "history", history, "at most 250,000 entries")
-        if on_notice is not None:
-            arguments.function(on_notice, "on_notice")
+        lent = None if on_notice is None else hooks.Lent(arguments.function(on_notice, "on_notice"))
         # This finds a bad address. Connections are opened later.
         try:
             pool = redis.ConnectionPool.from_url(
@@ -104,7 +108,7 @@ class RedisBackplane:
             what = "redis://HOST:PORT/DATABASE, rediss:// or unix://PATH, and options of redis-py as a query"
             why = str(error).rpartition("__init__() ")[2]
             raise ValueError(f"url: expected {what}: {why}") from None
-        self.settings = Settings(room, int(seconds * 1000), history, pool.make_connection, on_notice)
+        self.settings = Settings(room, int(seconds * 1000), history, pool.make_connection, lent)
 
     def __repr__(self) -> str:
         # The address may have a password.
@@ -115,7 +119,12 @@ class RedisBackplane:
 
 
 class Driver:
-    """Connects the hub, the machine and Redis, on its own thread."""
+    """Connects the hub, the machine and Redis, on its own thread.
+
+    Attributes:
+        handling: whether a call of ``on_notice`` runs.
+        handler_errors: the number of its calls that failed.
+    """
 
     def __init__(
         self,
@@ -125,16 +134,19 @@ class Driver:
         make: Callable[[], Any],
         reactor: ChatReactor,
         bell: socket.socket,
-        on_notice: Callable[[str], None] | None,
+        lent: ref[hooks.Lent[Callable[[str], None]]] | None,
     ) -> None:
         self._machine, self._keys, self._common, self._reactor = machine, keys, common, reactor
-        self._bell, self._on_notice = bell, on_notice
+        self._bell, self._lent = bell, lent
+        self.handling = False
+        self.handler_errors = 0
+        self._process = os.getpid()
         self._calls, self._reads = make(), make()
         self._connected = False
         self._sent: Call | None = None
         self._reading: tuple[int, int] | None = None  # the generation, and when the read began
         self._retry_reading = 0
-        self._latch = Latch(server_log.thread_failed)
+        self._latch = Latch(self._failed)
 
     def start(self) -> None:
         """Start the thread."""
@@ -144,18 +156,40 @@ class Driver:
         """Wait at most ``timeout`` seconds for the thread, which ends after the hub. Return whether it has ended."""
         return self._latch.join(timeout)
 
+    def failure(self) -> BaseException | None:
+        """Return the error that ended the thread; None if it has not failed."""
+        return self._latch.failure
+
+    def inside(self) -> bool:
+        """Return whether the calling thread is that of the driver, which calls ``on_notice``."""
+        return self._latch.inside()
+
     def _run(self) -> None:
-        machine = self._machine
-        try:
-            while not machine.ended:
-                self._turn()
-        finally:
-            if not machine.ended:
-                self._reactor.begin_stop(0)  # the room does not work without this thread
-            for connection in (self._calls, self._reads):
-                with suppress(Exception):
-                    connection.disconnect()
-            self._bell.close()
+        while not self._machine.ended:
+            self._turn()
+        self._close()
+
+    def _failed(self, error: BaseException) -> None:
+        """Log the error of the thread, and stop the server, because the room does not work without this thread."""
+        server_log.thread_failed(error)
+        self._end_child()
+        self._reactor.begin_stop(0)
+        self._close()
+
+    def _close(self) -> None:
+        for connection in (self._calls, self._reads):
+            with suppress(Exception):
+                connection.disconnect()
+        self._bell.close()
+
+    def _is_child(self) -> bool:
+        # Nobody tells the driver of a fork: its first notices come before the server is in the list of those that run.
+        return os.getpid() != self._process
+
+    def _end_child(self) -> None:
+        """Exit if user code on this thread has forked and this is the child: Redis and the hub are the parent's."""
+        if self._is_child():
+            end_child(server_log.child_returned)
 
     def _turn(self) -> None:
         machine, now = self._machine, time.monotonic_ns()
@@ -197,11 +231,24 @@ class Driver:
             self._reactor.entries(news)
         for notice in self._machine.take_notices():
             server_log.backplane(notice)
-            if self._on_notice is not None:
-                try:
-                    self._on_notice(notice)
-                except Exception as error:
-                    server_log.event_failed(notice, error)
+            self._end_child()
+            self._notify(notice)
+
+    def _notify(self, notice: str) -> None:
+        """Call ``on_notice``. Whatever it does, this thread goes on."""
+        lent = None if self._lent is None else self._lent()
+        if lent is None:  # there is none, or the server was dropped, and is stopping
+            return
+        self.handling = True
+        try:
+            result: object = lent.function(notice)
+            hooks.check_ran("on_notice", result)
+        except BaseException as error:
+            if not self._is_child():
+                self.handler_errors += 1
+                server_log.notice_failed(notice, error)
+        self._end_child()
+        self.handling = False
 
     def _wait(self) -> list[Any]:
         """Wait until there is something to do. Return the readable sockets."""
@@ -261,11 +308,12 @@ class Driver:
             except NoScriptError:
                 self._command(call, "EVAL", script(call.script)[0])
                 return
+            meant = understood(call, answer)
         except Exception as error:
             self._fail(error)
             return
         self._sent = None
-        self._machine.answered(understood(call, answer), time.monotonic_ns())
+        self._machine.answered(meant, time.monotonic_ns())
 
     def _fail(self, error: Exception) -> None:
         self._drop_calls()
@@ -304,11 +352,12 @@ class Driver:
         generation, _ = self._reading
         try:
             answer = self._reads.read_response()
+            entries = [entry(row) for row in answer[0][1]] if answer else []
         except Exception:
             self._drop_reads(now)
             return
         self._reading = None
-        self._machine.read(generation, [entry(row) for row in answer[0][1]] if answer else [], now)
+        self._machine.read(generation, entries, now)
 
     def _drop_reads(self, now: int) -> None:
         self._reading = None
@@ -327,7 +376,8 @@ def drive(backplane: RedisBackplane, node: str, history: int, reactor: ChatReact
     prefix = b"oxisock:{%s}:" % room.name.encode("utf-8", "surrogatepass")
     keys = [prefix + key.encode() for key in _KEYS]
     machine = Backplane(node, room.lease * 1_000_000, min(history, room.history), time.monotonic_ns())
-    return Driver(machine, keys, (room.lease, room.history), room.connect, reactor, bell, room.on_notice)
+    lent = None if room.on_notice is None else ref(room.on_notice)
+    return Driver(machine, keys, (room.lease, room.history), room.connect, reactor, bell, lent)
 
 
 def _words(error: Exception) -> str:
@@ -371,12 +421,23 @@ def understood(call: Call, answer: Any) -> Entered | Answer:
     if not more:
         return common
     epoch, whole, batch, members, history = more
-    there = []
+    there, foreign = [], 0
     for identity, known in zip(members[::2], members[1::2], strict=True):
-        client, _, node = _text(identity).partition("@")
-        nick, when, where = _text(known).split("\n", 2)
-        there.append(("member", node, int(client), nick, where, int(when)))
-    return Entered(common, epoch.decode(), bool(whole), int(batch), there, [entry(row) for row in reversed(history)])
+        try:
+            there.append(_member(identity, known))
+        except ValueError:
+            foreign += 1
+    past = [entry(row) for row in reversed(history)]
+    return Entered(common, epoch.decode(), bool(whole), int(batch), there, past, foreign)
+
+
+def _member(identity: bytes, known: bytes) -> HubEntry:
+    """Return a member of the room. Raises ValueError if oxisock did not write it."""
+    client, at, node = identity.partition(b"@")
+    nick, when, where = known.split(b"\n")
+    if not (at and node and nick):
+        raise ValueError(identity)
+    return "member", _text(node), _number(client), _text(nick), _text(where), _number(when)
 
 
 def entry(row: Any) -> Entry:
