@@ -234,17 +234,28 @@ impl MessageReactor {
         for delivery in batch.deliveries.drain(..) {
             let Delivery { token, peer, room, input } = delivery;
             let mut trouble = None;
+            // If there is no memory for what a connection has sent, that costs this connection only.
+            let mut copied = |copy: PyResult<Bound<'py, PyAny>>| {
+                copy.or_else(|error| {
+                    trouble = Some(error.into_value(py));
+                    if self.framed { Ok(PyList::empty(py).into_any()) } else { bytes_of(py, b"").map(Bound::into_any) }
+                })
+            };
             let input = match input {
-                Input::Bytes(start, end) => Some(bytes_of(py, &batch.arena[start..end])?.into_any()),
+                Input::Bytes(start, end) => {
+                    Some(copied(bytes_of(py, &batch.arena[start..end]).map(Bound::into_any))?)
+                }
                 Input::Relief if !self.framed => Some(bytes_of(py, b"")?.into_any()),
                 Input::Relief => Some(PyList::empty(py).into_any()),
                 Input::End | Input::Gone => None,
                 Input::Messages { first, spans, error } => {
-                    trouble = error.map(|error| feed_error(py, error, PyList::empty(py)).into_value(py));
+                    let error = error.map(|error| feed_error(py, error, PyList::empty(py)).into_value(py));
                     let first = first.as_ref().map(|(held, span)| &held[span.start..span.end]);
                     let size = spans.len() + usize::from(first.is_some());
                     let rest = batch.spans[spans].iter().map(|span| &batch.arena[span.start..span.end]);
-                    Some(list_of(py, size, first.into_iter().chain(rest))?.into_any())
+                    let messages = copied(list_of(py, size, first.into_iter().chain(rest)).map(Bound::into_any))?;
+                    trouble = trouble.or(error);
+                    Some(messages)
                 }
             };
             let peer = self.peer(py, token, peer)?;

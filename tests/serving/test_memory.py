@@ -105,6 +105,26 @@ def test_one_who_wants_all_the_memory_is_cut_and_others_are_served(impl: ModuleT
         assert '"active"' in out
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["framed", "a codec of the user's"])
+def test_a_long_message_costs_its_sender_at_most(impl: ModuleType, own: bool) -> None:
+    codec = f"impl.Lines(max_frame={HUGE})"
+    server = f"impl.MessageServer(lambda m, p: b'', codec={f'Own({codec})' if own else codec})"
+    with short_of_memory(impl, server) as (child, address), socket.create_connection(address, 20) as good:
+        # There is memory for receiving some of them, but not for a second copy.
+        for size in range(6, 42, 3):
+            with socket.create_connection(address, 20) as greedy, contextlib.suppress(ConnectionError):
+                for _ in range(size):
+                    greedy.sendall(bytes(MIB))
+                greedy.sendall(b"\n")
+                greedy.shutdown(socket.SHUT_WR)
+                while greedy.recv(1 << 16):
+                    pass
+            good.sendall(b"still here\n")
+            assert exactly(good, 1) == b"\n"
+        _, err = child.communicate("\n", timeout=60)
+        assert child.returncode == 0, err
+
+
 @pytest.mark.parametrize("end", [b"", b"\n"], ids=["without end", "long"])
 def test_a_line_that_takes_all_the_memory_costs_a_chat_its_sender(impl: ModuleType, end: bytes) -> None:
     server = "impl.ChatServer(max_line=(1 << 31) - 1, queue_limit=(1 << 31) - 1, rate=None)"

@@ -178,9 +178,9 @@ impl Hub {
         room.places.entry(entry.node.clone()).or_default().insert(client, room.arrivals);
         room.called.insert(key, room.arrivals);
         let arrived = if room.node == entry.node { room.arriving.remove(&client) } else { None };
-        if let Some((since, early)) = arrived {
-            self.welcome(client, nick, since);
-            for kept in early {
+        if let Some(arrival) = arrived {
+            self.welcome(client, nick, arrival.since);
+            for kept in arrival.early {
                 match kept {
                     Early::Line(line, then) => self.line(client, &line, then),
                     Early::TooLong(then) => self.too_long(client, then),

@@ -50,6 +50,22 @@ pub(super) enum Early {
     End,
 }
 
+/// A client whose joining is not in the log yet.
+pub(super) struct Arrival {
+    pub(super) since: u64,
+    /// What it has sent meanwhile.
+    pub(super) early: Vec<Early>,
+    /// Of what is kept.
+    size: usize,
+}
+
+impl Arrival {
+    fn keep(&mut self, what: Early) {
+        self.size += 16 + if let Early::Line(line, _) = &what { line.len() } else { 0 };
+        self.early.push(what);
+    }
+}
+
 /// What a hub knows of the shared room.
 #[derive(Default)]
 pub(super) struct Room {
@@ -59,8 +75,7 @@ pub(super) struct Room {
     pub(super) places: HashMap<String, HashMap<u64, u64>>,
     pub(super) called: HashMap<String, u64>,
     pub(super) arrivals: u64,
-    // Since when, and what came meanwhile.
-    pub(super) arriving: BTreeMap<u64, (u64, Vec<Early>)>,
+    pub(super) arriving: BTreeMap<u64, Arrival>,
     pub(super) leaving: BTreeSet<u64>,
     pub(super) appends: Vec<Append>,
 }
@@ -91,39 +106,38 @@ impl Room {
 
     /// Somebody has come from `place`.
     pub(super) fn joined(&mut self, client: u64, now: u64, place: &str) {
-        self.arriving.insert(client, (now, Vec::new()));
+        self.arriving.insert(client, Arrival { since: now, early: Vec::new(), size: 0 });
         self.propose("join", client, "", place);
     }
 
     /// Whether a line is none that is heard now: it is kept until the welcome, or its client is leaving.
     pub(super) fn defers(&mut self, client: u64, line: Option<&[u8]>, now: u64, limit: usize) -> bool {
-        let Some((_, early)) = self.arriving.get_mut(&client) else {
+        let Some(arrival) = self.arriving.get_mut(&client) else {
             return self.leaving.contains(&client);
         };
-        let size = |kept: &Early| if let Early::Line(line, _) = kept { line.len() + 16 } else { 16 };
-        let fits = early.iter().map(size).sum::<usize>() + line.map_or(0, <[u8]>::len) <= limit;
+        let fits = arrival.size + line.map_or(0, <[u8]>::len) <= limit;
         // What there is no memory for is too much as well.
         let kept = match (fits, line) {
             (true, Some(line)) => memory::copy(line).map_or(Early::TooMuch, |line| Early::Line(line.into(), now)),
             (true, None) => Early::TooLong(now),
             (false, _) => Early::TooMuch,
         };
-        if !matches!((&kept, early.last()), (Early::TooMuch, Some(Early::TooMuch))) {
-            early.push(kept);
+        if !matches!((&kept, arrival.early.last()), (Early::TooMuch, Some(Early::TooMuch))) {
+            arrival.keep(kept);
         }
         true
     }
 
     /// Whether somebody who has left, or is to be heard no more, was on his way in.
     pub(super) fn turned_back(&mut self, client: u64, lost: bool) -> bool {
-        let Some((_, early)) = self.arriving.get_mut(&client) else {
+        let Some(arrival) = self.arriving.get_mut(&client) else {
             return false;
         };
         if lost {
             self.arriving.remove(&client);
             self.propose("leave", client, "", "lost");
         } else {
-            early.push(Early::End);
+            arrival.keep(Early::End);
         }
         true
     }

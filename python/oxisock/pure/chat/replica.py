@@ -47,6 +47,21 @@ class _Resident(NamedTuple):
     when: int
 
 
+class _Arrival:
+    """A client whose joining is not in the log yet, and what it has sent meanwhile."""
+
+    __slots__ = ("early", "since", "size")
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+        self.early: list[tuple[int, bytes, int]] = []
+        self.size = 0  # of what is kept
+
+    def keep(self, what: int, line: bytes, now: int) -> None:
+        self.early.append((what, line, now))
+        self.size += len(line) + 16
+
+
 class Replica(Hub):
     """A hub that shares its room."""
 
@@ -55,8 +70,7 @@ class Replica(Hub):
         self._node = ""
         self._residents: dict[tuple[str, int], _Resident] = {}  # in order of joining
         self._called: dict[str, tuple[str, int]] = {}  # by nick in lower case
-        # Clients whose joining is not in the log yet: since when, and what they sent meanwhile.
-        self._arriving: dict[int, tuple[int, list[tuple[int, bytes, int]]]] = {}
+        self._arriving: dict[int, _Arrival] = {}
         self._leaving: set[int] = set()  # clients whose leaving is not in the log yet
         self._appends: list[HubAppend] = []
 
@@ -71,7 +85,7 @@ class Replica(Hub):
         """Add a client, who comes from ``where``. Returns False if there is no room."""
         if self.full:
             return False
-        self._arriving[client] = now, []
+        self._arriving[client] = _Arrival(now)
         self._propose("join", client, "", where)
         return True
 
@@ -97,7 +111,7 @@ class Replica(Hub):
             del self._arriving[client]
             self._propose("leave", client, "", "lost")
         else:
-            self._arriving[client][1].append((_END, b"", 0))
+            self._arriving[client].keep(_END, b"", 0)
 
     def broadcast(self, text: str) -> None:
         """Propose a line to all members on behalf of the server."""
@@ -186,11 +200,11 @@ class Replica(Hub):
 
     def _put_off(self, client: int, what: int, line: bytes, now: int) -> None:
         """Keep what a client sends before its welcome, up to the limit of its queue."""
-        _, early = self._arriving[client]
-        if sum(len(kept) + 16 for _, kept, _ in early) + len(line) <= self._plan.queue_limit:
-            early.append((what, line, now))
-        elif not early or early[-1][0] != _TOO_MUCH:
-            early.append((_TOO_MUCH, b"", now))
+        arrival = self._arriving[client]
+        if arrival.size + len(line) <= self._plan.queue_limit:
+            arrival.keep(what, line, now)
+        elif not arrival.early or arrival.early[-1][0] != _TOO_MUCH:
+            arrival.keep(_TOO_MUCH, b"", now)
 
     def _names(self) -> list[str]:
         return [resident.nick for resident in self._residents.values()]
@@ -249,17 +263,16 @@ class Replica(Hub):
                 self._event("join", nick, "")
                 self._everybody(f"* {nick} joined\n".encode())
             return
-        since, early = arrived
-        newcomer = _Client(nick, since)
+        newcomer = _Client(nick, arrived.since)
         self._clients[client] = newcomer
         if self._plan.idle_timeout != NEVER:
-            self._timers.set(since + self._plan.idle_timeout, client)
+            self._timers.set(arrived.since + self._plan.idle_timeout, client)
         self._deliver(client, newcomer, f"* welcome to {self._plan.name}, you are {nick}\n".encode())
         for line in self._remembered():
             self._deliver(client, newcomer, line)
         self._event("join", nick, "")
         self._everybody(f"* {nick} joined\n".encode(), client)
-        for what, line, then in early:
+        for what, line, then in arrived.early:
             if what == _LINE:
                 self.line(client, line, then)
             elif what == _TOO_LONG:
