@@ -98,8 +98,11 @@ class Session:
                     self._wordless += min(PIECE, len(data) - at)
                     if self._wordless > _WORDLESS and self.begun:
                         self._break(ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer keeps TLS busy and says nothing"))
-                except ssl.SSLZeroReturnError:
-                    self.over = True
+                except ssl.SSLZeroReturnError as error:
+                    if self.begun:
+                        self.over = True
+                    else:  # nothing was agreed that could end well, and whoever waits for the handshake needs a fault
+                        self._break(error)
                 except Exception as error:
                     self._break(error)
         return b"".join(said)
