@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame, Peer
+from oxisock.serving import thread_connection
+from oxisock.sockets import closing
 from support.addresses import HOST
 from support.certificates import CLOSE_NOTIFY, client_hello
 from support.talking import adds_up
@@ -144,11 +146,44 @@ def test_what_a_handler_hears_of_a_cut(impl: ModuleType, context: ssl.SSLContext
             assert type(raised[-1]) is kind
 
 
+def test_the_last_answer_arrives_although_the_client_goes_on_sending(
+    impl: ModuleType, context: ssl.SSLContext, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing with input that nobody has read would throw away what is on its way."""
+    size = 100_000  # more than the client's system takes, and less than that of the server holds
+    looked = threading.Event()
+
+    def look(sock: socket.socket, unsent: int) -> bool:
+        found = closing.still_sending(sock, unsent)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(thread_connection, "still_sending", look)
+    for module in (closing, thread_connection):  # the client may be slow on a busy machine
+        monkeypatch.setattr(module, "LINGER", 60_000_000_000)
+
+    def handler(conn: Any, peer: Peer) -> None:
+        conn.recv(100)
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * size)
+        conn.sendall(bytes(size))
+
+    with impl.ThreadedServer(handler, ssl=context) as server, Spoken(server, trusting, room=4096) as client:
+        client.send(b"go\n")
+        assert looked.wait(20)
+        client.send(b"more\n")
+        assert len(client.until_the_end()) == size
+        assert wait_until(lambda: server.stats().closed == 1)
+
+
 class Spoken:
     """A client whose every byte is in one's own hands: TLS between two buffers, and a plain socket."""
 
-    def __init__(self, server: Any, context: ssl.SSLContext, piece: int = 1 << 16) -> None:
-        self.sock = socket.create_connection(server.address, timeout=30)
+    def __init__(self, server: Any, context: ssl.SSLContext, piece: int = 1 << 16, room: int = 0) -> None:
+        self.sock = socket.socket()
+        if room:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        self.sock.settimeout(30)
+        self.sock.connect(server.address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
