@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame, Peer
-from oxisock.serving import thread_connection
+from oxisock.serving import secured, thread_connection
 from oxisock.sockets import closing
+from oxisock.sockets.tls import Session
 from support.addresses import HOST
 from support.certificates import CLOSE_NOTIFY, client_hello
 from support.talking import adds_up
@@ -173,6 +174,49 @@ def test_the_last_answer_arrives_although_the_client_goes_on_sending(
         client.send(b"more\n")
         assert len(client.until_the_end()) == size
         assert wait_until(lambda: server.stats().closed == 1)
+
+
+class Failing(Session):
+    """TLS that cannot encrypt an answer with an X in it, or a part of it."""
+
+    __slots__ = ()
+
+    def sealed(self, data: bytes | memoryview) -> bytes:
+        wire = super().sealed(data)
+        if b"X" in bytes(data):
+            # As OpenSSL 1.1.1 does while the client asks for a new handshake.
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "on purpose")
+        return wire
+
+    def last_word(self) -> bytes:
+        if self.said == len(b"Y\n"):
+            raise MemoryError("on purpose")
+        return super().last_word()
+
+
+@pytest.mark.parametrize("kind", ["messages", "batches"])
+@pytest.mark.parametrize("words", [b"x\n", b"z\nx\n", b"y\n"])
+def test_an_answer_that_cannot_be_encrypted_ends_its_connection_alone(
+    impl: ModuleType,
+    context: ssl.SSLContext,
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    words: bytes,
+) -> None:
+    monkeypatch.setattr(secured, "Session", Failing)
+    with server_of(kind, impl, ssl=context) as server, joined(impl, server, trusting) as other:
+        with Spoken(server, trusting) as client:
+            client.send(words)
+            client.end_output()
+            with contextlib.suppress(EOFError, ConnectionError):
+                while client.do(lambda: client.tls.read(100)) == b"Y\n":
+                    pass
+                pytest.fail("the client takes a part for the whole")
+        assert wait_until(lambda: server.stats().closed == 1)
+        assert other.request(b"hello") == b"HELLO"
+        stats = server.stats()
+        assert (stats.active, stats.handler_errors, stats.handshake_errors) == (1, 0, 0)
 
 
 class Spoken:
