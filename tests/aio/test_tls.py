@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from oxisock import IncompleteFrame, Peer
+from oxisock.sockets.tls import Session
 from support.addresses import HOST
+from support.certificates import CLOSE_NOTIFY, client_hello
 from support.coroutines import Run, until
 from support.talking import adds_up
 
@@ -201,7 +204,7 @@ def test_handshakes_that_fail_or_never_end(
         async with impl.aio.start_server(upper, ssl=context, handshake_timeout=1.5) as server:
             silent = [await asyncio.open_connection(*server.address) for _ in range(50)]
             silent[0][1].write(b"\x16\x03")
-            for words in (b"GET / HTTP/1.1\r\n\r\n", b""):
+            for words in (b"GET / HTTP/1.1\r\n\r\n", b"", CLOSE_NOTIFY, client_hello() + CLOSE_NOTIFY):
                 reader, writer = await asyncio.open_connection(*server.address)
                 writer.write(words)
                 writer.write_eof()
@@ -213,13 +216,96 @@ def test_handshakes_that_fail_or_never_end(
                 assert await stream.recv() == b"HELLO"
             await until(lambda: server.stats().timeouts == 50)
             stats = server.stats()
-            assert (stats.handshake_errors, stats.handler_errors, stats.messages) == (2, 0, 1)
+            assert (stats.handshake_errors, stats.handler_errors, stats.messages) == (4, 0, 1)
             for _, writer in silent:
                 writer.close()
             await until(lambda: server.stats().active == 0)
             assert adds_up(server.stats())
 
     run(main())
+
+
+@contextlib.contextmanager
+def saying(words: bytes) -> Iterator[Peer]:
+    """Listen without TLS: a server that says ``words`` and ends its output, whatever it hears."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(60)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as sock:
+                sock.settimeout(60)
+                sock.sendall(words)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(1 << 16):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield Peer(*listener.getsockname())
+        thread.join(60)
+
+
+def raised_by(call: Callable[[], Any], patience: float = 20.0) -> BaseException | None:
+    """Give what a call raises; None if it returns. The call fails the test, and no more, if it never ends."""
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(patience)
+    assert not thread.is_alive(), "the call hangs"
+    return raised[0] if raised else None
+
+
+JOINING = ["connect", "chat", "tcp_request", "framed tcp_request", "aio.open_framed", "aio.tcp_request"]
+
+
+def joining(impl: ModuleType, run: Run, how: str, address: Peer, context: ssl.SSLContext, timeout: float) -> Any:
+    """Begin a conversation over TLS, as any of the clients."""
+    options: dict[str, Any] = {"ssl": context, "server_hostname": "localhost", "timeout": timeout}
+
+    async def main() -> None:
+        if how == "aio.tcp_request":
+            await impl.aio.tcp_request(*address, b"x", **options)
+        else:
+            async with impl.aio.open_framed(*address, **options):
+                pass
+
+    if how.startswith("aio"):
+        run(main())
+    elif how == "connect":
+        impl.connect(*address, impl.Lines(), **options).close()
+    elif how == "chat":
+        impl.ChatClient(*address, nick="ann", **options).close()
+    else:
+        impl.tcp_request(*address, b"x", codec=impl.Lines() if how.startswith("framed") else None, **options)
+
+
+@pytest.mark.parametrize("how", JOINING)
+def test_a_server_that_ends_tls_in_the_handshake(
+    impl: ModuleType, run: Run, trusting: ssl.SSLContext, how: str
+) -> None:
+    with saying(CLOSE_NOTIFY) as address:
+        error = raised_by(lambda: joining(impl, run, how, address, trusting, 60.0))
+    assert isinstance(error, ssl.SSLError)
+
+
+@pytest.mark.parametrize("how", [how for how in JOINING if how != "aio.open_framed"])  # which waits beside TLS
+def test_a_handshake_that_gets_nowhere_is_ended_on_time(
+    impl: ModuleType, run: Run, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """However TLS may be stuck: here it takes whatever comes, even the end, for no reason to say anything."""
+    monkeypatch.setattr(Session, "received", lambda session, data: b"")
+    monkeypatch.setattr(Session, "cut", lambda session: None)
+    with saying(b"") as address:
+        error = raised_by(lambda: joining(impl, run, how, address, trusting, 0.3))
+    assert isinstance(error, TimeoutError)
+    assert f"{address}: no TLS handshake within 0.3 s" in str(error)
 
 
 @pytest.mark.parametrize("waits_for", ["a handshake", "a header"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import socket
 import ssl
@@ -13,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from oxisock.cli.tls import of_server
 from support.certificates import certified
 from support.commands import oxisock
 from support.processes import ended, process, serve
@@ -39,6 +41,13 @@ def test_serve_and_send(impl: ModuleType, certificate: Path) -> None:
         assert code == 0
         assert "messages 2" in err
         assert "handshake_errors" in err
+
+
+@pytest.mark.skipif(not hasattr(ssl, "OP_NO_RENEGOTIATION"), reason="this ssl has no such option")
+def test_serve_refuses_a_second_handshake(certificate: Path) -> None:
+    context = of_server(argparse.Namespace(tls_cert=str(certificate), tls_key=None))
+    assert context is not None
+    assert context.options & ssl.OP_NO_RENEGOTIATION
 
 
 def test_openssl_talks_to_serve(impl: ModuleType, certificate: Path) -> None:

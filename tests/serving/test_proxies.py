@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -138,6 +139,34 @@ def test_a_share_is_that_of_the_source(make: Callable[..., Any]) -> None:
         assert wait_until(lambda: server.stats().active == 3)
         stats = server.stats()
         assert (stats.accepted, stats.closed, stats.rejected, stats.frame_errors) == (3, 0, 3, 0)
+
+
+def test_a_connection_without_a_thread_gives_back_no_share_of_another(
+    impl: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the proxy that has no thread, nobody was counted; a client with the proxy's address was."""
+    start = threading.Thread.start
+    refused: list[threading.Thread] = []
+
+    def one_not(thread: threading.Thread) -> None:
+        if not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    header = b"PROXY TCP4 127.0.0.1 10.0.0.1 40000 443\r\n"
+    options: dict[str, Any] = {"proxies": ("127.0.0.1",), "max_per_address": 1}
+    with impl.ThreadedServer(tell_by_hand, "127.0.0.1", **options) as server, come(server, header) as first:
+        assert told(first) == b"127.0.0.1:40000"
+        monkeypatch.setattr(threading.Thread, "start", one_not)
+        with come(server, b"") as second:
+            assert closed(second)
+        assert wait_until(lambda: server.stats().shed == 1)
+        with come(server, header) as third:
+            assert closed(third)
+        assert wait_until(lambda: server.stats().accepted == 1)  # which the third is no longer
+        stats = server.stats()
+        assert (stats.active, stats.rejected, stats.shed, stats.frame_errors) == (1, 1, 1, 0)
 
 
 def test_a_proxy_that_breaks_off_is_lost_and_has_broken_nothing(make: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ import pytest
 import oxisock
 from oxisock import Peer
 from oxisock.serving.thread_connection import Counters
+from support.certificates import contexts
 from support.handlers import upper
 from support.hostile_user import forked
 from support.processes import ended_well
@@ -101,6 +103,43 @@ def test_a_thread_that_is_about_to_start_can_be_waited_for(impl: ModuleType, mon
             finally:
                 go_on.set()
             assert ask(sock) == b"hello\n"
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("read", ["recv", "recv_exactly", "frames"])
+def test_closing_from_another_thread_ends_the_conversation(impl: ModuleType, read: str, secure: bool) -> None:
+    """With all that was sent: the client sees a clean end, and the handler wakes."""
+    raised: list[OSError] = []
+    come: list[Any] = []
+
+    def handler(conn: Any, peer: Peer) -> None:
+        conn.sendall(b"hello\n")
+        come.append(conn)
+        try:
+            if read == "frames":
+                list(conn.frames())
+            else:
+                getattr(conn, read)(5)
+        except OSError as error:
+            raised.append(error)
+            raise
+
+    options: dict[str, Any] = {"ssl": contexts().client, "server_hostname": "localhost"} if secure else {}
+    with (
+        impl.ThreadedServer(handler, idle_timeout=None, ssl=contexts().server if secure else None) as server,
+        impl.connect(*server.address, impl.Lines(), timeout=20.0, **options) as client,
+    ):
+        assert wait_until(lambda: bool(come) and come[0].waiting)
+        assert client.recv() == b"hello"
+        watchdog = threading.Thread(target=come[0].close, daemon=True)
+        watchdog.start()
+        assert client.recv() is None
+        watchdog.join(20)
+        assert not watchdog.is_alive()
+        assert wait_until(lambda: server.stats().closed == 1)
+        stats = server.stats()
+        assert (stats.timeouts, stats.handler_errors, stats.frame_errors, stats.handshake_errors) == (0, 0, 0, 0)
+    assert [(type(error), error.errno) for error in raised] == [(OSError, errno.EBADF)]
 
 
 def test_a_codec_is_named_once(impl: ModuleType) -> None:

@@ -16,11 +16,25 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame, Peer
+from oxisock.serving import secured, thread_connection
+from oxisock.sockets import closing
+from oxisock.sockets.tls import Session
 from support.addresses import HOST
+from support.certificates import CLOSE_NOTIFY, client_hello
 from support.talking import adds_up
 from support.waiting import wait_until
 
 KINDS = ["threads", "messages", "batches"]
+
+FAILING = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"",
+    b"\x16\x03\x01",
+    bytes(70_000),
+    CLOSE_NOTIFY,
+    client_hello() + CLOSE_NOTIFY,
+]
+"""What clients say before they end their output, instead of a handshake."""
 
 
 def server_of(kind: str, impl: ModuleType, **options: Any) -> Any:
@@ -133,11 +147,87 @@ def test_what_a_handler_hears_of_a_cut(impl: ModuleType, context: ssl.SSLContext
             assert type(raised[-1]) is kind
 
 
+def test_the_last_answer_arrives_although_the_client_goes_on_sending(
+    impl: ModuleType, context: ssl.SSLContext, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing with input that nobody has read would throw away what is on its way."""
+    size = 100_000  # more than the client's system takes, and less than that of the server holds
+    looked = threading.Event()
+
+    def look(sock: socket.socket, unsent: int) -> bool:
+        found = closing.still_sending(sock, unsent)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(thread_connection, "still_sending", look)
+    for module in (closing, thread_connection):  # the client may be slow on a busy machine
+        monkeypatch.setattr(module, "LINGER", 60_000_000_000)
+
+    def handler(conn: Any, peer: Peer) -> None:
+        conn.recv(100)
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * size)
+        conn.sendall(bytes(size))
+
+    with impl.ThreadedServer(handler, ssl=context) as server, Spoken(server, trusting, room=4096) as client:
+        client.send(b"go\n")
+        assert looked.wait(20)
+        client.send(b"more\n")
+        assert len(client.until_the_end()) == size
+        assert wait_until(lambda: server.stats().closed == 1)
+
+
+class Failing(Session):
+    """TLS that cannot encrypt an answer with an X in it, or a part of it."""
+
+    __slots__ = ()
+
+    def sealed(self, data: bytes | memoryview) -> bytes:
+        wire = super().sealed(data)
+        if b"X" in bytes(data):
+            # As OpenSSL 1.1.1 does while the client asks for a new handshake.
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "on purpose")
+        return wire
+
+    def last_word(self) -> bytes:
+        if self.said == len(b"Y\n"):
+            raise MemoryError("on purpose")
+        return super().last_word()
+
+
+@pytest.mark.parametrize("kind", ["messages", "batches"])
+@pytest.mark.parametrize("words", [b"x\n", b"z\nx\n", b"y\n"])
+def test_an_answer_that_cannot_be_encrypted_ends_its_connection_alone(
+    impl: ModuleType,
+    context: ssl.SSLContext,
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    words: bytes,
+) -> None:
+    monkeypatch.setattr(secured, "Session", Failing)
+    with server_of(kind, impl, ssl=context) as server, joined(impl, server, trusting) as other:
+        with Spoken(server, trusting) as client:
+            client.send(words)
+            client.end_output()
+            with contextlib.suppress(EOFError, ConnectionError):
+                while client.do(lambda: client.tls.read(100)) == b"Y\n":
+                    pass
+                pytest.fail("the client takes a part for the whole")
+        assert wait_until(lambda: server.stats().closed == 1)
+        assert other.request(b"hello") == b"HELLO"
+        stats = server.stats()
+        assert (stats.active, stats.handler_errors, stats.handshake_errors) == (1, 0, 0)
+
+
 class Spoken:
     """A client whose every byte is in one's own hands: TLS between two buffers, and a plain socket."""
 
-    def __init__(self, server: Any, context: ssl.SSLContext, piece: int = 1 << 16) -> None:
-        self.sock = socket.create_connection(server.address, timeout=30)
+    def __init__(self, server: Any, context: ssl.SSLContext, piece: int = 1 << 16, room: int = 0) -> None:
+        self.sock = socket.socket()
+        if room:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        self.sock.settimeout(30)
+        self.sock.connect(server.address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
@@ -265,7 +355,7 @@ def test_behind_a_proxy_its_header_comes_first(make: Callable[..., Any], trustin
 
 def test_handshakes_that_fail(make: Callable[..., Any]) -> None:
     with make() as server:
-        for number, words in enumerate([b"GET / HTTP/1.1\r\n\r\n", b"", b"\x16\x03\x01", bytes(70_000)], 1):
+        for number, words in enumerate(FAILING, 1):
             with socket.create_connection(server.address, timeout=30) as sock, contextlib.suppress(OSError):
                 sock.sendall(words)
                 sock.shutdown(socket.SHUT_WR)
@@ -273,7 +363,7 @@ def test_handshakes_that_fail(make: Callable[..., Any]) -> None:
                     pass
             assert wait_until(lambda number=number: server.stats().closed == number)  # type: ignore[misc]
         stats = server.stats()
-        assert (stats.handshake_errors, stats.timeouts, stats.handler_errors, stats.messages) == (4, 0, 0, 0)
+        assert (stats.handshake_errors, stats.timeouts, stats.handler_errors, stats.messages) == (len(FAILING), 0, 0, 0)
         assert adds_up(stats)
 
 

@@ -16,6 +16,17 @@ import trustme
 
 from oxisock.sockets.secure_socket import SecureSocket
 
+CLOSE_NOTIFY = bytes.fromhex("15030300020100")
+"""The end of a TLS stream, as anybody can say it before there are keys."""
+
+
+def client_hello() -> bytes:
+    """Give what a client says first."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
 
 class Stranger(SecureSocket):
     """A client that speaks TLS, and is otherwise as rude as a plain socket may be."""

@@ -132,6 +132,8 @@ async def _exchange_tls(
     try:
         while True:
             with nullcontext() if session.begun else secure.shaking(destination.peer, destination.timeout):
+                if deadline is not None and loop.time() >= deadline:
+                    raise TimeoutError("timed out")  # calls that need no waiting would never notice
                 async with within(deadline):
                     await loop.sock_sendall(sock, wire)
                     came = await loop.sock_recv(sock, _CHUNK)

@@ -40,6 +40,8 @@ def of_server(args: argparse.Namespace) -> SSLContext | None:
         raise UsageError(f"--tls-key {args.tls_key or args.tls_cert}: the key has a password; give one without")
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Nobody needs a second handshake, and it costs the server much; OpenSSL 3 refuses it anyway.
+    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
     _readable("--tls-cert", args.tls_cert)
     if args.tls_key is not None:
         _readable("--tls-key", args.tls_key)

@@ -125,11 +125,22 @@ class SecuredReactor:
         self._gone += gone
 
     def _sealed(self, reply: Reply) -> Reply:
-        """Return an answer in encrypted form."""
-        token, output, handled, action = reply
+        """Return an answer in encrypted form. If that fails, its connection ends, and no other."""
+        token, _, handled, action = reply
         session = self._sessions.get(token)
         if session is None:  # the connection has closed
             return token, b"", handled, action
+        try:
+            return self._encrypted(session, reply)
+        except Exception as error:  # there is no memory; or the peer asks for a new handshake, with OpenSSL 1.1.1
+            session.fail(error)
+            session.held, session.told = False, True
+            if session.peer is not None:
+                server_log.lost(session.peer, error)
+            return token, b"", handled, FINISH
+
+    def _encrypted(self, session: Session, reply: Reply) -> Reply:
+        token, output, handled, action = reply
         wire = session.sealed(output)
         session.held = action == HELD
         if action == ANSWERED and session.over and not session.told:
@@ -146,7 +157,7 @@ class SecuredReactor:
         elif session.over and not session.told:
             self._tell_end(item, session, items)
         else:
-            self._own.append((item[0], session.last_word(), 0, FINISH))
+            self._own.append(self._sealed((item[0], b"", 0, FINISH)))
 
     def _open(self, item: Item, session: Session, items: list[Item], said: bytes = b"") -> None:
         """Decrypt input. ``said`` holds the plain bytes of the input before it."""
@@ -188,6 +199,7 @@ class SecuredReactor:
         if session is None:
             try:
                 session = self._sessions[token] = Session(self._context)
+                session.peer = item[1]
             except Exception as error:  # there is no memory, or the context was changed
                 self._refuse(item, error, b"")
                 return

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+_PATIENCE = 1.0  # seconds that `close` waits for a read in another thread to end
+_LOOK = 0.0005  # seconds between two looks whether it has
 _MOST = 1 << 20  # bytes received at once, even if more are asked for, because memory is allocated for all of them
 
 
@@ -67,6 +71,10 @@ class ThreadConnection:
         self._lost: BaseException | None = None  # why the connection ended
         self._unheard: BaseException | None = None  # the same, raised by a send; reading would not raise it again
         self.waiting = False  # whether a read waits for the peer
+        self._closed = False
+        # Held by a read while TLS is called, which cannot be told then that the input was shut down on this side.
+        # Reentrant, because a signal handler or a finalizer may close the connection.
+        self._reading = threading.RLock()
         self.stopping = False  # whether the server ended the input
         self._tls: SecureSocket | None = None
         self._certificate: dict[str, Any] | None = None
@@ -226,21 +234,40 @@ class ThreadConnection:
         """Wait until everything you sent has arrived, then close the connection.
 
         The server does this when the handler returns. It waits at most 2 seconds for a peer that takes nothing. After a
-        `sendall` that failed, it resets the connection.
+        `sendall` that failed, it resets the connection. Another thread may call it: a read that waits then ends with an
+        OSError.
         """
         self._end(False)
 
     def _end(self, shut_first: bool) -> None:
         """Do as `close`. ``shut_first``: shut down before closing, because a forked child holds a duplicate."""
         with self._sock:
-            with suppress(OSError):  # closed already, by the handler or the peer
+            # Another thread may close it meanwhile: then its descriptor is -1, a ValueError for some calls.
+            with suppress(OSError, ValueError):  # closed already, by the handler or the peer
+                deaf = self._end_reading()
                 self._sock.setblocking(False)
                 if not self.cut:
                     self._end_tls()
-                if not self.cut and still_sending(self._sock, 0):
-                    part(self._sock, 0, LINGER)
+                if not self.cut and (deaf or still_sending(self._sock, 0)):
+                    part(self._sock, 0, LINGER, deaf)
             if shut_first:
                 shut_down(self._sock)
+
+    def _end_reading(self) -> bool:
+        """Let reads fail from now on. Return whether one waited in another thread, so that the input was shut down."""
+        with self._reading:
+            self._closed = True  # before the look: a read says that it waits, and then looks whether this is closed
+            if not self.waiting:
+                return False
+            # Closing does not wake the reader, and the peer would see no end before it wakes.
+            with suppress(OSError):
+                socket.socket.shutdown(self._sock, socket.SHUT_RD)
+        # It should not use the descriptor when that becomes free, nor TLS while this thread does. The wait has a limit,
+        # because this may run in a signal handler or finalizer that interrupted the reader.
+        until = time.monotonic() + _PATIENCE
+        while self.waiting and time.monotonic() < until:
+            time.sleep(_LOOK)
+        return True
 
     def _secure(self, context: SSLContext, timeout: float | None) -> None:
         """Do the handshake. Raises TimeoutError, or ssl.SSLError or another OSError if it fails."""
@@ -260,8 +287,10 @@ class ThreadConnection:
         deadline = Deadline(timeout)
         while True:
             found: list[T] = []
-            if (event := secure.blocked_on(self._tls, call, found)) is None:
-                return found[0]
+            with self._reading:
+                self._check_open()
+                if (event := secure.blocked_on(self._tls, call, found)) is None:
+                    return found[0]
             if self.stopping:
                 return b""
             left = deadline.check()
@@ -296,10 +325,13 @@ class ThreadConnection:
         if self._lost is not None:
             self._failed(equal_fault(self._lost))
         left = deadline.left()
-        self._sock.settimeout(left)
         self.waiting = True
         try:
+            self._check_open()
+            self._sock.settimeout(left)
             data = self._sock.recv(n) if self._tls is None else self._move(lambda tls: tls.recv(n), left)
+            if not data:
+                self._check_open()  # otherwise this is the end that closing has made
         except OSError as error:
             # An error of the system has a number. It is raised once; after it, the stream only ends.
             if error.errno is not None:
@@ -312,6 +344,10 @@ class ThreadConnection:
             self._failed(equal_fault(self._lost))
         self._counters.add(bytes_in=len(data))
         return data
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def _took_piece(self, deadline: Deadline) -> None:
         try:

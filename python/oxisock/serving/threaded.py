@@ -235,7 +235,8 @@ class _ThreadedRunning(HandlerThreads):
                 with self._lock:
                     del self._connections[thread]
                 sock.close()
-                self._door.left(peer)
+                if not self._door.is_proxy(peer):  # whoever is behind a proxy was not counted yet
+                    self._door.left(peer)
                 self._counters.add(accepted=-1, active=-1)
                 self._door.shed += 1
                 self._door.back_off(time.monotonic_ns())

@@ -113,7 +113,8 @@ def still_sending(sock: socket.socket, unsent: int) -> bool:
     ``unsent`` is 0 before the output was ended, and 1 after that. ``sock`` does not block.
     """
     try:
-        if not sock.recv(_CHUNK):
+        # not the method of a TLS socket: it says in its own way that nothing has come
+        if not socket.socket.recv(sock, _CHUNK):
             return False
     except BlockingIOError:
         pass

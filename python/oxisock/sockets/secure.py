@@ -124,7 +124,7 @@ def secured(
             while (event := blocked_on(tls, SecureSocket.do_handshake, [])) is not None:
                 with Selector() as selector:
                     selector.register(tls, event)
-                    if not selector.select(deadline.left()):
+                    if not selector.select(deadline.check()):
                         raise TimeoutError("timed out")
             return tls
     except BaseException:

@@ -45,6 +45,7 @@ class SecureSocket(socket.socket):
     def do_handshake(self) -> None:
         """Do the handshake. Raises ssl.SSLError if it fails, and as `recv` does."""
         session = self._session
+        heard = False
         if not session.begun:
             self._heard += session.received(b"")
         while True:
@@ -56,7 +57,11 @@ class SecureSocket(socket.socket):
             self._flush()
             if session.begun:
                 return
+            if heard and self.gettimeout() == 0:
+                # The caller checks its deadline after each piece, however fast the peer sends.
+                raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the handshake is not done")
             self._take()
+            heard = True
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return what the peer has sent, or b"" after its close_notify.

@@ -6,7 +6,10 @@ import ssl
 from collections import deque
 from collections.abc import Generator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..types import Peer
 
 PIECE = 1 << 14  # bytes that go through a buffer at once; OpenSSL's buffer keeps the size of the largest ever
 _WORDLESS = 1 << 16  # encrypted bytes in a row without plain bytes: a record has at most a quarter, new keys take 27
@@ -42,6 +45,7 @@ class Session:
         "fault",
         "held",
         "over",
+        "peer",
         "said",
         "tls",
         "told",
@@ -60,6 +64,7 @@ class Session:
         self.fault: Exception | None = None
         self.held = False  # for the driver: answers wait for room
         self.told = False  # for the driver: the end was reported
+        self.peer: Peer | None = None  # for the driver: whom the log names
         self.counted = 0  # for the driver: plain bytes that were sent, at the last count
 
     def certificate(self) -> dict[str, Any] | None:
@@ -98,11 +103,19 @@ class Session:
                     self._wordless += min(PIECE, len(data) - at)
                     if self._wordless > _WORDLESS and self.begun:
                         self._break(ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer keeps TLS busy and says nothing"))
-                except ssl.SSLZeroReturnError:
-                    self.over = True
+                except ssl.SSLZeroReturnError as error:
+                    if self.begun:
+                        self.over = True
+                    else:  # nothing was agreed that could end well, and whoever waits for the handshake needs a fault
+                        self._break(error)
                 except Exception as error:
                     self._break(error)
         return b"".join(said)
+
+    def fail(self, error: Exception) -> None:
+        """Note that the stream has broken. Nothing more is said then, so the peer sees a cut."""
+        if self.fault is None:
+            self._break(error)
 
     def cut(self) -> None:
         """Note that the connection has ended. Without a close_notify, anybody may have cut it."""
