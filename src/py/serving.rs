@@ -242,9 +242,7 @@ impl MessageReactor {
                 })
             };
             let input = match input {
-                Input::Bytes(start, end) => {
-                    Some(copied(bytes_of(py, &batch.arena[start..end]).map(Bound::into_any))?)
-                }
+                Input::Bytes(start, end) => Some(copied(bytes_of(py, &batch.arena[start..end]).map(Bound::into_any))?),
                 Input::Relief if !self.framed => Some(bytes_of(py, b"")?.into_any()),
                 Input::Relief => Some(PyList::empty(py).into_any()),
                 Input::End | Input::Gone => None,
