@@ -49,6 +49,7 @@ _CEILING = "from oxisock import _native\n_native.raw_datagram_loop(b'ACK: ', tel
 _NOTES = (
     NOTE,
     f"Datagrams of {_SIZE} bytes. Ceiling: a loop of `recvmmsg` and `sendmmsg` in the native core, without a handler. "
+    "It sleeps as soon as nothing waits; native polls for up to 20 µs first, so with 1 in flight it is faster. "
     "recvfrom: a plain loop of `recvfrom` and `sendto` in Python. Native batch: `UdpServer(handler, batch=True)`. "
     "asyncio and uvloop: a `DatagramProtocol`.",
 )
