@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import pickle
+import random
 import socket
 import threading
 import time
@@ -21,7 +22,7 @@ import oxisock
 from oxisock import FrameTooLong, IncompleteFrame, PortResult, PortState, Progress
 from support.addresses import HOST
 from support.commands import listening, refusing
-from support.coroutines import Run
+from support.coroutines import Run, until
 from support.processes import python
 
 
@@ -221,6 +222,30 @@ def test_tcp_requests(impl: ModuleType, run: Run) -> None:
             assert await impl.aio.tcp_request("localhost", server.address.port, b"x" * 1_000_000) == b"x" * 1_000_000
 
     run(main())
+
+
+def test_the_answer_is_read_while_the_payload_is_sent(impl: ModuleType, run: Run) -> None:
+    # The server reads on only when its answers are read.
+    payload = random.Random(1).randbytes(15 << 20)
+    with impl.EchoServer("127.0.0.1", max_buffered=64 << 10) as server:
+        assert impl.tcp_request(*server.address, payload, timeout=30.0) == payload
+        assert run(impl.aio.tcp_request(*server.address, payload, timeout=30.0)) == payload
+
+
+def test_a_peer_that_ends_its_output_first_gets_the_whole_payload(impl: ModuleType, run: Run) -> None:
+    payload = bytes(4 << 20)
+
+    def early(conn: Any, peer: Any) -> None:
+        conn.sendall(b"hello")
+        conn.sock.shutdown(socket.SHUT_WR)
+        got.append(sum(len(data) for data in iter(lambda: conn.recv(1 << 16), b"")))
+
+    got: list[int] = []
+    with impl.ThreadedServer(early) as server:
+        assert impl.tcp_request(*server.address, payload, timeout=30.0) == b"hello"
+        assert run(impl.aio.tcp_request(*server.address, payload, timeout=30.0)) == b"hello"
+        run(until(lambda: len(got) == 2))
+    assert got == [len(payload)] * 2
 
 
 def test_failing_tcp_requests_fail_as_the_blocking_ones_do(impl: ModuleType, run: Run) -> None:

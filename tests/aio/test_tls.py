@@ -17,7 +17,7 @@ import pytest
 from oxisock import IncompleteFrame, Peer
 from oxisock.sockets.tls import Session
 from support.addresses import HOST
-from support.certificates import CLOSE_NOTIFY, client_hello
+from support.certificates import CLOSE_NOTIFY, client_hello, contexts
 from support.coroutines import Run, until
 from support.talking import adds_up
 
@@ -358,3 +358,17 @@ def test_what_makes_no_sense(impl: ModuleType, options: Any, name: str) -> None:
         impl.aio.start_server(upper, **options)
     with pytest.raises(ValueError, match="^server_hostname="):
         impl.aio.open_framed("127.0.0.1", 1, server_hostname="x")
+
+
+def test_the_answer_is_read_while_the_payload_is_sent_over_tls(impl: ModuleType, run: Run) -> None:
+    # The server reads on only when its answers are read.
+    payload = bytes(15 << 20)
+
+    def echo(conn: Any, peer: Any) -> None:
+        while data := conn.recv(1 << 16):
+            conn.sendall(data)
+
+    with impl.ThreadedServer(echo, ssl=contexts().server) as server:
+        how = {"timeout": 60.0, "ssl": contexts().client, "server_hostname": "localhost"}
+        assert impl.tcp_request(*server.address, payload, **how) == payload
+        assert run(impl.aio.tcp_request(*server.address, payload, **how)) == payload

@@ -24,6 +24,24 @@ def chat(impl: ModuleType, address: tuple[str, int], *words: str) -> list[str]:
     return [*OXISOCK, "chat", f"{address[0]}:{address[1]}", "--impl", impl.impl, *words]
 
 
+def test_words_that_are_not_utf_8_get_through(impl: ModuleType) -> None:
+    with process(*serve(impl, "chat", "--host", HOST)) as (_, address):
+        for words in ([], ["--tls", "--server-name", "a b"]):
+            done = subprocess.run(
+                chat(impl, address, *words),
+                input=b"first\ncaf\xe9\n",
+                capture_output=True,
+                timeout=60,
+                env=environment(),
+            )
+            if words:
+                assert (done.returncode, done.stdout) == (2, b"")
+                assert done.stderr.startswith(b"oxisock: --server-name='a b': expected a name"), done.stderr
+            else:
+                assert (done.returncode, done.stderr) == (0, b"")
+                assert done.stdout.decode().splitlines() == ["[guest-1] first", "[guest-1] caf\ufffd"]
+
+
 def test_the_commands(impl: ModuleType) -> None:
     with process(*serve(impl, "chat", "--host", HOST, "--name", "den", "--history", "2", "-v")) as (server, address):
         options = {"capture_output": True, "text": True, "timeout": 60, "env": environment()}

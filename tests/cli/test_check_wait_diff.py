@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from support.commands import environment, listening, oxisock, refusing, silent, terminal_text
 from support.ipv6 import needs_ipv6
-from support.processes import python
+from support.processes import OXISOCK, python
 from support.reports import NEW, OLD, OPEN, made
 
 HOST = "127.0.0.1"
@@ -72,6 +73,18 @@ def test_wait_really_waits(impl: ModuleType) -> None:
                 assert process.wait(30) == 0
             finally:
                 process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals and limits")
+def test_the_command_after_wait_starts_as_from_a_shell(impl: ModuleType) -> None:
+    with listening() as (port,):
+        wait = f"ulimit -Sn 300; exec {shlex.join([*OXISOCK, 'wait', f'{HOST}:{port}', '--impl', impl.impl, '--'])}"
+        options = {"capture_output": True, "text": True, "timeout": 60, "env": environment()}
+        done = subprocess.run(["sh", "-c", f"{wait} sh -c 'ulimit -Sn; kill -PIPE $$; echo ignored'"], **options)
+        assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+        assert done.stdout.splitlines()[1:] == ["300"]
+        done = subprocess.run(["sh", "-c", f"{wait} ''"], **options)
+        assert (done.returncode, done.stderr) == (2, "oxisock: the command after -- is empty\n")
 
 
 def test_wait_gives_up_with_the_last_error(impl: ModuleType) -> None:

@@ -16,9 +16,29 @@ import pytest
 import oxisock.native
 import oxisock.pure
 from support.commands import on_terminal
+from support.commands import oxisock as commanded
 from support.processes import OXISOCK, ended, process, serve
 from support.talking import ask, exactly, stuff_until_it_stops
 from support.waiting import wait_until
+
+
+@pytest.mark.parametrize("server", ["echo", "upper", "udp", "chat"])
+@pytest.mark.parametrize("host", ["10.0.0.256", "127.0.0.1:7000", "a b", " "])
+def test_a_host_that_is_none(server: str, host: str) -> None:
+    done = commanded("serve", server, "--host", host)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"oxisock: argument --host: {host!r}: expected "), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_files_that_cannot_be_written_are_found_before_the_work(tmp_path: Path) -> None:
+    for words in (
+        ["scan", "127.0.0.1", "-p", "1", "-o", ""],
+        ["load", "127.0.0.1:1", "--html", tmp_path / "no" / "page"],
+    ):
+        done = commanded(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.endswith(("the name of the output file is empty\n", "No such file or directory\n"))
 
 
 def listens(address: tuple[str, int]) -> bool:

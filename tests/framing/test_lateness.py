@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -31,3 +32,23 @@ def test_a_frame_that_is_always_about_to_come_is_late(impl: ModuleType, timeout:
         with pytest.raises(TimeoutError):
             framed.recv()
         assert endless.count > taken
+
+
+class Greedy(socket.socket):
+    """A socket that takes a byte whenever it is given some."""
+
+    count = 0
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self.count += 1
+        return 1
+
+
+@pytest.mark.parametrize("timeout", [0.0, 0.05])
+def test_a_frame_that_never_has_left_is_late(impl: ModuleType, timeout: float) -> None:
+    with Greedy() as greedy:
+        framed = impl.FramedSocket(greedy, impl.LengthPrefix(4, max_frame=1 << 31), timeout=timeout)
+        with pytest.raises(TimeoutError):
+            framed.send(bytes(1 << 23))
+        assert 64 < greedy.count < 1 << 23
+        framed.abort()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from oxisock import IncompleteFrame
+from oxisock.sockets.secure_socket import SecureSocket
 from support.threads import beside
 
 
@@ -75,6 +76,25 @@ def test_the_end_that_the_peer_makes_is_clean(impl: ModuleType, certificate: Pat
         with impl.connect("localhost", port, impl.Lines(), timeout=30, ssl=trusting) as framed:
             assert list(framed) == [b"one"]
             assert framed.recv() is None
+
+
+def test_the_end_is_clean_although_there_is_no_room_for_it_at_once(
+    impl: ModuleType, certificate: Path, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = [True]
+    unwrap = SecureSocket.unwrap
+
+    def no_room_at_first(sock: SecureSocket) -> None:
+        if full:
+            full.clear()
+            raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "no room")
+        unwrap(sock)
+
+    monkeypatch.setattr(SecureSocket, "unwrap", no_room_at_first)
+    with serving(certificate, until_the_end) as (port, results):
+        with impl.connect("localhost", port, impl.Lines(), timeout=30, ssl=trusting) as framed:
+            framed.send(b"bye")
+    assert results == [b"bye\n"]
 
 
 @pytest.mark.parametrize("eof_frame", [False, True])

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..serving.background import in_thread
-from ..serving.requests import answering, collect
+from ..serving.requests import answering, begin_sending, collect, hear
 from ..sockets import secure
 from ..sockets.addresses import reads_as_address
 from ..sockets.closing import end_output
@@ -105,12 +105,44 @@ async def exchange(destination: Destination, payload: bytes, context: SSLContext
         if context is not None:
             return await _exchange_tls(sock, context, name, destination, payload, deadline)
         async with within(deadline):
-            await loop.sock_sendall(sock, payload)
-            end_output(sock)  # if the peer has reset the connection, sock_recv says so
             answer = bytearray()
-            while data := await loop.sock_recv(sock, _CHUNK):
+            reading = await _send(sock, payload, partial(collect, answer))
+            end_output(sock)  # if the peer has reset the connection, sock_recv says so
+            while data := await (reading or loop.sock_recv(sock, _CHUNK)):
+                reading = None
                 collect(answer, data)
             return bytes(answer)
+
+
+async def _send(sock: socket.socket, data: bytes, take: Callable[[bytes], None]) -> asyncio.Future[bytes] | None:
+    """Send everything, and take what comes meanwhile: the peer may read on only when its answer is read.
+
+    Return the read that is under way then, if there is one: if it were cancelled, it could lose what it has read.
+    """
+    rest = begin_sending(sock, data)
+    if not rest:
+        return None
+    loop = asyncio.get_running_loop()
+    sending = asyncio.ensure_future(loop.sock_sendall(sock, rest))
+    reading: asyncio.Future[bytes] | None = None
+    try:
+        while not sending.done():
+            reading = asyncio.ensure_future(loop.sock_recv(sock, _CHUNK))
+            await asyncio.wait([sending, reading], return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                break
+            came, reading = reading.result(), None
+            if not came:  # the peer has ended its output, and may go on reading
+                break
+            take(came)
+        await sending
+    except BaseException:
+        calls = [sending] if reading is None else [sending, reading]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        raise
+    return reading
 
 
 async def _exchange_tls(
@@ -135,8 +167,11 @@ async def _exchange_tls(
                 if deadline is not None and loop.time() >= deadline:
                     raise TimeoutError("timed out")  # calls that need no waiting would never notice
                 async with within(deadline):
-                    await loop.sock_sendall(sock, wire)
-                    came = await loop.sock_recv(sock, _CHUNK)
+                    heard = bytearray()
+                    reading = await _send(sock, wire, partial(hear, heard))
+                    if reading or not heard:
+                        heard += await (reading or loop.sock_recv(sock, _CHUNK))
+                    came = bytes(heard)
                 wire = steps.send(came)
     except StopIteration:
         return bytes(answer)

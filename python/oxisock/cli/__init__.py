@@ -132,10 +132,11 @@ def _fail(message: str) -> int:
 
 def complain(words: str) -> None:
     """Write an error message to stderr."""
+    from ..text import clean
     from .output import message
 
     # The message stays on one line, whatever text it quotes, and is not too long.
-    line = " ".join(words.split())
+    line = clean(" ".join(words.split()))
     if len(line) > _LONGEST_MESSAGE:
         half = _LONGEST_MESSAGE // 2
         line = f"{line[:half]} [...] {line[-half:]}"
@@ -157,6 +158,22 @@ def failed_at(endpoint: object, error: Exception) -> int:
 def located(endpoint: object, words: str) -> str:
     """Return a message about an endpoint that names the endpoint."""
     return words if str(endpoint) in words else f"{endpoint}: {words}"
+
+
+@contextmanager
+def descriptors_raised() -> Iterator[None]:
+    """Raise the soft limit of open files within the block: a command that follows may close them all, one by one."""
+    if sys.platform == "win32":
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raise_descriptor_limit()
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def raise_descriptor_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import threading
 from collections.abc import Callable
@@ -71,6 +72,8 @@ def _plain(client: ChatClient) -> int:
     """Send the lines of the standard input, and print the lines that arrive."""
     left = threading.Event()
     over = threading.Event()
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no text would take the lines before them along
+        sys.stdin.reconfigure(errors="replace")
 
     def say() -> None:
         try:
@@ -89,8 +92,9 @@ def _plain(client: ChatClient) -> int:
         try:
             for line in client:
                 print(painted(line), flush=True)
-        except OSError as error:
-            message(f"the connection is lost: {describe(error)}")
+        except (OSError, ValueError) as error:
+            why = describe(error) if isinstance(error, OSError) else str(error)
+            message(f"the connection is lost: {why}")
             return EXIT_NO
         finally:
             over.set()

@@ -11,7 +11,8 @@ from .. import arguments
 from ..text import milliseconds, plural
 from . import EXIT_NO, EXIT_OK, UsageError, failed_at, raise_descriptor_limit
 from .arguments import checked, count, endpoint, examples, positive_duration
-from .output import is_terminal, message, output
+from .output import check_output, is_terminal, message, output
+from .streams import need_stdout
 
 if TYPE_CHECKING:
     from ..load.calls import Job
@@ -97,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
     from ..sockets.resolving import host_addresses
     from .load_view import shown, watch
 
+    need_stdout()
+    if args.html is not None:
+        check_output(args.html)
     job = _job(args)
     try:
         addresses = host_addresses(args.endpoint.host, timeout=10.0)
@@ -113,16 +117,17 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         json.dump(report.document(), sys.stdout, indent=2)
         print()
-    if args.html is not None:
+    in_vain = report.nobody and interrupt is None
+    if not (args.json or in_vain):
+        sys.stdout.write(shown(report, sys.stdout))
+    if args.html is not None:  # after the figures, which are not lost if there is no room on the disk
         from ..load.html_page import to_html
 
         with output(args.html) as stream:
             stream.write(to_html(report))
-    if report.nobody and interrupt is None:
+    if in_vain:
         message(f"{job.name}: {why_nobody(report)}")
         return EXIT_NO
-    if not args.json:
-        sys.stdout.write(shown(report, sys.stdout))
     _comment(report)
     if interrupt is not None:
         message(f"interrupted after {report.figures['elapsed']:.1f} s: the result is incomplete")

@@ -134,7 +134,9 @@ def output(path: str | None, binary: bool = False, utf8: bool = False) -> Iterat
 
 
 def _in_place(path: str) -> bool:
-    """Return whether the path exists and is not a regular file. Raises OSError for a directory."""
+    """Return whether the path exists and is not a regular file. Raises OSError for a directory, and for no path."""
+    if not path:
+        raise FileNotFoundError(errno.ENOENT, "the name of the output file is empty")
     try:
         # Not the real path: /dev/stdout may be a pipe, and the real path of a pipe names no file.
         mode = os.stat(path).st_mode

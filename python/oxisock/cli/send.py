@@ -92,7 +92,7 @@ def _codec(engine: Any, name: str) -> Any:
         return engine.Lines(eof_frame=True)
     if name == "netstring":
         return engine.Netstring()
-    if kind == "length" and (not colon or (width.isascii() and width.isdigit() and 1 <= int(width) <= 8)):
+    if kind == "length" and (not colon or (len(width) == 1 and width in "12345678")):
         return engine.LengthPrefix(int(width or 4))
     raise UsageError(f"codec {name!r}: expected lines, length:WIDTH (1 to 8 bytes), netstring or none")
 

@@ -104,7 +104,9 @@ def _add_udp(kinds: Any) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", metavar="HOST", help="address to listen on (default: 127.0.0.1)"
+    )
     parser.add_argument(
         "--port", type=checked(whole, arguments.port, 0), default=0, help="port to listen on (default: any free one)"
     )
@@ -173,6 +175,16 @@ def _limits(args: argparse.Namespace) -> dict[str, Any]:
         "max_connections": args.max_connections,
         "idle_timeout": args.idle_timeout,
     }
+
+
+def _host(text: str) -> str:
+    """Return what to listen on: a name, an address, or nothing for all addresses."""
+    from ..sockets.resolving import checked_host
+
+    try:
+        return text and checked_host(text, "")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("=")) from None
 
 
 def _serve(server: Server, args: argparse.Namespace, events: Events) -> int:

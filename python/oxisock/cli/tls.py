@@ -66,6 +66,13 @@ def of_client(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     import ssl
 
+    if args.server_name is not None:
+        from ..sockets.resolving import checked_host
+
+        try:
+            checked_host(args.server_name, "--server-name")
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     if args.ca is not None:
         _readable("--ca", args.ca)
     try:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..types import Peer
-from . import EXIT_NO, EXIT_OK, UsageError, describe, raise_descriptor_limit
+from . import EXIT_NO, EXIT_OK, UsageError, describe, descriptors_raised
 from .arguments import add_endpoints, add_impl, add_time, endpoints, examples, questions
 from .output import message, paint
 
@@ -40,20 +40,26 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     peers = endpoints(args)
-    raise_descriptor_limit()
-    code = asyncio.run(_wait(peers, args))
+    if args.then and not args.then[0]:
+        raise UsageError("the command after -- is empty")
+    with descriptors_raised():
+        code = asyncio.run(_wait(peers, args))
     return _become(args.then) if code == EXIT_OK and args.then else code
 
 
 def _become(command: list[str]) -> int:
     """Run the command in place of this process; as a child process on Windows."""
     import os
+    import signal
 
     sys.stdout.flush()
     if sys.platform == "win32":
         import subprocess
 
         return subprocess.call(command)
+    for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and so would the command
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -256,10 +257,8 @@ class FramedSocket(Bound, Conversation):
         try:
             if not self._cut and isinstance(self._sock, socket.socket) and self._sock.fileno() >= 0:
                 self._sock.setblocking(False)
-                if self._tls:
-                    # Send the end of this side, and do not wait for the end of the peer's side.
-                    with contextlib.suppress(OSError, ValueError), self._tls_state:
-                        self._sock.unwrap()  # type: ignore[attr-defined]
+                if self._tls and not self._end_tls_within(patience):
+                    patience = 0  # the peer took nothing for so long
                 lost = part(self._sock, linger, patience, deaf)
         finally:
             self._sock.close()
@@ -267,6 +266,21 @@ class FramedSocket(Bound, Conversation):
                 lock.release()
         if lost:
             raise TimeoutError(f"closed before {lost} bytes had arrived at the peer")
+
+    def _end_tls_within(self, patience: int) -> bool:
+        """Send the end of this side, and do not wait for the end of the peer's side. Return whether there was room."""
+        until = time.monotonic_ns() + patience
+        while True:
+            try:
+                with self._tls_state:
+                    self._end_tls()
+                return True
+            except (OSError, ValueError) as error:
+                if type(error).__name__ != "SSLWantWriteError":
+                    return True  # there is nobody to tell
+            left = (until - time.monotonic_ns()) / 1e9
+            if left <= 0 or not _ready(self._sock, _WRITE, left):
+                return False
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -281,6 +295,8 @@ class FramedSocket(Bound, Conversation):
             try:
                 while rest:
                     rest = rest[self._move(partial(self._wire.send, rest, self._flags), _WRITE, deadline) :]
+                    if rest:
+                        deadline.took_piece()
             except BaseException:
                 # A part of a frame may be sent. The peer could not decode anything after it.
                 self._give_up()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, Final
 
 from .. import arguments
@@ -16,6 +17,7 @@ from ..sockets import secure
 from ..sockets.calls import Deadline
 from ..sockets.closing import end_output
 from ..sockets.connecting import Destination, connect
+from ..sockets.selecting import Selector
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -94,11 +96,46 @@ def answering(destination: Destination) -> Iterator[None]:
         ) from error
 
 
+def begin_sending(sock: socket.socket, data: bytes) -> memoryview:
+    """Send what the system takes at once, and return the rest. The socket does not block."""
+    rest = memoryview(data)
+    with suppress(BlockingIOError):
+        rest = rest[sock.send(rest) :]
+    return rest
+
+
+def hear(heard: bytearray, data: bytes) -> None:
+    """Keep what came in TLS while something was sent. Raises FrameTooLong where no answer can be so long."""
+    heard += data
+    if len(heard) > 2 * _MOST:
+        raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
+
+
+def _send(sock: socket.socket, data: bytes, deadline: Deadline, take: Callable[[bytes], None]) -> None:
+    """Send everything, and take what comes meanwhile: the peer may read on only when its answer is read."""
+    deadline.check()
+    sock.setblocking(False)
+    rest = begin_sending(sock, data)
+    if not rest:
+        return
+    with Selector() as selector:
+        selector.register(sock, EVENT_READ | EVENT_WRITE)
+        while rest:
+            ready = selector.select(deadline.check())
+            for _, events in ready:
+                if events & EVENT_READ:
+                    if came := sock.recv(1 << 16):
+                        take(came)
+                    else:  # the peer has ended its output, and may go on reading
+                        selector.modify(sock, EVENT_WRITE)
+                if events & EVENT_WRITE:
+                    rest = rest[sock.send(rest) :]
+
+
 def _exchange(sock: socket.socket, payload: bytes, deadline: Deadline) -> bytes:
-    sock.settimeout(deadline.check())
-    sock.sendall(payload)
-    end_output(sock)  # if the peer has reset the connection, recv says so
     answer = bytearray()
+    _send(sock, payload, deadline, partial(collect, answer))
+    end_output(sock)  # if the peer has reset the connection, recv says so
     while True:
         sock.settimeout(deadline.check())
         data = sock.recv(1 << 16)
@@ -124,8 +161,8 @@ def _exchange_tls(
         wire = next(steps)
         while True:
             with nullcontext() if session.begun else secure.shaking(destination.peer, destination.timeout):
+                heard = bytearray()
+                _send(sock, wire, deadline, partial(hear, heard))
                 sock.settimeout(deadline.check())
-                sock.sendall(wire)
-                sock.settimeout(deadline.check())
-                wire = steps.send(sock.recv(1 << 16))
+                wire = steps.send(bytes(heard) or sock.recv(1 << 16))
     return bytes(answer)

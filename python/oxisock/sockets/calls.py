@@ -36,7 +36,7 @@ class Deadline:
         return self.left()
 
     def took_piece(self) -> None:
-        """Note a chunk of an incomplete message. Raises TimeoutError if chunks keep coming after the deadline."""
+        """Note a chunk of an incomplete message. Raises TimeoutError if they go on after the deadline."""
         if self.limited and time.monotonic() >= self._at:
             self._late += 1
             if self._late > _LATE:

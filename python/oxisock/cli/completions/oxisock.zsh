@@ -208,7 +208,7 @@ _shtab_oxisock_serve_defaults_added=0
 
 _shtab_oxisock_serve_chat_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--host[address to listen on (default\: 127.0.0.1)]:host:(127.0.0.1 0.0.0.0 localhost)"
+  "--host[address to listen on (default\: 127.0.0.1)]:HOST:(127.0.0.1 0.0.0.0 localhost)"
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
@@ -233,7 +233,7 @@ _shtab_oxisock_serve_chat_defaults_added=0
 
 _shtab_oxisock_serve_echo_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--host[address to listen on (default\: 127.0.0.1)]:host:(127.0.0.1 0.0.0.0 localhost)"
+  "--host[address to listen on (default\: 127.0.0.1)]:HOST:(127.0.0.1 0.0.0.0 localhost)"
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
@@ -254,7 +254,7 @@ _shtab_oxisock_serve_echo_defaults_added=0
 
 _shtab_oxisock_serve_udp_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--host[address to listen on (default\: 127.0.0.1)]:host:(127.0.0.1 0.0.0.0 localhost)"
+  "--host[address to listen on (default\: 127.0.0.1)]:HOST:(127.0.0.1 0.0.0.0 localhost)"
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
@@ -267,7 +267,7 @@ _shtab_oxisock_serve_udp_defaults_added=0
 
 _shtab_oxisock_serve_upper_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--host[address to listen on (default\: 127.0.0.1)]:host:(127.0.0.1 0.0.0.0 localhost)"
+  "--host[address to listen on (default\: 127.0.0.1)]:HOST:(127.0.0.1 0.0.0.0 localhost)"
   "--port[port to listen on (default\: any free one)]:port:"
   "--reuse-port[let several processes listen on this port (SO_REUSEPORT)]"
   "--drain[longest time for pending replies at the end (default\: 5s)]:TIME:"
