@@ -27,8 +27,7 @@ def add_parser(subparsers: Any) -> None:
         help="compare two scans",
         description="Compare two reports that scan wrote with --format json or ndjson. The exit code is 1 if a "
         "port differs, else 0. Ports that only one of them asked are not compared. In a pipe, the columns are "
-        "CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE, with "
-        "tabs between them; - means unknown.",
+        "CHANGE, HOST, PORT, STATE BEFORE, STATE NOW and SERVICE, with tabs between them; - means unknown.",
         **examples("oxisock diff old.json new.json", "oxisock scan localhost --format json | oxisock diff old.json -"),
     )
     parser.set_defaults(run=run)

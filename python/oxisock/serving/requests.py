@@ -96,7 +96,7 @@ def answering(destination: Destination) -> Iterator[None]:
         ) from error
 
 
-def begin_sending(sock: socket.socket, data: bytes) -> memoryview:
+def begin_sending(sock: socket.socket, data: bytes | memoryview) -> memoryview:
     """Send what the system takes at once, and return the rest. The socket does not block."""
     rest = memoryview(data)
     with suppress(BlockingIOError):
@@ -121,15 +121,15 @@ def _send(sock: socket.socket, data: bytes, deadline: Deadline, take: Callable[[
     with Selector() as selector:
         selector.register(sock, EVENT_READ | EVENT_WRITE)
         while rest:
-            ready = selector.select(deadline.check())
-            for _, events in ready:
+            for _, events in selector.select(deadline.check()):
                 if events & EVENT_READ:
-                    if came := sock.recv(1 << 16):
-                        take(came)
-                    else:  # the peer has ended its output, and may go on reading
-                        selector.modify(sock, EVENT_WRITE)
+                    with suppress(BlockingIOError):
+                        if came := sock.recv(1 << 16):
+                            take(came)
+                        else:  # the peer has ended its output, and may go on reading
+                            selector.modify(sock, EVENT_WRITE)
                 if events & EVENT_WRITE:
-                    rest = rest[sock.send(rest) :]
+                    rest = begin_sending(sock, rest)
 
 
 def _exchange(sock: socket.socket, payload: bytes, deadline: Deadline) -> bytes:
