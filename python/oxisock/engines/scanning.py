@@ -56,7 +56,7 @@ class ScanPlan(NamedTuple):
     links: Sequence[Link] = ()
     first_host: int = 0  # the number that host 0 has in the whole scan; the order of its ports depends on it
     first_send: int = 0  # when the first probe may be sent
-    of_many: bool = False  # this is a part of a scan of several hosts, even if it has only one
+    of_many: bool = False  # this is a part of a scan of several hosts, with all ports of its own, even if that is one
 
 
 OPEN, CLOSED, FILTERED, ERROR = range(4)

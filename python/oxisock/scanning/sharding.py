@@ -72,7 +72,8 @@ class Shards:
         return None if self._columns == 1 else self._mixed(number) // self._columns
 
     def _at(self, place: int) -> Shard:
-        plan = self._plan._replace(of_many=self._hosts > 1)
+        # Where the ports of a host are cut, a part does not know whether the host has answered another one.
+        plan = self._plan._replace(of_many=self._hosts > 1 and self._columns == 1)
         row, column = divmod(place, self._columns)
         first_host = row * self._hosts_each
         hosts = min(self._hosts_each, self._hosts - first_host)

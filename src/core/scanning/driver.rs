@@ -29,7 +29,8 @@ impl ScanRun {
         let addresses = Addresses::new(plan.ranges.clone());
         // A low rate needs no second thread, and one alone keeps it best; hosts are not cut where there are many.
         let slow = plan.interval > SLOW;
-        let most = if addresses.count() == 1 { usize::MAX } else { addresses.count() as usize };
+        let alone = addresses.count() == 1 && !plan.of_many;
+        let most = if alone { usize::MAX } else { addresses.count() as usize };
         let count = if slow { 1 } else { plan.threads.clamp(1, most.max(1)) };
         let plan = &Plan { threads: count, ..plan.clone() };
         let clock = Clock::start();

@@ -90,7 +90,7 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// Which host of the whole scan host 0 is: its ports have the same order there.
     pub first_host: u64,
-    /// This is a part of a scan of several hosts, even if it has only one.
+    /// This is a part of a scan of several hosts, with all ports of its own, even if that is one.
     pub of_many: bool,
     /// When the first probe may be sent.
     pub first_send: i64,

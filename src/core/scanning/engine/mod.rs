@@ -131,7 +131,7 @@ impl ScanEngine {
         let threads = plan.threads.max(1);
         let (number, count) = (thread as u64, threads as u64);
         let alone = hosts == 1 && !plan.of_many;
-        let (share, part) = if hosts == 1 {
+        let (share, part) = if alone {
             ((plan.shard + plan.shards * number, plan.shards * count), (0, 1))
         } else {
             ((plan.shard, plan.shards), (number, count))
