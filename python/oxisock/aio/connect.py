@@ -137,7 +137,7 @@ async def _send(sock: socket.socket, data: bytes, take: Callable[[bytes], None])
             take(came)
         await sending
     except BaseException:
-        calls = [sending] if reading is None else [sending, reading]
+        calls: list[asyncio.Future[Any]] = [sending] if reading is None else [sending, reading]
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
