@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..serving.background import in_thread
-from ..serving.requests import answering, begin_sending, collect, hear
+from ..serving.requests import MOST_ENCRYPTED, answering, begin_sending, collect
 from ..sockets import secure
 from ..sockets.addresses import reads_as_address
 from ..sockets.closing import end_output
@@ -168,7 +168,7 @@ async def _exchange_tls(
                     raise TimeoutError("timed out")  # calls that need no waiting would never notice
                 async with within(deadline):
                     heard = bytearray()
-                    reading = await _send(sock, wire, partial(hear, heard))
+                    reading = await _send(sock, wire, partial(collect, heard, most=MOST_ENCRYPTED))
                     if reading or not heard:
                         heard += await (reading or loop.sock_recv(sock, _CHUNK))
                     came = bytes(heard)

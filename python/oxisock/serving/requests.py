@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..framing.codecs import Codec
 
 _MOST: Final = 16 << 20  # bytes of an answer without a codec
+MOST_ENCRYPTED: Final = 2 * _MOST  # no such answer is longer over TLS
 
 
 class Requests(Functions):
@@ -76,10 +77,10 @@ class Requests(Functions):
         return answer
 
 
-def collect(answer: bytearray, data: bytes) -> None:
+def collect(answer: bytearray, data: bytes, most: int = _MOST) -> None:
     """Add to an answer without a codec. Raises FrameTooLong past the limit."""
     answer += data
-    if len(answer) > _MOST:
+    if len(answer) > most:
         raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
 
 
@@ -102,13 +103,6 @@ def begin_sending(sock: socket.socket, data: bytes | memoryview) -> memoryview:
     with suppress(BlockingIOError):
         rest = rest[sock.send(rest) :]
     return rest
-
-
-def hear(heard: bytearray, data: bytes) -> None:
-    """Keep what came in TLS while something was sent. Raises FrameTooLong where no answer can be so long."""
-    heard += data
-    if len(heard) > 2 * _MOST:
-        raise FrameTooLong("the answer is over the limit of 16 MiB", 0, None, _MOST)
 
 
 def _send(sock: socket.socket, data: bytes, deadline: Deadline, take: Callable[[bytes], None]) -> None:
@@ -162,7 +156,7 @@ def _exchange_tls(
         while True:
             with nullcontext() if session.begun else secure.shaking(destination.peer, destination.timeout):
                 heard = bytearray()
-                _send(sock, wire, deadline, partial(hear, heard))
+                _send(sock, wire, deadline, partial(collect, heard, most=MOST_ENCRYPTED))
                 sock.settimeout(deadline.check())
                 wire = steps.send(bytes(heard) or sock.recv(1 << 16))
     return bytes(answer)

@@ -111,7 +111,7 @@ pub struct Host {
     pub pledged: bool,
     /// What it has in common with the hosts of its /24 (IPv6: /64).
     pub network: (bool, u128),
-    /// Which link of this machine it is on.
+    /// Which neighbour table has it, of those of IPv4 and IPv6; none if it is on no link of this machine.
     pub link: Option<usize>,
     /// Until when the neighbour table may be asking for it, -1 for not at all.
     pub held_until: i64,
